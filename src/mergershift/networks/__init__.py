@@ -1,0 +1,5 @@
+"""Networks, one per file, all `(B, C, H, W)` -> `Activations`; `conf/network/` names them by their path."""
+
+from mergershift.networks.contract import Activations, Network
+
+__all__ = ["Activations", "Network"]
