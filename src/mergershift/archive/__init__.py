@@ -1,0 +1,46 @@
+"""The published archive: its facts, its files, how they come here and whether they are sound."""
+
+from mergershift.archive.facts import (
+    BASE_ADDRESS,
+    DATA_SETS,
+    DOI,
+    FIELD_KPC,
+    FILTER_SETS,
+    IMAGE_SIZE,
+    PIXEL_ARCSEC,
+    PUBLISHED_ROWS,
+    REDSHIFT,
+    UNIT,
+    DataSet,
+    Domain,
+    FilterFacts,
+    FilterSet,
+    RowStructure,
+)
+from mergershift.archive.metadata import read_metadata, write_metadata
+from mergershift.archive.readers import Images, available, open_images, read_labels, read_structure
+
+__all__ = [
+    "BASE_ADDRESS",
+    "DATA_SETS",
+    "DOI",
+    "FIELD_KPC",
+    "FILTER_SETS",
+    "IMAGE_SIZE",
+    "PIXEL_ARCSEC",
+    "PUBLISHED_ROWS",
+    "REDSHIFT",
+    "UNIT",
+    "DataSet",
+    "Domain",
+    "FilterFacts",
+    "FilterSet",
+    "Images",
+    "RowStructure",
+    "available",
+    "open_images",
+    "read_labels",
+    "read_metadata",
+    "read_structure",
+    "write_metadata",
+]

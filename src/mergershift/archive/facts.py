@@ -110,8 +110,8 @@ class RowStructure:
         structure = cls(ones // per_merger, non_mergers, irregular)
         if structure.rows != len(labels) or not np.array_equal(labels, structure.labels):
             raise ValueError(
-                f"{ones} rows of mergers and {zeros} of non-mergers, expected {per_merger} rows a merger first, "
-                f"then {cls.CAMERAS} a non-merger (one of them {cls.IRREGULAR_CAMERAS})"
+                f"{ones} rows of mergers and {zeros} of non-mergers, expected {per_merger} rows a merger "
+                f"first, then {cls.CAMERAS} a non-merger (one of them {cls.IRREGULAR_CAMERAS})"
             )
         return structure
 
@@ -187,7 +187,7 @@ class DataSet:
 
     @property
     def labels_names(self) -> tuple[str, str]:
-        """The npy file of labels under the two names that the archive's page gives it; the first is written."""
+        """The npy file of labels under the two names that the archive's page gives; the first is written."""
         return f"{self.stem}-y.npy", f"{self.stem}-labels-y.npy"
 
     @property
@@ -201,5 +201,7 @@ class DataSet:
 
 
 DATA_SETS: dict[tuple[str, Domain], DataSet] = {
-    (name, domain): DataSet(filter_set, domain) for name, filter_set in FILTER_SETS.items() for domain in Domain
+    (name, domain): DataSet(filter_set, domain)
+    for name, filter_set in FILTER_SETS.items()
+    for domain in Domain
 }

@@ -1,0 +1,73 @@
+"""Small archives in the published row structure, made of noise that no two galaxies share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from mergershift.archive import DATA_SETS, FILTER_SETS, IMAGE_SIZE, DataSet, Domain, RowStructure
+
+STRUCTURE = RowStructure(mergers=2, non_mergers=33)
+LARGER = RowStructure(mergers=12, non_mergers=60)
+
+
+def pristine_images(structure: RowStructure, channels: int, seed: int = 0) -> NDArray[np.float64]:
+    """Random images with the published deviations; the cameras of a galaxy agree in total flux to 5 %."""
+    random = np.random.default_rng(seed)
+    galaxy = structure.galaxy
+    brightness = random.lognormal(1.0, 0.7, galaxy.max() + 1)
+    stds = [f.published_std[Domain.PRISTINE] for f in FILTER_SETS["three"].filters][:channels]
+    first = np.flatnonzero(structure.block == 0)
+    shape = (len(first), channels, IMAGE_SIZE, IMAGE_SIZE)
+    views = random.lognormal(-1.0, 1.0, shape) * random.normal(1.0, 0.05, (len(first), 1, 1, 1))
+    views *= brightness[galaxy[first], None, None, None] * np.array(stds)[:, None, None]
+    mergers, others = views[: structure.block_rows], views[structure.block_rows :]
+    turned = [mergers, mergers[..., ::-1, :], mergers[..., ::-1]]
+    turned += [np.rot90(mergers, 1, axes=(2, 3)), np.rot90(mergers, 2, axes=(2, 3))]
+    images = np.concatenate([*turned, others])
+    # the sky, that is most of a real stamp, is empty
+    images[..., :8, :] = images[..., -8:, :] = images[..., :, :8] = images[..., :, -8:] = 0.0
+    return images
+
+
+def images_of(data_set: DataSet, structure: RowStructure, seed: int = 0) -> NDArray[np.float64]:
+    """Images of one data set; the noisy ones are the pristine ones and noise of the published deviation."""
+    images = pristine_images(structure, len(data_set.filter_set.filters), seed)
+    if data_set.domain is Domain.NOISY:
+        stds = np.array([each.noise_std for each in data_set.filter_set.filters])[:, None, None]
+        images = images + np.random.default_rng(seed + 1).normal(0.0, 1.0, images.shape) * stds
+    return images
+
+
+def write_fits(path: Path, images: NDArray[np.float64], labels: NDArray[np.integer]) -> None:
+    """Write a FITS file in the archive's form."""
+    columns = [fits.Column(name="label", format="D", array=labels.astype(float))]
+    table = fits.BinTableHDU.from_columns(columns, name="MergerLabels")
+    primary = fits.PrimaryHDU(images)
+    primary.header["EXTNAME"] = "Images"
+    fits.HDUList([primary, table]).writeto(path, overwrite=True)
+
+
+def write_sample(
+    folder: Path,
+    structure: RowStructure = STRUCTURE,
+    filter_sets: Iterable[str] = ("two",),
+    formats: Iterable[str] = ("npy",),
+    seed: int = 0,
+) -> Path:
+    """Write both domains of some filter sets into a folder and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for (name, _), data_set in DATA_SETS.items():
+        if name not in filter_sets:
+            continue
+        images = images_of(data_set, structure, seed)
+        if "npy" in formats:
+            np.save(folder / data_set.images_name, images)
+            np.save(folder / data_set.labels_names[0], structure.labels)
+        if "fits" in formats:
+            write_fits(folder / data_set.fits_name, images, structure.labels)
+    return folder

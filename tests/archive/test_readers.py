@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from archive.samples import STRUCTURE, write_sample
+from mergershift.archive import DATA_SETS, Domain, available, open_images, read_labels, read_structure
+from mergershift.errors import UserError
+
+TWO = DATA_SETS["two", Domain.PRISTINE]
+THREE = DATA_SETS["three", Domain.NOISY]
+
+
+@pytest.fixture(scope="module")
+def both_formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("data"), formats=("npy", "fits"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    np.save(tmp_path / TWO.images_name, np.zeros((3, 2, 75, 75)))
+    np.save(tmp_path / TWO.labels_names[0], np.array([1, 0, 0]))
+    return tmp_path
+
+
+def test_npy_and_fits_give_identical_arrays(both_formats: Path) -> None:
+    npy, fits_file = (open_images(both_formats, TWO, format) for format in ("npy", "fits"))
+    assert npy.shape == fits_file.shape == TWO.shape(STRUCTURE.rows)
+    for rows in (slice(10, 30), 7, np.array([40, 3, 3, 0])):
+        assert fits_file[rows].dtype == np.dtype("=f8")
+        np.testing.assert_array_equal(npy[rows], fits_file[rows])
+    np.testing.assert_array_equal(np.load(both_formats / TWO.images_name), np.asarray(fits_file))
+    labels = [read_labels(both_formats, TWO, format) for format in ("npy", "fits")]
+    np.testing.assert_array_equal(labels[0], labels[1])
+    assert read_structure(both_formats, TWO) == STRUCTURE
+
+
+def test_fits_is_read_where_there_is_no_npy(tmp_path: Path) -> None:
+    write_sample(tmp_path, formats=("fits",))
+    assert open_images(tmp_path, TWO).path.suffix == ".fits"
+    assert read_labels(tmp_path, TWO).sum() == STRUCTURE.merger_rows
+    assert available(tmp_path) == [DATA_SETS["two", domain] for domain in Domain]
+
+
+def test_blocks_cover_every_row_once_and_own_their_memory(both_formats: Path) -> None:
+    images = open_images(both_formats, TWO)
+    blocks = list(images.blocks(rows=50))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), np.load(images.path))
+    assert [rows.start for rows, _ in blocks] == list(range(0, len(images), 50))
+    for _, block in blocks:
+        assert type(block) is np.ndarray
+        assert block.base is None
+
+
+def test_fortran_order_gives_the_same_values(small: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 2, 75, 75))
+    np.save(small / TWO.images_name, np.asfortranarray(values))
+    np.testing.assert_array_equal(open_images(small, TWO)[1:], values[1:])
+
+
+@pytest.mark.parametrize("name", TWO.labels_names)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_labels_are_read_in_every_published_form(
+    tmp_path: Path, name: str, dtype: type, shape: tuple
+) -> None:
+    np.save(tmp_path / name, STRUCTURE.labels.astype(dtype).reshape(shape))
+    labels = read_labels(tmp_path, TWO)
+    assert labels.dtype == np.int64
+    np.testing.assert_array_equal(labels, STRUCTURE.labels)
+
+
+def test_missing_files_are_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"(?s){TWO.images_name}.*{TWO.fits_name}.*data fetch"):
+        open_images(tmp_path, TWO)
+    assert available(tmp_path) == []
+
+
+def test_images_without_labels_are_not_available(small: Path) -> None:
+    assert available(small) == [TWO]
+    (small / TWO.labels_names[0]).unlink()
+    assert available(small) == []
+
+
+def test_truncated_npy(small: Path) -> None:
+    path = small / TWO.images_name
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="truncated, 269128 bytes found, 270128 expected"):
+        open_images(small, TWO)
+
+
+def test_bytes_too_many(small: Path) -> None:
+    with (small / TWO.images_name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match="only 270128 expected"):
+        open_images(small, TWO)
+
+
+def test_truncated_fits(both_formats: Path, tmp_path: Path) -> None:
+    content = (both_formats / TWO.fits_name).read_bytes()
+    (tmp_path / TWO.fits_name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="truncated"):
+        open_images(tmp_path, TWO)
+    with pytest.raises(UserError, match="MergerLabels"):
+        read_labels(tmp_path, TWO)
+
+
+def test_objects_in_npy_are_never_unpickled(small: Path) -> None:
+    for name, read in ((TWO.images_name, open_images), (TWO.labels_names[0], read_labels)):
+        np.save(small / name, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        with pytest.raises(UserError, match="pickled Python objects"):
+            read(small, TWO)
+
+
+@pytest.mark.parametrize(
+    "content", [pickle.dumps([1, 2]), b"", b"<html>not found</html>", b"\x93NUMPY\x01\x00\x06\x00{'de"]
+)
+def test_what_is_no_npy_file(small: Path, content: bytes) -> None:
+    for name, read in ((TWO.images_name, open_images), (TWO.labels_names[0], read_labels)):
+        (small / name).write_bytes(content)
+        with pytest.raises(UserError, match="not an npy file"):
+            read(small, TWO)
+
+
+def test_what_is_no_fits_file(tmp_path: Path) -> None:
+    (tmp_path / TWO.fits_name).write_bytes(b"<html>not found</html>")
+    for read in (open_images, read_labels):
+        with pytest.raises(UserError, match="not a FITS file"):
+            read(tmp_path, TWO)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 75, 75), (3, 2, 75, 74), (3, 2 * 75 * 75), (), (0, 2, 75, 75)])
+def test_wrong_shape(small: Path, shape: tuple[int, ...]) -> None:
+    np.save(small / TWO.images_name, np.zeros(shape))
+    with pytest.raises(UserError, match=r"expected \(N, 2, 75, 75\)"):
+        open_images(small, TWO)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i8", "c16"])
+def test_wrong_type(small: Path, dtype: str) -> None:
+    np.save(small / TWO.images_name, np.zeros((3, 2, 75, 75), dtype))
+    with pytest.raises(UserError, match="expected float64"):
+        open_images(small, TWO)
+
+
+def test_wrong_type_and_scaling_in_fits(tmp_path: Path) -> None:
+    fits.PrimaryHDU(np.zeros((3, 2, 75, 75), np.float32)).writeto(tmp_path / TWO.fits_name)
+    with pytest.raises(UserError, match="type >f4, expected float64"):
+        open_images(tmp_path, TWO)
+    fits.PrimaryHDU(np.zeros((3, 2, 75, 75), np.uint16)).writeto(tmp_path / TWO.fits_name, overwrite=True)
+    with pytest.raises(UserError, match="BSCALE"):
+        open_images(tmp_path, TWO)
+
+
+@pytest.mark.parametrize("labels", [[0, 2], [0.5, 1.0], [np.nan, 1.0], [-1, 0]])
+def test_labels_other_than_0_and_1(small: Path, labels: list[float]) -> None:
+    np.save(small / TWO.labels_names[0], np.array(labels))
+    with pytest.raises(UserError, match="expected 0 or 1"):
+        read_labels(small, TWO)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((3, 2)), np.zeros((0,)), np.array(["a", "b"])])
+def test_labels_of_wrong_shape_or_type(small: Path, labels: np.ndarray) -> None:
+    np.save(small / TWO.labels_names[0], labels)
+    with pytest.raises(UserError, match="expected"):
+        read_labels(small, TWO)
+
+
+def test_one_wrong_label_does_not_fit_the_row_structure(small: Path) -> None:
+    labels = STRUCTURE.labels
+    labels[-1] = 1
+    np.save(small / TWO.labels_names[0], labels)
+    with pytest.raises(UserError, match="rows of mergers"):
+        read_structure(small, TWO)
