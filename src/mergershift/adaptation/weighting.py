@@ -44,6 +44,7 @@ def _checked_trade_off(trade_off: float) -> float:
         raise UserError(
             f"trade_off is {trade_off}, expected a finite number of at least 0 (conf/adaptation/)"
         )
+    return trade_off
 
 
 def _check_progress(progress: float) -> None:
