@@ -37,7 +37,7 @@ class DeepMerge2020(Network):
     Ćiprijanović et al. 2020 (arXiv:2004.11981) and the notebooks released with it: convolutions of 8 (5x5),
     16 and 32 (3x3) filters that keep the size, each followed by ReLU, batch normalisation over the image
     *width*, max-pooling by 2 and dropout; dense layers of 64 and 32 with *softmax* activation and an L2
-    penalty on their weights; one sigmoid output. Glorot-uniform weights, zero biases. Keras counts the running
+    penalty on their weights; one sigmoid output. Glorot-uniform weights, zero biases. Keras counts running
     means and variances as (non-trainable) parameters.
 
     The features are the flattened 2592 activations. The sigmoid's logit z is returned as the pair (0, z),

@@ -1,0 +1,165 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mergershift.adaptation import Adaptation
+from mergershift.adaptation.mmd import MMD, PUBLISHED_SIGMAS, mmd, squared_distances
+from mergershift.adaptation.source_only import SourceOnly
+from mergershift.errors import UserError
+from mergershift.networks import Activations
+
+
+def activations(features: Tensor) -> Activations:
+    return Activations(features, features.new_zeros(len(features), 2))
+
+
+def reference(source: NDArray[np.float64], target: NDArray[np.float64], sigmas: tuple[float, ...]) -> float:
+    """The definition, differences and all."""
+
+    def mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+        squares = ((x[:, None, :] - y[None, :, :]) ** 2).sum(-1)
+        return float(sum(np.exp(-squares / (2 * sigma)).mean() for sigma in sigmas))
+
+    return mean_kernel(source, source) + mean_kernel(target, target) - 2 * mean_kernel(source, target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+def test_equals_the_definition(scale: float, dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(0)
+    source, target = scale * rng.normal(size=(7, 50)), scale * rng.normal(0.3, 1.2, size=(11, 50))
+    source[3] = target[5] = source[1]
+    value = mmd(torch.tensor(source, dtype=dtype), torch.tensor(target, dtype=dtype))
+    assert value.dtype == dtype
+    assert value.item() == pytest.approx(reference(source, target, PUBLISHED_SIGMAS), rel=2e-5)
+
+
+def test_nineteen_published_kernels() -> None:
+    assert len(PUBLISHED_SIGMAS) == 19
+    # far apart, each kernel is 1 on the diagonals and 0 elsewhere: 19 / 4 + 19 / 2
+    far = mmd(1e6 * torch.eye(4), -1e6 * torch.eye(2, 4) - 1e6)
+    assert far.item() == pytest.approx(19 / 4 + 19 / 2)
+
+
+def test_symmetric() -> None:
+    source, target = torch.randn(6, 4), torch.randn(9, 4) + 1
+    assert mmd(source, target).item() == pytest.approx(mmd(target, source).item(), rel=1e-5)
+
+
+def test_zero_for_equal_batches_of_the_networks_width() -> None:
+    torch.manual_seed(0)
+    features = 10 * torch.randn(128, 2592).relu() + 100
+    assert abs(mmd(features, features.clone()).item()) < 1e-4
+    assert abs(mmd(features, features[torch.randperm(128)]).item()) < 1e-4
+
+
+def test_distances_have_no_sign_and_an_exact_zero_diagonal() -> None:
+    torch.manual_seed(3)
+    rows = torch.randn(40, 300)
+    repeated = torch.cat([rows, rows]) + 1e4
+    squares = squared_distances(repeated)
+    differences = repeated.double()[:, None] - repeated.double()[None]
+    assert squares.min() >= 0
+    assert not squares.diagonal().any()
+    torch.testing.assert_close(squares.double(), differences.square().sum(-1), atol=1e-7, rtol=1e-6)
+
+
+def test_gradient() -> None:
+    torch.manual_seed(1)
+    source = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s, t: mmd(s, t, (0.5, 1.0, 10.0)), (source, target))
+
+
+def test_gradient_is_finite_and_zero_where_all_features_are_equal() -> None:
+    features = torch.full((8, 100), 3.7, requires_grad=True)
+    mmd(features, features.detach().clone()).backward()
+    assert not features.grad.any()
+
+
+def test_full_precision_within_autocast() -> None:
+    torch.manual_seed(2)
+    source, target = torch.randn(16, 64), torch.randn(16, 64) + 0.2
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = mmd(source, target)
+        halved = mmd(source.bfloat16(), target.bfloat16())
+    assert value.dtype == halved.dtype == torch.float32
+    assert value.item() == mmd(source, target).item()
+
+
+def test_no_intermediate_of_rows_by_features_by_rows() -> None:
+    # (N + M)² F numbers of 4 bytes would be 11 GB here; in a process of its own, as the peak never falls.
+    program = """
+import resource, sys, torch
+from mergershift.adaptation.mmd import mmd
+
+def peak():
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+source, target = torch.randn(512, 2592, requires_grad=True), torch.randn(512, 2592)
+before = peak()
+mmd(source, target).backward()
+assert source.grad.abs().max() > 0
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    grown = int(done.stdout)
+    assert 0 < grown < 600e6
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
+)
+def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
+        mmd(torch.zeros(source), torch.zeros(target))
+
+
+@pytest.mark.parametrize("sigmas", [[], [1.0, 0.0], [-1.0]])
+def test_wrong_widths_are_the_users_mistake(sigmas: list[float]) -> None:
+    with pytest.raises(UserError, match="sigmas are"):
+        MMD(sigmas)
+
+
+def test_uses_features_and_widths_but_neither_logits_nor_labels() -> None:
+    source, target = torch.randn(5, 3), torch.randn(5, 3)
+    penalty = MMD(sigmas=[2.0])
+    value = penalty(activations(source), activations(target), torch.zeros(5, dtype=torch.long))
+    noisy = Activations(source, torch.full((5, 2), torch.nan))
+    assert penalty(noisy, activations(target), torch.full((5,), -1)).item() == value.item()
+    assert value.item() == pytest.approx(reference(source.numpy(), target.numpy(), (2.0,)), rel=1e-4)
+    assert penalty.uses_target
+
+
+def target_accuracy(penalty: Adaptation, seed: int) -> float:
+    """Train on two clouds and test on the same clouds moved along the line between them."""
+    torch.manual_seed(seed)
+    labels = torch.arange(96) % 2
+    clouds = torch.stack([2.0 * labels - 1, torch.zeros(96)], dim=1)
+    source = clouds + 0.3 * torch.randn(96, 2)
+    target = (clouds + 0.3 * torch.randn(96, 2) + torch.tensor([1.6, 1.0]))[torch.randperm(96)]
+    held_out = clouds + 0.3 * torch.randn(96, 2) + torch.tensor([1.6, 1.0])
+    body = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 16))
+    head = nn.Sequential(nn.ReLU(), nn.Linear(16, 2))
+    optimiser = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=5e-3)
+    for _ in range(250):
+        of_source, of_target = (Activations(f, head(f)) for f in (body(source), body(target)))
+        loss = functional.cross_entropy(of_source.logits, labels) + penalty(of_source, of_target, labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.inference_mode():
+        return (head(body(held_out)).argmax(1) == labels).float().mean().item()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
+    assert target_accuracy(SourceOnly(), seed) < 0.7
+    assert target_accuracy(MMD(), seed) > 0.9
