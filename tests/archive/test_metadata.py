@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from archive.samples import STRUCTURE
+
 from mergershift.archive import DATA_SETS, PUBLISHED_ROWS, Domain, RowStructure, read_metadata, write_metadata
 from mergershift.archive.metadata import COLUMNS, IDS_NAME, MASSES_NAME, STAGES_NAME, add_published_metadata
 from mergershift.errors import UserError
@@ -56,7 +56,7 @@ def test_absent_and_broken_tables(tmp_path: Path) -> None:
 
 @pytest.fixture
 def real(tmp_path: Path, published_metadata: Path) -> tuple[Path, Path]:
-    """A folder with labels of the published archive (and images that nothing reads), and a copy of the real arrays."""
+    """A folder with the published labels (and images that nothing reads), and a copy of the real arrays."""
     data, arrays = tmp_path / "data", tmp_path / "arrays"
     data.mkdir()
     arrays.mkdir()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archive.samples import STRUCTURE, write_sample
 from astropy.io import fits
 
-from archive.samples import STRUCTURE, write_sample
 from mergershift.archive import DATA_SETS, Domain, available, open_images, read_labels, read_structure
 from mergershift.errors import UserError
 
@@ -89,14 +89,14 @@ def test_images_without_labels_are_not_available(small: Path) -> None:
 def test_truncated_npy(small: Path) -> None:
     path = small / TWO.images_name
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(UserError, match="truncated, 269128 bytes found, 270128 expected"):
+    with pytest.raises(UserError, match="truncated, 269128 bytes; expected 270128 bytes"):
         open_images(small, TWO)
 
 
 def test_bytes_too_many(small: Path) -> None:
     with (small / TWO.images_name).open("ab") as file:
         file.write(b"x")
-    with pytest.raises(UserError, match="only 270128 expected"):
+    with pytest.raises(UserError, match="270129 bytes; expected 270128 bytes"):
         open_images(small, TWO)
 
 
@@ -149,7 +149,7 @@ def test_wrong_type(small: Path, dtype: str) -> None:
 
 def test_wrong_type_and_scaling_in_fits(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.zeros((3, 2, 75, 75), np.float32)).writeto(tmp_path / TWO.fits_name)
-    with pytest.raises(UserError, match="type >f4, expected float64"):
+    with pytest.raises(UserError, match="type >f4; expected float64"):
         open_images(tmp_path, TWO)
     fits.PrimaryHDU(np.zeros((3, 2, 75, 75), np.uint16)).writeto(tmp_path / TWO.fits_name, overwrite=True)
     with pytest.raises(UserError, match="BSCALE"):

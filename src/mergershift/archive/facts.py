@@ -110,8 +110,8 @@ class RowStructure:
         structure = cls(ones // per_merger, non_mergers, irregular)
         if structure.rows != len(labels) or not np.array_equal(labels, structure.labels):
             raise ValueError(
-                f"{ones} rows of mergers and {zeros} of non-mergers, expected {per_merger} rows a merger "
-                f"first, then {cls.CAMERAS} a non-merger (one of them {cls.IRREGULAR_CAMERAS})"
+                f"{ones} rows of mergers and {zeros} of non-mergers, not {per_merger} rows a merger first, "
+                f"then {cls.CAMERAS} a non-merger (one of them {cls.IRREGULAR_CAMERAS})"
             )
         return structure
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,27 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergershift.archive.facts import DATA_SETS, IMAGE_SIZE, DataSet, RowStructure
-from mergershift.errors import UserError
+from mergershift.archive.layouts import (
+    FileError,
+    Layout,
+    fits_layout,
+    fits_table_column,
+    npy_array,
+    npy_layout,
+)
 
 Format = Literal["npy", "fits"]
 FORMATS: tuple[Format, ...] = ("npy", "fits")
-AGAIN = "fetch it again with `mergershift data fetch`, or make a mock with `mergershift data mock`"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where and how a file holds one array."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    offset: int
-    order: Literal["C", "F"] = "C"
-
-    @property
-    def end(self) -> int:
-        """Size of the file in bytes, as its header implies."""
-        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+LABELS_TABLE = "MergerLabels"
 
 
 class Images:
@@ -92,16 +80,7 @@ def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -
     Raises UserError where the file is missing, truncated, pickled, of another shape than `(N, C, 75, 75)` or
     of another type than float64.
     """
-    path = _choose(images_file, folder, data_set, format)
-    layout = _npy_layout(path) if path.suffix == ".npy" else _fits_layout(path)
-    expected = data_set.shape(layout.shape[0] if layout.shape else 0)
-    if layout.shape != expected or not layout.shape[0]:
-        wanted = f"(N, {expected[1]}, {IMAGE_SIZE}, {IMAGE_SIZE})"
-        raise UserError(f"{path}: images of shape {layout.shape}, expected {wanted}; {AGAIN}")
-    if layout.dtype.kind != "f" or layout.dtype.itemsize != 8:
-        raise UserError(f"{path}: images of type {layout.dtype}, expected float64; {AGAIN}")
-    _check_size(layout)
-    return Images(layout)
+    return images_in(_choose(images_file, folder, data_set, format), data_set)
 
 
 def read_labels(folder: Path, data_set: DataSet, format: Format | None = None) -> NDArray[np.int64]:
@@ -110,30 +89,45 @@ def read_labels(folder: Path, data_set: DataSet, format: Format | None = None) -
     The archive's page names the file in two ways, and `(N,)`, `(N, 1)`, integers and floats are all taken.
     Raises UserError where the file is missing, unreadable, of another shape or holds anything but 0 and 1.
     """
+    return labels_in(_choose(labels_file, folder, data_set, format))
+
+
+def read_structure(folder: Path, data_set: DataSet, format: Format | None = None) -> RowStructure:
+    """Infer which row shows which galaxy from the labels; raises UserError where they fit no such order."""
     path = _choose(labels_file, folder, data_set, format)
-    values = _npy_array(path) if path.suffix == ".npy" else _fits_labels(path)
+    try:
+        return RowStructure.from_labels(labels_in(path))
+    except ValueError as error:
+        raise FileError(path, str(error), "the archive's row structure") from None
+
+
+def images_in(path: Path, data_set: DataSet) -> Images:
+    """Open a file of images of a data set; raises FileError as `open_images` does."""
+    layout = npy_layout(path) if path.suffix == ".npy" else fits_layout(path)
+    channels = len(data_set.filter_set.filters)
+    if not layout.shape or not layout.shape[0] or layout.shape != data_set.shape(layout.shape[0]):
+        expected = f"(N, {channels}, {IMAGE_SIZE}, {IMAGE_SIZE})"
+        raise FileError(path, f"images of shape {layout.shape}", expected)
+    if layout.dtype.kind != "f" or layout.dtype.itemsize != 8:
+        raise FileError(path, f"images of type {layout.dtype}", "float64")
+    layout.check_size()
+    return Images(layout)
+
+
+def labels_in(path: Path) -> NDArray[np.int64]:
+    """Read a file of labels; raises FileError as `read_labels` does."""
+    values = npy_array(path) if path.suffix == ".npy" else fits_table_column(path, LABELS_TABLE)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):
-        raise UserError(f"{path}: labels of shape {values.shape}, expected (N,) or (N, 1); {AGAIN}")
+        raise FileError(path, f"labels of shape {values.shape}", "(N,) or (N, 1)")
     if values.dtype.kind not in "biuf":
-        raise UserError(f"{path}: labels of type {values.dtype}, expected numbers 0 and 1; {AGAIN}")
+        raise FileError(path, f"labels of type {values.dtype}", "numbers 0 and 1")
     strange = np.flatnonzero((values != 0) & (values != 1))
     if len(strange):
         row = strange[0]
-        raise UserError(
-            f"{path}: label {values[row]} in row {row} ({len(strange)} such rows), expected 0 or 1; {AGAIN}"
-        )
+        raise FileError(path, f"label {values[row]} in row {row} ({len(strange)} such rows)", "0 or 1")
     return values.astype(np.int64)
-
-
-def read_structure(folder: Path, data_set: DataSet) -> RowStructure:
-    """Infer which row shows which galaxy from the labels; raises UserError where they fit no such order."""
-    path = _choose(labels_file, folder, data_set, None)
-    try:
-        return RowStructure.from_labels(read_labels(folder, data_set))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; {AGAIN}") from None
 
 
 def formats(folder: Path, data_set: DataSet) -> list[Format]:
@@ -150,85 +144,12 @@ def available(folder: Path) -> list[DataSet]:
     return [each for each in DATA_SETS.values() if formats(folder, each)]
 
 
-def _choose(place: Any, folder: Path, data_set: DataSet, format: Format | None) -> Path:
+def _choose(
+    place: Callable[[Path, DataSet, Format], Path], folder: Path, data_set: DataSet, format: Format | None
+) -> Path:
     paths = [place(folder, data_set, each) for each in ([format] if format else FORMATS)]
     for path in paths:
         if path.is_file():
-            return cast(Path, path)
-    names = " nor ".join(path.name for path in paths)
-    raise UserError(f"{folder}: neither {names} is there\n{AGAIN[0].upper()}{AGAIN[1:]}")
-
-
-def _check_size(layout: Layout) -> None:
-    found = layout.path.stat().st_size
-    if found < layout.end:
-        raise UserError(f"{layout.path}: truncated, {found} bytes found, {layout.end} expected; {AGAIN}")
-    # FITS fills its last record of 2880 bytes and other HDUs follow
-    if found > layout.end and layout.path.suffix == ".npy":
-        raise UserError(f"{layout.path}: {found} bytes found, only {layout.end} expected; {AGAIN}")
-
-
-def _npy_layout(path: Path) -> Layout:
-    with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version[0] == 1
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read(file)
-        # a garbled header is parsed as Python source and can fail in any way
-        except Exception as error:
-            raise UserError(f"{path}: not an npy file ({str(error).splitlines()[0]}); {AGAIN}") from None
-        if dtype.hasobject:
-            raise UserError(
-                f"{path}: holds pickled Python objects, which are never loaded; expected numbers; {AGAIN}"
-            )
-        return Layout(path, shape, dtype, file.tell(), "F" if fortran else "C")
-
-
-def _npy_array(path: Path) -> NDArray[Any]:
-    _check_size(_npy_layout(path))
-    return cast("NDArray[Any]", np.load(path, allow_pickle=False))
-
-
-def _fits_layout(path: Path) -> Layout:
-    with _fits(path) as hdus:
-        hdu = (
-            hdus[0] if hdus[0].header.get("NAXIS") else next((h for h in hdus if h.name == "IMAGES"), hdus[0])
-        )
-        header = hdu.header
-        if (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
-            raise UserError(f"{path}: scaled by BSCALE and BZERO, expected plain float64; {AGAIN}")
-        shape = tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
-        dtypes = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-        return Layout(path, shape, np.dtype(dtypes[header["BITPIX"]]), hdu.fileinfo()["datLoc"])
-
-
-def _fits_labels(path: Path) -> NDArray[Any]:
-    from astropy.io import fits
-
-    with _fits(path) as hdus:
-        try:
-            tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-            table = next((hdu for hdu in tables if hdu.name == "MERGERLABELS"), *tables[:1])
-            return np.array(table.data.field(0))
-        except (StopIteration, TypeError, ValueError, OSError, IndexError) as error:
-            raise UserError(
-                f'{path}: no binary table "MergerLabels" that can be read ({error}); {AGAIN}'
-            ) from None
-
-
-def _fits(path: Path) -> Any:
-    from astropy.io import fits
-
-    try:
-        with warnings.catch_warnings():
-            # astropy only warns of a truncated file; sizes are checked here and raise
-            warnings.simplefilter("ignore")
-            hdus = fits.open(path, memmap=True)
-            len(hdus)
-            return hdus
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a FITS file ({str(error).splitlines()[0]}); {AGAIN}") from None
+            return path
+    remedy = "Fetch it with `mergershift data fetch`, or make a mock with `mergershift data mock`"
+    raise FileError(folder, "no such file", " or ".join(path.name for path in paths), remedy)

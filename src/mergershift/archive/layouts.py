@@ -1,0 +1,124 @@
+"""Where in an npy or FITS file an array lies, read from the header alone."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergershift.errors import UserError
+
+
+class FileError(UserError):
+    """A file of the archive that is not what it has to be."""
+
+    def __init__(self, path: Path, found: str, expected: str, remedy: str | None = None) -> None:
+        self.path, self.found, self.expected = path, found, expected
+        remedy = remedy or "Check all with `mergershift data verify`; fetch or make the file again"
+        super().__init__(f"{path}: {found}; expected {expected}\n{remedy}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where and how a file holds one array."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    order: Literal["C", "F"] = "C"
+
+    @property
+    def end(self) -> int:
+        """Size of the file in bytes, as its header implies."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+    def check_size(self) -> None:
+        """Raise FileError where the file is shorter than its header says or, as npy, longer."""
+        found = self.path.stat().st_size
+        if found < self.end:
+            raise FileError(self.path, f"truncated, {found} bytes", f"{self.end} bytes")
+        # in FITS other HDUs follow
+        if found > self.end and self.path.suffix == ".npy":
+            raise FileError(self.path, f"{found} bytes", f"{self.end} bytes, as its header implies")
+
+
+def npy_layout(path: Path) -> Layout:
+    """Read the header of an npy file; raises FileError where it is none, or holds Python objects."""
+    form = np.lib.format
+    with path.open("rb") as file:
+        try:
+            old = form.read_magic(file)[0] == 1
+            shape, fortran, dtype = (form.read_array_header_1_0 if old else form.read_array_header_2_0)(file)
+        # a garbled header is parsed as Python source and can fail in any way
+        except Exception as error:
+            raise FileError(path, f"not an npy file ({_first_line(error)})", "an npy file") from None
+        if dtype.hasobject:
+            raise FileError(path, "pickled Python objects, which are never loaded", "numbers")
+        return Layout(path, shape, dtype, file.tell(), "F" if fortran else "C")
+
+
+def npy_array(path: Path) -> NDArray[Any]:
+    """Read a small npy file; raises FileError where it is none, truncated, or holds Python objects."""
+    npy_layout(path).check_size()
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
+
+
+def fits_layout(path: Path) -> Layout:
+    """Read where the images lie in a FITS file: in the primary HDU, or in "Images" if that is empty.
+
+    Raises FileError where it is no FITS file or its values are scaled.
+    """
+    with _open_fits(path) as hdus:
+        hdu = hdus[0]
+        if not hdu.header.get("NAXIS"):
+            hdu = next((each for each in hdus if each.name == "IMAGES"), hdu)
+        header = hdu.header
+        if (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
+            raise FileError(path, "values scaled by BSCALE and BZERO", "plain float64")
+        shape = tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
+        dtypes = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+        return Layout(path, shape, np.dtype(dtypes[header["BITPIX"]]), hdu.fileinfo()["datLoc"])
+
+
+def fits_table_column(path: Path, name: str) -> NDArray[Any]:
+    """Read the first column of a binary table of a FITS file: that called `name`, else the only one.
+
+    Raises FileError where there is none or it can't be read.
+    """
+    from astropy.io import fits
+
+    expected = f'a binary table "{name}"'
+    with _open_fits(path) as hdus:
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+        named = [hdu for hdu in tables if hdu.name == name.upper()] or (tables if len(tables) == 1 else [])
+        if not named:
+            raise FileError(path, f"{len(tables)} binary tables, none of that name", expected)
+        try:
+            return np.array(named[0].data.field(0))
+        except (TypeError, ValueError, OSError, IndexError) as error:
+            raise FileError(path, f"a table that can't be read ({_first_line(error)})", expected) from None
+
+
+def _open_fits(path: Path) -> Any:
+    from astropy.io import fits
+
+    try:
+        with warnings.catch_warnings():
+            # astropy only warns of a truncated file; sizes are checked here and raise
+            warnings.simplefilter("ignore")
+            hdus = fits.open(path, memmap=True)
+            len(hdus)
+            return hdus
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FileError(path, f"not a FITS file ({_first_line(error)})", "a FITS file") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

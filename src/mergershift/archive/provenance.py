@@ -1,0 +1,129 @@
+"""Where the files in a data folder come from, in `PROVENANCE.json` beside them.
+
+A folder without that file is of unknown provenance: it is never taken for the real archive, nor
+replaced unasked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from mergershift.archive.manifest import published_files
+from mergershift.errors import UserError
+
+PROVENANCE_NAME = "PROVENANCE.json"
+
+
+class _Recorded(BaseModel):
+    """What is known of every archive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: dict[str, str] = {}
+    """The manifest: SHA-256 of each file, by name."""
+    package_version: str = Field(default_factory=lambda: version("mergershift"))
+
+    def with_files(self, files: Mapping[str, str]) -> Self:
+        """The same provenance with another manifest."""
+        return self.model_copy(update={"files": dict(sorted(files.items()))})
+
+
+class MockProvenance(_Recorded):
+    """A mock archive; two with the same figures show the same universe."""
+
+    kind: Literal["mock"] = "mock"
+    seed: int
+    mergers: int
+    non_mergers: int
+    mock_version: str
+    filter_sets: tuple[str, ...]
+    fits: bool
+
+    def __str__(self) -> str:
+        sizes = f"{self.mergers} mergers, {self.non_mergers} non-mergers"
+        return f"mock archive, seed {self.seed}, {sizes}, version {self.mock_version}"
+
+    def same_origin(self, other: Provenance) -> bool:
+        """Whether the other is a mock of the same universe; filters and formats may differ."""
+        names = {"seed", "mergers", "non_mergers", "mock_version"}
+        return isinstance(other, MockProvenance) and self.model_dump(include=names) == other.model_dump(
+            include=names
+        )
+
+
+class ArchiveProvenance(_Recorded):
+    """The published archive, fetched from an address."""
+
+    kind: Literal["archive"] = "archive"
+    address: str
+    date: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    """When its last file came."""
+
+    def __str__(self) -> str:
+        return f"archive fetched from {self.address}"
+
+    def same_origin(self, other: Provenance) -> bool:
+        """Whether the other came from the same address."""
+        return isinstance(other, ArchiveProvenance) and self.address == other.address
+
+
+Provenance = Annotated[MockProvenance | ArchiveProvenance, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[MockProvenance | ArchiveProvenance] = TypeAdapter(Provenance)
+
+
+def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
+    """Read where the files in a folder come from; None where nothing says so.
+
+    Raises UserError where `PROVENANCE.json` can't be read or holds anything else.
+    """
+    path = folder / PROVENANCE_NAME
+    if not path.is_file():
+        return None
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path}: {where or 'content'}: {first['msg']}; expected what `mergershift data` wrote\n"
+            "Restore it, or delete it to go on with an archive of unknown provenance"
+        ) from None
+
+
+def write_provenance(folder: Path, provenance: MockProvenance | ArchiveProvenance) -> None:
+    """Write where the files in a folder come from; an older file is replaced, never written into."""
+    partial = folder / f".{PROVENANCE_NAME}.part"
+    partial.write_text(provenance.model_dump_json(indent=2) + "\n")
+    os.replace(partial, folder / PROVENANCE_NAME)
+
+
+def require_same_origin(folder: Path, wanted: MockProvenance | ArchiveProvenance, replace: bool) -> None:
+    """Raise UserError where a folder holds files of another or unknown provenance, unless `replace`."""
+    if replace or not published_files(folder):
+        return
+    found = read_provenance(folder)
+    if found is None:
+        has = f"archive files of unknown provenance (no {PROVENANCE_NAME})"
+    elif not wanted.same_origin(found):
+        has = str(found)
+    elif isinstance(found, MockProvenance) and isinstance(wanted, MockProvenance) and lost(found, wanted):
+        has = f"the same mock with {lost(found, wanted)} besides"
+    else:
+        return
+    raise UserError(
+        f"{folder}: holds {has}; asked for: {wanted}\n"
+        "Give --replace to put the new files in its place, or --data DIR to write elsewhere"
+    )
+
+
+def lost(found: MockProvenance, wanted: MockProvenance) -> str:
+    """What a mock holds that the wanted one would not; empty for nothing."""
+    sets = [f"filter set {name}" for name in found.filter_sets if name not in wanted.filter_sets]
+    return " and ".join(sets + ["FITS files"] * (found.fits and not wanted.fits))
