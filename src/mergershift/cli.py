@@ -1,0 +1,170 @@
+"""The command line: one command per step of the corridor. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mergershift import __version__
+from mergershift.errors import UserError, nearest
+
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+
+
+class Corridor(click.Group):
+    """Lists commands in the order of their use and names the nearest valid ones for a misspelt one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = self.list_commands(ctx)
+            raise UserError(
+                f"'{args[0]}' is not a command of {ctx.command_path}.\nNearest: {nearest(args[0], known)}."
+            )
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Corridor):
+    """A group whose commands live in another module, imported when one of them is asked for."""
+
+    def __init__(self, *args: Any, module: str, attribute: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._module, self._attribute = module, attribute
+
+    def _load(self) -> click.Group:
+        group = getattr(import_module(self._module), self._attribute)
+        assert isinstance(group, click.Group)
+        return group
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._load().commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._load().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Corridor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mergershift")
+def cli() -> None:
+    """Galaxy-merger classifiers that have to survive a change of domain.
+
+    KEY=VALUE arguments override conf/, for instance `mergershift train adaptation=mmd training.epochs=50`.
+    """
+
+
+cli.add_command(
+    LazyGroup(
+        "data",
+        module="mergershift.cli_data",
+        attribute="data",
+        help="The archive: what it is, getting it, checking it.",
+    )
+)
+
+
+@cli.command()
+@OVERRIDES
+def prepare(overrides: tuple[str, ...]) -> None:
+    """Archive files to float32 images with galaxy ids, split and statistics."""
+    from mergershift import steps
+
+    click.echo(steps.prepare_step(_compose(overrides)))
+
+
+@cli.command()
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the cell; its train/ is written.")
+@OVERRIDES
+def train(output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Train one network; a killed training goes on when the command is given again."""
+    from mergershift import steps
+
+    config = _compose(overrides)
+    click.echo(steps.train_step(config, output or steps.default_output(config)))
+
+
+@cli.command()
+@click.argument("cell", type=click.Path(path_type=Path))
+def evaluate(cell: Path) -> None:
+    """Test the training in CELL on the source's and the target's test images."""
+    from mergershift import steps
+
+    click.echo(steps.evaluate_step(cell))
+
+
+@cli.command()
+def summary() -> None:
+    """Gather the study's evaluations in one table and print it."""
+    from mergershift import summary as page
+
+    page.write_summary()
+    page.print_summary()
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
+def repro(arguments: tuple[str, ...]) -> None:
+    """Run what is out of date of the pipeline (`dvc repro`) and print the transfer table."""
+    from mergershift import pipeline
+
+    pipeline.repro(arguments)
+
+
+@cli.command()
+@click.argument("experiment")
+@OVERRIDES
+def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
+    """Run a published EXPERIMENT (deepmerge_2020) and print its figures beside the published ones."""
+    from mergershift import published
+
+    published.reproduce(experiment, overrides)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5000, show_default=True)
+def ui(host: str, port: int) -> None:
+    """Open MLflow's pages on the recorded trainings."""
+    from mergershift import pipeline
+
+    pipeline.serve_ui(host, port)
+
+
+def _compose(overrides: tuple[str, ...]) -> Any:
+    from mergershift.config import compose
+
+    return compose(overrides)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends with exit code 1 (or click's 2) and no traceback."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    try:
+        status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
+        # Without standalone mode click hands over the code of ctx.exit() instead of leaving.
+        sys.exit(status if isinstance(status, int) else 0)
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except click.NoSuchOption as error:
+        known = [name for each in error.ctx.command.params for name in each.opts] if error.ctx else []
+        where = error.ctx.command_path if error.ctx else "mergershift"
+        click.echo(f"Error: '{error.option_name}' is not an option of {where}.", err=True)
+        click.echo(f"Nearest: {nearest(error.option_name, [*known, '--help'])}.", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx:
+            click.echo(f"See `{error.ctx.command_path} --help`.", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Give the same command again to go on.", err=True)
+        sys.exit(130)

@@ -1,0 +1,240 @@
+"""Composes conf/ into one typed, validated `Config`; the only module that knows Hydra's composition."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mergershift.archive import FILTER_SETS, Domain
+from mergershift.errors import UserError, nearest
+
+Target = dict[str, Any]
+"""A `_target_` and its arguments, for `hydra.utils.instantiate`."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArchiveConfig(Section):
+    """Where the published files lie and come from."""
+
+    folder: str
+    address: str
+
+
+class FiltersConfig(Section):
+    """Which filter set is used."""
+
+    name: Literal["two", "three"]
+
+
+class SplitConfig(Section):
+    """How rows fall into training, validation and test."""
+
+    kind: Literal["by_galaxy", "published_leaky"]
+    seed: int = Field(ge=0, lt=2**32)
+    train: float = Field(gt=0, lt=1)
+    validation: float = Field(gt=0, lt=1)
+    disjoint_domains: bool
+
+    @model_validator(mode="after")
+    def _leaves_a_test(self) -> Self:
+        if self.train + self.validation >= 1:
+            raise ValueError("train + validation leave nothing to test on; their sum has to stay under 1")
+        if self.disjoint_domains and self.kind != "by_galaxy":
+            raise ValueError("disjoint_domains needs split=by_galaxy")
+        return self
+
+
+class TransferConfig(Section):
+    """Which domain is labelled and which one the network has to survive."""
+
+    source: Domain
+    target: Domain
+    labelled: Literal["source", "oracle_target"]
+
+    @model_validator(mode="after")
+    def _two_domains(self) -> Self:
+        if self.source == self.target:
+            raise ValueError("source and target have to be different domains")
+        return self
+
+    @property
+    def labelled_domain(self) -> Domain:
+        """The domain whose training labels are used."""
+        return self.source if self.labelled == "source" else self.target
+
+
+class TrainingConfig(Section):
+    """Steps, optimiser, stopping rule and what happens to an image on its way in."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    optimizer: Target
+    schedule: Literal["constant", "one_cycle"]
+    patience: int = Field(ge=1)
+    stop_on: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
+    keep_best: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
+    class_weights: Literal["none", "balanced"]
+    validation_rows: Literal["unique", "all"]
+    augment: bool
+    stretch: Literal["linear", "asinh"]
+    softening: float = Field(gt=0)
+
+
+class TrainerConfig(Section):
+    """The machine's part: device, precision, threads."""
+
+    accelerator: Literal["cpu", "gpu", "auto"]
+    precision: Literal["32-true", "bf16-mixed"]
+    threads: int = Field(ge=1)
+
+
+class TrackingConfig(Section):
+    """Where runs are recorded."""
+
+    uri: str | None
+    experiment: str
+
+
+class AdaptationConfig(Section):
+    """A penalty and how its weight develops over training."""
+
+    penalty: Target
+    weighting: Target
+
+
+class Config(Section):
+    """Everything that decides what a training does."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    archive: ArchiveConfig
+    filters: FiltersConfig
+    split: SplitConfig
+    transfer: TransferConfig
+    network: Target
+    adaptation: AdaptationConfig
+    training: TrainingConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    choices: dict[str, str]
+    """Which file of each group was taken, for instance ``{"adaptation": "mmd"}``."""
+
+    @model_validator(mode="after")
+    def _oracle_needs_no_penalty(self) -> Self:
+        if self.transfer.labelled == "oracle_target" and self.choices["adaptation"] != "source_only":
+            raise ValueError(
+                "transfer=oracle_target_only trains on the target's labels: take adaptation=source_only"
+            )
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Number of filters."""
+        return len(FILTER_SETS[self.filters.name].filters)
+
+    def dump(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and scalars, as YAML and JSON take them."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """SHA-256 of what decides a training's result: all but the tracking address."""
+        text = json.dumps({k: v for k, v in self.dump().items() if k != "tracking"}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the whole configuration as YAML."""
+        path.write_text(yaml.safe_dump(self.dump(), sort_keys=False))
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read what `write` wrote."""
+        return cls.model_validate(yaml.safe_load(path.read_text()))
+
+
+def _option_names(conf: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+
+
+def _known_keys(node: Any, prefix: str = "") -> Iterable[str]:
+    if isinstance(node, DictConfig):
+        for key in node:
+            yield f"{prefix}{key}"
+            yield from _known_keys(node._get_node(key), f"{prefix}{key}.")
+
+
+def _check_overrides(conf: Path, overrides: Sequence[str]) -> None:
+    """Refuse an unknown group, option or key with the nearest valid names, which Hydra's own errors lack."""
+    groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(
+                f"'{override}' is not an override.\nExpected KEY=VALUE, for instance adaptation=mmd."
+            )
+        name = key.lstrip("+~")
+        if name in groups and value not in ("null", ""):
+            options = _option_names(conf, name)
+            if value not in options:
+                raise UserError(
+                    f"{key}={value}: conf/{name}/ has no '{value}'.\nNearest: {nearest(value, options)}."
+                )
+
+
+def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
+    """Compose conf/ with Hydra overrides; raises UserError in two lines where they do not fit."""
+    from mergershift.project import root
+
+    conf = conf or root() / "conf"
+    _check_overrides(conf, overrides)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        try:
+            composed = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+        except HydraException as error:
+            keys = list(_known_keys(hydra_compose("config"))) + [p.name for p in conf.iterdir() if p.is_dir()]
+            for override in overrides:
+                key = override.partition("=")[0].lstrip("+~")
+                if key not in keys:
+                    raise UserError(
+                        f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
+                    ) from error
+            raise UserError(f"The configuration does not compose: {str(error).splitlines()[0]}") from error
+    choices = {
+        k: str(v) for k, v in composed.hydra.runtime.choices.items() if v and not k.startswith("hydra/")
+    }
+    try:
+        OmegaConf.set_struct(composed, False)
+        del composed["hydra"]
+        plain = OmegaConf.to_container(composed, resolve=True)
+        assert isinstance(plain, dict)
+        return Config.model_validate(plain | {"choices": choices})
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration does not resolve: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: not a known configuration key.\nRemove it, or check its spelling in conf/."
+    found = "" if problem["loc"] == () else f", found {problem['input']!r}"
+    return f"{where}: {message}{found}.\nMend the override or the file in conf/."

@@ -1,0 +1,25 @@
+"""From the archive's files to training batches."""
+
+from mergershift.images.augment import Stretch, dihedral
+from mergershift.images.batches import Batches, Pair, PairedBatches
+from mergershift.images.leakage import Leak, audit, leakage
+from mergershift.images.prepare import prepare
+from mergershift.images.split import SPLITS, row_table, unique_renderings
+from mergershift.images.store import LabelledImages, Prepared
+
+__all__ = [
+    "SPLITS",
+    "Batches",
+    "LabelledImages",
+    "Leak",
+    "Pair",
+    "PairedBatches",
+    "Prepared",
+    "Stretch",
+    "audit",
+    "dihedral",
+    "leakage",
+    "prepare",
+    "row_table",
+    "unique_renderings",
+]

@@ -1,0 +1,136 @@
+"""Turns the archive's float64 files into float32 images with galaxy ids, a split and statistics.
+
+Files are read in blocks and never stand in memory whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergershift.archive import (
+    DATA_SETS,
+    FILTER_SETS,
+    DataSet,
+    Domain,
+    RowStructure,
+    open_images,
+    read_labels,
+    read_provenance,
+)
+from mergershift.config import SplitConfig
+from mergershift.errors import UserError
+from mergershift.images.split import row_table
+
+BLOCK_BYTES = 32 * 2**20
+Progress = Callable[[int, int], None]
+"""Called with rows done and rows in all."""
+
+
+def prepare(
+    folder: Path, filters: str, rule: SplitConfig, output: Path, progress: Progress = lambda done, total: None
+) -> None:
+    """Write the prepared form of one filter set of the archive in `folder` to `output`.
+
+    `output` gets, for each domain, ``<domain>-images.npy`` `(N, C, 75, 75)` float32 in µJy/arcsec² and
+    ``<domain>-labels.npy`` `(N,)` int8; ``rows.csv`` (see `row_table`); ``statistics.json``: mean and standard
+    deviation per filter and domain, of the rows that the labelled domain may train on; ``prepared.json``:
+    provenance and hash. Raises UserError for files that do not fit; `output` appears whole or not at all.
+    """
+    sets = [DATA_SETS[filters, domain] for domain in Domain]
+    labels = {each.domain: read_labels(folder, each) for each in sets}
+    for each in sets:
+        if not np.array_equal(labels[each.domain], labels[Domain.PRISTINE]):
+            raise UserError(
+                f"{folder / each.labels_names[0]}: labels differ from those of the pristine set; both show the same "
+                "galaxies.\nRun `mergershift data verify`, then fetch or generate the archive again."
+            )
+    try:
+        structure = RowStructure.from_labels(labels[Domain.PRISTINE])
+        table = row_table(structure, rule)
+    except ValueError as error:
+        raise UserError(
+            f"{folder / sets[0].labels_names[0]}: {error}.\nRun `mergershift data verify`."
+        ) from error
+
+    partial = output.with_name(output.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    source_rows = table["trains"].isin(["both", "source"]).to_numpy()
+    total = structure.rows * len(sets)
+    hashes, statistics = {}, {}
+    for number, each in enumerate(sets):
+        before = number * structure.rows
+        hashes[str(each.domain)], statistics[str(each.domain)] = _convert(
+            folder,
+            each,
+            source_rows,
+            partial / f"{each.domain}-images.npy",
+            lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
+        )
+        np.save(partial / f"{each.domain}-labels.npy", labels[each.domain].astype(np.int8))
+    table.to_csv(partial / "rows.csv", index=False)
+    label_hash = hashlib.sha256(labels[Domain.PRISTINE].astype(np.int8).tobytes()).hexdigest()
+    whole = hashlib.sha256("".join([*hashes.values(), label_hash]).encode()).hexdigest()
+    provenance = read_provenance(folder)
+    facts = {
+        "filter_set": filters,
+        "filters": list(FILTER_SETS[filters].filter_names),
+        "rows": structure.rows,
+        "galaxies": {"mergers": structure.mergers, "non-mergers": structure.non_mergers},
+        "provenance": provenance.model_dump(mode="json") if provenance else {"kind": "unknown"},
+        "split": rule.model_dump(mode="json"),
+        "data_hash": whole,
+    }
+    (partial / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+    shutil.rmtree(output, ignore_errors=True)
+    partial.rename(output)
+
+
+def _convert(
+    folder: Path,
+    data_set: DataSet,
+    source_rows: NDArray[np.bool_],
+    path: Path,
+    progress: Callable[[int], None],
+) -> tuple[str, dict[str, list[float]]]:
+    """Write float32 images; return their SHA-256 and the statistics of `source_rows`."""
+    shape = tuple(open_images(folder, data_set).shape)
+    if shape[0] != len(source_rows):
+        raise UserError(
+            f"{folder / data_set.images_name}: {shape[0]} images, expected {len(source_rows)} as there are labels.\n"
+            "Run `mergershift data verify`."
+        )
+    step = max(1, BLOCK_BYTES // (8 * int(np.prod(shape[1:]))))
+    digest = hashlib.sha256()
+    total, squares, pixels = np.zeros(shape[1]), np.zeros(shape[1]), 0
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, shape[0], step):
+            # A fresh map for each block: pages of one long-lived map would count as this process' memory.
+            block = np.asarray(open_images(folder, data_set)[start : start + step])
+            if not np.isfinite(block).all():
+                row = start + int(np.flatnonzero(~np.isfinite(block).all(axis=(1, 2, 3)))[0])
+                raise UserError(
+                    f"{folder / data_set.images_name}: row {row} has pixels that are not finite numbers.\n"
+                    "Run `mergershift data verify`, then fetch or generate the archive again."
+                )
+            single = np.ascontiguousarray(block, dtype="<f4")
+            file.write(single.data)
+            digest.update(single.data)
+            chosen = block[source_rows[start : start + step]]
+            total += chosen.sum(axis=(0, 2, 3))
+            squares += np.square(chosen).sum(axis=(0, 2, 3))
+            pixels += len(chosen) * shape[2] * shape[3]
+            progress(min(start + step, shape[0]))
+    mean = total / pixels
+    deviation = np.sqrt(squares / pixels - mean**2)
+    return digest.hexdigest(), {"mean": mean.tolist(), "std": deviation.tolist()}

@@ -1,0 +1,75 @@
+"""Reads prepared images: only the rows asked for, and target images without labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mergershift.archive import Domain
+from mergershift.errors import UserError
+from mergershift.images.split import unique_renderings
+
+
+class LabelledImages(NamedTuple):
+    """Images `(N, C, H, W)` float32 in µJy/arcsec² and labels `(N,)` int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` wrote to a folder."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "prepared.json").is_file():
+            raise UserError(
+                f"{self.folder}: no prepared images here (prepared.json is missing).\n"
+                "Run `mergershift prepare` with the same filters first, or the whole pipeline with `mergershift repro`."
+            )
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Filters, numbers of galaxies, provenance and data hash."""
+        facts: dict[str, Any] = json.loads((self.folder / "prepared.json").read_text())
+        return facts
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One line a row: row, galaxy, camera, block, split, trains."""
+        return pd.read_csv(self.folder / "rows.csv", keep_default_na=False)
+
+    def statistics(self, domain: Domain) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation per filter of the labelled training rows, in µJy/arcsec²."""
+        found = json.loads((self.folder / "statistics.json").read_text())[str(domain)]
+        return found["mean"], found["std"]
+
+    def rows(self, split: str, *, trains: str | None = None, unique: bool = False) -> NDArray[np.int64]:
+        """Row numbers of a split; of those that a domain (`trains` = "source" or "target") may train on."""
+        chosen = self.table[self.table["split"] == split]
+        if trains is not None:
+            chosen = chosen[chosen["trains"].isin(["both", trains])]
+        if unique:
+            chosen = chosen[unique_renderings(chosen)]
+        return chosen["row"].to_numpy()
+
+    def images(self, domain: Domain, rows: NDArray[np.int64]) -> Tensor:
+        """Images of `rows` `(N, C, H, W)` float32, in µJy/arcsec²; no other row is read."""
+        stored = np.load(self.folder / f"{domain}-images.npy", mmap_mode="r", allow_pickle=False)
+        return torch.from_numpy(stored[rows])
+
+    def labelled(self, domain: Domain, rows: NDArray[np.int64]) -> LabelledImages:
+        """Images and labels of `rows`."""
+        labels = np.load(self.folder / f"{domain}-labels.npy", allow_pickle=False)[rows]
+        return LabelledImages(self.images(domain, rows), torch.from_numpy(labels.astype(np.int64)))

@@ -1,0 +1,64 @@
+"""Starts DVC and MLflow's pages, the way they need it here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from mergershift.archive import available
+from mergershift.errors import UserError
+from mergershift.project import root
+from mergershift.study import read_study
+
+
+def repro(arguments: Sequence[str] = ()) -> None:
+    """`dvc repro`, after a look whether there is anything to run it on; then the transfer table.
+
+    Raises UserError where the archive lacks a filter set of the study, and where a stage failed.
+    """
+    here = root()
+    folder = here / "data"
+    study = read_study()
+    present = {each.filter_set.name for each in available(folder)} if folder.is_dir() else set()
+    missing = [name for name in study.filters if name not in present]
+    if missing and not present:
+        raise UserError(
+            "data/: no archive here yet.\nType `mergershift data mock` for a mock archive, "
+            "or `mergershift data fetch` for the published one."
+        )
+    if missing:
+        raise UserError(
+            f"data/: no {' and '.join(missing)}-filter set, which conf/study.yaml asks for.\n"
+            f"Fetch it, or let `filters:` there list {', '.join(sorted(present))} only."
+        )
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], cwd=here, env=_environment())
+    if done.returncode:
+        raise UserError(
+            "The pipeline stopped; the stage and its error stand above.\n"
+            "What was finished is kept: mend it and give the command again."
+        )
+    from mergershift.summary import print_summary
+
+    print_summary()
+
+
+def serve_ui(host: str, port: int) -> None:
+    """Serve MLflow's pages on the tracking database until interrupted."""
+    from mergershift.tracking import tracking_address
+
+    address = tracking_address(None)
+    if not address.startswith("sqlite:"):
+        print(f"The runs are on a server of their own: {address}")
+        return
+    print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--workers", "1"]
+    artifacts = ["--default-artifact-root", str(root() / "mlartifacts")]
+    environment = _environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    subprocess.run([*command, *artifacts, "--host", host, "--port", str(port)], env=environment, check=False)
+
+
+def _environment() -> dict[str, str]:
+    """Stages call `mergershift`; they shall find the one that is running, activated environment or not."""
+    return os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}"}

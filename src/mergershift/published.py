@@ -1,0 +1,43 @@
+"""Runs a published experiment again and lays its figures beside the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from mergershift import evaluation
+from mergershift.config import compose
+from mergershift.errors import UserError, nearest
+from mergershift.images import Prepared
+from mergershift.project import root
+from mergershift.steps import default_output, evaluate_step, prepare_step, prepared_folder, train_step
+
+# The published networks were trained and tested within one domain, noisy ones on noisy labels.
+TRANSFERS = {"pristine": "pristine_to_noisy", "noisy": "oracle_target_only"}
+
+
+def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
+    """Prepare, train and test `experiment` on pristine and on noisy images and print the comparison.
+
+    What is finished already is not run again. Raises UserError for an experiment without published figures.
+    """
+    known = [path.stem for path in (root() / "conf" / "experiment").glob("*.yaml")]
+    if experiment not in known:
+        raise UserError(f"conf/experiment/ has no '{experiment}'.\nNearest: {nearest(experiment, known)}.")
+    ours: dict[str, evaluation.Scores] = {}
+    console = Console()
+    for domain, transfer in TRANSFERS.items():
+        config = compose([f"experiment={experiment}", f"transfer={transfer}", *overrides])
+        folder = prepared_folder(config)
+        if not folder.is_dir():
+            console.print(prepare_step(config))
+        cell = root() / default_output(config)
+        if not (cell / "train").is_dir():
+            console.print(train_step(config, cell))
+        console.print(evaluate_step(cell, all_rows=True))
+        role = "source" if config.transfer.source == domain else "target"
+        ours[domain] = evaluation.read_results(cell / "evaluation")[role]["all_rows"]
+    console.print(evaluation.comparison_table(ours))
+    kind = Prepared(folder).facts["provenance"]["kind"]
+    console.print(f"Ours: {'MOCK images, not the archive' if kind == 'mock' else kind + ' data'}.")

@@ -1,0 +1,116 @@
+"""conf/study.yaml: which cells (filters x methods x seeds) the pipeline runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+
+from mergershift.errors import UserError
+from mergershift.project import root
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+
+class Method(BaseModel):
+    """One way to get across: a transfer and an adaptation, by their names in conf/."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    transfer: Name
+    adaptation: Name
+
+
+class Study(BaseModel):
+    """The lists from which dvc.yaml makes its stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: Name
+    training: Name
+    trainer: Name
+    split: Name
+    filters: tuple[Literal["two", "three"], ...] = Field(min_length=1)
+    methods: tuple[Method, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+    def cells(self) -> list[Cell]:
+        """All cells, in the order of the lists."""
+        return [
+            Cell(filters, method, seed)
+            for filters in self.filters
+            for method in self.methods
+            for seed in self.seeds
+        ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation."""
+
+    filters: str
+    method: Method
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where its stages write, relative to the project's root; dvc.yaml spells the same path."""
+        return (
+            Path("outputs/cells")
+            / self.filters
+            / self.method.transfer
+            / self.method.adaptation
+            / f"seed{self.seed}"
+        )
+
+
+def study_file() -> Path:
+    """conf/study.yaml of this checkout."""
+    return root() / "conf" / "study.yaml"
+
+
+def read_study() -> Study:
+    """Read and check conf/study.yaml; raises UserError in two lines where it does not fit."""
+    path = study_file()
+    try:
+        found = YAML(typ="safe").load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing.\nTake it back with `git checkout {path}`.") from error
+    try:
+        study = Study.model_validate(found)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"{path}: {where}: {problem['msg']}, found {problem['input']!r}.\nMend the file."
+        ) from error
+    for group, name in [
+        *((group, getattr(study, group)) for group in ("network", "training", "trainer", "split")),
+        *(("transfer", method.transfer) for method in study.methods),
+        *(("adaptation", method.adaptation) for method in study.methods),
+    ]:
+        if not (path.parent / group / f"{name}.yaml").is_file():
+            known = sorted(each.stem for each in (path.parent / group).glob("*.yaml"))
+            raise UserError(f"{path}: conf/{group}/ has no '{name}'.\nIt has: {', '.join(known)}.")
+    return study
+
+
+def set_filters(present: Sequence[str]) -> bool:
+    """Let the study run the filter sets that the archive has; True where conf/study.yaml changed."""
+    path = study_file()
+    yaml = YAML()
+    document = yaml.load(path.read_text())
+    if list(document["filters"]) == list(present):
+        return False
+    document["filters"][:] = list(present)
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w") as file:
+        yaml.dump(document, file)
+    os.replace(temporary, path)
+    return True

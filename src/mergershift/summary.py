@@ -1,0 +1,100 @@
+"""The study's result: one table of what each method keeps of its accuracy on the target."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from mergershift import evaluation
+from mergershift.errors import UserError
+from mergershift.project import root
+from mergershift.steps import RUN, writing
+from mergershift.study import Method, Study, read_study
+
+FOLDER = "outputs/summary"
+SHOWN = ("balanced_accuracy", "auc", "ece")
+
+
+def write_summary() -> None:
+    """Pool each method's seeds and write outputs/summary/transfer.json and .csv; raises UserError for a gap."""
+    study = read_study()
+    rows: list[dict[str, Any]] = []
+    nested: dict[str, Any] = {}
+    kinds = set()
+    for filters in study.filters:
+        for method in study.methods:
+            results, kind = _pooled(study, filters, method)
+            kinds.add(kind)
+            name = f"{filters}/{method.transfer}/{method.adaptation}"
+            nested[name] = {
+                role: {metric: results[role]["unique"][metric] for metric in SHOWN}
+                for role in ("source", "target")
+            }
+            for entry in evaluation.table(results).to_dict("records"):
+                rows.append({"filters": filters, **method.model_dump(), **entry})
+    table = pd.DataFrame(rows).assign(data="+".join(sorted(kinds)), split=study.split)
+    with writing(root() / FOLDER) as folder:
+        table.to_csv(folder / "transfer.csv", index=False, lineterminator="\n")
+        (folder / "transfer.json").write_text(json.dumps(nested, indent=2) + "\n")
+
+
+def _pooled(study: Study, filters: str, method: Method) -> tuple[dict[str, Any], str]:
+    parts, kinds = [], set()
+    for cell in study.cells():
+        if (cell.filters, cell.method) != (filters, method):
+            continue
+        folder = root() / cell.folder
+        path = folder / "evaluation" / "predictions.csv"
+        if not path.is_file():
+            raise UserError(
+                f"{path}: missing.\nRun `mergershift repro`, which trains and evaluates what is missing."
+            )
+        parts.append(evaluation.read_predictions(path).assign(seed=cell.seed))
+        kinds.add(json.loads((folder / "train" / RUN).read_text())["provenance"]["kind"])
+    return evaluation.evaluate(pd.concat(parts, ignore_index=True)), "+".join(sorted(kinds))
+
+
+def print_summary() -> None:
+    """Print the transfer table that `write_summary` wrote."""
+    path = root() / FOLDER / "transfer.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: missing.\nRun `mergershift repro` first.")
+    table = pd.read_csv(path)
+    data = str(table["data"].iloc[0])
+    seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
+    page = Table(
+        title=f"Transfer on {_SAYS.get(data, data + ' data')}",
+        caption=f"Test images, one a rendering: {galaxies} galaxies, {seeds} training seed(s); 95 % intervals by "
+        "resampling galaxies" + (" and seeds." if seeds > 1 else "; seed scatter is not in them."),
+    )
+    for name in ("filters", "method"):
+        page.add_column(name)
+    for name in ("balanced accuracy, source", "balanced accuracy, target", "AUC, target"):
+        page.add_column(name, justify="right")
+    for (filters, transfer, adaptation), part in table.groupby(
+        ["filters", "transfer", "adaptation"], sort=False
+    ):
+        oracle = str(transfer).startswith("oracle_")
+        page.add_row(
+            str(filters),
+            f"{transfer}" if oracle else f"{adaptation}",
+            _figure(part, "source", "balanced_accuracy"),
+            _figure(part, "target", "balanced_accuracy"),
+            _figure(part, "target", "auc"),
+        )
+    Console().print(page)
+
+
+_SAYS = {
+    "mock": "MOCK images (figures of a simulated stand-in, not of the archive)",
+    "archive": "the DeepMerge archive",
+}
+
+
+def _figure(part: pd.DataFrame, role: str, metric: str) -> str:
+    chosen = part[(part["role"] == role) & (part["metric"] == metric)].iloc[0]
+    return f"{chosen['value']:.3f} [{chosen['low']:.3f}, {chosen['high']:.3f}]"

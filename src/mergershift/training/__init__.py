@@ -1,0 +1,1 @@
+"""Trains one network; the only place that knows Lightning."""

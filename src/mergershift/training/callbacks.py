@@ -1,0 +1,44 @@
+"""Keeps the history of a training and tells it, epoch by epoch, to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping
+
+Epochs = list[dict[str, float]]
+OnEpoch = Callable[[Epochs], None]
+"""Hears, after every epoch, the figures of all finished epochs; each has its number under "epoch"."""
+
+
+class History(pl.Callback):
+    """Figures of every finished epoch; they travel in the checkpoint, so a resumed training has them all."""
+
+    def __init__(self, on_epoch: OnEpoch) -> None:
+        self.epochs: Epochs = []
+        self._on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the epoch that has just ended."""
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.epochs.append({"epoch": float(trainer.current_epoch), **figures})
+        self._on_epoch(self.epochs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers, which a checkpoint loads without pickle."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the history of the interrupted training."""
+        self.epochs = list(state_dict["epochs"])
+
+
+class Patience(EarlyStopping):
+    """Early stopping that a training killed just after its last epoch remembers, instead of adding an epoch."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where patience had run out before the interruption."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True

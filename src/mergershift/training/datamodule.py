@@ -1,0 +1,54 @@
+"""Hands the right rows to Lightning: training rows of both domains, validation rows of the labelled one."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from mergershift.config import Config
+from mergershift.images import Batches, PairedBatches, Prepared
+
+
+class TransferData(pl.LightningDataModule):
+    """The labelled domain with its labels, the other without; test rows are never read here."""
+
+    def __init__(self, prepared: Prepared, config: Config, uses_target: bool) -> None:
+        super().__init__()
+        domain, rule = config.transfer.labelled_domain, config.training
+        self.seed, self.settings = config.seed, rule
+        self.source = prepared.labelled(domain, prepared.rows("train", trains="source"))
+        unique = rule.validation_rows == "unique"
+        self.validation = prepared.labelled(domain, prepared.rows("validation", unique=unique))
+        self.target: Tensor | None = None
+        if uses_target:
+            self.target = prepared.images(config.transfer.target, prepared.rows("train", trains="target"))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps an epoch."""
+        return len(self._epoch(0))
+
+    def class_weights(self) -> Tensor:
+        """`(2,)` weights that let both classes of the labelled training rows count the same, mean one a row."""
+        counts = torch.bincount(self.source.labels, minlength=2).double()
+        return (counts.sum() / (2 * counts)).float()
+
+    def _epoch(self, epoch: int) -> PairedBatches:
+        return PairedBatches(
+            self.source,
+            self.target,
+            batch_size=self.settings.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            augment=self.settings.augment,
+        )
+
+    def train_dataloader(self) -> PairedBatches:
+        """This epoch's batches; the trainer asks anew for each epoch."""
+        assert self.trainer is not None
+        return self._epoch(self.trainer.current_epoch)
+
+    def val_dataloader(self) -> Batches:
+        """The labelled domain's validation images."""
+        return Batches(self.validation, self.settings.batch_size)

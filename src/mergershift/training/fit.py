@@ -1,0 +1,137 @@
+"""train(config) -> Result: the only entry to training."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from safetensors.torch import load_file, save_file
+
+from mergershift.config import Config
+from mergershift.errors import UserError
+from mergershift.images import Prepared
+from mergershift.training.callbacks import Epochs, History, OnEpoch, Patience
+from mergershift.training.datamodule import TransferData
+from mergershift.training.task import Classifier, TransferTask, build_classifier
+
+LAST, BEST, MODEL, EPOCHS = "last", "best", "model.safetensors", "epochs.csv"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training leaves: the best classifier and the history of its epochs."""
+
+    classifier: Classifier
+    epochs: Epochs
+    """Figures of every epoch, by name; "epoch" is its number."""
+    best_epoch: int
+    best_score: float
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One line an epoch."""
+        return pd.DataFrame(self.epochs).astype({"epoch": int})
+
+    def write(self, folder: Path) -> None:
+        """Write model.safetensors and epochs.csv into an existing folder."""
+        save_file(self.classifier.state_dict(), folder / MODEL)
+        self.table.to_csv(folder / EPOCHS, index=False)
+
+
+def load_classifier(folder: Path, config: Config) -> Classifier:
+    """The classifier that `Result.write` left in `folder`, in evaluation mode."""
+    state = load_file(folder / MODEL)
+    blank = [0.0] * config.channels
+    classifier = build_classifier(config, blank, blank)
+    classifier.load_state_dict(state)
+    return classifier.eval()
+
+
+def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs: None) -> Result:
+    """Train until the last epoch or until the labelled validation images stop improving.
+
+    Checkpoints go to `state`; where it holds one already, training goes on after its last finished epoch and
+    ends as it would have without the interruption. `on_epoch` hears of all finished epochs after each.
+    """
+    _quiet()
+    state.mkdir(parents=True, exist_ok=True)
+    settings = config.training
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError(
+            "trainer=gpu, but PyTorch sees no GPU here.\nTake trainer=cpu, or install PyTorch for your GPU."
+        )
+    torch.set_num_threads(config.trainer.threads)
+    pl.seed_everything(config.seed, verbose=False)
+    classifier = build_classifier(config, *prepared.statistics(config.transfer.labelled_domain))
+    data = TransferData(prepared, config, uses_target=_uses_target(config))
+    weights = data.class_weights() if settings.class_weights == "balanced" else None
+    task = TransferTask(classifier, config, weights, steps=settings.epochs * data.steps_per_epoch)
+
+    history = History(on_epoch)
+    best = ModelCheckpoint(
+        state,
+        filename=BEST,
+        monitor=settings.keep_best,
+        mode=_mode(settings.keep_best),
+        enable_version_counter=False,
+    )
+    # Added after `best`, so that the checkpoint to go on from knows which epoch was the best so far.
+    last = ModelCheckpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[pl.Callback] = [
+        history,
+        Patience(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
+        best,
+        last,
+    ]
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar(leave=False))
+    trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,
+        max_epochs=settings.epochs,
+        callbacks=callbacks,
+        logger=False,
+        deterministic=True,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        default_root_dir=state,
+    )
+    resume = state / f"{LAST}.ckpt"
+    trainer.fit(task, data, ckpt_path=resume if resume.is_file() else None, weights_only=True)
+    task.load_state_dict(
+        torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
+    )
+    pick = min if _mode(settings.keep_best) == "min" else max
+    kept = pick(history.epochs, key=lambda figures: figures[settings.keep_best])
+    return Result(task.classifier.cpu().eval(), history.epochs, int(kept["epoch"]), kept[settings.keep_best])
+
+
+def _uses_target(config: Config) -> bool:
+    from hydra.utils import get_class
+
+    return bool(getattr(get_class(config.adaptation.penalty["_target_"]), "uses_target", True))
+
+
+def _mode(name: str) -> str:
+    return "min" if name.endswith("loss") else "max"
+
+
+def _quiet() -> None:
+    """Silence Lightning's advertising and hints that do not apply to loaders of tensors in memory."""
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings(
+        "ignore", message=".*number of training batches .* is smaller than the logging interval.*"
+    )

@@ -1,0 +1,115 @@
+"""What a training step does: classify the labelled source, and let the penalty see both domains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mergershift.config import Config
+from mergershift.evaluation import score
+from mergershift.images import LabelledImages, Pair, Stretch
+from mergershift.networks import Activations, Network
+
+
+class Classifier(nn.Module):
+    """A network with its stretch in front: raw µJy/arcsec² `(B, C, H, W)` to `Activations`."""
+
+    def __init__(self, stretch: Stretch, network: Network) -> None:
+        super().__init__()
+        self.stretch = stretch
+        self.network = network
+
+    def forward(self, images: Tensor) -> Activations:
+        """Classify a batch of images."""
+        activations: Activations = self.network(self.stretch(images))
+        return activations
+
+
+def build_classifier(config: Config, mean: list[float], std: list[float]) -> Classifier:
+    """The configured network, freshly initialised, behind the configured stretch."""
+    softening = config.training.softening if config.training.stretch == "asinh" else None
+    network: Network = instantiate(config.network, channels=config.channels)
+    return Classifier(Stretch(mean, std, softening), network)
+
+
+class TransferTask(pl.LightningModule):
+    """Cross-entropy on the labelled domain plus a weighted penalty on both.
+
+    Source and target pass the network as one batch, so that batch normalisation sees in training the mixture
+    whose running statistics it uses afterwards.
+    """
+
+    def __init__(
+        self, classifier: Classifier, config: Config, class_weights: Tensor | None, steps: int
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.penalty: nn.Module = instantiate(config.adaptation.penalty)
+        self.weighting = instantiate(config.adaptation.weighting)
+        self.settings = config.training
+        self.seed = config.seed
+        self.steps = steps
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Draw this epoch's dropout from (seed, epoch), so that a resumed training draws the same."""
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Pair, _index: int) -> Tensor:
+        """Loss of one pair of batches."""
+        labels = batch.source_labels
+        if batch.target_images is None:
+            source = target = self.classifier(batch.source_images)
+        else:
+            both = self.classifier(torch.cat([batch.source_images, batch.target_images]))
+            source = Activations(*(each[: len(labels)] for each in both))
+            target = Activations(*(each[len(labels) :] for each in both))
+        classification = self._classification_loss(source.logits, labels)
+        penalty = self.penalty(source, target, labels)
+        weight = self.weighting(min(1.0, self.global_step / self.steps))
+        loss = classification + weight * penalty + self.classifier.network.regularisation()
+        figures = {
+            "train_loss": loss,
+            "train_classification_loss": classification,
+            "train_penalty": penalty,
+            "penalty_weight": float(weight),
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels))
+        return loss
+
+    def _classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        weight = self.class_weights
+        assert weight is None or isinstance(weight, Tensor)
+        return functional.cross_entropy(logits.float(), labels, weight=weight)
+
+    def validation_step(self, batch: LabelledImages, _index: int) -> None:
+        """Keep the source's validation predictions until the epoch's end."""
+        logits = self.classifier(batch.images).logits.float()
+        self._validated.append((logits, batch.labels, torch.softmax(logits, dim=1)[:, 1]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the labelled domain's validation images."""
+        logits, labels, probabilities = (torch.cat(each) for each in zip(*self._validated, strict=True))
+        self._validated = []
+        figures = score(labels.cpu().numpy(), probabilities.double().cpu().numpy())
+        self.log("source_val_loss", self._classification_loss(logits, labels), prog_bar=True)
+        self.log("source_val_accuracy", figures["accuracy"])
+        self.log("source_val_balanced_accuracy", figures["balanced_accuracy"], prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """The configured optimiser over network and penalty, with its schedule by step."""
+        parameters = [*self.classifier.parameters(), *self.penalty.parameters()]
+        optimizer = instantiate(self.settings.optimizer, params=parameters)
+        if self.settings.schedule == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=optimizer.param_groups[0]["lr"], total_steps=self.steps + 1, pct_start=0.1
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,43 @@
+"""Dihedral augmentation and the stretch."""
+
+import astropy.visualization
+import numpy as np
+import pytest
+import torch
+
+from mergershift.images import Stretch, dihedral
+
+
+def test_dihedral_draws_all_eight_symmetries_evenly():
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    turned = dihedral(image.expand(4000, 1, 3, 3), torch.Generator().manual_seed(1))
+    kinds, counts = np.unique(turned.flatten(1).numpy(), axis=0, return_counts=True)
+    square = image[0, 0].numpy()
+    expected = {tuple(np.rot90(each, k).ravel()) for each in (square, square[:, ::-1]) for k in range(4)}
+    assert {tuple(kind) for kind in kinds} == expected
+    assert counts.min() > 400
+
+
+def test_dihedral_turns_all_filters_together():
+    image = torch.rand(1, 1, 7, 7).expand(16, 3, 7, 7)
+    turned = dihedral(image, torch.Generator().manual_seed(2))
+    assert torch.equal(turned[:, 0], turned[:, 1])
+    assert torch.equal(turned[:, 0], turned[:, 2])
+
+
+def test_linear_stretch_standardises():
+    images = torch.randn(64, 2, 9, 9) * torch.tensor([3.0, 0.5]).view(1, 2, 1, 1) + 7
+    mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3))
+    out = Stretch(mean.tolist(), std.tolist(), None)(images)
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("softening", [0.1, 10.0])
+def test_asinh_stretch_is_astropys_up_to_scale(softening):
+    values = torch.linspace(-5, 100, 50).view(1, 1, 5, 10)
+    ours = Stretch([0.0], [1.0], softening)(values).flatten().numpy()
+    reference = astropy.visualization.AsinhStretch(a=softening / 100)(
+        values.flatten().numpy() / 100, clip=False
+    )
+    np.testing.assert_allclose(ours / ours.max(), reference, rtol=2e-5, atol=1e-6)

@@ -1,0 +1,85 @@
+"""Pairing of labelled source images with unlabelled target images."""
+
+import inspect
+
+import torch
+
+from mergershift.images import Batches, LabelledImages, Pair, PairedBatches
+
+
+def numbered(count: int, first: int = 0) -> torch.Tensor:
+    """Images whose every pixel is their number."""
+    return (
+        torch.arange(first, first + count, dtype=torch.float32)
+        .view(-1, 1, 1, 1)
+        .expand(count, 1, 5, 5)
+        .clone()
+    )
+
+
+def epoch(
+    number: int = 0, *, source: int = 40, target: int = 40, batch: int = 8, seed: int = 3
+) -> list[Pair]:
+    labels = torch.arange(source) % 2
+    data = LabelledImages(numbered(source), labels)
+    return list(
+        PairedBatches(data, numbered(target, 1000), batch_size=batch, seed=seed, epoch=number, augment=False)
+    )
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    return images[:, 0, 0, 0].long().tolist()
+
+
+def test_an_epoch_shows_every_source_image_once_with_its_label():
+    seen = [
+        (n, label)
+        for pair in epoch()
+        for n, label in zip(numbers(pair.source_images), pair.source_labels.tolist(), strict=True)
+    ]
+    assert sorted(seen) == [(n, n % 2) for n in range(40)]
+
+
+def test_target_order_is_independent_of_the_source():
+    for pair in epoch():
+        assert numbers(pair.source_images) != [n - 1000 for n in numbers(pair.target_images)]
+    assert sorted(n for pair in epoch() for n in numbers(pair.target_images)) == list(range(1000, 1040))
+
+
+def test_source_order_does_not_depend_on_the_target():
+    """Were the two drawn from one stream, a method without a target would see other batches."""
+    alone = epoch(target=40)
+    longer = epoch(target=64)
+    assert [numbers(p.source_images) for p in alone] == [numbers(p.source_images) for p in longer]
+
+
+def test_epochs_and_seeds_give_other_orders_and_repeat_exactly():
+    first = [numbers(p.source_images) for p in epoch(0)]
+    assert first == [numbers(p.source_images) for p in epoch(0)]
+    assert first != [numbers(p.source_images) for p in epoch(1)]
+    assert first != [numbers(p.source_images) for p in epoch(0, seed=4)]
+
+
+def test_short_target_starts_over_evenly():
+    seen = [n for pair in epoch(target=12) for n in numbers(pair.target_images)]
+    counts = [seen.count(n) for n in range(1000, 1012)]
+    assert min(counts) >= 3
+    assert max(counts) <= 4
+
+
+def test_a_target_batch_has_neither_labels_nor_rows():
+    assert Pair._fields == ("source_images", "source_labels", "target_images")
+    assert inspect.signature(PairedBatches).parameters["target"].annotation == "Tensor | None"
+
+
+def test_source_smaller_than_a_batch_still_trains():
+    (pair,) = epoch(source=5, batch=8)
+    assert sorted(numbers(pair.source_images)) == list(range(5))
+    assert len(pair.target_images) == 5
+
+
+def test_validation_batches_keep_every_image_in_order():
+    data = LabelledImages(numbered(11), torch.arange(11))
+    parts = list(Batches(data, 4))
+    assert [len(p.labels) for p in parts] == [4, 4, 3]
+    assert torch.cat([p.labels for p in parts]).tolist() == list(range(11))
