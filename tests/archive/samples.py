@@ -15,20 +15,15 @@ STRUCTURE = RowStructure(mergers=2, non_mergers=33)
 LARGER = RowStructure(mergers=12, non_mergers=60)
 
 
-def pristine_images(structure: RowStructure, channels: int, seed: int = 0) -> NDArray[np.float64]:
-    """Random images with the published deviations; the cameras of a galaxy agree in total flux to 5 %."""
+def renderings(structure: RowStructure, channels: int, seed: int) -> NDArray[np.float64]:
+    """Random images, each once, with about the published deviations; cameras agree in total flux to 5 %."""
     random = np.random.default_rng(seed)
-    galaxy = structure.galaxy
+    galaxy = structure.galaxy[structure.block == 0]
     brightness = random.lognormal(1.0, 0.7, galaxy.max() + 1)
     stds = [f.published_std[Domain.PRISTINE] for f in FILTER_SETS["three"].filters][:channels]
-    first = np.flatnonzero(structure.block == 0)
-    shape = (len(first), channels, IMAGE_SIZE, IMAGE_SIZE)
-    views = random.lognormal(-1.0, 1.0, shape) * random.normal(1.0, 0.05, (len(first), 1, 1, 1))
-    views *= brightness[galaxy[first], None, None, None] * np.array(stds)[:, None, None]
-    mergers, others = views[: structure.block_rows], views[structure.block_rows :]
-    turned = [mergers, mergers[..., ::-1, :], mergers[..., ::-1]]
-    turned += [np.rot90(mergers, 1, axes=(2, 3)), np.rot90(mergers, 2, axes=(2, 3))]
-    images = np.concatenate([*turned, others])
+    shape = (len(galaxy), channels, IMAGE_SIZE, IMAGE_SIZE)
+    images = random.lognormal(-1.0, 1.0, shape) * random.normal(1.0, 0.05, (len(galaxy), 1, 1, 1))
+    images *= brightness[galaxy, None, None, None] * np.array(stds)[:, None, None]
     # the sky, that is most of a real stamp, is empty
     images[..., :8, :] = images[..., -8:, :] = images[..., :, :8] = images[..., :, -8:] = 0.0
     return images
@@ -36,11 +31,14 @@ def pristine_images(structure: RowStructure, channels: int, seed: int = 0) -> ND
 
 def images_of(data_set: DataSet, structure: RowStructure, seed: int = 0) -> NDArray[np.float64]:
     """Images of one data set; the noisy ones are the pristine ones and noise of the published deviation."""
-    images = pristine_images(structure, len(data_set.filter_set.filters), seed)
+    images = renderings(structure, len(data_set.filter_set.filters), seed)
     if data_set.domain is Domain.NOISY:
         stds = np.array([each.noise_std for each in data_set.filter_set.filters])[:, None, None]
         images = images + np.random.default_rng(seed + 1).normal(0.0, 1.0, images.shape) * stds
-    return images
+    mergers, others = images[: structure.block_rows], images[structure.block_rows :]
+    turned = [mergers, mergers[..., ::-1, :], mergers[..., ::-1]]
+    turned += [np.rot90(mergers, quarters, axes=(2, 3)) for quarters in (1, 2)]
+    return np.concatenate([*turned, others])
 
 
 def write_fits(path: Path, images: NDArray[np.float64], labels: NDArray[np.integer]) -> None:
