@@ -1,0 +1,100 @@
+"""Picture the stars of a mock galaxy: four fixed cameras, adaptive smoothing, PSF, the archive's pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from mergershift.archive.facts import FIELD_KPC, FILTER_SETS, IMAGE_SIZE, PIXEL_ARCSEC, RowStructure
+from mergershift.archive.mock.light import FILTERS, Stars
+from mergershift.archive.mock.vectors import Floats
+
+FINER = 3
+"""Fine pixels along one pixel of the archive."""
+PIXEL_KPC = FIELD_KPC / IMAGE_SIZE
+KPC_PER_ARCSEC = PIXEL_KPC / PIXEL_ARCSEC
+SMOOTHINGS = (0.3, 0.8, 2.0, 5.0)
+"""Deviations of the smoothing Gaussians, kpc; a star's light is shared between the two next to its own length."""
+FINE_SMOOTHINGS = 2
+"""The first so many are drawn on the fine grid, the others on the archive's."""
+PSF_KPC = tuple(
+    each.psf_fwhm_arcsec / np.sqrt(8 * np.log(2)) * KPC_PER_ARCSEC for each in FILTER_SETS["three"].filters
+)
+_THIRD = 1 / np.sqrt(3.0)
+DIRECTIONS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * _THIRD
+"""The cameras look from the corners of a tetrahedron, as in Snyder et al. 2019 (arXiv:1809.02136)."""
+
+
+def _axes(direction: Floats) -> tuple[Floats, Floats]:
+    """Right and up of a camera that looks along a direction `(3,)`."""
+    right = np.cross([0.0, 0.0, 1.0], direction)
+    right = right / np.sqrt((right * right).sum())
+    return right, np.cross(direction, right)
+
+
+AXES = tuple(_axes(direction) for direction in DIRECTIONS)
+
+
+def _levels(smoothing: Floats) -> Floats:
+    """Share `(levels, N)` of each star's light at each smoothing, continuous in its smoothing length."""
+    steps = np.log(SMOOTHINGS)
+    place = np.interp(np.log(np.maximum(smoothing, 1e-3)), steps, np.arange(len(steps)))
+    return np.maximum(0.0, 1.0 - np.abs(place - np.arange(len(steps))[:, None]))
+
+
+def _deposit(x: Floats, y: Floats, light: Floats, size: int) -> Floats:
+    """Put points of light `(filters, N)` on a grid of the whole field, cloud in cell: `(filters, size, size)`."""
+    scale = size / FIELD_KPC
+    u, v = x * scale + 0.5 * size - 0.5, y * scale + 0.5 * size - 0.5
+    inside = (u >= 0) & (u < size - 1) & (v >= 0) & (v < size - 1)
+    u, v, light = u[inside], v[inside], light[:, inside]
+    column, row = u.astype(np.int64), v.astype(np.int64)
+    right, up = u - column, v - row
+    corner = row * size + column
+    index = np.concatenate([corner, corner + 1, corner + size, corner + size + 1])
+    shares = np.concatenate([(1 - right) * (1 - up), right * (1 - up), (1 - right) * up, right * up])
+    grids = [np.bincount(index, np.tile(each, 4) * shares, minlength=size * size) for each in light]
+    image: Floats = np.stack(grids).astype(np.float64, copy=False).reshape(len(grids), size, size)
+    return image
+
+
+def _blur(images: Floats, deviation: float) -> Floats:
+    """Convolve the last two axes with a Gaussian, in pixels; light beyond the edge is lost."""
+    once = gaussian_filter1d(images, deviation, axis=-1, mode="constant", truncate=4.0)
+    return gaussian_filter1d(once, deviation, axis=-2, mode="constant", truncate=4.0)
+
+
+def _smooth(levels: list[Floats], smoothings: tuple[float, ...], pixel: float) -> Floats:
+    """Add up the levels `(cameras, filters, size, size)`, each smoothed to its length and by its filter's PSF.
+
+    A wide Gaussian is the next narrower one and the rest of its variance, so each level is blurred once.
+    """
+    image = levels[-1]
+    for level in reversed(range(len(levels) - 1)):
+        rest = np.sqrt(smoothings[level + 1] ** 2 - smoothings[level] ** 2)
+        image = _blur(image, rest / pixel) + levels[level]
+    widths = [np.sqrt(smoothings[0] ** 2 + psf**2) / pixel for psf in PSF_KPC]
+    return np.stack([_blur(image[:, channel], width) for channel, width in enumerate(widths)], axis=1)
+
+
+def picture(stars: Stars) -> Floats:
+    """Render stars as seen by the four cameras: surface brightness `(4, 3, 75, 75)` in light per arcsec²."""
+    shares = _levels(stars.smoothing)
+    fine_size = FINER * IMAGE_SIZE
+    grids: list[Floats] = []
+    for level, share in enumerate(shares):
+        size = fine_size if level < FINE_SMOOTHINGS else IMAGE_SIZE
+        chosen = share > 0
+        places, light = stars.positions[:, chosen], stars.light[:, chosen] * share[chosen]
+        views = np.empty((RowStructure.CAMERAS, FILTERS, size, size))
+        for camera, (right, up) in enumerate(AXES):
+            x = right[0] * places[0] + right[1] * places[1] + right[2] * places[2]
+            y = up[0] * places[0] + up[1] * places[1] + up[2] * places[2]
+            views[camera] = _deposit(x, y, light, size)
+        grids.append(views)
+    fine = _smooth(grids[:FINE_SMOOTHINGS], SMOOTHINGS[:FINE_SMOOTHINGS], FIELD_KPC / fine_size)
+    binned = fine.reshape(RowStructure.CAMERAS, FILTERS, IMAGE_SIZE, FINER, IMAGE_SIZE, FINER).sum(
+        axis=(3, 5)
+    )
+    coarse = _smooth(grids[FINE_SMOOTHINGS:], SMOOTHINGS[FINE_SMOOTHINGS:], PIXEL_KPC)
+    return (binned + coarse) / PIXEL_ARCSEC**2

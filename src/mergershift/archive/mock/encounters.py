@@ -1,0 +1,166 @@
+"""Restricted three-body encounters (Toomre & Toomre 1972): test particles around two galaxies that fall together.
+
+The two dark halos move on a near-parabolic orbit that dynamical friction shrinks until they coalesce; stars are
+massless and feel both halos. Units: kpc, Myr.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, pi, sqrt
+
+import numpy as np
+
+from mergershift.archive.mock.bodies import Body, disc, stellar_halo
+from mergershift.archive.mock.recipe import Recipe
+from mergershift.archive.mock.vectors import Floats, random_rotation, rotate
+
+COALESCED = 3.0
+"""Two centres that stay nearer than this, in kpc, are one galaxy."""
+SETTLED = 60.0
+"""How long they have to stay so near, in Myr; the orbit is followed that far beyond coalescence."""
+LONGEST = 5000.0
+DISTANT = 160.0
+"""Where the orbit begins, in kpc; particles are followed from the recipe's start distance."""
+SOFTENING = 0.1
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """Motion of the secondary about the primary, one column a time step, up to coalescence."""
+
+    step: float
+    path: Floats
+    """Rows x, y, z, vx, vy, vz of the relative motion `(6, T)`; none is left from column T on."""
+    coalescence: int
+    """Time step from which on the two count as one galaxy."""
+
+    def at(self, index: int) -> tuple[Floats, Floats]:
+        """Relative position and velocity, each `(3,)`, at a time step; zero when both have settled."""
+        if index >= self.path.shape[1]:
+            return np.zeros(3), np.zeros(3)
+        return self.path[:3, index], self.path[3:, index]
+
+    def entry(self, distance: float) -> int:
+        """First time step at which the two are nearer than `distance` kpc."""
+        near = np.hypot(np.hypot(self.path[0], self.path[1]), self.path[2]) < distance
+        return int(np.argmax(near)) if near.any() else self.coalescence
+
+
+def _fall(primary: Body, secondary: Body, pericentre: float, recipe: Recipe) -> tuple[Floats, int]:
+    """Integrate the relative orbit in its plane: rows x, y, vx, vy `(4, T)` and the time step of coalescence.
+
+    The pair attracts like one Hernquist sphere. Each halo brakes what the other keeps bound within their
+    separation, by Chandrasekhar's formula with the braking halo's density and a softening of about its dispersion.
+    """
+    gm1, gm2 = primary.halo_gm, secondary.halo_gm
+    a1, a2 = primary.halo_scale, secondary.halo_scale
+    gm, scale, step = gm1 + gm2, sqrt(a1 * a1 + a2 * a2), recipe.time_step
+    drag = 4 * pi * recipe.drag * gm1 * gm2
+    speed2 = 2 * gm / (DISTANT + scale)
+    across = pericentre * sqrt(2 * gm / (pericentre + scale)) / DISTANT
+    x, y, vx, vy = DISTANT, 0.0, -sqrt(speed2 - across * across), across
+    rows: list[tuple[float, float, float, float]] = []
+    near = 0.0
+    while near < SETTLED and len(rows) * step < LONGEST:
+        rows.append((x, y, vx, vy))
+        x, y = x + 0.5 * step * vx, y + 0.5 * step * vy
+        r = sqrt(x * x + y * y) + SOFTENING
+        pull = -step * gm / (r * (r + scale) ** 2)
+        vx, vy = vx + pull * x, vy + pull * y
+        bound1, bound2 = (r / (r + a1)) ** 2, (r / (r + a2)) ** 2
+        density = bound2 * a1 / (r * (r + a1) ** 3) + bound1 * a2 / (r * (r + a2) ** 3)
+        warm = 0.5 * gm * r / (r + scale) ** 2
+        fade = exp(-step * drag * density / (2 * pi) / (vx * vx + vy * vy + warm) ** 1.5)
+        vx, vy = vx * fade, vy * fade
+        x, y = x + 0.5 * step * vx, y + 0.5 * step * vy
+        near = near + step if x * x + y * y < COALESCED**2 else 0.0
+    return np.array(rows).T, len(rows) - round(near / step) + 1
+
+
+def draw_orbit(rng: np.random.Generator, primary: Body, secondary: Body, recipe: Recipe) -> Orbit:
+    """Draw a near-parabolic orbit of random orientation, down to coalescence."""
+    pericentre = primary.scale * rng.uniform(*recipe.pericentre)
+    plane, coalescence = _fall(primary, secondary, pericentre, recipe)
+    flat = np.zeros(plane.shape[1])
+    rotation = random_rotation(rng)
+    path = np.concatenate(
+        [
+            rotate(rotation, np.stack([plane[0], plane[1], flat])),
+            rotate(rotation, np.stack([plane[2], plane[3], flat])),
+        ]
+    )
+    return Orbit(recipe.time_step, path, coalescence)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two galaxies as they are seen: stars and centres relative to the point that the cameras look at."""
+
+    stars: tuple[Floats, Floats]
+    """Disc stars of the primary and of the secondary, each `(3, N)` kpc."""
+    halos: tuple[Floats, Floats]
+    """Stars of their diffuse halos."""
+    centres: tuple[Floats, Floats]
+    coalesced: bool
+
+
+def meet(
+    rng: np.random.Generator,
+    bodies: tuple[Body, Body],
+    orbit: Orbit,
+    time: float,
+    shares: tuple[float, float],
+    recipe: Recipe,
+) -> Pair:
+    """Follow the stars of two galaxies up to a time, in Myr since coalescence (negative before it).
+
+    `shares` of the recipe's particles go to the two galaxies. Before coalescence the primary is in the middle of
+    the picture, afterwards the remnant.
+    """
+    stop = max(0, orbit.coalescence + round(time / orbit.step))
+    start = min(orbit.entry(recipe.start_distance), stop)
+    gm1, gm2 = (body.halo_gm for body in bodies)
+    weights = (-gm2 / (gm1 + gm2), gm1 / (gm1 + gm2))
+    position, velocity = orbit.at(start)
+    places, speeds, counts = [], [], []
+    for sample, particles in ((disc, recipe.particles), (stellar_halo, recipe.halo_particles)):
+        for body, share, weight in zip(bodies, shares, weights, strict=True):
+            x, v = sample(rng, body, max(30, round(particles * share)))
+            places.append(x + weight * position[:, None])
+            speeds.append(v + weight * velocity[:, None])
+            counts.append(x.shape[1])
+    moved = _follow(
+        np.concatenate(places, axis=1), np.concatenate(speeds, axis=1), bodies, orbit, start, stop
+    )
+    relative, _ = orbit.at(stop)
+    middle = weights[0] * relative
+    first, second, third, fourth = np.split(moved - middle[:, None], np.cumsum(counts)[:-1], axis=1)
+    return Pair((first, second), (third, fourth), (np.zeros(3), relative), stop >= orbit.coalescence)
+
+
+def _follow(
+    places: Floats, speeds: Floats, bodies: tuple[Body, Body], orbit: Orbit, start: int, stop: int
+) -> Floats:
+    """Move test particles `(3, N)` by kick-drift-kick leapfrog from one time step to another."""
+    gm1, gm2 = (body.halo_gm for body in bodies)
+    weights = (-gm2 / (gm1 + gm2), gm1 / (gm1 + gm2))
+
+    def acceleration(index: int) -> Floats:
+        relative, _ = orbit.at(index)
+        total = np.zeros_like(places)
+        for body, weight in zip(bodies, weights, strict=True):
+            offset = places - (weight * relative)[:, None]
+            distance = np.sqrt(offset[0] ** 2 + offset[1] ** 2 + offset[2] ** 2 + SOFTENING**2)
+            offset *= -body.halo_gm / (distance * (distance + body.halo_scale) ** 2)
+            total += offset
+        return total
+
+    half = 0.5 * orbit.step
+    pull = acceleration(start)
+    for index in range(start, stop):
+        speeds = speeds + half * pull
+        places = places + orbit.step * speeds
+        pull = acceleration(index + 1)
+        speeds += half * pull
+    return places

@@ -1,0 +1,28 @@
+import numpy as np
+
+from mergershift.archive.mock.galaxies import GALAXIES, draw_history, generator
+from mergershift.archive.mock.recipe import RECIPE
+
+MERGERS, NON_MERGERS = (
+    [draw_history(generator(0, GALAXIES, merger, place), merger, RECIPE) for place in range(2000)]
+    for merger in (True, False)
+)
+
+
+def test_mergers_keep_to_the_definition_of_the_label() -> None:
+    assert all(0.1 <= each.mass_ratio <= 1 and abs(each.time) <= 250 for each in MERGERS)
+    past = np.mean([each.time >= 0 for each in MERGERS])
+    assert abs(past - 301 / 406) < 0.04
+
+
+def test_non_mergers_are_outside_of_it() -> None:
+    met = [each for each in NON_MERGERS if each.encounter]
+    assert all(abs(each.time) >= 250 or each.mass_ratio < 0.1 for each in met)
+    assert 0.05 < len(met) / len(NON_MERGERS) < 0.5
+
+
+def test_stellar_masses_are_like_the_published_galaxies_in_both_classes() -> None:
+    # percentiles 5, 50, 95 of the 2233 published galaxies
+    for histories in (MERGERS, NON_MERGERS):
+        found = np.percentile([each.log_mass for each in histories], [5, 50, 95])
+        np.testing.assert_allclose(found, [9.91, 10.24, 10.98], atol=0.1)
