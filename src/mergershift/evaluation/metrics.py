@@ -1,0 +1,112 @@
+"""How good probabilities are, for any number of weightings of the same images at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+METRICS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "brier", "auc", "ece")
+COUNTS = ("tn", "fp", "fn", "tp")
+THRESHOLD = 0.5
+"""An image is called a merger where its probability is at least this."""
+CALIBRATION_BINS = 15
+
+
+def score(labels: ArrayLike, probabilities: ArrayLike, threshold: float = THRESHOLD) -> dict[str, float]:
+    """Compute every metric (`METRICS`) and the confusion counts (`COUNTS`) of one set of predictions.
+
+    Args:
+        labels: `(N,)` 1 for a merger, 0 for a non-merger.
+        probabilities: `(N,)` probability of a merger.
+        threshold: an image is called a merger where its probability is at least this.
+
+    Raises ValueError as `weighted_scores` does.
+    """
+    ones = np.ones((1, np.size(probabilities)))
+    return {
+        name: float(values[0])
+        for name, values in weighted_scores(labels, probabilities, ones, threshold).items()
+    }
+
+
+def weighted_scores(
+    labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike, threshold: float = THRESHOLD
+) -> dict[str, Floats]:
+    """Compute every metric and the confusion counts under R weightings of the N images, each `(R,)`.
+
+    A metric is NaN where it is undefined: AUC and balanced accuracy without both classes, precision without a
+    predicted and recall without a true merger, everything but the counts without any weight. The expected
+    calibration error is that of the merger probability (not of the winning class): over 15 bins of equal
+    width, the weighted mean of |share of mergers - mean probability| (Naeini et al. 2015, AAAI 29:2901). AUC
+    counts ties half.
+
+    Args:
+        labels: `(N,)` 1 for a merger, 0 for a non-merger.
+        probabilities: `(N,)` probability of a merger.
+        weights: `(R, N)`, not negative; how often an image counts.
+        threshold: an image is called a merger where its probability is at least this.
+
+    Raises ValueError on shapes that do not fit, no image, a label other than 0 and 1, and a probability that
+    is not a number from 0 to 1.
+    """
+    truth, chance = check_predictions(labels, probabilities)
+    weighting = np.asarray(weights, dtype=np.float64)
+    if weighting.ndim != 2 or weighting.shape[1] != len(truth):
+        raise ValueError(f"weights of shape {weighting.shape}, expected (R, {len(truth)})")
+    called = chance >= threshold
+    cells = np.stack([~truth & ~called, ~truth & called, truth & ~called, truth & called], axis=1)
+    bins = np.minimum((chance * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    residual = truth - chance
+    by_bin = np.where(bins[:, None] == np.arange(CALIBRATION_BINS), residual[:, None], 0.0)
+    sums = weighting @ np.concatenate([cells, residual[:, None] ** 2, by_bin], axis=1)
+    tn, fp, fn, tp = sums[:, :4].T
+    total = tn + fp + fn + tp
+    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    return {
+        "accuracy": _ratio(tp + tn, total),
+        "balanced_accuracy": (recall + specificity) / 2,
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "brier": _ratio(sums[:, 4], total),
+        "auc": _auc(truth, chance, weighting),
+        "ece": _ratio(np.abs(sums[:, 5:]).sum(axis=1), total),
+        "tn": tn,
+        "fp": fp,
+        "fn": fn,
+        "tp": tp,
+    }
+
+
+def check_predictions(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
+    """Return labels `(N,)` as booleans and probabilities `(N,)` as float64; raises ValueError on unfit values."""
+    truth, chance = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    if truth.ndim != 1 or truth.shape != chance.shape or not len(truth):
+        raise ValueError(f"labels {truth.shape} and probabilities {chance.shape}, expected (N,) each, N > 0")
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError(f"labels are {np.unique(truth)[:5]}, expected 0 and 1")
+    wrong = np.flatnonzero(~((chance >= 0) & (chance <= 1)))
+    if len(wrong):
+        raise ValueError(
+            f"{len(wrong)} of {len(chance)} probabilities are no numbers from 0 to 1, "
+            f"first {chance[wrong[0]]} at place {wrong[0]}"
+        )
+    return truth.astype(bool), chance
+
+
+def _auc(truth: NDArray[np.bool_], chance: Floats, weights: Floats) -> Floats:
+    """Return the weighted share `(R,)` of (merger, non-merger) pairs in the right order, ties counting half."""
+    order = np.argsort(chance, kind="stable")
+    ranked, mergers = chance[order], truth[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    ones, zeros = weights[:, order] * mergers, weights[:, order] * ~mergers
+    if len(starts) < len(ranked):
+        ones, zeros = (np.add.reduceat(each, starts, axis=1) for each in (ones, zeros))
+    below = np.cumsum(zeros, axis=1) - zeros / 2
+    return _ratio((ones * below).sum(axis=1), ones.sum(axis=1) * zeros.sum(axis=1))
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)

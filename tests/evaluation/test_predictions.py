@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from evaluation.samples import part, predictions
+
+from mergershift.errors import UserError
+from mergershift.evaluation import join, read_predictions, write_predictions
+
+
+def test_join_adds_what_was_called() -> None:
+    table = predictions()
+    assert (table["prediction"] == (table["probability"] >= 0.5)).all()
+    assert set(table["role"]) == {"source", "target"}
+    assert table["prediction"].dtype == "int64"
+
+
+def test_file_gives_back_every_bit(tmp_path: Path) -> None:
+    table, path = predictions(), tmp_path / "predictions.csv"
+    write_predictions(table, path)
+    pd.testing.assert_frame_equal(read_predictions(path), table, check_exact=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, path = predictions(), tmp_path / "predictions.csv"
+    write_predictions(table, path)
+    before = path.read_bytes()
+
+    def torn(_table: pd.DataFrame, target: Path, **_: object) -> None:
+        Path(target).write_text("row,gal")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", torn)
+    with pytest.raises(OSError, match="disk full"):
+        write_predictions(table, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("probability", float("nan"), "probability is no number from 0 to 1 in 1 of"),
+        ("probability", 1.01, "probability is no number from 0 to 1 in 1 of"),
+        ("label", 2, "label is neither 0 nor 1"),
+        ("role", "sauce", "role is neither source nor target"),
+        ("row", 0, "an image stands there twice"),
+    ],
+)
+def test_unsound_values_are_named_with_their_place(column: str, value: object, message: str) -> None:
+    table = part("source", "pristine")
+    table.loc[3, column] = value
+    with pytest.raises(UserError, match=f"{message}.*\n"):
+        join([table])
+
+
+def test_missing_column_and_empty_table_are_named() -> None:
+    with pytest.raises(UserError, match="no column galaxy, label"):
+        join([part("source", "pristine").drop(columns=["galaxy", "label"])])
+    with pytest.raises(UserError, match="no predictions"):
+        join([part("source", "pristine").iloc[:0]])
+
+
+def test_seeds_in_some_tables_only() -> None:
+    with pytest.raises(UserError, match="others have none"):
+        join([part("source", "pristine").assign(seed=1), part("target", "noisy")])
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    with pytest.raises(UserError, match=r"predictions\.csv: no such file"):
+        read_predictions(path)
+    path.write_text("")
+    with pytest.raises(UserError, match=r"predictions\.csv: not a CSV table"):
+        read_predictions(path)
+    write_predictions(predictions(), path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"predictions\.csv: "):
+        read_predictions(path)
