@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from archive.samples import LARGER, write_sample
+
+CHECKOUT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +22,27 @@ def published_metadata() -> Path:
     if not (folder / "subsamples_ID.npy").is_file():
         pytest.skip("published per-image arrays not found: MERGERSHIFT_PUBLISHED_METADATA names their folder")
     return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout of its own, with git and DVC, as a new user has it: no data yet. It is the working directory."""
+    folder = tmp_path / "project"
+    for name in ("conf", "src"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(CHECKOUT / name, folder / name)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "checkout"]):
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield folder
+
+
+@pytest.fixture
+def archive(project: Path) -> Path:
+    """The project with a small archive of noise in data/."""
+    write_sample(project / "data", LARGER, ("two", "three"))
+    return project

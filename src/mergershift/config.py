@@ -173,7 +173,7 @@ def _option_names(conf: Path, group: str) -> list[str]:
 
 def _known_keys(node: Any, prefix: str = "") -> Iterable[str]:
     if isinstance(node, DictConfig):
-        for key in node:
+        for key in map(str, node):
             yield f"{prefix}{key}"
             yield from _known_keys(node._get_node(key), f"{prefix}{key}.")
 

@@ -22,7 +22,7 @@ SHOWN = ("balanced_accuracy", "auc", "ece")
 def write_summary() -> None:
     """Pool each method's seeds and write outputs/summary/transfer.json and .csv; raises UserError for a gap."""
     study = read_study()
-    rows: list[dict[str, Any]] = []
+    rows: list[pd.DataFrame] = []
     nested: dict[str, Any] = {}
     kinds = set()
     for filters in study.filters:
@@ -34,9 +34,8 @@ def write_summary() -> None:
                 role: {metric: results[role]["unique"][metric] for metric in SHOWN}
                 for role in ("source", "target")
             }
-            for entry in evaluation.table(results).to_dict("records"):
-                rows.append({"filters": filters, **method.model_dump(), **entry})
-    table = pd.DataFrame(rows).assign(data="+".join(sorted(kinds)), split=study.split)
+            rows.append(evaluation.table(results).assign(filters=filters, **method.model_dump()))
+    table = pd.concat(rows, ignore_index=True).assign(data="+".join(sorted(kinds)), split=study.split)
     with writing(root() / FOLDER) as folder:
         table.to_csv(folder / "transfer.csv", index=False, lineterminator="\n")
         (folder / "transfer.json").write_text(json.dumps(nested, indent=2) + "\n")

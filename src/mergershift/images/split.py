@@ -59,7 +59,7 @@ def _by_galaxy(structure: RowStructure, rule: SplitConfig) -> tuple[NDArray[np.o
     for name, (first, end) in classes.items():
         order = first + rng.permutation(end - first)
         train, validation = _sizes(len(order), rule)
-        if min(train, validation, len(order) - train - validation) < 1 + rule.disjoint_domains:
+        if train < 1 + rule.disjoint_domains or min(validation, len(order) - train - validation) < 1:
             raise ValueError(
                 f"{len(order)} {name} are too few to split {rule.train:.0%} / {rule.validation:.0%} / the rest; "
                 "more galaxies or other fractions are needed"

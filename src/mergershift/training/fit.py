@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
 import warnings
@@ -41,7 +42,8 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Write model.safetensors and epochs.csv into an existing folder."""
-        save_file(self.classifier.state_dict(), folder / MODEL)
+        weights = {name: value.contiguous() for name, value in self.classifier.state_dict().items()}
+        save_file(weights, folder / MODEL)
         self.table.to_csv(folder / EPOCHS, index=False)
 
 
@@ -61,6 +63,7 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
     ends as it would have without the interruption. `on_epoch` hears of all finished epochs after each.
     """
     _quiet()
+    _keep_memory()
     state.mkdir(parents=True, exist_ok=True)
     settings = config.training
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -126,11 +129,24 @@ def _mode(name: str) -> str:
     return "min" if name.endswith("loss") else "max"
 
 
+def _keep_memory() -> None:
+    """Let glibc keep the memory of freed tensors: handing tens of megabytes back each step costs a third of it."""
+    if not sys.platform.startswith("linux"):
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(top_pad, 64 * 2**20)
+
+
 def _quiet() -> None:
     """Silence Lightning's advertising and hints that do not apply to loaders of tensors in memory."""
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*treespec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings(
         "ignore", message=".*number of training batches .* is smaller than the logging interval.*"

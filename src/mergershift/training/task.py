@@ -26,7 +26,9 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Activations:
         """Classify a batch of images."""
-        activations: Activations = self.network(self.stretch(images))
+        # Channels last is the layout that convolutions on a CPU are quickest in.
+        stretched = self.stretch(images).contiguous(memory_format=torch.channels_last)
+        activations: Activations = self.network(stretched)
         return activations
 
 
@@ -34,7 +36,9 @@ def build_classifier(config: Config, mean: list[float], std: list[float]) -> Cla
     """The configured network, freshly initialised, behind the configured stretch."""
     softening = config.training.softening if config.training.stretch == "asinh" else None
     network: Network = instantiate(config.network, channels=config.channels)
-    return Classifier(Stretch(mean, std, softening), network)
+    classifier = Classifier(Stretch(mean, std, softening), network)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return classifier
 
 
 class TransferTask(pl.LightningModule):

@@ -1,0 +1,5 @@
+"""`python -m mergershift` is the command `mergershift`."""
+
+from mergershift.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""From archive files to prepared images."""
+
+import json
+from importlib import import_module
+
+import numpy as np
+import pytest
+from archive.samples import LARGER, images_of, write_sample
+
+from mergershift.archive import DATA_SETS, Domain
+from mergershift.config import SplitConfig
+from mergershift.errors import UserError
+from mergershift.images import Prepared, prepare
+
+RULE = SplitConfig(kind="by_galaxy", seed=68, train=0.7, validation=0.1, disjoint_domains=False)
+PRISTINE = DATA_SETS["two", Domain.PRISTINE]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_sample(tmp_path / "data", LARGER)
+
+
+@pytest.mark.parametrize("block", [1, 10**9])
+def test_images_are_the_archives_in_single_precision(folder, tmp_path, monkeypatch, block):
+    monkeypatch.setattr(import_module("mergershift.images.prepare"), "BLOCK_BYTES", block)
+    prepare(folder, "two", RULE, tmp_path / "out")
+    prepared = Prepared(tmp_path / "out")
+    for domain in Domain:
+        stored = np.load(tmp_path / "out" / f"{domain}-images.npy")
+        np.testing.assert_array_equal(stored, images_of(DATA_SETS["two", domain], LARGER).astype("float32"))
+        rows = np.array([3, 0, 400])
+        np.testing.assert_array_equal(prepared.images(domain, rows).numpy(), stored[rows])
+        assert prepared.labelled(domain, rows).labels.tolist() == LARGER.labels[rows].tolist()
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_statistics_come_from_the_rows_that_the_source_trains_on(folder, tmp_path, disjoint):
+    prepare(folder, "two", RULE.model_copy(update={"disjoint_domains": disjoint}), tmp_path / "out")
+    prepared = Prepared(tmp_path / "out")
+    rows = prepared.rows("train", trains="source")
+    assert len(rows) < (1 if not disjoint else 0.6) * (prepared.table["split"] == "train").sum() + 1
+    for domain in Domain:
+        pixels = images_of(DATA_SETS["two", domain], LARGER)[rows]
+        mean, std = prepared.statistics(domain)
+        np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-9)
+        np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-9)
+
+
+def test_both_formats_prepare_alike(folder, tmp_path):
+    write_sample(tmp_path / "fits", LARGER, formats=("fits",))
+    prepare(folder, "two", RULE, tmp_path / "a")
+    prepare(tmp_path / "fits", "two", RULE, tmp_path / "b")
+    assert Prepared(tmp_path / "a").facts["data_hash"] == Prepared(tmp_path / "b").facts["data_hash"]
+
+
+def test_data_hash_notices_a_pixel(folder, tmp_path):
+    prepare(folder, "two", RULE, tmp_path / "a")
+    images = np.load(folder / PRISTINE.images_name, mmap_mode="r+")
+    images[5, 1, 40, 40] += 1
+    del images
+    prepare(folder, "two", RULE, tmp_path / "b")
+    assert Prepared(tmp_path / "a").facts["data_hash"] != Prepared(tmp_path / "b").facts["data_hash"]
+
+
+def test_unknown_provenance_is_not_called_real(folder, tmp_path):
+    prepare(folder, "two", RULE, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "prepared.json").read_text())["provenance"] == {"kind": "unknown"}
+
+
+def test_pixels_that_are_no_numbers_leave_nothing_behind(folder, tmp_path):
+    images = np.load(folder / PRISTINE.images_name, mmap_mode="r+")
+    images[77, 0, 3, 3] = np.nan
+    del images
+    with pytest.raises(UserError, match="row 77 has pixels that are not finite"):
+        prepare(folder, "two", RULE, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_differ_between_domains_are_refused(folder, tmp_path):
+    noisy = DATA_SETS["two", Domain.NOISY]
+    np.save(folder / noisy.labels_names[0], 1 - LARGER.labels)
+    with pytest.raises(UserError, match="labels differ"):
+        prepare(folder, "two", RULE, tmp_path / "out")
+
+
+def test_missing_prepared_images_say_what_to_type(tmp_path):
+    with pytest.raises(UserError, match="mergershift prepare"):
+        Prepared(tmp_path)
