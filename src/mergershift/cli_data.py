@@ -127,7 +127,7 @@ def fetch(
         DATA_SETS[name, Domain(each)] for name in WHICH_FILTERS[filters] for each in WHICH_DOMAINS[domain]
     ]
     source = address or (config.address if config else BASE_ADDRESS)
-    wanted = wanted_files(sets, [format for format in ("npy", "fits") if format in WHICH_FORMATS[which]])  # type: ignore[misc]
+    wanted = wanted_files(sets, [format for format in ("npy", "fits") if format in WHICH_FORMATS[which]])
     done = fetch_files(folder, wanted, source, replace=replace, jobs=jobs)
     click.echo(f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept as in the manifest")
     if done.downloaded and not _verified(folder):

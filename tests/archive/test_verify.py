@@ -120,7 +120,7 @@ def test_one_flipped_bit_anywhere_differs_from_the_manifest(data: Path) -> None:
         seed=0,
         mergers=STRUCTURE.mergers,
         non_mergers=STRUCTURE.non_mergers,
-        mock_version="1",
+        mock_version=1,
         filter_sets=("two",),
         fits=False,
     )

@@ -6,6 +6,7 @@ replaced unasked.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -42,13 +43,17 @@ class MockProvenance(_Recorded):
     seed: int
     mergers: int
     non_mergers: int
-    mock_version: str
+    mock_version: int
     filter_sets: tuple[str, ...]
     fits: bool
 
     def __str__(self) -> str:
         sizes = f"{self.mergers} mergers, {self.non_mergers} non-mergers"
         return f"mock archive, seed {self.seed}, {sizes}, version {self.mock_version}"
+
+    def same_archive(self, other: MockProvenance) -> bool:
+        """Whether the other has the same universe, filters and formats."""
+        return self.same_origin(other) and not lost(self, other) and not lost(other, self)
 
     def same_origin(self, other: Provenance) -> bool:
         """Whether the other is a mock of the same universe; filters and formats may differ."""
@@ -100,7 +105,10 @@ def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
 def write_provenance(folder: Path, provenance: MockProvenance | ArchiveProvenance) -> None:
     """Write where the files in a folder come from; an older file is replaced, never written into."""
     partial = folder / f".{PROVENANCE_NAME}.part"
-    partial.write_text(provenance.model_dump_json(indent=2) + "\n")
+    record = provenance.model_dump(mode="json")
+    # what it is comes before the long list of hashes
+    record["files"] = record.pop("files")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
     os.replace(partial, folder / PROVENANCE_NAME)
 
 

@@ -1,0 +1,163 @@
+"""An archive on loopback that can misbehave."""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+Misdeed = Callable[["Handler", bytes], None]
+"""Answers a GET in its own way; given the bytes that a good answer would send."""
+
+
+@dataclass
+class Archive:
+    """What is served, how, and what was asked for."""
+
+    files: dict[str, bytes]
+    ranges: bool = True
+    validator: str | None = "etag"
+    heads: bool = True
+    misdeeds: dict[str, list[Misdeed]] = field(default_factory=lambda: defaultdict(list))
+    """By name, used up one a GET."""
+    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """Method, name and Range of each request."""
+    closing: threading.Event = field(default_factory=threading.Event)
+    address: str = ""
+
+    def gets(self, name: str) -> list[str | None]:
+        """The Range of each GET of a file."""
+        return [asked_range for method, what, asked_range in self.asked if method == "GET" and what == name]
+
+    def tag(self, name: str) -> str:
+        return f'"{hashlib.md5(self.files[name]).hexdigest()}"'
+
+
+class Handler(BaseHTTPRequestHandler):
+    archive: Archive
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None: ...
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    def _validators(self) -> dict[str, str]:
+        if self.archive.validator == "etag":
+            return {"ETag": self.archive.tag(self.name)}
+        if self.archive.validator == "date":
+            return {"Last-Modified": email.utils.formatdate(1_700_000_000, usegmt=True)}
+        return {}
+
+    def head(self, status: int, length: int, **headers: str) -> None:
+        """Send the first part of an answer."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        for key, value in (self._validators() if status in (200, 206) else {}).items():
+            self.send_header(key, value)
+        for key, value in headers.items():
+            self.send_header(key.replace("_", "-"), value)
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.archive.asked.append(("HEAD", self.name, None))
+        content = self.archive.files.get(self.name)
+        if not self.archive.heads:
+            self.head(405, 0)
+        elif content is None:
+            self.head(404, 0)
+        else:
+            self.head(200, len(content))
+
+    def do_GET(self) -> None:
+        asked_range = self.headers.get("Range")
+        self.archive.asked.append(("GET", self.name, asked_range))
+        content = self.archive.files.get(self.name)
+        if content is None:
+            self.head(404, 0)
+            return
+        if self.archive.misdeeds[self.name]:
+            self.archive.misdeeds[self.name].pop(0)(self, content)
+            return
+        match = re.fullmatch(r"bytes=(\d+)-", asked_range or "")
+        same = self.headers.get("If-Range") in (None, *self._validators().values())
+        if match and self.archive.ranges and same:
+            start = int(match[1])
+            last = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self.head(206, len(content) - start, Content_Range=last)
+            self.wfile.write(content[start:])
+        else:
+            self.head(200, len(content))
+            self.wfile.write(content)
+
+
+def truncate(at: int) -> Misdeed:
+    """Promise all and close after some bytes."""
+
+    def answer(handler: Handler, content: bytes) -> None:
+        handler.head(200, len(content))
+        handler.wfile.write(content[:at])
+        handler.close_connection = True
+
+    return answer
+
+
+def stall(at: int) -> Misdeed:
+    """Promise all and fall silent after some bytes."""
+
+    def answer(handler: Handler, content: bytes) -> None:
+        handler.head(200, len(content))
+        handler.wfile.write(content[:at])
+        handler.wfile.flush()
+        handler.archive.closing.wait(20)
+        handler.close_connection = True
+
+    return answer
+
+
+def status(code: int, **headers: str) -> Misdeed:
+    """Answer with nothing but a status."""
+    return lambda handler, _: handler.head(code, 0, **headers)
+
+
+def instead(content: bytes) -> Misdeed:
+    """Send something else as if it were the file."""
+
+    def answer(handler: Handler, _: bytes) -> None:
+        handler.head(200, len(content))
+        handler.wfile.write(content)
+
+    return answer
+
+
+def wrong_part(handler: Handler, content: bytes) -> None:
+    """Answer any range with the first half."""
+    half = len(content) // 2
+    handler.head(206, half, Content_Range=f"bytes 0-{half - 1}/{len(content)}")
+    handler.wfile.write(content[:half])
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Archive]:
+    """Serve the files of a folder from loopback."""
+    archive = Archive({path.name: path.read_bytes() for path in folder.iterdir()})
+    handler = type("Bound", (Handler,), {"archive": archive})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    archive.address = f"http://127.0.0.1:{server.server_port}/hlsps/deepmerge"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield archive
+    finally:
+        archive.closing.set()
+        server.shutdown()
+        server.server_close()
