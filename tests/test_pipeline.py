@@ -27,7 +27,9 @@ def study(project: Path, epochs: int = 1, **changes: object) -> None:
     document = yaml.load(path.read_text())
     document.update({"filters": ["two"]} | changes)
     yaml.dump(document, path)
-    (project / "conf/training/demo.yaml").write_text(f"defaults:\n  - default\n  - _self_\nepochs: {epochs}\n")
+    (project / "conf/training/demo.yaml").write_text(
+        f"defaults:\n  - default\n  - _self_\nepochs: {epochs}\n"
+    )
     (project / "conf/trainer/cpu.yaml").write_text("accelerator: cpu\nprecision: 32-true\nthreads: 1\n")
 
 
@@ -52,7 +54,11 @@ def test_repro_runs_what_changed_and_nothing_else(archive):
     done = repro(archive)
     first = ran(done)
     cells = [f"two-method{n}-0" for n in range(3)]
-    expected = ["prepare@two", *(f"{step}@{cell}" for cell in cells for step in ("train", "evaluate")), "summary"]
+    expected = [
+        "prepare@two",
+        *(f"{step}@{cell}" for cell in cells for step in ("train", "evaluate")),
+        "summary",
+    ]
     assert sorted(first) == sorted(expected)
     for name in ("source_only", "mmd", "oracle_target_only"):
         assert name in done.stdout, "the transfer table is printed"
@@ -80,7 +86,11 @@ def test_repro_runs_what_changed_and_nothing_else(archive):
     assert not list((archive / "state").rglob("*.ckpt")), "state goes when a cell is done"
     for command in (["metrics", "show"], ["plots", "diff"]):
         shown = subprocess.run(
-            [sys.executable, "-m", "dvc", *command], cwd=archive, capture_output=True, text=True, env=ENVIRONMENT
+            [sys.executable, "-m", "dvc", *command],
+            cwd=archive,
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
         )
         assert shown.returncode == 0, shown.stderr
 

@@ -11,8 +11,9 @@ from typing import Any, Literal, Self
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra import utils as hydra_utils
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -238,3 +239,28 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where}: not a known configuration key.\nRemove it, or check its spelling in conf/."
     found = "" if problem["loc"] == () else f", found {problem['input']!r}"
     return f"{where}: {message}{found}.\nMend the override or the file in conf/."
+
+
+def locate(target: Target) -> Any:
+    """The class that a `_target_` names; raises UserError where there is none."""
+    name = target.get("_target_", "")
+    try:
+        return hydra_utils.get_class(name)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"_target_: no class '{name}'.\nMend it in the file in conf/ that names it."
+        ) from error
+
+
+def instantiate(target: Target, **arguments: Any) -> Any:
+    """Make the object that a `_target_` with its arguments describes; raises UserError where that fails."""
+    locate(target)
+    try:
+        return hydra_utils.instantiate(target, **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f"{target['_target_']}: {reason}.\nMend its arguments in conf/ or on the command line."
+        ) from error

@@ -159,7 +159,7 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
     """
     from mergershift import evaluation
     from mergershift.report import figures
-    from mergershift.training.fit import load_classifier
+    from mergershift.training.classifier import load_classifier
 
     root = project.root()
     cell = (root / cell).resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -31,14 +32,20 @@ def write_summary() -> None:
             kinds.add(kind)
             name = f"{filters}/{method.transfer}/{method.adaptation}"
             nested[name] = {
-                role: {metric: results[role]["unique"][metric] for metric in SHOWN}
-                for role in ("source", "target")
+                role: {metric: _finite(results[role]["unique"][metric]) for metric in SHOWN}
+                for role in evaluation.ROLES
             }
             rows.append(evaluation.table(results).assign(filters=filters, **method.model_dump()))
     table = pd.concat(rows, ignore_index=True).assign(data="+".join(sorted(kinds)), split=study.split)
     with writing(root() / FOLDER) as folder:
         table.to_csv(folder / "transfer.csv", index=False, lineterminator="\n")
         (folder / "transfer.json").write_text(json.dumps(nested, indent=2) + "\n")
+
+
+def _finite(figure: evaluation.Interval) -> dict[str, float | None]:
+    """JSON has no NaN; an undefined figure is null there."""
+    bounds = {"value": figure["value"], "low": figure["low"], "high": figure["high"]}
+    return {name: value if math.isfinite(value) else None for name, value in bounds.items()}
 
 
 def _pooled(study: Study, filters: str, method: Method) -> tuple[dict[str, Any], str]:

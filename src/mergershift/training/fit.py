@@ -13,16 +13,16 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
-from safetensors.torch import load_file, save_file
 
-from mergershift.config import Config
+from mergershift.config import Config, locate
 from mergershift.errors import UserError
 from mergershift.images import Prepared
 from mergershift.training.callbacks import Epochs, History, OnEpoch, Patience
+from mergershift.training.classifier import Classifier, build_classifier, save_classifier
 from mergershift.training.datamodule import TransferData
-from mergershift.training.task import Classifier, TransferTask, build_classifier
+from mergershift.training.task import TransferTask
 
-LAST, BEST, MODEL, EPOCHS = "last", "best", "model.safetensors", "epochs.csv"
+LAST, BEST, EPOCHS = "last", "best", "epochs.csv"
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,8 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Write model.safetensors and epochs.csv into an existing folder."""
-        weights = {name: value.contiguous() for name, value in self.classifier.state_dict().items()}
-        save_file(weights, folder / MODEL)
+        save_classifier(self.classifier, folder)
         self.table.to_csv(folder / EPOCHS, index=False)
-
-
-def load_classifier(folder: Path, config: Config) -> Classifier:
-    """The classifier that `Result.write` left in `folder`, in evaluation mode."""
-    state = load_file(folder / MODEL)
-    blank = [0.0] * config.channels
-    classifier = build_classifier(config, blank, blank)
-    classifier.load_state_dict(state)
-    return classifier.eval()
 
 
 def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs: None) -> Result:
@@ -73,7 +63,7 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
     classifier = build_classifier(config, *prepared.statistics(config.transfer.labelled_domain))
-    data = TransferData(prepared, config, uses_target=_uses_target(config))
+    data = TransferData(prepared, config, uses_target=locate(config.adaptation.penalty).uses_target)
     weights = data.class_weights() if settings.class_weights == "balanced" else None
     task = TransferTask(classifier, config, weights, steps=settings.epochs * data.steps_per_epoch)
 
@@ -117,12 +107,6 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
     pick = min if _mode(settings.keep_best) == "min" else max
     kept = pick(history.epochs, key=lambda figures: figures[settings.keep_best])
     return Result(task.classifier.cpu().eval(), history.epochs, int(kept["epoch"]), kept[settings.keep_best])
-
-
-def _uses_target(config: Config) -> bool:
-    from hydra.utils import get_class
-
-    return bool(getattr(get_class(config.adaptation.penalty["_target_"]), "uses_target", True))
 
 
 def _mode(name: str) -> str:

@@ -6,39 +6,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mergershift.config import Config
+from mergershift.config import Config, instantiate
+from mergershift.errors import UserError
 from mergershift.evaluation import score
-from mergershift.images import LabelledImages, Pair, Stretch
-from mergershift.networks import Activations, Network
-
-
-class Classifier(nn.Module):
-    """A network with its stretch in front: raw µJy/arcsec² `(B, C, H, W)` to `Activations`."""
-
-    def __init__(self, stretch: Stretch, network: Network) -> None:
-        super().__init__()
-        self.stretch = stretch
-        self.network = network
-
-    def forward(self, images: Tensor) -> Activations:
-        """Classify a batch of images."""
-        # Channels last is the layout that convolutions on a CPU are quickest in.
-        stretched = self.stretch(images).contiguous(memory_format=torch.channels_last)
-        activations: Activations = self.network(stretched)
-        return activations
-
-
-def build_classifier(config: Config, mean: list[float], std: list[float]) -> Classifier:
-    """The configured network, freshly initialised, behind the configured stretch."""
-    softening = config.training.softening if config.training.stretch == "asinh" else None
-    network: Network = instantiate(config.network, channels=config.channels)
-    classifier = Classifier(Stretch(mean, std, softening), network)
-    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return classifier
+from mergershift.images import LabelledImages, Pair
+from mergershift.networks import Activations
+from mergershift.training.classifier import Classifier
 
 
 class TransferTask(pl.LightningModule):
@@ -102,6 +78,11 @@ class TransferTask(pl.LightningModule):
         """Score the labelled domain's validation images."""
         logits, labels, probabilities = (torch.cat(each) for each in zip(*self._validated, strict=True))
         self._validated = []
+        if not bool(torch.isfinite(logits).all()):
+            raise UserError(
+                f"The training diverged in epoch {self.current_epoch}: the network's outputs are no numbers any more.\n"
+                "Lower training.optimizer.lr or the penalty's weight and start again."
+            )
         figures = score(labels.cpu().numpy(), probabilities.double().cpu().numpy())
         self.log("source_val_loss", self._classification_loss(logits, labels), prog_bar=True)
         self.log("source_val_accuracy", figures["accuracy"])

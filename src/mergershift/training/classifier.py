@@ -1,0 +1,55 @@
+"""A network with its stretch in front, and its file; knows nothing of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mergershift.config import Config, instantiate
+from mergershift.images import Stretch
+from mergershift.networks import Activations, Network
+
+MODEL = "model.safetensors"
+
+
+class Classifier(nn.Module):
+    """A network with its stretch in front: raw µJy/arcsec² `(B, C, H, W)` to `Activations`."""
+
+    def __init__(self, stretch: Stretch, network: Network) -> None:
+        super().__init__()
+        self.stretch = stretch
+        self.network = network
+
+    def forward(self, images: Tensor) -> Activations:
+        """Classify a batch of images."""
+        # Channels last is the layout that convolutions on a CPU are quickest in.
+        stretched = self.stretch(images).contiguous(memory_format=torch.channels_last)
+        activations: Activations = self.network(stretched)
+        return activations
+
+
+def build_classifier(config: Config, mean: list[float], std: list[float]) -> Classifier:
+    """The configured network, freshly initialised, behind the configured stretch."""
+    softening = config.training.softening if config.training.stretch == "asinh" else None
+    network: Network = instantiate(config.network, channels=config.channels)
+    classifier = Classifier(Stretch(mean, std, softening), network)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return classifier
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Write the weights, with the stretch's, to model.safetensors in an existing folder."""
+    weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
+    save_file(weights, folder / MODEL)
+
+
+def load_classifier(folder: Path, config: Config) -> Classifier:
+    """The classifier that `save_classifier` left in `folder`, in evaluation mode."""
+    state = load_file(folder / MODEL)
+    blank = [0.0] * config.channels
+    classifier = build_classifier(config, blank, blank)
+    classifier.load_state_dict(state)
+    return classifier.eval()
