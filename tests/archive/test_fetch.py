@@ -131,7 +131,7 @@ def test_a_file_that_changed_on_the_server_is_not_taken_silently(archive: Archiv
     get(archive, data)
     (data / IMAGES).unlink()
     old = archive.files[IMAGES]
-    archive.files[IMAGES] = old[:-8] + bytes(8)
+    archive.files[IMAGES] = old[:-8] + bytes([1] * 8)
     with pytest.raises(UserError, match="differs from the manifest"):
         get(archive, data)
     archive.asked.clear()
@@ -202,15 +202,17 @@ def test_corrupt_content_is_fetched_again(archive: Archive, data: Path, spoil) -
 
 
 def test_content_that_stays_corrupt_is_refused(archive: Archive, data: Path) -> None:
+    good = archive.files[IMAGES]
     archive.files[IMAGES] = archive.files[TWO[1].labels_names[0]]
     with pytest.raises(UserError, match="3 times with broken content: images of shape"):
         get(archive, data)
     assert not data.exists()
-    labels = RowStructure(1, 2).labels[::-1]
+    archive.files[IMAGES] = good
+    labels = SMALL.labels[::-1]
     np.save(stream := io.BytesIO(), labels)
     archive.files[PRISTINE.labels_names[0]] = stream.getvalue()
     with pytest.raises(UserError, match="row structure"):
-        get(archive, data)
+        get(archive, data.parent / "other")
 
 
 def test_one_wrong_bit_in_a_merger_is_found_by_verify(archive: Archive, data: Path) -> None:
@@ -305,6 +307,19 @@ def test_a_failed_fetch_goes_on_where_it_stopped(archive: Archive, data: Path) -
     get(archive, data)
     assert archive.gets(IMAGES) == [f"bytes={size}-"]
     assert_fetched(archive, data, IMAGES)
+
+
+def test_what_another_command_has_gathered_waits(archive: Archive, data: Path) -> None:
+    three = DATA_SETS["three", Domain.PRISTINE]
+    archive.misdeeds[three.images_name] = [truncate(400_000), *[status(503)] * 50]
+    with pytest.raises(UserError, match="goes on from here"):
+        get(archive, data, [PRISTINE, three])
+    archive.misdeeds.clear()
+    get(archive, data, [PRISTINE])
+    assert available(data) == [PRISTINE]
+    get(archive, data, [three])
+    assert archive.gets(three.images_name)[-1] is not None
+    assert_fetched(archive, data, IMAGES, three.images_name)
 
 
 def test_another_address_starts_anew(archive: Archive, published: Path, data: Path) -> None:

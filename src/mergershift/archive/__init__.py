@@ -18,6 +18,7 @@ from mergershift.archive.facts import (
     RowStructure,
 )
 from mergershift.archive.metadata import read_metadata, write_metadata
+from mergershift.archive.provenance import ArchiveProvenance, MockProvenance, read_provenance
 from mergershift.archive.readers import Images, available, open_images, read_labels, read_structure
 
 __all__ = [
@@ -31,16 +32,19 @@ __all__ = [
     "PUBLISHED_ROWS",
     "REDSHIFT",
     "UNIT",
+    "ArchiveProvenance",
     "DataSet",
     "Domain",
     "FilterFacts",
     "FilterSet",
     "Images",
+    "MockProvenance",
     "RowStructure",
     "available",
     "open_images",
     "read_labels",
     "read_metadata",
+    "read_provenance",
     "read_structure",
     "write_metadata",
 ]

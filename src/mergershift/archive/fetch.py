@@ -32,7 +32,7 @@ from mergershift.archive.provenance import (
     write_provenance,
 )
 from mergershift.archive.readers import FORMATS, Format, images_in, labels_in
-from mergershift.archive.swap import beside, carry, locked, require_space, swap
+from mergershift.archive.swap import beside, carry, fresh, locked, require_space, swap
 from mergershift.errors import UserError
 
 T = TypeVar("T")
@@ -133,8 +133,10 @@ class _Fetch:
         require_same_origin(self.folder, self.provenance, self.replace)
         manifest = self._manifest()
         done = Fetched()
-        done.restored = self._compare(manifest, {name for each in asked for name in each.names})
-        done.kept = [name for name in manifest if name not in done.restored]
+        names = {name for each in asked for name in each.names}
+        changed = self._compare(manifest, names)
+        done.restored = {name: how for name, how in changed.items() if how == "differs" or name in names}
+        done.kept = [name for name in manifest if name not in changed]
         missing = [each for each in _with(asked, done.restored) if not set(each.names) & set(done.kept)]
         gathered = self._gather(missing, jobs)
         done.downloaded = sorted(name for each in missing for name in each.names if name in gathered)
@@ -147,11 +149,9 @@ class _Fetch:
         files = {name: manifest[name] for name in done.kept} | {
             name: gathered[name] for name in done.downloaded
         }
-        if files != manifest:
-            unlisted = (
-                {path.name for path in published_files(self.folder)} - set(manifest) if manifest else set()
-            )
-            self._put_in_place(files, set(done.kept) | unlisted - set(files))
+        if done.downloaded or files != manifest:
+            here = {path.name for path in published_files(self.folder)} if manifest else set()
+            self._put_in_place(files, set(done.kept) | here - set(manifest) - set(files))
         return done
 
     def _manifest(self) -> Manifest:
@@ -172,7 +172,7 @@ class _Fetch:
             dropped = how == "missing" and name not in asked
             what = "missing" if how == "missing" else "differs from the manifest"
             self.line.say(f"{name}: {what}; {'no longer listed' if dropped else 'fetching it again'}")
-        return {name: how for name, how in changed.items() if how == "differs" or name in asked}
+        return changed
 
     def _gather(self, wanted: Sequence[Wanted], jobs: int) -> Manifest:
         """Download what has not come yet into the hidden folder and return the hashes of all in it."""
@@ -252,16 +252,20 @@ class _Fetch:
         os.replace(partial, self.work / GATHERED_NAME)
 
     def _put_in_place(self, files: Manifest, kept: set[str]) -> None:
-        self.work.mkdir(parents=True, exist_ok=True)
-        for path in self.work.iterdir():
-            if path.name not in files:
-                path.unlink()
+        new = fresh(self.folder, "new")
         for name in kept | ({METADATA_NAME} if kept else set()):
             if (self.folder / name).exists():
-                (self.work / name).unlink(missing_ok=True)
-                carry(self.folder / name, self.work)
-        write_provenance(self.work, self.provenance.with_files(files))
-        swap(self.work, self.folder)
+                carry(self.folder / name, new)
+        come = [self.work / name for name in files if name not in kept]
+        for path in come:
+            carry(path, new)
+        write_provenance(new, self.provenance.with_files(files))
+        swap(new, self.folder)
+        for path in come:
+            path.unlink()
+        # what an earlier command asked for and this one did not waits for its turn
+        if self.work.is_dir() and not any(path.name != GATHERED_NAME for path in self.work.iterdir()):
+            shutil.rmtree(self.work)
 
 
 def _with(asked: Sequence[Wanted], names: Iterable[str]) -> list[Wanted]:
