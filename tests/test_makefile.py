@@ -1,0 +1,69 @@
+"""What `make` would run, seen with `make -n` on machines of several kinds."""
+
+import http.server
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+VERSION = "torch==2.13.0"
+
+
+@pytest.fixture
+def index():
+    """Address of a package index that answers."""
+    handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    handler.do_GET = lambda self: (self.send_response(200), self.end_headers())
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/whl/cpu"
+    server.shutdown()
+
+
+def torch_line(tmp_path: Path, *arguments: str, system: str = "Linux", nvidia: bool = False) -> str:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "uname").write_text(f"#!/bin/sh\necho {system}\n")
+    if nvidia:
+        (tools / "nvidia-smi").write_text("#!/bin/sh\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    command = ["make", "-n", "demo", f"VENV={tmp_path}/venv", *arguments]
+    path = f"{tools}:/usr/local/bin:/usr/bin:/bin"
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env={"PATH": path}, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if "torch==" in line]
+    return line.partition("--quiet ")[2]
+
+
+def test_linux_without_a_driver_takes_the_cpu_index(tmp_path, index):
+    assert torch_line(tmp_path, f"CPU_INDEX={index}") == f"{VERSION} --index-url {index}"
+
+
+def test_linux_without_a_driver_and_without_that_index(tmp_path):
+    assert torch_line(tmp_path, "CPU_INDEX=http://127.0.0.1:9/whl/cpu") == VERSION
+
+
+def test_linux_with_a_driver_takes_the_plain_package(tmp_path, index):
+    assert torch_line(tmp_path, f"CPU_INDEX={index}", nvidia=True) == VERSION
+
+
+def test_macos_takes_the_plain_package(tmp_path, index):
+    assert torch_line(tmp_path, f"CPU_INDEX={index}", system="Darwin") == VERSION
+
+
+def test_torch_can_be_given(tmp_path):
+    assert torch_line(tmp_path, "TORCH=torch==2.9.1 --pre") == "torch==2.9.1 --pre"
+
+
+def test_the_makefile_and_the_lock_speak_of_the_same_torch():
+    text = (CHECKOUT / "pyproject.toml").read_text()
+    assert f'constraint-dependencies = ["{VERSION}"]' in text
+    assert VERSION.replace("torch==", "TORCH_VERSION := ") in (CHECKOUT / "Makefile").read_text()
+
+
+def test_the_lock_brings_no_cuda():
+    names = [line.split("==")[0] for line in (CHECKOUT / "requirements.lock").read_text().splitlines() if "==" in line]
+    assert len(names) > 100
+    assert not [name for name in names if name.startswith(("nvidia", "triton", "torch=", "cuda"))]
