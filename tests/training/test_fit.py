@@ -8,7 +8,8 @@ import torch
 
 from mergershift.config import Config, compose
 from mergershift.images import Prepared, prepare
-from mergershift.training.fit import Result, load_classifier, train
+from mergershift.training.classifier import load_classifier
+from mergershift.training.fit import Result, train
 
 SMALL = ["filters=two", "training.epochs=2", "training.batch_size=64", "trainer.threads=1"]
 
@@ -97,7 +98,9 @@ class Killed(Exception):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "extra", [["adaptation=mmd"], ["network=deepmerge_2020", "training.schedule=constant"]], ids=["mmd", "dropout"]
+    "extra",
+    [["adaptation=mmd"], ["network=deepmerge_2020", "training.schedule=constant"]],
+    ids=["mmd", "dropout"],
 )
 def test_a_stopped_training_ends_as_an_uninterrupted_one(archive, extra):
     config = compose([*SMALL, "training.epochs=4", *extra])
