@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-MOCK ?= --mergers 150 --non-mergers 300 --seed 100
+# Options of `mergershift data mock`, for instance MOCK="--mergers 406 --non-mergers 1827".
+MOCK ?=
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_VERSION := 2.13.0
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from mergershift.archive.findings import Report
+from mergershift import data_steps as steps
 
 WHICH_FILTERS = {"two": ("two",), "three": ("three",), "both": ("two", "three")}
 WHICH_DOMAINS = {"pristine": ("pristine",), "noisy": ("noisy",), "both": ("pristine", "noisy")}
@@ -48,7 +48,7 @@ def info(chosen: Path | None) -> None:
     from mergershift.archive.readers import formats
     from mergershift.archive.swap import recover
 
-    folder = _folder(chosen)
+    folder = steps.folder(chosen)
     recover(folder)
     rows = archive.PUBLISHED_ROWS
     click.echo(
@@ -61,10 +61,8 @@ def info(chosen: Path | None) -> None:
     )
     click.echo(f"{'filters':8}{'domain':10}{'channels':22}{'published':>10}   in {folder}")
     for (name, domain), each in archive.DATA_SETS.items():
-        size = f"{_bytes(each.shape()) / 1e9:.2f} GB"
-        here = ", ".join(
-            f"{format} {archive.open_images(folder, each, format).shape}" for format in formats(folder, each)
-        )
+        size = f"{prod(each.shape()) * 8 / 1e9:.2f} GB"
+        here = ", ".join(f"{format} {steps.shape(folder, each, format)}" for format in formats(folder, each))
         channels = ", ".join(each.filter_set.filter_names)
         click.echo(f"{name:8}{domain:10}{channels:22}{size:>10}   {here or '-'}")
     if not archive.available(folder):
@@ -73,8 +71,8 @@ def info(chosen: Path | None) -> None:
         )
         return
     known = read_provenance(folder)
-    structure = archive.read_structure(folder, archive.available(folder)[0])
     click.echo(f"\nHere: {known or 'of unknown provenance (no PROVENANCE.json)'}")
+    structure = archive.read_structure(folder, archive.available(folder)[0])
     click.echo(
         f"      {structure.rows} rows, {structure.mergers} mergers, {structure.non_mergers} non-mergers"
     )
@@ -86,9 +84,9 @@ def verify(chosen: Path | None) -> None:
     """Check names, hashes, shapes, values, labels and row order; exit code 1 if anything is wrong."""
     from mergershift.archive.swap import recover
 
-    folder = _folder(chosen)
+    folder = steps.folder(chosen)
     recover(folder)
-    if not _verified(folder):
+    if not steps.verified(folder):
         click.get_current_context().exit(1)
 
 
@@ -121,8 +119,8 @@ def fetch(
     from mergershift.archive.fetch import fetch as fetch_files
     from mergershift.archive.fetch import wanted_files
 
-    folder = _folder(chosen)
-    config = _archive_config()
+    folder = steps.folder(chosen)
+    config = steps.archive_config()
     sets = [
         DATA_SETS[name, Domain(each)] for name in WHICH_FILTERS[filters] for each in WHICH_DOMAINS[domain]
     ]
@@ -130,10 +128,10 @@ def fetch(
     wanted = wanted_files(sets, [format for format in ("npy", "fits") if format in WHICH_FORMATS[which]])
     done = fetch_files(folder, wanted, source, replace=replace, jobs=jobs)
     click.echo(f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept as in the manifest")
-    if done.downloaded and not _verified(folder):
+    if done.downloaded and not steps.verified(folder):
         click.echo("Not pinned, because something is wrong; `dvc add` pins it all the same")
         click.get_current_context().exit(1)
-    _hand_over(folder)
+    steps.hand_over(folder)
 
 
 @data.command()
@@ -145,7 +143,7 @@ def fetch(
     "--non-mergers", type=click.IntRange(min=1), default=300, show_default=True, help="Other galaxies."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Seed of the universe."
+    "--seed", type=click.IntRange(min=0), default=100, show_default=True, help="Seed of the universe."
 )
 @FILTERS
 @click.option("--fits", is_flag=True, help="Write FITS files besides npy.")
@@ -166,7 +164,7 @@ def mock(
     from mergershift.archive.mock import MOCK_VERSION
     from mergershift.archive.provenance import MockProvenance
 
-    folder = _folder(chosen)
+    folder = steps.folder(chosen)
     wanted = MockProvenance(
         seed=seed,
         mergers=mergers,
@@ -179,7 +177,7 @@ def mock(
     click.echo(
         f"{folder}: {wanted}" if made else f"{folder}: this very mock is there, complete; nothing to do"
     )
-    _hand_over(folder)
+    steps.hand_over(folder)
 
 
 @data.command()
@@ -199,7 +197,7 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
     from mergershift.archive.swap import locked
     from mergershift.errors import UserError
 
-    folder = _folder(chosen)
+    folder = steps.folder(chosen)
     with locked(folder):
         known = read_provenance(folder)
         if known and known.kind == "mock":
@@ -207,82 +205,4 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
                 f"{folder}: holds a {known}\nIts metadata came with it; the published ones are the archive's"
             )
         click.echo(f"{add_published_metadata(folder, arrays)}: written")
-    _hand_over(folder)
-
-
-def _archive_config() -> Any:
-    """conf/archive of the checkout; None outside one."""
-    from mergershift.config import compose
-    from mergershift.errors import UserError
-    from mergershift.project import root
-
-    try:
-        root()
-    except UserError:
-        return None
-    return compose().archive
-
-
-def _folder(chosen: Path | None) -> Path:
-    from mergershift.project import root
-
-    if chosen is not None:
-        return chosen
-    config = _archive_config()
-    path = root() / config.folder if config else Path("data")
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _verified(folder: Path) -> bool:
-    """Check a data folder and print what was found."""
-    from mergershift.archive.bars import Bars
-    from mergershift.archive.verify import bytes_to_read
-    from mergershift.archive.verify import verify as check
-
-    with Bars() as bars:
-        report = check(folder, bars.bar("checking", bytes_to_read(folder)))
-    _print(report)
-    return report.sound
-
-
-def _print(report: Report) -> None:
-    click.echo("mean and standard deviation in µJy/arcsec², the published ones in brackets")
-    for file in dict.fromkeys(row.file for row in report.statistics):
-        click.echo(file)
-        for row in (each for each in report.statistics if each.file == file):
-            click.echo(
-                f"  {row.filter}   mean {row.mean:7.4f} ({row.published_mean:.4f})"
-                f"   deviation {row.std:6.3f} ({row.published_std:.3f})"
-            )
-    for finding in report.findings:
-        click.echo(str(finding))
-    errors = sum(each.level == "error" for each in report.findings)
-    warnings = len(report.findings) - errors
-    click.echo(f"{len(report.checked)} files checked: {errors} errors, {warnings} warnings")
-
-
-def _hand_over(folder: Path) -> None:
-    """Pin a data folder and, if it is the checkout's own, let the study run the filter sets that it has."""
-    from mergershift.archive import FILTER_SETS, Domain, available
-    from mergershift.archive.pinning import pin
-
-    click.echo(pin(folder))
-    config = _archive_config()
-    if not config or folder.resolve() != _folder(None).resolve():
-        return
-    from mergershift.study import set_filters
-
-    here = [(each.filter_set.name, each.domain) for each in available(folder)]
-    present = [name for name in FILTER_SETS if all((name, domain) in here for domain in Domain)]
-    if not present:
-        click.echo(
-            "No filter set is here in both domains, which the pipeline needs; conf/study.yaml is as it was"
-        )
-    elif set_filters(present):
-        click.echo(f"conf/study.yaml: filters set to {', '.join(present)}, which is what {folder} holds")
-
-
-def _bytes(shape: Sequence[int]) -> int:
-    from math import prod
-
-    return prod(shape) * 8
+    steps.hand_over(folder)

@@ -22,8 +22,8 @@ from mergershift.archive import (
     RowStructure,
     open_images,
     read_labels,
+    read_provenance,
 )
-
 from mergershift.config import SplitConfig
 from mergershift.errors import UserError
 from mergershift.images.split import row_table
