@@ -206,3 +206,23 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
             )
         click.echo(f"{add_published_metadata(folder, arrays)}: written")
     steps.hand_over(folder)
+
+
+@data.command()
+@FOLDER
+def leakage(chosen: Path | None) -> None:
+    """How many test images show a galaxy that is seen in training, under our split and the published one."""
+    from mergershift import archive
+    from mergershift.config import compose
+    from mergershift.images import leakage as audit
+
+    folder = steps.folder(chosen)
+    here = archive.available(folder)
+    structure = archive.read_structure(folder, here[0]) if here else archive.PUBLISHED_ROWS
+    click.echo(f"{structure.rows} rows as in {folder if here else 'the published archive (no files are here)'}")
+    for split in ("by_galaxy", "published_leaky"):
+        for name, leak in audit(structure, compose([f"split={split}"]).split).items():
+            click.echo(
+                f"{split:16}{name:12}{leak.seen_in_training:6} of {leak.test_images:5} test images "
+                f"show a galaxy seen in training ({leak.fraction:.1%})"
+            )

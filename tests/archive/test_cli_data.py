@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from mergershift.archive.pinning import pin
 from mergershift.archive.provenance import read_provenance
 from mergershift.cli_data import data as command
 from mergershift.errors import UserError
+from mergershift.study import read_study
 
 PRISTINE = DATA_SETS["two", Domain.PRISTINE]
 
@@ -42,6 +44,9 @@ def test_info_says_what_is_here_and_that_its_origin_is_unknown() -> None:
     output = call("info").output
     assert f"npy ({STRUCTURE.rows}, 2, 75, 75), fits ({STRUCTURE.rows}, 2, 75, 75)" in output
     assert "unknown provenance" in output
+    path = Path("data") / PRISTINE.images_name
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "npy broken" in call("info").output
     assert f"{STRUCTURE.rows} rows, {STRUCTURE.mergers} mergers" in output
 
 
@@ -50,7 +55,7 @@ def test_verify_ends_with_code_1_only_for_errors() -> None:
     sound = call("verify", "--data", "here")
     assert sound.return_value in (None, 0)
     assert "f160w   mean" in sound.output
-    assert "4 files checked: 0 errors" in sound.output
+    assert "4 files checked; errors: 0" in sound.output
     np.save(Path("here") / PRISTINE.labels_names[0], 1 - STRUCTURE.labels)
     broken = call("verify", "--data", "here")
     assert broken.return_value == 1
@@ -97,3 +102,26 @@ def test_pinning_in_a_dvc_repository(tmp_path: Path) -> None:
     (folder.parent / "data.dvc").write_text("outs: 3")
     with pytest.raises(UserError, match="`dvc add data` failed"):
         pin(folder)
+
+
+def test_the_study_runs_what_the_checkout_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(Path(__file__).parents[2] / "conf", checkout / "conf")
+    (checkout / "dvc.yaml").touch()
+    (checkout / "below").mkdir()
+    monkeypatch.chdir(checkout / "below")
+    study = checkout / "conf" / "study.yaml"
+    size = ("--mergers", "1", "--non-mergers", "2", "--workers", "1", "--filters", "two")
+    before = study.read_bytes()
+    call("mock", *size, "--data", str(tmp_path / "elsewhere"))
+    assert study.read_bytes() == before
+    output = call("mock", *size).output
+    assert (checkout / "data" / PRISTINE.images_name).is_file()
+    assert "filters set to two" in output
+    assert read_study().filters == ("two",)
+    (checkout / "data" / PRISTINE.images_name).unlink()
+    (checkout / "data" / "PROVENANCE.json").unlink()
+    write_sample(tmp_path / "published")
+    with serving(tmp_path / "published") as archive:
+        call("fetch", "--address", archive.address, "--domain", "pristine", "--replace")
+    assert read_study().filters == ("two",)

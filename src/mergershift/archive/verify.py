@@ -53,8 +53,13 @@ class _Opened:
 
 
 def bytes_to_read(folder: Path) -> int:
-    """Bytes that `verify` will read, for a progress bar: once for the hashes, once for the pixels."""
-    return 2 * sum(path.stat().st_size for path in published_files(folder))
+    """Bytes that `verify` will read, for a progress bar: once for the pixels, once for hashes where it has them."""
+    try:
+        known = read_provenance(folder)
+    except UserError:
+        known = None
+    hashed = known.files if known else {}
+    return sum(path.stat().st_size * (1 + (path.name in hashed)) for path in published_files(folder))
 
 
 def verify(folder: Path, advance: Advance | None = None) -> Report:
