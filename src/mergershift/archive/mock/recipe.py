@@ -29,11 +29,11 @@ class Recipe:
     """Smallest stellar mass ratio that the label counts as a merger."""
 
     # Non-mergers that have an encounter outside the label's definition.
-    older: float = 0.10
+    older: float = 0.18
     """Fraction of non-mergers that coalesced longer ago than the window."""
-    ahead: float = 0.06
+    ahead: float = 0.09
     """Fraction of non-mergers that coalesce later than the window."""
-    minor: float = 0.06
+    minor: float = 0.11
     """Fraction of non-mergers within the window, below the lowest ratio."""
     oldest: float = 1200.0
     furthest_ahead: float = 900.0
@@ -54,15 +54,15 @@ class Recipe:
     # Structure of undisturbed discs.
     arm_strength: float = 0.9
     """Largest logarithmic amplitude of spiral arms in young light."""
-    lopsided_fraction: float = 0.35
-    lopsided: float = 0.35
+    lopsided_fraction: float = 0.5
+    lopsided: float = 0.5
     """Spread of the lopsidedness (shift per scale length at large radii) of lopsided discs."""
-    calm_lopsided: float = 0.07
+    calm_lopsided: float = 0.12
     """The same of all other discs."""
 
     # Light: slope of luminosity with stellar mass and scatter about it, per filter F814W, F160W, F356W.
     light_slope: tuple[float, float, float] = (0.75, 1.0, 0.7)
-    light_scatter: tuple[float, float, float] = (0.20, 0.22, 0.08)
+    light_scatter: tuple[float, float, float] = (0.18, 0.12, 0.08)
     common_scatter: float = 0.15
     clump_light: tuple[float, float, float] = (0.28, 0.12, 0.04)
     """Mean share of the disc's light that is in clumps."""
@@ -70,7 +70,7 @@ class Recipe:
     clump_size: tuple[float, float] = (0.25, 0.8)
     nucleus_light: tuple[float, float, float] = (0.08, 0.06, 0.015)
     """Median share of the light from star formation at the centre."""
-    burst_light: tuple[float, float, float] = (0.5, 0.15, 0.04)
+    burst_light: tuple[float, float, float] = (0.3, 0.1, 0.03)
     """Extra central light at the coalescence of equals, as a share of the galaxy's."""
     burst_fades: float = 120.0
     density_power: float = 0.5
@@ -88,9 +88,9 @@ class Recipe:
     start_distance: float = 60.0
 
     # Other galaxies of the same group, alike around both classes.
-    neighbours: float = 0.8
+    neighbours: float = 0.9
     """Mean number of them in the field."""
-    neighbour_distance: tuple[float, float] = (22.0, 95.0)
+    neighbour_distance: tuple[float, float] = (20.0, 95.0)
     neighbour_ratio: tuple[float, float] = (0.02, 1.0)
 
     # Numerical resolution, per galaxy or merging pair.
