@@ -49,7 +49,7 @@ def test_only_the_oracle_sees_the_targets_labels(project):
 
 
 def test_wrong_arguments_of_a_target_are_a_users_error(project):
-    with pytest.raises(UserError, match="no class 'mergershift.nowhere.X'"):
+    with pytest.raises(UserError, match=r"no class 'mergershift\.nowhere\.X'"):
         locate({"_target_": "mergershift.nowhere.X"})
     with pytest.raises(UserError, match="colour"):
         instantiate({"_target_": "torch.nn.ReLU", "colour": 3})

@@ -1,4 +1,7 @@
-"""The steps of the corridor on disk: each reads what the one before wrote and leaves a whole folder or none."""
+"""The steps of the corridor on disk: each reads what the one before wrote and leaves a whole folder or none.
+
+What only one step needs is imported in it, so that preparing stays light and quick to start.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mergershift import project, tracking
+from mergershift import project
 from mergershift.config import Config
 from mergershift.errors import UserError
 from mergershift.images import Prepared, prepare
@@ -87,6 +90,7 @@ def train_step(config: Config, output: Path) -> str:
 
     Interrupted at any moment, the same call goes on where it was.
     """
+    from mergershift import tracking
     from mergershift.report.figures import learning_curves
     from mergershift.training.fit import train
 
@@ -157,7 +161,7 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
 
     The only step that reads test rows.
     """
-    from mergershift import evaluation
+    from mergershift import evaluation, tracking
     from mergershift.report import figures
     from mergershift.training.classifier import load_classifier
 

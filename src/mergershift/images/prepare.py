@@ -28,7 +28,7 @@ from mergershift.config import SplitConfig
 from mergershift.errors import UserError
 from mergershift.images.split import row_table
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
 
