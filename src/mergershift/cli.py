@@ -101,12 +101,14 @@ def evaluate(cell: Path) -> None:
 
 
 @cli.command()
-def summary() -> None:
+@click.option("--quiet", is_flag=True, help="Write the table, do not print it.")
+def summary(quiet: bool) -> None:
     """Gather the study's evaluations in one table and print it."""
     from mergershift import summary as page
 
     page.write_summary()
-    page.print_summary()
+    if not quiet:
+        page.print_summary()
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -219,7 +219,9 @@ def leakage(chosen: Path | None) -> None:
     folder = steps.folder(chosen)
     here = archive.available(folder)
     structure = archive.read_structure(folder, here[0]) if here else archive.PUBLISHED_ROWS
-    click.echo(f"{structure.rows} rows as in {folder if here else 'the published archive (no files are here)'}")
+    click.echo(
+        f"{structure.rows} rows as in {folder if here else 'the published archive (no files are here)'}"
+    )
     for split in ("by_galaxy", "published_leaky"):
         for name, leak in audit(structure, compose([f"split={split}"]).split).items():
             click.echo(

@@ -131,6 +131,7 @@ def train_step(config: Config, output: Path) -> str:
             "training": state.identity.training,
             "data_hash": prepared.facts["data_hash"],
             "provenance": prepared.facts["provenance"],
+            "split": config.split.model_dump(mode="json"),
             "config_hash": config.digest(),
             "git_commit": code.commit,
             "git_dirty": code.dirty,

@@ -25,18 +25,19 @@ def write_summary() -> None:
     study = read_study()
     rows: list[pd.DataFrame] = []
     nested: dict[str, Any] = {}
-    kinds = set()
+    used: dict[str, set[str]] = {}
     for filters in study.filters:
         for method in study.methods:
-            results, kind = _pooled(study, filters, method)
-            kinds.add(kind)
+            results = _pooled(study, filters, method, used)
             name = f"{filters}/{method.transfer}/{method.adaptation}"
             nested[name] = {
                 role: {metric: _finite(results[role]["unique"][metric]) for metric in SHOWN}
                 for role in evaluation.ROLES
             }
             rows.append(evaluation.table(results).assign(filters=filters, **method.model_dump()))
-    table = pd.concat(rows, ignore_index=True).assign(data="+".join(sorted(kinds)), split=study.split)
+    table = pd.concat(rows, ignore_index=True).assign(
+        **{name: "+".join(sorted(values)) for name, values in used.items()}
+    )
     chosen = table[
         (table["role"] == "target") & (table["rows"] == "unique") & (table["metric"] == "balanced_accuracy")
     ]
@@ -58,8 +59,9 @@ def _finite(figure: evaluation.Interval) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in bounds.items()}
 
 
-def _pooled(study: Study, filters: str, method: Method) -> tuple[dict[str, Any], str]:
-    parts, kinds = [], set()
+def _pooled(study: Study, filters: str, method: Method, used: dict[str, set[str]]) -> evaluation.Results:
+    """Results of a method over its seeds; notes in `used` on what data and split they stand."""
+    parts = []
     for cell in study.cells():
         if (cell.filters, cell.method) != (filters, method):
             continue
@@ -70,8 +72,11 @@ def _pooled(study: Study, filters: str, method: Method) -> tuple[dict[str, Any],
                 f"{path}: missing.\nRun `mergershift repro`, which trains and evaluates what is missing."
             )
         parts.append(evaluation.read_predictions(path).assign(seed=cell.seed))
-        kinds.add(json.loads((folder / "train" / RUN).read_text())["provenance"]["kind"])
-    return evaluation.evaluate(pd.concat(parts, ignore_index=True)), "+".join(sorted(kinds))
+        record = json.loads((folder / "train" / RUN).read_text())
+        used.setdefault("data", set()).add(record["provenance"]["kind"])
+        domains = "disjoint domains" if record["split"]["disjoint_domains"] else "shared domains"
+        used.setdefault("split", set()).add(f"{record['split']['kind']}, {domains}")
+    return evaluation.evaluate(pd.concat(parts, ignore_index=True))
 
 
 def print_summary() -> None:
@@ -84,13 +89,13 @@ def print_summary() -> None:
     seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
     page = Table(
         title=f"Transfer on {_SAYS.get(data, data + ' data')}",
-        caption=f"Test images, one a rendering: {galaxies} galaxies, {seeds} training seed(s); 95 % intervals by "
-        "resampling galaxies" + (" and seeds." if seeds > 1 else "; seed scatter is not in them."),
+        caption=f"Balanced accuracy and AUC on test images, one a rendering: {galaxies} galaxies, {seeds} training "
+        f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
+        + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
+        + f". Split: {table['split'].iloc[0]}.",
     )
-    for name in ("filters", "method"):
-        page.add_column(name)
-    for name in ("balanced accuracy, source", "balanced accuracy, target", "AUC, target"):
-        page.add_column(name, justify="right")
+    for name in ("filters", "method", "source", "target", "target AUC"):
+        page.add_column(name, no_wrap=True, justify="left" if name in ("filters", "method") else "right")
     for (filters, transfer, adaptation), part in table.groupby(
         ["filters", "transfer", "adaptation"], sort=False
     ):

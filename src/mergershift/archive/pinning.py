@@ -23,10 +23,12 @@ def pin(folder: Path) -> str:
     if dvc_repository(folder) is None:
         return f"{folder}: not in a DVC repository, so not pinned (`dvc init` and `dvc add {folder}` would)"
     real = folder.resolve()
-    command = [sys.executable, "-m", "dvc", "add", "--quiet", real.name]
+    command = [sys.executable, "-m", "dvc", "add", real.name]
     done = subprocess.run(command, cwd=real.parent, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+        said = [
+            line for line in done.stderr.splitlines() if line.strip() and "Having any troubles" not in line
+        ]
         why = next((line for line in said if line.startswith("ERROR")), said[-1] if said else "no message")
         raise UserError(
             f"{folder}: `dvc add {real.name}` failed: {why}\nMend that, then give `dvc add {real.name}`"

@@ -28,6 +28,7 @@ class Body:
     bulge_to_total: float
     bulge_scale: float
     stellar_halo: float
+    stellar_halo_scale: float
     halo_gm: float
     """G times the dark halo's mass, kpc³/Myr²."""
     halo_scale: float
@@ -50,6 +51,10 @@ class Body:
         return self.arm_strength * fade * np.cos(phase)
 
 
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return low * (high / low) ** rng.random()
+
+
 def draw_body(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Body:
     """Draw a galaxy of a stellar mass (log10 of solar masses)."""
     mass = 10 ** (log_mass - 10.5)
@@ -65,7 +70,8 @@ def draw_body(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Body
         thickness=scale * rng.uniform(*recipe.thickness),
         bulge_to_total=low + (high - low) * float(rng.beta(1.3, 2.2)),
         bulge_scale=0.12 * scale + 0.2 * 10 ** rng.normal(0, 0.12),
-        stellar_halo=rng.uniform(*recipe.stellar_halo),
+        stellar_halo=_log_uniform(rng, *recipe.stellar_halo),
+        stellar_halo_scale=scale * _log_uniform(rng, *recipe.stellar_halo_scale),
         halo_gm=4 * halo_scale * speed**2,
         halo_scale=halo_scale,
         orientation=random_rotation(rng),
@@ -128,6 +134,6 @@ def bulge(rng: np.random.Generator, body: Body, count: int) -> Floats:
 
 def stellar_halo(rng: np.random.Generator, body: Body, count: int) -> tuple[Floats, Floats]:
     """Sample the diffuse halo of old stars about the origin: positions and velocities, each `(3, count)`."""
-    radius = _hernquist_radii(rng, 2.5 * body.scale, count, edge=8.0)
+    radius = _hernquist_radii(rng, body.stellar_halo_scale, count, edge=8.0)
     speed = body.circular_speed(radius) / np.sqrt(2.0)
     return isotropic(rng, radius), rng.normal(size=(3, count)) * speed

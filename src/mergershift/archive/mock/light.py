@@ -66,11 +66,15 @@ class Budget:
         return self.disc + self.clumps + self.bulge + self.halo + self.nucleus
 
 
-def draw_budget(rng: np.random.Generator, body: Body, recipe: Recipe) -> Budget:
-    """Draw a galaxy's luminosity from its mass and share it out among its components."""
+def draw_luminosity(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Floats:
+    """Draw the luminosity `(3 filters,)` of a galaxy of a stellar mass (log10 of solar masses)."""
     slope, scatter = np.array(recipe.light_slope), np.array(recipe.light_scatter)
-    exponent = slope * (body.log_mass - 10.5) + rng.normal(0, recipe.common_scatter) + rng.normal(0, scatter)
-    luminosity = 10**exponent
+    exponent = slope * (log_mass - 10.5) + rng.normal(0, recipe.common_scatter) + rng.normal(0, scatter)
+    return np.asarray(10**exponent)
+
+
+def draw_budget(rng: np.random.Generator, body: Body, luminosity: Floats, recipe: Recipe) -> Budget:
+    """Share a galaxy's luminosity out among its components."""
     halo = body.stellar_halo * HALO_COLOUR
     middle = (1 - halo) * body.bulge_to_total * BULGE_COLOUR
     nucleus = np.minimum(np.array(recipe.nucleus_light) * 10 ** rng.normal(0, 0.3), 0.35)
@@ -156,7 +160,7 @@ def isolated(rng: np.random.Generator, body: Body, recipe: Recipe, particles: in
     """Light up one undisturbed galaxy about the origin, with a number of disc particles (default: the recipe's)."""
     count = recipe.particles if particles is None else particles
     part = count / recipe.particles
-    budget = draw_budget(rng, body, recipe)
+    budget = draw_budget(rng, body, draw_luminosity(rng, body.log_mass, recipe), recipe)
     positions, _ = disc(rng, body, count)
     reaches = reach(positions)
     young = _young(reaches, _arms(body, positions), recipe)
@@ -177,17 +181,25 @@ def interacting(
     """Light up two galaxies that meet, seen at a time in Myr since their coalescence.
 
     Gas falls to the centres and burns there around coalescence; afterwards young stars settle in a new disc, the
-    faster the longer ago (Hopkins et al. 2009), and die out in what the tides have thrown about.
+    faster the longer ago (Hopkins et al. 2009), and die out in what the tides have thrown about. A remnant is as
+    luminous as any galaxy of its mass, but for the burst.
     """
     ratio = 10 ** (min(body.log_mass for body in bodies) - max(body.log_mass for body in bodies))
     burst = np.array(recipe.burst_light) * np.sqrt(ratio) * np.exp(-abs(time) / recipe.burst_fades)
     burst = burst * 10 ** rng.normal(0, 0.2)
     regrown = recipe.regrown * (1 - 0.75 * np.exp(-time / recipe.regrowth_time)) if pair.coalesced else 0.0
     reaches = reach(np.concatenate(pair.stars, axis=1))
-    parts, moved, total = [], np.zeros(FILTERS), 0.0
-    start = 0
-    for body, stars, halo, centre in zip(bodies, pair.stars, pair.halos, pair.centres, strict=True):
-        budget = draw_budget(rng, body, recipe)
+    masses = np.array([10**body.log_mass for body in bodies])
+    luminosities = [draw_luminosity(rng, body.log_mass, recipe) for body in bodies]
+    remnant = float(np.log10(masses.sum()))
+    if pair.coalesced:
+        whole = draw_luminosity(rng, remnant, recipe)
+        luminosities = [whole * share for share in masses / masses.sum()]
+    parts, moved, start = [], np.zeros(FILTERS), 0
+    for body, luminosity, stars, halo, centre in zip(
+        bodies, luminosities, pair.stars, pair.halos, pair.centres, strict=True
+    ):
+        budget = draw_budget(rng, body, luminosity, recipe)
         count = stars.shape[1]
         arms = np.zeros(count) if pair.coalesced else _arms(body, stars - centre[:, None])
         young = _young(reaches[start : start + count], arms, recipe)
@@ -202,10 +214,9 @@ def interacting(
             _halo_stars(halo, budget.halo),
         ]
         moved = moved + budget.disc * regrown * YOUNG + budget.clumps * regrown
-        total += 10**body.log_mass
         start += count
     if pair.coalesced:
-        parts.append(_regrown_disc(rng, float(np.log10(total)), moved, recipe))
+        parts.append(_regrown_disc(rng, remnant, moved, recipe))
     return Stars.join(parts)
 
 

@@ -48,8 +48,10 @@ class Recipe:
     thickness: tuple[float, float] = (0.25, 0.55)
     """Scale height in disc scales: discs at z = 2 are thick."""
     bulge_to_total: tuple[float, float] = (0.05, 0.55)
-    stellar_halo: tuple[float, float] = (0.04, 0.14)
-    """Fraction of the old stars in an extended halo."""
+    stellar_halo: tuple[float, float] = (0.03, 0.30)
+    """Fraction of the old stars in an extended halo: between galaxies it differs by an order of magnitude."""
+    stellar_halo_scale: tuple[float, float] = (1.5, 5.0)
+    """Scale of that halo in disc scales."""
 
     # Structure of undisturbed discs.
     arm_strength: float = 0.9
