@@ -5,6 +5,7 @@ What only one step needs is imported in it, so that preparing stays light and qu
 
 from __future__ import annotations
 
+import getpass
 import json
 import shutil
 import sys
@@ -116,6 +117,8 @@ def train_step(config: Config, output: Path) -> str:
             "git_commit": code.commit,
             "git_dirty": str(code.dirty).lower(),
             "mlflow.source.git.commit": code.commit,
+            "mlflow.source.name": "mergershift train",
+            "mlflow.user": getpass.getuser(),
             **{f"choice.{group}": name for group, name in config.choices.items()},
         }
         run = tracking.open_run(

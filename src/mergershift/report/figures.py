@@ -23,8 +23,10 @@ def learning_curves(epochs: pd.DataFrame, best_epoch: int) -> Figure:
         epochs["epoch"], epochs["source_val_loss"], color=COLOURS["source"], label="source validation"
     )
     losses.set_ylabel("cross-entropy")
+    losses.set_title("loss")
     accuracy.plot(epochs["epoch"], epochs["source_val_balanced_accuracy"], color=COLOURS["source"])
-    accuracy.set_ylabel("balanced accuracy, source validation")
+    accuracy.set_ylabel("balanced accuracy")
+    accuracy.set_title("source validation")
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch")
         axes.axvline(best_epoch, color="#999999", linestyle=":", label="kept epoch")
