@@ -16,6 +16,8 @@ KM_S = 1.0227e-3
 """One km/s in kpc/Myr."""
 DISC_EDGE = 6.0
 """Discs end at this many scale lengths."""
+MOST_LOPSIDED = 0.65
+"""More of a shift would turn discs into comets."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def draw_body(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Body
         arm_strength=recipe.arm_strength * rng.random(),
         arm_pitch=float(np.tan(np.radians(rng.uniform(12, 35)))) * rng.choice([-1, 1]),
         arm_phase=rng.uniform(0, 2 * np.pi),
-        lopsided=abs(rng.normal(0, lopsided)),
+        lopsided=min(abs(rng.normal(0, lopsided)), MOST_LOPSIDED),
         lopsided_phase=rng.uniform(0, 2 * np.pi),
     )
 
