@@ -204,7 +204,11 @@ def main(
     overrides: tuple[str, ...],
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    overrides = (f"training.epochs={epochs}", *overrides)
+    # the loss of imbalanced validation images would choose a network that leans to non-mergers
+    choice = "source_val_balanced_accuracy"
+    overrides = (
+        f"training.epochs={epochs}", f"training.keep_best={choice}", f"training.stop_on={choice}", *overrides
+    )  # fmt: skip
     setting = {
         "mock_version": MOCK_VERSION,
         "mergers": mergers,

@@ -1,6 +1,6 @@
 """Numbers that anyone would measure first on a galaxy's image, to see whether they alone give mergers away.
 
-They are taken about the middle of the image and without any mask or model, on purpose.
+They are taken without any mask or model, on purpose.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ INNER = 12
 """Radius of the inner asymmetry, pixels."""
 APERTURE = 20
 """Radius of the Gini coefficient, pixels."""
+CENTRE = 1
+"""How far from the middle the centre of a galaxy may lie, pixels."""
 FAINT = 1e-3
 """Floor of fluxes before a logarithm, µJy/arcsec²."""
 BLOCK = 512
@@ -56,11 +58,7 @@ def _one_filter(images: Floats) -> list[Floats]:
     offsets = np.arange(size) - size // 2
     radius = np.hypot(offsets[:, None], offsets[None, :])
     flux, peak = images.sum(axis=(1, 2)), images.max(axis=(1, 2))
-    difference = np.abs(images - images[:, ::-1, ::-1])
-    asymmetries = [
-        (difference * inside).sum(axis=(1, 2)) / (2 * np.abs(images * inside).sum(axis=(1, 2)))
-        for inside in (radius < np.inf, radius <= INNER)
-    ]
+    asymmetries = [_asymmetry(images, inside) for inside in (radius < np.inf, radius <= INNER)]
     order = np.argsort(radius.ravel(), kind="stable")
     radii = radius.ravel()[order]
     growth = np.cumsum(np.maximum(images.reshape(count, -1)[:, order], 0), axis=1)
@@ -74,6 +72,23 @@ def _one_filter(images: Floats) -> list[Floats]:
         _gini(images[:, radius <= APERTURE]),
         r50,
     ]
+
+
+def _asymmetry(images: Floats, inside: NDArray[np.bool_]) -> Floats:
+    """Difference from the image turned by 180 degrees, about the best centre (Conselice et al. 2000).
+
+    Centres are tried at half-pixel steps up to a pixel from the middle: turning about one of them is turning about
+    the middle and shifting by whole pixels.
+    """
+    turned = images[:, ::-1, ::-1]
+    steps = range(-2 * CENTRE, 2 * CENTRE + 1)
+    light = 2 * np.abs(images * inside).sum(axis=(1, 2))
+    differences = [
+        (np.abs(images - np.roll(turned, (down, right), axis=(1, 2))) * inside).sum(axis=(1, 2))
+        for down in steps
+        for right in steps
+    ]
+    return np.asarray(np.min(differences, axis=0) / light)
 
 
 def _gini(pixels: Floats) -> Floats:

@@ -43,7 +43,9 @@ def copy(folder: Path, to: Path) -> float:
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), help="An archive with the three-filter set.")
+@click.option(
+    "--data", type=click.Path(exists=True, path_type=Path), help="An archive with the three-filter set."
+)
 @click.option("--repeat", default=3, show_default=True)
 def main(data: Path | None, repeat: int) -> None:
     """Print seconds, their ratio to a plain copy, and the peak memory of the process that prepares."""

@@ -77,8 +77,11 @@ def _smooth(levels: list[Floats], smoothings: tuple[float, ...], pixel: float) -
     return np.stack([_blur(image[:, channel], width) for channel, width in enumerate(widths)], axis=1)
 
 
-def picture(stars: Stars) -> Floats:
-    """Render stars as seen by the four cameras: surface brightness `(4, 3, 75, 75)` in light per arcsec²."""
+def picture(stars: Stars, offsets: Floats) -> Floats:
+    """Render stars as seen by the four cameras: surface brightness `(4, 3, 75, 75)` in light per arcsec².
+
+    `offsets` `(4, 2)` say how far right of and above the middle of each picture the origin lies, in pixels.
+    """
     shares = _levels(stars.smoothing)
     fine_size = FINER * IMAGE_SIZE
     grids: list[Floats] = []
@@ -88,8 +91,9 @@ def picture(stars: Stars) -> Floats:
         places, light = stars.positions[:, chosen], stars.light[:, chosen] * share[chosen]
         views = np.empty((RowStructure.CAMERAS, FILTERS, size, size))
         for camera, (right, up) in enumerate(AXES):
-            x = right[0] * places[0] + right[1] * places[1] + right[2] * places[2]
-            y = up[0] * places[0] + up[1] * places[1] + up[2] * places[2]
+            shift_x, shift_y = offsets[camera] * PIXEL_KPC
+            x = shift_x + right[0] * places[0] + right[1] * places[1] + right[2] * places[2]
+            y = shift_y + up[0] * places[0] + up[1] * places[1] + up[2] * places[2]
             views[camera] = _deposit(x, y, light, size)
         grids.append(views)
     fine = _smooth(grids[:FINE_SMOOTHINGS], SMOOTHINGS[:FINE_SMOOTHINGS], FIELD_KPC / fine_size)

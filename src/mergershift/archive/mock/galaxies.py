@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mergershift.archive.facts import RowStructure
 from mergershift.archive.mock.bodies import draw_body
 from mergershift.archive.mock.cameras import picture
 from mergershift.archive.mock.encounters import draw_orbit, meet
@@ -97,4 +98,6 @@ def render_galaxy(seed: int, merger: bool, place: int, recipe: Recipe) -> tuple[
     rng = generator(seed, GALAXIES, merger, place)
     history = draw_history(rng, merger, recipe)
     stars = light_up(rng, history, recipe)
-    return picture(Stars.join([stars, *neighbours(rng, history, recipe)])), history
+    everything = Stars.join([stars, *neighbours(rng, history, recipe)])
+    offsets = rng.uniform(-recipe.centring, recipe.centring, (RowStructure.CAMERAS, 2))
+    return picture(everything, offsets), history

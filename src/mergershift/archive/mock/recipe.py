@@ -29,11 +29,11 @@ class Recipe:
     """Smallest stellar mass ratio that the label counts as a merger."""
 
     # Non-mergers that have an encounter outside the label's definition.
-    older: float = 0.18
+    older: float = 0.12
     """Fraction of non-mergers that coalesced longer ago than the window."""
-    ahead: float = 0.09
+    ahead: float = 0.07
     """Fraction of non-mergers that coalesce later than the window."""
-    minor: float = 0.20
+    minor: float = 0.08
     """Fraction of non-mergers within the window, below the lowest ratio."""
     oldest: float = 1200.0
     furthest_ahead: float = 900.0
@@ -56,10 +56,10 @@ class Recipe:
     # Structure of undisturbed discs.
     arm_strength: float = 0.9
     """Largest logarithmic amplitude of spiral arms in young light."""
-    lopsided_fraction: float = 0.55
-    lopsided: float = 0.5
+    lopsided_fraction: float = 0.4
+    lopsided: float = 0.4
     """Spread of the lopsidedness (shift per scale length at large radii) of lopsided discs."""
-    calm_lopsided: float = 0.18
+    calm_lopsided: float = 0.10
     """The same of all other discs."""
 
     # Light: slope of luminosity with stellar mass and scatter about it, per filter F814W, F160W, F356W.
@@ -90,10 +90,13 @@ class Recipe:
     start_distance: float = 60.0
 
     # Other galaxies of the same group, alike around both classes.
-    neighbours: float = 1.3
+    neighbours: float = 0.9
     """Mean number of them in the field."""
     neighbour_distance: tuple[float, float] = (20.0, 95.0)
     neighbour_ratio: tuple[float, float] = (0.02, 1.0)
+
+    centring: float = 0.5
+    """Galaxies lie off the middle by up to so many pixels along each axis: no camera's pixels know of them."""
 
     # Numerical resolution, per galaxy or merging pair.
     particles: int = 9000
