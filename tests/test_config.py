@@ -40,8 +40,6 @@ def test_experiments_override_groups_and_can_be_overridden(project):
     assert (config.training.patience, config.training.keep_best) == (50, "source_val_accuracy")
 
 
-
-
 def test_only_the_oracle_sees_the_targets_labels(project):
     for path in (CONF / "transfer").glob("*.yaml"):
         config = compose([f"transfer={path.stem}"])
@@ -68,6 +66,11 @@ def test_a_study_with_an_unknown_method_is_refused(project):
 def test_dvc_and_study_agree_on_folders(project):
     text = (project / "dvc.yaml").read_text()
     for cell in read_study().cells():
-        spelt = f"outputs/cells/{cell.filters}/{cell.method.transfer}/{cell.method.adaptation}/seed{cell.seed}"
+        spelt = (
+            f"outputs/cells/{cell.filters}/{cell.method.transfer}/{cell.method.adaptation}/seed{cell.seed}"
+        )
         assert str(cell.folder) == spelt
-    assert "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/seed${item.seed}" in text
+    assert (
+        "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/seed${item.seed}"
+        in text
+    )

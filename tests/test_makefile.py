@@ -32,7 +32,9 @@ def torch_line(tmp_path: Path, *arguments: str, system: str = "Linux", nvidia: b
         tool.chmod(0o755)
     command = ["make", "-n", "demo", f"VENV={tmp_path}/venv", *arguments]
     path = f"{tools}:/usr/local/bin:/usr/bin:/bin"
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env={"PATH": path}, check=True)
+    done = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, env={"PATH": path}, check=True
+    )
     (line,) = [line for line in done.stdout.splitlines() if "torch==" in line]
     return line.partition("--quiet ")[2]
 
@@ -64,6 +66,10 @@ def test_the_makefile_and_the_lock_speak_of_the_same_torch():
 
 
 def test_the_lock_brings_no_cuda():
-    names = [line.split("==")[0] for line in (CHECKOUT / "requirements.lock").read_text().splitlines() if "==" in line]
+    names = [
+        line.split("==")[0]
+        for line in (CHECKOUT / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    ]
     assert len(names) > 100
     assert not [name for name in names if name.startswith(("nvidia", "triton", "torch=", "cuda"))]

@@ -25,8 +25,24 @@ def server(project):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{project}/server.db", "--artifacts-destination", str(project / "art")]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{project}/server.db",
+        "--artifacts-destination",
+        str(project / "art"),
+    ]
     process = subprocess.Popen(
         [*command, *store],
         env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},

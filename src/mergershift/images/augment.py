@@ -25,21 +25,35 @@ class Stretch(nn.Module):
     """Surface brightness in µJy/arcsec² to numbers of order one: ``(f(x) - mean) / std`` per filter.
 
     ``f(x) = s asinh(x / s)`` with the softening s, close to x for faint pixels and logarithmic for bright ones
-    (Lupton, Gunn & Szalay 1999, AJ 118, 1406), or ``f(x) = x`` where `softening` is None. `mean` and `std` are
-    those of the source's training rows, never of the target.
+    (Lupton, Gunn & Szalay 1999, AJ 118, 1406), or ``f(x) = x`` where `softening` is None. Mean and deviation of
+    f(x) are those of the images that it was fitted to: the labelled training rows, never the target's.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: list[float], std: list[float], softening: float | None) -> None:
+    def __init__(self, channels: int, softening: float | None) -> None:
         super().__init__()
         self.softening = softening
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("std", torch.ones(1, channels, 1, 1))
+
+    def fit(self, images: Tensor) -> None:
+        """Take mean and deviation per filter from `(N, C, H, W)`, in blocks."""
+        total = torch.zeros(images.shape[1], dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for block in images.split(256):
+            values = self._scaled(block).double()
+            total += values.sum((0, 2, 3)).cpu()
+            squares += values.square().sum((0, 2, 3)).cpu()
+        mean = total / (images.numel() // images.shape[1])
+        std = (squares / (images.numel() // images.shape[1]) - mean**2).sqrt()
+        self.mean.copy_(mean.view(1, -1, 1, 1))
+        self.std.copy_(std.view(1, -1, 1, 1))
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        return images if self.softening is None else self.softening * torch.asinh(images / self.softening)
 
     def forward(self, images: Tensor) -> Tensor:
         """Stretch `(B, C, H, W)`."""
-        if self.softening is not None:
-            images = self.softening * torch.asinh(images / self.softening)
-        return (images - self.mean) / self.std
+        return (self._scaled(images) - self.mean) / self.std

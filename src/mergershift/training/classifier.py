@@ -31,11 +31,11 @@ class Classifier(nn.Module):
         return activations
 
 
-def build_classifier(config: Config, mean: list[float], std: list[float]) -> Classifier:
-    """The configured network, freshly initialised, behind the configured stretch."""
+def build_classifier(config: Config) -> Classifier:
+    """The configured network, freshly initialised, behind the configured stretch, not yet fitted to images."""
     softening = config.training.softening if config.training.stretch == "asinh" else None
     network: Network = instantiate(config.network, channels=config.channels)
-    classifier = Classifier(Stretch(mean, std, softening), network)
+    classifier = Classifier(Stretch(config.channels, softening), network)
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return classifier
 
@@ -49,7 +49,6 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 def load_classifier(folder: Path, config: Config) -> Classifier:
     """The classifier that `save_classifier` left in `folder`, in evaluation mode."""
     state = load_file(folder / MODEL)
-    blank = [0.0] * config.channels
-    classifier = build_classifier(config, blank, blank)
+    classifier = build_classifier(config)
     classifier.load_state_dict(state)
     return classifier.eval()

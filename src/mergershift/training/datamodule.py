@@ -29,11 +29,6 @@ class TransferData(pl.LightningDataModule):
         """Optimiser steps an epoch."""
         return len(self._epoch(0))
 
-    def class_weights(self) -> Tensor:
-        """`(2,)` weights that let both classes of the labelled training rows count the same, mean one a row."""
-        counts = torch.bincount(self.source.labels, minlength=2).double()
-        return (counts.sum() / (2 * counts)).float()
-
     def _epoch(self, epoch: int) -> PairedBatches:
         return PairedBatches(
             self.source,
@@ -52,3 +47,9 @@ class TransferData(pl.LightningDataModule):
     def val_dataloader(self) -> Batches:
         """The labelled domain's validation images."""
         return Batches(self.validation, self.settings.batch_size)
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """`(2,)` weights under which both classes of `labels` `(N,)` count the same, mean one an image."""
+    counts = torch.bincount(labels, minlength=2).double()
+    return (counts.sum() / (2 * counts)).float()

@@ -62,10 +62,10 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
         )
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
-    classifier = build_classifier(config, *prepared.statistics(config.transfer.labelled_domain))
     data = TransferData(prepared, config, uses_target=locate(config.adaptation.penalty).uses_target)
-    weights = data.class_weights() if settings.class_weights == "balanced" else None
-    task = TransferTask(classifier, config, weights, steps=settings.epochs * data.steps_per_epoch)
+    classifier = build_classifier(config)
+    classifier.stretch.fit(data.source.images)
+    task = TransferTask(classifier, config, data)
 
     history = History(on_epoch)
     best = ModelCheckpoint(

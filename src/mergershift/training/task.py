@@ -15,6 +15,7 @@ from mergershift.evaluation import score
 from mergershift.images import LabelledImages, Pair
 from mergershift.networks import Activations
 from mergershift.training.classifier import Classifier
+from mergershift.training.datamodule import TransferData, class_weights
 
 
 class TransferTask(pl.LightningModule):
@@ -24,17 +25,21 @@ class TransferTask(pl.LightningModule):
     whose running statistics it uses afterwards.
     """
 
-    def __init__(
-        self, classifier: Classifier, config: Config, class_weights: Tensor | None, steps: int
-    ) -> None:
+    def __init__(self, classifier: Classifier, config: Config, data: TransferData) -> None:
         super().__init__()
+        self.train_weights: Tensor | None
+        self.validation_weights: Tensor | None
         self.classifier = classifier
         self.penalty: nn.Module = instantiate(config.adaptation.penalty)
         self.weighting = instantiate(config.adaptation.weighting)
         self.settings = config.training
         self.seed = config.seed
-        self.steps = steps
-        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.steps = config.training.epochs * data.steps_per_epoch
+        # The classes stand in other proportions in the validation rows, where each rendering counts once.
+        balanced = config.training.class_weights == "balanced"
+        for name, labels in (("train", data.source.labels), ("validation", data.validation.labels)):
+            weights = class_weights(labels) if balanced else None
+            self.register_buffer(f"{name}_weights", weights, persistent=False)
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
@@ -50,7 +55,7 @@ class TransferTask(pl.LightningModule):
             both = self.classifier(torch.cat([batch.source_images, batch.target_images]))
             source = Activations(*(each[: len(labels)] for each in both))
             target = Activations(*(each[len(labels) :] for each in both))
-        classification = self._classification_loss(source.logits, labels)
+        classification = functional.cross_entropy(source.logits.float(), labels, weight=self.train_weights)
         penalty = self.penalty(source, target, labels)
         weight = self.weighting(min(1.0, self.global_step / self.steps))
         loss = classification + weight * penalty + self.classifier.network.regularisation()
@@ -63,11 +68,6 @@ class TransferTask(pl.LightningModule):
         }
         self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
-
-    def _classification_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weight = self.class_weights
-        assert weight is None or isinstance(weight, Tensor)
-        return functional.cross_entropy(logits.float(), labels, weight=weight)
 
     def validation_step(self, batch: LabelledImages, _index: int) -> None:
         """Keep the source's validation predictions until the epoch's end."""
@@ -84,7 +84,8 @@ class TransferTask(pl.LightningModule):
                 "Lower training.optimizer.lr or the penalty's weight and start again."
             )
         figures = score(labels.cpu().numpy(), probabilities.double().cpu().numpy())
-        self.log("source_val_loss", self._classification_loss(logits, labels), prog_bar=True)
+        loss = functional.cross_entropy(logits, labels, weight=self.validation_weights)
+        self.log("source_val_loss", loss, prog_bar=True)
         self.log("source_val_accuracy", figures["accuracy"])
         self.log("source_val_balanced_accuracy", figures["balanced_accuracy"], prog_bar=True)
 
