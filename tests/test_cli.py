@@ -45,6 +45,7 @@ def test_every_command_has_help(capsys, name):
         (["train", "training.epochs=0"], ["training.epochs", "greater than or equal to 1"]),
         (["train", "+training.speed=9"], ["training.speed", "not a known configuration key"]),
         (["train", "transfer=oracle_target_only", "adaptation=mmd"], ["adaptation=source_only"]),
+        (["train", "transfer.labelled=oracle_target"], ["pristine_to_noisy", "oracle_"]),
         (["train", "split=published_leaky", "split.disjoint_domains=true"], ["by_galaxy"]),
         (["train", "mmd"], ["'mmd' is not an override", "KEY=VALUE"]),
         (["reproduce", "deepmerge_2002"], ["deepmerge_2002", "'deepmerge_2020'"]),

@@ -59,7 +59,10 @@ def test_a_study_with_an_unknown_method_is_refused(project):
     with pytest.raises(UserError, match=r"conf/adaptation/ has no 'mdm'"):
         read_study()
     path.write_text(path.read_text().replace("seeds:", "sedes:"))
-    with pytest.raises(UserError, match="s"):
+    with pytest.raises(UserError, match=r"study\.yaml: seeds: Field required"):
+        read_study()
+    path.write_text("filters: [two")
+    with pytest.raises(UserError, match=r"study\.yaml: not YAML"):
         read_study()
 
 

@@ -156,8 +156,9 @@ def test_a_missing_filter_set_is_named(archive):
     done = repro(archive)
     assert done.returncode == 1
     assert "no three-filter set" in done.stderr
-    assert set_filters(["two"])
+    assert "runs filters two" in set_filters(["two"])
     assert read_study().filters == ("two",)
+    assert "data/ has three too" in set_filters(["two", "three"]), "what the user took out stays out"
     assert "# What `dvc repro` runs" in (archive / "conf/study.yaml").read_text()
 
 

@@ -156,6 +156,11 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
+        click.echo("Mend that (disk space? rights?) and give the same command again.", err=True)
+        sys.exit(1)
     except click.NoSuchOption as error:
         known = [name for each in error.ctx.command.params for name in each.opts] if error.ctx else []
         where = error.ctx.command_path if error.ctx else "mergershift"

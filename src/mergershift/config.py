@@ -32,9 +32,8 @@ class Section(BaseModel):
 
 
 class ArchiveConfig(Section):
-    """Where the published files lie and come from."""
+    """Where the published files come from; here they always lie in data/."""
 
-    folder: str
     address: str
 
 
@@ -137,6 +136,16 @@ class Config(Section):
     """Which file of each group was taken, for instance ``{"adaptation": "mmd"}``."""
 
     @model_validator(mode="after")
+    def _oracle_is_called_so(self) -> Self:
+        named = self.choices["transfer"].startswith("oracle_")
+        if named != (self.transfer.labelled == "oracle_target"):
+            raise ValueError(
+                f"transfer={self.choices['transfer']} has labelled: {self.transfer.labelled}; "
+                "what sees target labels is named oracle_..., and nothing else is"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _oracle_needs_no_penalty(self) -> Self:
         if self.transfer.labelled == "oracle_target" and self.choices["adaptation"] != "source_only":
             raise ValueError(
@@ -154,8 +163,11 @@ class Config(Section):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """SHA-256 of what decides a training's result: all but the tracking address."""
-        text = json.dumps({k: v for k, v in self.dump().items() if k != "tracking"}, sort_keys=True)
+        """SHA-256 of what decides a training's result: neither where data come from nor where runs are recorded."""
+        elsewhere = {"archive", "tracking"}
+        kept = {key: value for key, value in self.dump().items() if key not in elsewhere}
+        kept["choices"] = {key: value for key, value in kept["choices"].items() if key not in elsewhere}
+        text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
@@ -164,8 +176,13 @@ class Config(Section):
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read what `write` wrote."""
-        return cls.model_validate(yaml.safe_load(path.read_text()))
+        """Read what `write` wrote; raises UserError where it is damaged."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except (OSError, yaml.YAMLError, ValidationError) as error:
+            raise UserError(
+                f"{path}: not a configuration of a training ({type(error).__name__}).\nTrain again."
+            ) from error
 
 
 def _option_names(conf: Path, group: str) -> list[str]:
@@ -207,6 +224,8 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         try:
             composed = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+        except yaml.YAMLError as error:
+            raise UserError(f"conf/: not YAML: {' '.join(str(error).split())}.\nMend that file.") from error
         except HydraException as error:
             keys = list(_known_keys(hydra_compose("config"))) + [p.name for p in conf.iterdir() if p.is_dir()]
             for override in overrides:

@@ -37,7 +37,7 @@ def folder(chosen: Path | None) -> Path:
     if chosen is not None:
         return chosen
     config = archive_config()
-    path = root() / config.folder if config else Path("data")
+    path = root() / "data" if config else Path("data")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -95,5 +95,5 @@ def hand_over(place: Path) -> None:
         click.echo(
             "No filter set is here in both domains, which the pipeline needs; conf/study.yaml is as it was"
         )
-    elif set_filters(present):
-        click.echo(f"conf/study.yaml: filters set to {', '.join(present)}, which is what {place} holds")
+    else:
+        click.echo(set_filters(present))

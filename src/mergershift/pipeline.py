@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from mergershift.archive import available
+from mergershift.config import compose
 from mergershift.errors import UserError
-from mergershift.project import root
+from mergershift.project import main_checkout, root
 from mergershift.study import read_study
 
 
@@ -39,24 +40,27 @@ def repro(arguments: Sequence[str] = ()) -> None:
             "The pipeline stopped; the stage and its error stand above.\n"
             "What was finished is kept: mend it and give the command again."
         )
-    from mergershift.summary import print_summary
+    if "--dry" not in arguments:
+        from mergershift.summary import print_summary
 
-    print_summary()
+        print_summary()
 
 
 def serve_ui(host: str, port: int) -> None:
     """Serve MLflow's pages on the tracking database until interrupted."""
     from mergershift.tracking import tracking_address
 
-    address = tracking_address(None)
+    address = tracking_address(compose().tracking.uri)
     if not address.startswith("sqlite:"):
         print(f"The runs are on a server of their own: {address}")
         return
     print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--workers", "1"]
-    artifacts = ["--default-artifact-root", str(root() / "mlartifacts")]
+    artifacts = ["--default-artifact-root", str(main_checkout() / "mlartifacts")]
     environment = _environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    subprocess.run([*command, *artifacts, "--host", host, "--port", str(port)], env=environment, check=False)
+    done = subprocess.run([*command, *artifacts, "--host", host, "--port", str(port)], env=environment)
+    if done.returncode > 0:
+        raise UserError(f"MLflow's server ended with exit code {done.returncode}; its message stands above.")
 
 
 def _environment() -> dict[str, str]:

@@ -20,13 +20,16 @@ def root() -> Path:
     )
 
 
-def git(*arguments: str, folder: Path) -> str | None:
-    """Output of a git command, without its last newline; None where it fails or git is missing."""
+def git(*arguments: str, folder: Path, fine: int = 0) -> str | None:
+    """Output of a git command, without its last newline; None where it exits above `fine` or git is missing."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+    except OSError:
         return None
-    return done.stdout.rstrip("\n")
+    if not 0 <= done.returncode <= fine:
+        return None
+    # A diff holds whatever the changed files hold, in any encoding.
+    return done.stdout.decode(errors="replace").rstrip("\n")
 
 
 def main_checkout() -> Path:

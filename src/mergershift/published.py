@@ -11,7 +11,14 @@ from mergershift.config import compose
 from mergershift.errors import UserError, nearest
 from mergershift.images import Prepared
 from mergershift.project import root
-from mergershift.steps import default_output, evaluate_step, prepare_step, prepared_folder, train_step
+from mergershift.steps import (
+    default_output,
+    evaluate_step,
+    prepare_step,
+    prepared_folder,
+    read_run,
+    train_step,
+)
 
 # The published networks were trained and tested within one domain, noisy ones on noisy labels.
 TRANSFERS = {"pristine": "pristine_to_noisy", "noisy": "oracle_target_only"}
@@ -29,15 +36,15 @@ def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
     console = Console()
     for domain, transfer in TRANSFERS.items():
         config = compose([f"experiment={experiment}", f"transfer={transfer}", *overrides])
-        folder = prepared_folder(config)
-        if not folder.is_dir():
-            console.print(prepare_step(config))
-        cell = root() / default_output(config)
-        if not (cell / "train").is_dir():
+        # Cheap beside a training, and the only way to know that the images are today's archive's.
+        console.print(prepare_step(config))
+        prepared = Prepared(prepared_folder(config))
+        cell = default_output(config)
+        if not (cell / "train").is_dir() or read_run(cell)["data_hash"] != prepared.facts["data_hash"]:
             console.print(train_step(config, cell))
         console.print(evaluate_step(cell, all_rows=True))
         role = "source" if config.transfer.source == domain else "target"
         ours[domain] = evaluation.read_results(cell / "evaluation")[role]["all_rows"]
     console.print(evaluation.comparison_table(ours))
-    kind = Prepared(folder).facts["provenance"]["kind"]
+    kind = prepared.facts["provenance"]["kind"]
     console.print(f"Ours: {'MOCK images, not the archive' if kind == 'mock' else kind + ' data'}.")

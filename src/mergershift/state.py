@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ class Identity:
     training: str
     config_hash: str
     data_hash: str
+    code_hash: str
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,23 @@ class CellState:
 
     folder: Path
     identity: Identity
-    superseded: Identity | None
-    """The unfinished training of another configuration or other data that lay here before."""
 
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints lie."""
         return self.folder / "checkpoints"
 
-    def clear(self) -> None:
-        """Forget the training, because it is done."""
-        shutil.rmtree(self.folder)
-
 
 @contextmanager
-def cell_state(cell: str, config_hash: str, data_hash: str) -> Iterator[CellState]:
+def cell_state(
+    cell: str, config_hash: str, data_hash: str, code_hash: str, supersede: Callable[[Identity], None]
+) -> Iterator[CellState]:
     """Take up the unfinished training of `cell`, or begin one, and keep other processes off it.
 
-    What lies there of another configuration or of other data is dropped. Raises UserError where another process
-    trains the same cell.
+    What lies there of another configuration, other data or other code is handed to `supersede` and dropped.
+    Raises UserError where another process trains the same cell.
     """
-    folder = main_checkout() / "state" / cell
+    folder = _folder(cell)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     try:
@@ -63,19 +60,37 @@ def cell_state(cell: str, config_hash: str, data_hash: str) -> Iterator[CellStat
         ) from error
     try:
         found = _read(folder)
-        superseded = None
-        if found is not None and (found.config_hash, found.data_hash) != (config_hash, data_hash):
-            superseded, found = found, None
+        wanted = (config_hash, data_hash, code_hash)
+        if found is not None and (found.config_hash, found.data_hash, found.code_hash) != wanted:
+            supersede(found)
+            found = None
         if found is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _drop(folder)
             folder.mkdir()
-            found = Identity(uuid.uuid4().hex, config_hash, data_hash)
+            found = Identity(uuid.uuid4().hex, *wanted)
             temporary = folder / "identity.json.part"
             temporary.write_text(json.dumps(asdict(found)))
             os.replace(temporary, folder / "identity.json")
-        yield CellState(folder, found, superseded)
+        yield CellState(folder, found)
     finally:
         lock.release()
+
+
+def clear_state(cell: str) -> None:
+    """Forget the training of `cell`, because its result is safe."""
+    _drop(_folder(cell))
+
+
+def _folder(cell: str) -> Path:
+    return main_checkout() / "state" / cell
+
+
+def _drop(folder: Path) -> None:
+    # Renamed first: a kill in mid-deletion must not leave an identity without its checkpoints.
+    if folder.exists():
+        doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.gone")
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _read(folder: Path) -> Identity | None:

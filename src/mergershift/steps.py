@@ -6,13 +6,16 @@ What only one step needs is imported in it, so that preparing stays light and qu
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,10 +23,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mergershift import project
 from mergershift.config import Config
 from mergershift.errors import UserError
-from mergershift.images import Prepared, prepare
-from mergershift.state import cell_state
+from mergershift.images import Prepared, origin, prepare
+from mergershift.state import Identity, cell_state, clear_state
 
 RUN, CONFIG = "run.json", "config.yaml"
+DATA = "data"
+# What a training computes with; an interrupted one is not gone on with by other code.
+TRAINING_CODE = ("adaptation", "evaluation", "images", "networks", "training")
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def prepare_step(config: Config) -> str:
     with bar:
         task = bar.add_task("", total=None)
         prepare(
-            root / config.archive.folder,
+            root / DATA,
             config.filters.name,
             config.split,
             output,
@@ -72,6 +78,12 @@ def prepare_step(config: Config) -> str:
 
 def _prepared(config: Config) -> Prepared:
     prepared = Prepared(prepared_folder(config))
+    folder = project.root() / DATA
+    if folder.is_dir() and prepared.facts["provenance"] != origin(folder):
+        raise UserError(
+            f"{prepared.folder}: prepared from another archive than the one in {DATA}/ now.\n"
+            "Run `mergershift prepare` again, or the pipeline with `mergershift repro`."
+        )
     if prepared.facts["split"] != config.split.model_dump(mode="json"):
         raise UserError(
             f"{prepared.folder}: prepared with another split ({prepared.facts['split']}).\n"
@@ -83,7 +95,45 @@ def _prepared(config: Config) -> Prepared:
 def default_output(config: Config) -> Path:
     """Folder of a training outside the pipeline: readable, and one for each configuration."""
     names = [config.choices[group] for group in ("filters", "transfer", "adaptation", "network")]
-    return Path("outputs/runs") / "-".join([*names, f"seed{config.seed}", config.digest()[:8]])
+    folder = "-".join([*names, f"seed{config.seed}", config.digest()[:8]])
+    return project.root() / "outputs" / "runs" / folder
+
+
+def read_run(cell: Path) -> dict[str, Any]:
+    """The record of the finished training in `cell`; raises UserError where there is none or it is torn."""
+    path = cell / "train" / RUN
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: missing, so no finished training.\nTrain first: `mergershift train --output {cell}`, "
+            "or run the pipeline with `mergershift repro`."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}).\nTrain again.") from error
+    return record
+
+
+def _cell_name(cell: Path) -> str:
+    """Name of a cell by its folder, for instance cells/two/pristine_to_noisy/mmd/seed0."""
+    root = project.root()
+    if root not in cell.parents:
+        raise UserError(f"{cell}: outside the project {root}.\nName a folder inside it.")
+    outputs = root / "outputs"
+    return cell.relative_to(outputs if outputs in cell.parents else root).as_posix()
+
+
+def _code_hash() -> str:
+    package = Path(__file__).parent
+    files = sorted(path for folder in TRAINING_CODE for path in (package / folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a user id that has no name
+        return str(os.getuid())
 
 
 def train_step(config: Config, output: Path) -> str:
@@ -96,17 +146,17 @@ def train_step(config: Config, output: Path) -> str:
     from mergershift.training.fit import train
 
     root = project.root()
-    output = (root / output).resolve()
-    if root not in output.parents:
-        raise UserError(f"{output}: outside the project {root}.\nGive an --output inside it.")
-    cell = output.relative_to(root / "outputs" if root / "outputs" in output.parents else root).as_posix()
+    output = output.resolve()
+    cell = _cell_name(output)
     prepared = _prepared(config)
     address = tracking.tracking_address(config.tracking.uri)
     code = tracking.lineage(root)
     started = time.monotonic()
-    with cell_state(cell, config.digest(), prepared.facts["data_hash"]) as state:
-        if state.superseded is not None:
-            tracking.abandon(address, state.superseded.training, config.tracking.experiment)
+
+    def supersede(identity: Identity) -> None:
+        tracking.abandon(address, identity.training, config.tracking.experiment)
+
+    with cell_state(cell, config.digest(), prepared.facts["data_hash"], _code_hash(), supersede) as state:
         tags = {
             "cell": cell,
             "data_hash": prepared.facts["data_hash"],
@@ -118,7 +168,7 @@ def train_step(config: Config, output: Path) -> str:
             "git_dirty": str(code.dirty).lower(),
             "mlflow.source.git.commit": code.commit,
             "mlflow.source.name": "mergershift train",
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": _user(),
             **{f"choice.{group}": name for group, name in config.choices.items()},
         }
         run = tracking.open_run(
@@ -149,10 +199,10 @@ def train_step(config: Config, output: Path) -> str:
             run.log_figures({"learning_curves": learning_curves(result.table, result.best_epoch)})
             run.log_results(
                 {"best_epoch": result.best_epoch, f"best_{config.training.keep_best}": result.best_score},
-                [folder / RUN],
+                [folder / RUN, prepared.folder / "statistics.json"],
             )
         run.finish(result.epochs)
-        state.clear()
+    # The state stays until the evaluation: a kill before DVC has stored this result costs seconds, not a training.
     seconds = time.monotonic() - started
     return (
         f"{cell}: {len(result.epochs)} epochs in {seconds:.0f} s, kept epoch {result.best_epoch} "
@@ -169,16 +219,17 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
     from mergershift.report import figures
     from mergershift.training.classifier import load_classifier
 
-    root = project.root()
-    cell = (root / cell).resolve()
+    cell = cell.resolve()
+    name = _cell_name(cell)
+    record = read_run(cell)
     trained = cell / "train"
-    if not (trained / RUN).is_file():
-        raise UserError(
-            f"{trained}: no finished training here.\nTrain first: `mergershift train --output {cell}`."
-        )
     config = Config.read(trained / CONFIG)
-    record = json.loads((trained / RUN).read_text())
     prepared = _prepared(config)
+    if record["data_hash"] != prepared.facts["data_hash"]:
+        raise UserError(
+            f"{trained}: trained on other images than those in {prepared.folder}.\n"
+            "Train again, or run the pipeline with `mergershift repro`."
+        )
     classifier = load_classifier(trained, config)
     rows = prepared.rows("test")
     parts = []
@@ -206,7 +257,7 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
         if run is not None:
             run.log_figures(drawn)
             run.log_results(evaluation.flat(results), [folder / "metrics.json", folder / "predictions.csv"])
+    clear_state(name)
+    clear_state(name)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
-    return (
-        f"{cell.relative_to(root)}: balanced accuracy {source:.3f} on the source, {target:.3f} on the target"
-    )
+    return f"{name}: balanced accuracy {source:.3f} on the source, {target:.3f} on the target"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
 from mergershift.errors import UserError
 from mergershift.project import root
@@ -81,6 +81,8 @@ def read_study() -> Study:
         found = YAML(typ="safe").load(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing.\nTake it back with `git checkout {path}`.") from error
+    except YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}.\nMend the file.") from error
     try:
         study = Study.model_validate(found)
     except ValidationError as error:
@@ -100,17 +102,25 @@ def read_study() -> Study:
     return study
 
 
-def set_filters(present: Sequence[str]) -> bool:
-    """Let the study run the filter sets that the archive has; True where conf/study.yaml changed."""
+def set_filters(present: Sequence[str]) -> str:
+    """Take filter sets that the archive lacks out of conf/study.yaml; returns a line that says what it runs.
+
+    A set that the user took out stays out, unless nothing would be left.
+    """
     path = study_file()
+    listed = read_study().filters
+    kept = [str(name) for name in listed if name in present] or list(present)
+    idle = [name for name in present if name not in kept]
+    more = f"; data/ has {', '.join(idle)} too, for its list `filters`" if idle else ""
+    line = f"conf/study.yaml runs filters {', '.join(kept)}{more}"
+    if list(listed) == kept:
+        return line
     yaml = YAML()
     document = yaml.load(path.read_text())
-    if list(document["filters"]) == list(present):
-        return False
-    document["filters"][:] = list(present)
+    document["filters"][:] = kept
     yaml.indent(mapping=2, sequence=4, offset=2)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w") as file:
         yaml.dump(document, file)
     os.replace(temporary, path)
-    return True
+    return line

@@ -7,13 +7,14 @@ import math
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from mergershift import evaluation
 from mergershift.errors import UserError
 from mergershift.project import root
-from mergershift.steps import RUN, writing
+from mergershift.steps import read_run, writing
 from mergershift.study import Method, Study, read_study
 
 FOLDER = "outputs/summary"
@@ -72,7 +73,7 @@ def _pooled(study: Study, filters: str, method: Method, used: dict[str, set[str]
                 f"{path}: missing.\nRun `mergershift repro`, which trains and evaluates what is missing."
             )
         parts.append(evaluation.read_predictions(path).assign(seed=cell.seed))
-        record = json.loads((folder / "train" / RUN).read_text())
+        record = read_run(folder)
         used.setdefault("data", set()).add(record["provenance"]["kind"])
         domains = "disjoint domains" if record["split"]["disjoint_domains"] else "shared domains"
         used.setdefault("split", set()).add(f"{record['split']['kind']}, {domains}")
@@ -88,6 +89,7 @@ def print_summary() -> None:
     data = str(table["data"].iloc[0])
     seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
     page = Table(
+        box=SIMPLE_HEAD,
         title=f"Transfer on {_SAYS.get(data, data + ' data')}",
         caption=f"Balanced accuracy and AUC on test images, one a rendering: {galaxies} galaxies, {seeds} training "
         f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
@@ -118,4 +120,4 @@ _SAYS = {
 
 def _figure(part: pd.DataFrame, role: str, metric: str) -> str:
     chosen = part[(part["role"] == role) & (part["metric"] == metric)].iloc[0]
-    return f"{chosen['value']:.3f} [{chosen['low']:.3f}, {chosen['high']:.3f}]"
+    return f"{chosen['value']:.2f} ({chosen['low']:.2f}-{chosen['high']:.2f})"

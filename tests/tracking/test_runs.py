@@ -147,11 +147,12 @@ def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):
     (project / "data.dvc").write_text("x")
     assert not lineage(project).dirty
     (project / "conf/study.yaml").write_text("x")
-    (project / "src/new.py").write_text("x")
+    (project / "src/new.py").write_bytes("# né\nx = 1\n".encode("latin-1"))
     dirty = lineage(project)
     assert dirty.dirty
     assert "conf/study.yaml" in dirty.diff
-    assert "new file: src/new.py" in dirty.diff
+    assert "+++ b/src/new.py" in dirty.diff
+    assert "+x = 1" in dirty.diff
 
 
 def test_outside_git_there_is_no_commit(tmp_path):

@@ -151,3 +151,38 @@ def test_gpu_without_a_gpu_is_said_in_two_lines(archive, monkeypatch):
     config = compose([*SMALL, "trainer=gpu"])
     with pytest.raises(UserError, match="no GPU"):
         train(config, prepared(archive, config), archive / "a")
+
+
+def kill_after(epochs: int):
+    def kill(history):
+        if len(history) == epochs:
+            raise Killed
+
+    return kill
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_after_its_folder_has_moved(archive):
+    """The best epoch so far must not be forgotten, or a worse one would overwrite it."""
+    extra = ["training.optimizer.lr=0.02", "training.epochs=6", "training.schedule=constant"]
+    config = compose([*SMALL, *extra])
+    data = prepared(archive, config)
+    whole = train(config, data, archive / "a")
+    with pytest.raises(Killed):
+        train(config, data, archive / "b", kill_after(whole.best_epoch + 3 if whole.best_epoch < 3 else 5))
+    (archive / "b").rename(archive / "moved")
+    assert same(whole, train(config, data, archive / "moved"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_torn_checkpoint_costs_a_new_start_not_a_traceback(archive, name, caplog):
+    config = compose([*SMALL, "training.epochs=3"])
+    data = prepared(archive, config)
+    whole = train(config, data, archive / "a")
+    with pytest.raises(Killed):
+        train(config, data, archive / "b", kill_after(3))
+    torn = archive / "b" / name
+    torn.write_bytes(torn.read_bytes()[:1000])
+    assert same(whole, train(config, data, archive / "b"))
+    assert "begins anew" in caplog.text

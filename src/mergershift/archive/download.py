@@ -218,7 +218,8 @@ def _retry_after(answer: requests.Response) -> float | None:
             when = parsedate_to_datetime(text)
         except ValueError:
             return None
-        seconds = (when - datetime.now(UTC)).total_seconds()
+        zoned = when if when.tzinfo else when.replace(tzinfo=UTC)
+        seconds = (zoned - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
 

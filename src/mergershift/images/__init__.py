@@ -3,7 +3,7 @@
 from mergershift.images.augment import Stretch, dihedral
 from mergershift.images.batches import Batches, Pair, PairedBatches
 from mergershift.images.leakage import Leak, audit, leakage
-from mergershift.images.prepare import prepare
+from mergershift.images.prepare import origin, prepare
 from mergershift.images.split import SPLITS, row_table, unique_renderings
 from mergershift.images.store import LabelledImages, Prepared
 
@@ -19,6 +19,7 @@ __all__ = [
     "audit",
     "dihedral",
     "leakage",
+    "origin",
     "prepare",
     "row_table",
     "unique_renderings",

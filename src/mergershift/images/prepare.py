@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,13 +79,12 @@ def prepare(
     table.to_csv(partial / "rows.csv", index=False)
     label_hash = hashlib.sha256(labels[Domain.PRISTINE].astype(np.int8).tobytes()).hexdigest()
     whole = hashlib.sha256("".join([*hashes.values(), label_hash]).encode()).hexdigest()
-    provenance = read_provenance(folder)
     facts = {
         "filter_set": filters,
         "filters": list(FILTER_SETS[filters].filter_names),
         "rows": structure.rows,
         "galaxies": {"mergers": structure.mergers, "non-mergers": structure.non_mergers},
-        "provenance": provenance.model_dump(mode="json") if provenance else {"kind": "unknown"},
+        "provenance": origin(folder),
         "split": rule.model_dump(mode="json"),
         "data_hash": whole,
     }
@@ -92,6 +92,18 @@ def prepare(
     (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
+
+
+def origin(folder: Path) -> dict[str, Any]:
+    """Where the images come from, as far as it bears on them: no date, no list of files.
+
+    Fetching further files must not look like a change of these.
+    """
+    provenance = read_provenance(folder)
+    if provenance is None:
+        return {"kind": "unknown"}
+    bearing = {"kind", "seed", "mergers", "non_mergers", "mock_version", "address"}
+    return provenance.model_dump(mode="json", include=bearing)
 
 
 def _convert(

@@ -42,7 +42,11 @@ class Prepared:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Filters, numbers of galaxies, provenance and data hash."""
-        facts: dict[str, Any] = json.loads((self.folder / "prepared.json").read_text())
+        path = self.folder / "prepared.json"
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"{path}: not JSON ({error}).\nRun `mergershift prepare` again.") from error
         return facts
 
     @cached_property

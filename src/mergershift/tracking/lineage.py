@@ -8,6 +8,8 @@ from pathlib import Path
 from mergershift.project import git
 
 # DVC rewrites these while a pipeline runs; what they pin is recorded as the data hash.
+PLAIN = ("--no-color", "--no-ext-diff")
+LARGEST_NEW_FILE = 2**20
 NOT_CODE = (":(exclude)dvc.lock", ":(exclude)*.dvc")
 
 
@@ -27,8 +29,12 @@ class Lineage:
 def lineage(folder: Path) -> Lineage:
     """Read commit and changes, with new files that git does not ignore, of the checkout at `folder`."""
     commit = git("rev-parse", "HEAD", folder=folder)
-    diff = git("diff", "HEAD", "--", ".", *NOT_CODE, folder=folder)
-    new = git("ls-files", "--others", "--exclude-standard", "--", ".", *NOT_CODE, folder=folder)
-    if new:
-        diff = "\n".join([diff or "", *(f"# new file: {name}" for name in new.splitlines())]).lstrip("\n")
-    return Lineage(commit, diff)
+    parts = [git("diff", *PLAIN, "HEAD", "--", ".", *NOT_CODE, folder=folder)]
+    new = git("ls-files", "-z", "--others", "--exclude-standard", "--", ".", *NOT_CODE, folder=folder) or ""
+    for name in filter(None, new.split("\0")):
+        if (folder / name).stat().st_size > LARGEST_NEW_FILE:
+            parts.append(f"# new file, too large to show: {name}")
+        else:
+            # It exits with 1 where the two differ, which a new file and nothing always do.
+            parts.append(git("diff", *PLAIN, "--no-index", "--", "/dev/null", name, folder=folder, fine=1))
+    return Lineage(commit, "\n".join(part for part in parts if part) or None)

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from mergershift.errors import UserError
 from mergershift.project import main_checkout
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 TRAINING_TAG = "mergershift.training"
 """Tag that holds a training's own id, by which an interrupted one finds its run again."""
 DATABASE = "mlflow.db"
+NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
 
 
 def tracking_address(configured: str | None) -> str:
@@ -75,7 +78,7 @@ class Run:
         """
         try:
             self._log_epochs(epochs)
-        except MlflowException as error:
+        except NO_ANSWER as error:
             logger.warning("MLflow does not answer; its run gets this epoch later (%s)", _first_line(error))
 
     def _log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
@@ -93,17 +96,19 @@ class Run:
 
     def log_text(self, text: str, name: str) -> None:
         """Log a text as a file of the run."""
-        self._client.log_text(self.run_id, text, name)
+        with _answering():
+            self._client.log_text(self.run_id, text, name)
 
     def log_figures(self, figures: Mapping[str, Figure], folder: str = "figures") -> None:
         """Log matplotlib figures as PNG under `folder`."""
-        for name, figure in figures.items():
-            self._client.log_figure(self.run_id, figure, f"{folder}/{name}.png")
+        with _answering():
+            for name, figure in figures.items():
+                self._client.log_figure(self.run_id, figure, f"{folder}/{name}.png")
 
     def log_results(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
         """Log final figures and files; raises UserError where the tracking server does not answer."""
         now = int(time.time() * 1000)
-        try:
+        with _answering():
             known = self._client.get_run(self.run_id).data.metrics
             entries = [
                 Metric(name, value, now, 0) for name, value in metrics.items() if known.get(name) != value
@@ -111,27 +116,28 @@ class Run:
             self._client.log_batch(self.run_id, metrics=entries)
             for path in files:
                 self._client.log_artifact(self.run_id, str(path))
-        except MlflowException as error:
-            raise _unreachable(error) from error
 
     def finish(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log what is still missing and mark the run as finished; raises UserError if that does not succeed."""
-        try:
+        with _answering():
             self._log_epochs(epochs)
             self._client.set_terminated(self.run_id, "FINISHED")
-        except MlflowException as error:
-            raise _unreachable(error) from error
 
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200]
 
 
-def _unreachable(error: Exception) -> UserError:
-    return UserError(
-        f"MLflow does not answer: {_first_line(error)}.\n"
-        "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to one that runs, and give the command again."
-    )
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn whatever goes wrong between MLflow's client and its server or database into a UserError."""
+    try:
+        yield
+    except NO_ANSWER as error:
+        raise UserError(
+            f"MLflow does not answer: {_first_line(error)}.\n"
+            "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to another, and give the command again."
+        ) from error
 
 
 def open_run(
@@ -146,10 +152,10 @@ def open_run(
 
     Raises UserError where the address does not answer.
     """
-    client = _client(address)
-    try:
+    with _answering():
         # Two processes that meet an empty database would both create its tables.
         with FileLock(main_checkout() / f"{DATABASE}.lock"):
+            client = _client(address)
             experiment_id = _experiment(client, address, experiment)
         found = client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", max_results=1)
         if found:
@@ -160,33 +166,32 @@ def open_run(
                 TRAINING_TAG: training,
                 **{key: value for key, value in tags.items() if value is not None},
             }
-            run = client.create_run(experiment_id, tags=entries, run_name=name)
-            run_id = run.info.run_id
+            run_id = client.create_run(experiment_id, tags=entries, run_name=name).info.run_id
         # Equal parameters may be logged again; a kill just after create_run would have left the run without.
         client.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in _flat(config)])
         client.log_dict(run_id, dict(config), "config.yaml")
-    except (MlflowException, OSError) as error:
-        raise _unreachable(error) from error
     return Run(client, run_id)
 
 
 def existing_run(address: str, run_id: str) -> Run | None:
-    """The run with this id, or None where the server does not know it."""
-    client = _client(address)
-    try:
-        client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+    """The run with this id; None where the server does not know it or it was deleted."""
+    with _answering():
+        client = _client(address)
+        try:
+            deleted = client.get_run(run_id).info.lifecycle_stage == "deleted"
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             return None
-        raise _unreachable(error) from error
-    return Run(client, run_id)
+    return None if deleted else Run(client, run_id)
 
 
 def abandon(address: str, training: str, experiment: str) -> None:
     """Mark the run of a training that will not be gone on with as killed, if there is one."""
-    client = _client(address)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return
-    for run in client.search_runs([found.experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
-        client.set_terminated(run.info.run_id, "KILLED")
+    with _answering():
+        client = _client(address)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return
+        for run in client.search_runs([found.experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
+            client.set_terminated(run.info.run_id, "KILLED")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 Epochs = list[dict[str, float]]
 OnEpoch = Callable[[Epochs], None]
@@ -42,3 +42,24 @@ class Patience(EarlyStopping):
         """Stop at once where patience had run out before the interruption."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
+
+
+class Checkpoint(ModelCheckpoint):
+    """One checkpoint under a fixed name, which remembers its score also when its folder has moved meanwhile.
+
+    The folder moves when a project is renamed, or trains now inside and now outside a container; Lightning would
+    then forget the best score and overwrite the best epoch with a worse one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up score and paths, as if they had always been in today's folder."""
+        before, now = str(state_dict["dirpath"]), str(self.dirpath)
+        moved = {
+            key: _moved(value, before, now) for key, value in state_dict.items() if key != "best_k_models"
+        }
+        kept = {_moved(path, before, now): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(moved | {"best_k_models": kept})
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    return now + value[len(before) :] if isinstance(value, str) and value.startswith(before) else value

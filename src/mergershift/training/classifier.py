@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mergershift.config import Config, instantiate
+from mergershift.errors import UserError
 from mergershift.images import Stretch
 from mergershift.networks import Activations, Network
 
@@ -48,7 +50,10 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 
 def load_classifier(folder: Path, config: Config) -> Classifier:
     """The classifier that `save_classifier` left in `folder`, in evaluation mode."""
-    state = load_file(folder / MODEL)
+    try:
+        state = load_file(folder / MODEL)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / MODEL}: not readable ({error}).\nTrain again.") from error
     classifier = build_classifier(config)
     classifier.load_state_dict(state)
     return classifier.eval()

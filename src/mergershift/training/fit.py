@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import RichProgressBar
 
 from mergershift.config import Config, locate
 from mergershift.errors import UserError
 from mergershift.images import Prepared
-from mergershift.training.callbacks import Epochs, History, OnEpoch, Patience
+from mergershift.training.callbacks import Checkpoint, Epochs, History, OnEpoch, Patience
 from mergershift.training.classifier import Classifier, build_classifier, save_classifier
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
@@ -68,7 +68,7 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
     task = TransferTask(classifier, config, data)
 
     history = History(on_epoch)
-    best = ModelCheckpoint(
+    best = Checkpoint(
         state,
         filename=BEST,
         monitor=settings.keep_best,
@@ -76,7 +76,7 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
         enable_version_counter=False,
     )
     # Added after `best`, so that the checkpoint to go on from knows which epoch was the best so far.
-    last = ModelCheckpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+    last = Checkpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
         history,
         Patience(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
@@ -99,14 +99,29 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
         enable_model_summary=False,
         default_root_dir=state,
     )
-    resume = state / f"{LAST}.ckpt"
-    trainer.fit(task, data, ckpt_path=resume if resume.is_file() else None, weights_only=True)
-    task.load_state_dict(
-        torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
-    )
+    trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
+    checkpoint = torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
+    task.load_state_dict(checkpoint["state_dict"])
     pick = min if _mode(settings.keep_best) == "min" else max
     kept = pick(history.epochs, key=lambda figures: figures[settings.keep_best])
+    if checkpoint["epoch"] != kept["epoch"]:
+        raise RuntimeError(f"{BEST}.ckpt is of epoch {checkpoint['epoch']}, the best is {kept['epoch']:.0f}")
     return Result(task.classifier.cpu().eval(), history.epochs, int(kept["epoch"]), kept[settings.keep_best])
+
+
+def _sound_checkpoint(state: Path) -> Path | None:
+    """The checkpoint to go on from; where a kill or a full disk tore one of the two, both go."""
+    last = state / f"{LAST}.ckpt"
+    if not last.is_file():
+        return None
+    for path in (last, state / f"{BEST}.ckpt"):
+        try:
+            torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:  # a torn file fails in many ways
+            logging.getLogger(__name__).warning("%s cannot be read (%s): training begins anew", path, error)
+            last.unlink()
+            return None
+    return last
 
 
 def _mode(name: str) -> str:
