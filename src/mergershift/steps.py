@@ -220,7 +220,7 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
     from mergershift.training.classifier import load_classifier
 
     cell = cell.resolve()
-    name = _cell_name(cell)
+    cell_name = _cell_name(cell)
     record = read_run(cell)
     trained = cell / "train"
     config = Config.read(trained / CONFIG)
@@ -257,7 +257,6 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
         if run is not None:
             run.log_figures(drawn)
             run.log_results(evaluation.flat(results), [folder / "metrics.json", folder / "predictions.csv"])
-    clear_state(name)
-    clear_state(name)
+    clear_state(cell_name)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return f"{name}: balanced accuracy {source:.3f} on the source, {target:.3f} on the target"
