@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOCK_VERSION = 1
+MOCK_VERSION = 2
 """Grows with every change that alters a pixel."""
 
 
@@ -29,11 +29,11 @@ class Recipe:
     """Smallest stellar mass ratio that the label counts as a merger."""
 
     # Non-mergers that have an encounter outside the label's definition.
-    older: float = 0.12
+    older: float = 0.08
     """Fraction of non-mergers that coalesced longer ago than the window."""
-    ahead: float = 0.07
+    ahead: float = 0.05
     """Fraction of non-mergers that coalesce later than the window."""
-    minor: float = 0.08
+    minor: float = 0.05
     """Fraction of non-mergers within the window, below the lowest ratio."""
     oldest: float = 1200.0
     furthest_ahead: float = 900.0
@@ -48,18 +48,18 @@ class Recipe:
     thickness: tuple[float, float] = (0.25, 0.55)
     """Scale height in disc scales: discs at z = 2 are thick."""
     bulge_to_total: tuple[float, float] = (0.05, 0.55)
-    stellar_halo: tuple[float, float] = (0.03, 0.30)
-    """Fraction of the old stars in an extended halo: between galaxies it differs by an order of magnitude."""
-    stellar_halo_scale: tuple[float, float] = (1.5, 5.0)
+    stellar_halo: tuple[float, float] = (0.04, 0.20)
+    """Fraction of the old stars in an extended halo: galaxies differ a lot in it."""
+    stellar_halo_scale: tuple[float, float] = (1.5, 4.0)
     """Scale of that halo in disc scales."""
 
     # Structure of undisturbed discs.
     arm_strength: float = 0.9
     """Largest logarithmic amplitude of spiral arms in young light."""
-    lopsided_fraction: float = 0.4
-    lopsided: float = 0.4
+    lopsided_fraction: float = 0.35
+    lopsided: float = 0.35
     """Spread of the lopsidedness (shift per scale length at large radii) of lopsided discs."""
-    calm_lopsided: float = 0.10
+    calm_lopsided: float = 0.08
     """The same of all other discs."""
 
     # Light: slope of luminosity with stellar mass and scatter about it, per filter F814W, F160W, F356W.
@@ -77,7 +77,7 @@ class Recipe:
     burst_fades: float = 120.0
     density_power: float = 0.5
     """Young light goes as stellar density to this power (a Kennicutt-Schmidt law), so tidal tails are faint in it."""
-    regrown: float = 0.55
+    regrown: float = 0.45
     """Share of young light in a disc that has grown again long after coalescence."""
     regrowth_time: float = 300.0
 
@@ -90,7 +90,7 @@ class Recipe:
     start_distance: float = 60.0
 
     # Other galaxies of the same group, alike around both classes.
-    neighbours: float = 0.9
+    neighbours: float = 0.7
     """Mean number of them in the field."""
     neighbour_distance: tuple[float, float] = (20.0, 95.0)
     neighbour_ratio: tuple[float, float] = (0.02, 1.0)
