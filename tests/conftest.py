@@ -42,8 +42,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small archive of noise with two filters, made once."""
+    return write_sample(tmp_path_factory.mktemp("sample"), LARGER, ("two",))
+
+
 @pytest.fixture
-def archive(project: Path) -> Path:
-    """The project with a small archive of noise in data/."""
-    write_sample(project / "data", LARGER, ("two", "three"))
+def archive(project: Path, sample: Path) -> Path:
+    """The project with the sample in data/, as links: to change a file, put another in its place."""
+    shutil.copytree(sample, project / "data", copy_function=os.link)
     return project

@@ -259,4 +259,4 @@ def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
             run.log_results(evaluation.flat(results), [folder / "metrics.json", folder / "predictions.csv"])
     clear_state(cell_name)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
-    return f"{name}: balanced accuracy {source:.3f} on the source, {target:.3f} on the target"
+    return f"{cell_name}: balanced accuracy {source:.3f} on the source, {target:.3f} on the target"

@@ -63,6 +63,8 @@ def write_sample(
         if name not in filter_sets:
             continue
         images = images_of(data_set, structure, seed)
+        for name in (data_set.images_name, data_set.labels_names[0], data_set.fits_name):
+            (folder / name).unlink(missing_ok=True)  # it may be a link to a file of others
         if "npy" in formats:
             np.save(folder / data_set.images_name, images)
             np.save(folder / data_set.labels_names[0], structure.labels)
