@@ -49,7 +49,7 @@ demo: install
 	@echo "       mergershift train adaptation=mmd training.epochs=50    trains one network of your own"
 
 test: install
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --quiet --numprocesses 2 $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .
