@@ -69,8 +69,9 @@ def test_repro_runs_what_changed_and_nothing_else(archive):
         "summary",
     ]
     assert sorted(first) == sorted(expected)
-    for name in ("source_only", "mmd"):
+    for name in ("source_only", "mmd", "unknown data"):
         assert name in done.stdout, "the transfer table is printed"
+    assert "…" not in done.stdout, "and fits 80 columns"
     assert ran(repro(archive)) == []
 
     conf = archive / "conf/adaptation/mmd.yaml"

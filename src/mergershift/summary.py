@@ -90,6 +90,7 @@ def print_summary() -> None:
     seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
     page = Table(
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         title=f"Transfer on {_SAYS.get(data, data + ' data')}",
         caption=f"Balanced accuracy and AUC on test images, one a rendering: {galaxies} galaxies, {seeds} training "
         f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
@@ -120,4 +121,6 @@ _SAYS = {
 
 def _figure(part: pd.DataFrame, role: str, metric: str) -> str:
     chosen = part[(part["role"] == role) & (part["metric"] == metric)].iloc[0]
-    return f"{chosen['value']:.2f} ({chosen['low']:.2f}-{chosen['high']:.2f})"
+    value, low, high = (f"{chosen[name]:.2f}" for name in ("value", "low", "high"))
+    # Without the leading zeros of the bounds the table fits 80 columns.
+    return f"{value} ({low.removeprefix('0')}-{high.removeprefix('0')})"
