@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
@@ -121,8 +122,10 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
         deadline = time.monotonic() + 120
         while not last.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
+        family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        psutil.wait_procs(family, timeout=30)  # DVC honours the lock of a process that is not yet buried
     assert last.exists(), (tmp_path / "log").read_text()
     (interrupted,) = runs(archive)
     assert interrupted.info.status == "RUNNING"

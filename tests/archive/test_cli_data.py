@@ -117,7 +117,7 @@ def test_the_study_runs_what_the_checkout_holds(tmp_path: Path, monkeypatch: pyt
     assert study.read_bytes() == before
     output = call("mock", *size).output
     assert (checkout / "data" / PRISTINE.images_name).is_file()
-    assert "filters set to two" in output
+    assert "study.yaml runs filters two" in output
     assert read_study().filters == ("two",)
     (checkout / "data" / PRISTINE.images_name).unlink()
     (checkout / "data" / "PROVENANCE.json").unlink()
