@@ -40,11 +40,11 @@ def test_statistics_come_from_the_rows_that_the_source_trains_on(folder, tmp_pat
     prepared = Prepared(tmp_path / "out")
     rows = prepared.rows("train", trains="source")
     assert len(rows) < (1 if not disjoint else 0.6) * (prepared.table["split"] == "train").sum() + 1
+    statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
     for domain in Domain:
         pixels = images_of(DATA_SETS["two", domain], LARGER)[rows]
-        mean, std = prepared.statistics(domain)
-        np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-9)
-        np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-9)
+        np.testing.assert_allclose(statistics[domain]["mean"], pixels.mean((0, 2, 3)), rtol=1e-9)
+        np.testing.assert_allclose(statistics[domain]["std"], pixels.std((0, 2, 3)), rtol=1e-9)
 
 
 def test_both_formats_prepare_alike(folder, tmp_path):

@@ -54,11 +54,6 @@ class Prepared:
         """One line a row: row, galaxy, camera, block, split, trains."""
         return pd.read_csv(self.folder / "rows.csv", keep_default_na=False)
 
-    def statistics(self, domain: Domain) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation per filter of the labelled training rows, in µJy/arcsec²."""
-        found = json.loads((self.folder / "statistics.json").read_text())[str(domain)]
-        return found["mean"], found["std"]
-
     def rows(self, split: str, *, trains: str | None = None, unique: bool = False) -> NDArray[np.int64]:
         """Row numbers of a split; of those that a domain (`trains` = "source" or "target") may train on."""
         chosen = self.table[self.table["split"] == split]
