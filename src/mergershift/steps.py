@@ -9,11 +9,8 @@ import getpass
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mergershift import project
 from mergershift.config import Config
 from mergershift.errors import UserError
+from mergershift.folders import writing
 from mergershift.images import Prepared, origin, prepare
 from mergershift.state import Identity, cell_state, clear_state
 
@@ -30,17 +28,6 @@ RUN, CONFIG = "run.json", "config.yaml"
 DATA = "data"
 # What a training computes with; an interrupted one is not gone on with by other code.
 TRAINING_CODE = ("adaptation", "evaluation", "images", "networks", "training")
-
-
-@contextmanager
-def writing(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that takes its place when the block ends without an error."""
-    partial = output.with_name(output.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
 
 
 def prepared_folder(config: Config) -> Path:

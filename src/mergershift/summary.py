@@ -13,8 +13,9 @@ from rich.table import Table
 
 from mergershift import evaluation
 from mergershift.errors import UserError
+from mergershift.folders import writing
 from mergershift.project import root
-from mergershift.steps import read_run, writing
+from mergershift.steps import read_run
 from mergershift.study import Method, Study, read_study
 
 FOLDER = "outputs/summary"

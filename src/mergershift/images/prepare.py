@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from mergershift.archive import (
 )
 from mergershift.config import SplitConfig
 from mergershift.errors import UserError
+from mergershift.folders import writing
 from mergershift.images.split import row_table
 
 BLOCK_BYTES = 16 * 2**20
@@ -60,38 +60,34 @@ def prepare(
             f"{folder / sets[0].labels_names[0]}: {error}.\nRun `mergershift data verify`."
         ) from error
 
-    partial = output.with_name(output.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    source_rows = table["trains"].isin(["both", "source"]).to_numpy()
-    total = structure.rows * len(sets)
-    hashes, statistics = {}, {}
-    for number, each in enumerate(sets):
-        before = number * structure.rows
-        hashes[str(each.domain)], statistics[str(each.domain)] = _convert(
-            folder,
-            each,
-            source_rows,
-            partial / f"{each.domain}-images.npy",
-            lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
-        )
-        np.save(partial / f"{each.domain}-labels.npy", labels[each.domain].astype(np.int8))
-    table.to_csv(partial / "rows.csv", index=False)
-    label_hash = hashlib.sha256(labels[Domain.PRISTINE].astype(np.int8).tobytes()).hexdigest()
-    whole = hashlib.sha256("".join([*hashes.values(), label_hash]).encode()).hexdigest()
-    facts = {
-        "filter_set": filters,
-        "filters": list(FILTER_SETS[filters].filter_names),
-        "rows": structure.rows,
-        "galaxies": {"mergers": structure.mergers, "non-mergers": structure.non_mergers},
-        "provenance": origin(folder),
-        "split": rule.model_dump(mode="json"),
-        "data_hash": whole,
-    }
-    (partial / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    with writing(output) as partial:
+        source_rows = table["trains"].isin(["both", "source"]).to_numpy()
+        total = structure.rows * len(sets)
+        hashes, statistics = {}, {}
+        for number, each in enumerate(sets):
+            before = number * structure.rows
+            hashes[str(each.domain)], statistics[str(each.domain)] = _convert(
+                folder,
+                each,
+                source_rows,
+                partial / f"{each.domain}-images.npy",
+                lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
+            )
+            np.save(partial / f"{each.domain}-labels.npy", labels[each.domain].astype(np.int8))
+        table.to_csv(partial / "rows.csv", index=False)
+        label_hash = hashlib.sha256(labels[Domain.PRISTINE].astype(np.int8).tobytes()).hexdigest()
+        whole = hashlib.sha256("".join([*hashes.values(), label_hash]).encode()).hexdigest()
+        facts = {
+            "filter_set": filters,
+            "filters": list(FILTER_SETS[filters].filter_names),
+            "rows": structure.rows,
+            "galaxies": {"mergers": structure.mergers, "non-mergers": structure.non_mergers},
+            "provenance": origin(folder),
+            "split": rule.model_dump(mode="json"),
+            "data_hash": whole,
+        }
+        (partial / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
 
 
 def origin(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from mergershift.archive import RowStructure
 from mergershift.config import SplitConfig
 
-SPLITS = ("train", "validation", "test")
-
 
 def row_table(structure: RowStructure, rule: SplitConfig) -> pd.DataFrame:
     """One line a row of the archive: row, galaxy, camera, block, split, and which domain may train on it.
