@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation
+from mergershift.adaptation.contract import Adaptation, check_features
 from mergershift.errors import UserError
 from mergershift.networks import Activations
 
@@ -53,15 +53,7 @@ def mmd(source: Tensor, target: Tensor, sigmas: Sequence[float] = PUBLISHED_SIGM
 
     Memory grows with (N + M)² and (N + M) F, never with their product.
     """
-    if (
-        source.ndim != 2
-        or target.ndim != 2
-        or source.shape[1] != target.shape[1]
-        or not len(source) * len(target)
-    ):
-        raise ValueError(
-            f"features of shapes {tuple(source.shape)} and {tuple(target.shape)}, expected (N, F) and (M, F)"
-        )
+    check_features(source, target)
     squares = squared_distances(torch.cat([source, target]))
     kernels = torch.stack([torch.exp(squares / (-2 * sigma)) for sigma in sigmas]).sum(0)
     split = len(source)

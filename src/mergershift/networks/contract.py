@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from mergershift.errors import UserError
 
+CLASSES = 2
+"""K: non-mergers and mergers."""
+
 
 class Activations(NamedTuple):
     """What a network makes of a batch of `B` images."""

@@ -27,10 +27,14 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Activations:
         """Classify a batch of images."""
-        # Channels last is the layout that convolutions on a CPU are quickest in.
-        stretched = self.stretch(images).contiguous(memory_format=torch.channels_last)
-        activations: Activations = self.network(stretched)
+        activations: Activations = self.network(self.stretched(images))
         return activations
+
+    def stretched(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        stretched: Tensor = self.stretch(images)
+        # Channels last is the layout that convolutions on a CPU are quickest in.
+        return stretched.contiguous(memory_format=torch.channels_last)
 
 
 def build_classifier(config: Config) -> Classifier:

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional
 
+from mergershift.adaptation import Adaptation, Weighting
 from mergershift.config import Config, instantiate
 from mergershift.errors import UserError
 from mergershift.evaluation import score
 from mergershift.images import LabelledImages, Pair
-from mergershift.networks import Activations
+from mergershift.networks import CLASSES, Activations
 from mergershift.training.classifier import Classifier
 from mergershift.training.datamodule import TransferData, class_weights
 
@@ -30,8 +31,9 @@ class TransferTask(pl.LightningModule):
         self.train_weights: Tensor | None
         self.validation_weights: Tensor | None
         self.classifier = classifier
-        self.penalty: nn.Module = instantiate(config.adaptation.penalty)
-        self.weighting = instantiate(config.adaptation.weighting)
+        self.penalty: Adaptation = instantiate(config.adaptation.penalty)
+        self.penalty.build(classifier.network.feature_size, CLASSES)
+        self.weighting: Weighting = instantiate(config.adaptation.weighting)
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
@@ -43,27 +45,36 @@ class TransferTask(pl.LightningModule):
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
-        """Draw this epoch's dropout from (seed, epoch), so that a resumed training draws the same."""
+        """Draw this epoch's dropout and noise from (seed, epoch), so that a resumed training draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+        self.generator = self._drawn_from(self.seed * 1_000_003 + self.current_epoch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Show every epoch the same validation images."""
+        self.validation_generator = self._drawn_from(self.seed)
+
+    def _drawn_from(self, seed: int) -> Generator:
+        return Generator(self.device).manual_seed(seed)
 
     def training_step(self, batch: Pair, _index: int) -> Tensor:
         """Loss of one pair of batches."""
         labels = batch.source_labels
+        source_images = self.penalty.labelled_images(batch.source_images, self.generator)
         if batch.target_images is None:
-            source = target = self.classifier(batch.source_images)
+            source = target = self.classifier(source_images)
         else:
-            both = self.classifier(torch.cat([batch.source_images, batch.target_images]))
+            both = self.classifier(torch.cat([source_images, batch.target_images]))
             source = Activations(*(each[: len(labels)] for each in both))
             target = Activations(*(each[len(labels) :] for each in both))
         classification = functional.cross_entropy(source.logits.float(), labels, weight=self.train_weights)
         penalty = self.penalty(source, target, labels)
-        weight = self.weighting(min(1.0, self.global_step / self.steps))
-        loss = classification + weight * penalty + self.classifier.network.regularisation()
+        progress = min(1.0, self.global_step / self.steps)
+        loss = self.weighting(classification, penalty, progress) + self.classifier.network.regularisation()
         figures = {
             "train_loss": loss,
             "train_classification_loss": classification,
             "train_penalty": penalty,
-            "penalty_weight": float(weight),
+            "penalty_weight": float(self.weighting.weight(progress)),
             "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
         }
         self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels))
@@ -71,7 +82,8 @@ class TransferTask(pl.LightningModule):
 
     def validation_step(self, batch: LabelledImages, _index: int) -> None:
         """Keep the source's validation predictions until the epoch's end."""
-        logits = self.classifier(batch.images).logits.float()
+        images = self.penalty.labelled_images(batch.images, self.validation_generator)
+        logits = self.classifier(images).logits.float()
         self._validated.append((logits, batch.labels, torch.softmax(logits, dim=1)[:, 1]))
 
     def on_validation_epoch_end(self) -> None:
@@ -90,8 +102,9 @@ class TransferTask(pl.LightningModule):
         self.log("source_val_balanced_accuracy", figures["balanced_accuracy"], prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """The configured optimiser over network and penalty, with its schedule by step."""
-        parameters = [*self.classifier.parameters(), *self.penalty.parameters()]
+        """The configured optimiser over network, penalty and weighting, with its schedule by step."""
+        learners = (self.classifier, self.penalty, self.weighting)
+        parameters = [weight for learner in learners for weight in learner.parameters()]
         optimizer = instantiate(self.settings.optimizer, params=parameters)
         if self.settings.schedule == "constant":
             return optimizer
