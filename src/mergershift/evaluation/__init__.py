@@ -6,6 +6,7 @@ from mergershift.evaluation.metrics import COUNTS, METRICS, THRESHOLD, score, we
 from mergershift.evaluation.predictions import ROLES, join, read_predictions, write_predictions
 from mergershift.evaluation.published import PUBLISHED, comparison_rows, comparison_table
 from mergershift.evaluation.results import Results, Scores, evaluate, flat, read_results, table, write_results
+from mergershift.evaluation.thresholds import best_threshold
 from mergershift.evaluation.unique import unique_renderings
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Interval",
     "Results",
     "Scores",
+    "best_threshold",
     "bootstrap",
     "comparison_rows",
     "comparison_table",
