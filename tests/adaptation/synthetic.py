@@ -69,6 +69,25 @@ def clouds(seed: int, size: int = 8, shift: float = 1.6, points: int = 256) -> P
     return Problem(_pixels(source), labels, _pixels(target + move), _pixels(test + move), test_labels)
 
 
+def spread(seed: int, size: int = 4, noise: float = 6.0, points: int = 256) -> Problem:
+    """Two Gaussian clouds that differ in every dimension; in the target, all but two are full of noise.
+
+    The domains' means are equal, their covariances are not. The two quiet dimensions suffice for both domains.
+    """
+    generator = Generator().manual_seed(seed)
+    centre, spreads = torch.full((size,), 1.0), torch.full((size,), noise)
+    centre[:2], spreads[:2] = 0.7, 0.3
+
+    def drawn(spreads: Tensor) -> tuple[Tensor, Tensor]:
+        labels = torch.randint(2, (points,), generator=generator)
+        centres = (2.0 * labels[:, None] - 1) * centre
+        return centres + spreads * torch.randn(points, size, generator=generator), labels
+
+    source, labels = drawn(torch.full((size,), 0.3))
+    (target, _), (test, test_labels) = drawn(spreads), drawn(spreads)
+    return Problem(_pixels(source), labels, _pixels(target), _pixels(test), test_labels)
+
+
 def _pixels(points: Tensor) -> Tensor:
     return points[:, :, None, None]
 
