@@ -1,6 +1,7 @@
 """Predictions in, numbers out: metrics, intervals by galaxy, tables, and the published figures beside them."""
 
 from mergershift.evaluation.bootstrap import Interval, bootstrap
+from mergershift.evaluation.comparison import WonBack, compare, won_back
 from mergershift.evaluation.inference import predict
 from mergershift.evaluation.metrics import COUNTS, METRICS, THRESHOLD, score, weighted_scores
 from mergershift.evaluation.predictions import ROLES, join, read_predictions, write_predictions
@@ -18,8 +19,10 @@ __all__ = [
     "Interval",
     "Results",
     "Scores",
+    "WonBack",
     "best_threshold",
     "bootstrap",
+    "compare",
     "comparison_rows",
     "comparison_table",
     "evaluate",
@@ -32,6 +35,7 @@ __all__ = [
     "table",
     "unique_renderings",
     "weighted_scores",
+    "won_back",
     "write_predictions",
     "write_results",
 ]
