@@ -9,7 +9,8 @@ from mergershift.errors import UserError
 from mergershift.study import read_study
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+# conf/studies/ holds whole studies, which no configuration is composed from.
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "studies")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_every_option_composes(project, override):
 def test_a_written_configuration_reads_back(project, tmp_path):
     config = compose(["adaptation=mmd", "training.epochs=7"])
     config.write(tmp_path / "config.yaml")
-    assert Config.read(tmp_path / "config.yaml") == config
+    assert Config.read(tmp_path / "config.yaml").dump() == config.dump()
     assert Config.read(tmp_path / "config.yaml").digest() == config.digest()
 
 

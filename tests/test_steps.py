@@ -1,16 +1,20 @@
 """Steps refuse what does not belong together, and cost nothing twice."""
 
 import json
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from archive.samples import LARGER, write_sample
 from mlflow import MlflowClient
 
-from mergershift.config import compose
+from mergershift import openings
+from mergershift.config import SelectionConfig, compose, compose_selection
 from mergershift.errors import UserError
+from mergershift.evaluating import evaluate_step
 from mergershift.published import reproduce
-from mergershift.steps import default_output, evaluate_step, prepare_step, prepared_folder, train_step
+from mergershift.steps import default_output, prepare_step, prepared_folder, train_step
 
 pytestmark = pytest.mark.slow
 SMALL = ["filters=two", "training.epochs=1", "trainer.threads=1"]
@@ -36,7 +40,7 @@ def test_a_model_is_not_tested_on_images_of_another_archive(archive, trained):
     write_sample(archive / "data", LARGER, ("two",), seed=7)
     prepare_step(config)
     with pytest.raises(UserError, match="trained on other images"):
-        evaluate_step(cell)
+        evaluate_step(cell, compose_selection())
 
 
 def test_prepared_images_of_another_archive_are_noticed(archive, trained):
@@ -61,15 +65,14 @@ def test_a_kill_before_the_result_was_stored_costs_no_second_run(archive, traine
     """DVC deletes outputs that it has not stored; the same training gives them back."""
     config, cell = trained
     first = json.loads((cell / "train/run.json").read_text())
-    weights = (cell / "train/model.safetensors").read_bytes()
-    for path in (cell / "train").iterdir():
-        path.unlink()
+    weights = (cell / "train/models/epoch000.safetensors").read_bytes()
+    shutil.rmtree(cell / "train")
     train_step(config, cell)
     assert json.loads((cell / "train/run.json").read_text())["run_id"] == first["run_id"]
-    assert (cell / "train/model.safetensors").read_bytes() == weights
+    assert (cell / "train/models/epoch000.safetensors").read_bytes() == weights
     client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
     assert [m.step for m in client.get_metric_history(first["run_id"], "train_loss")] == [0]
-    evaluate_step(cell)
+    evaluate_step(cell, compose_selection())
     assert not list((archive / "state").rglob("*.ckpt"))
 
 
@@ -77,16 +80,16 @@ def test_a_run_that_was_deleted_does_not_stop_the_evaluation(archive, trained):
     _, cell = trained
     run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
     MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db").delete_run(run_id)
-    evaluate_step(cell)
+    evaluate_step(cell, compose_selection())
     assert (cell / "evaluation/metrics.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["run.json", "config.yaml", "model.safetensors"])
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "models/epoch000.safetensors"])
 def test_a_damaged_training_is_named(trained, name):
     _, cell = trained
     (cell / "train" / name).write_text("{")
     with pytest.raises(UserError, match=name):
-        evaluate_step(cell)
+        evaluate_step(cell, compose_selection())
 
 
 def test_the_published_experiment_notices_another_archive(archive, capsys):
@@ -102,11 +105,73 @@ def test_the_published_experiment_notices_another_archive(archive, capsys):
         assert old["run_id"] != new["run_id"]
 
 
-def test_test_predictions_are_one_a_row_and_domain(archive, trained):
-    import pandas as pd
+def choice_of(cell):
+    return json.loads((cell / "evaluation/selection.json").read_text())
 
+
+def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
+    config = compose([*SMALL, "training.epochs=6", "training.candidates=6", "training.optimizer.lr=0.01"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    for validator in ("source_validation_risk", "information_maximisation", "kept"):
+        evaluate_step(cell, SelectionConfig(validator=validator, threshold="source_validation"))
+        choice, scores = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv").set_index("epoch")
+        assert list(scores.index) == list(range(6))
+        oracle = scores["oracle_target_balanced_accuracy"]
+        assert oracle[choice["oracle_epoch"]] == oracle.max()
+        if validator == "kept":
+            assert choice["epoch"] == json.loads((cell / "train/run.json").read_text())["best_epoch"]
+        else:
+            assert scores.loc[choice["epoch"], validator] == scores[validator].max()
+        for name, prefix in (("predictions", ""), ("oracle_predictions", "oracle_")):
+            table = pd.read_csv(cell / f"evaluation/{name}.csv")
+            assert (table["threshold"] == choice[f"{prefix}threshold"]).all()
+            assert (table["prediction"] == (table["probability"] >= table["threshold"])).all()
+
+
+def test_the_choice_does_not_depend_on_the_targets_labels(archive, trained):
+    """With the target's validation and test labels turned round, only what is called oracle changes."""
     config, cell = trained
-    evaluate_step(cell)
+    evaluate_step(cell, compose_selection())
+    before = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv")
+    path = prepared_folder(config) / "noisy-labels.npy"
+    labels = np.load(path)
+    np.save(path, 1 - labels)
+    evaluate_step(cell, compose_selection())
+    after = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv")
+    honest = [name for name in before[0] if not name.startswith("oracle_")]
+    assert [before[0][name] for name in honest] == [after[0][name] for name in honest]
+    columns = [name for name in before[1] if not name.startswith("oracle_")]
+    pd.testing.assert_frame_equal(before[1][columns], after[1][columns])
+    assert not before[1].equals(after[1])
+
+
+def test_every_look_at_the_test_rows_is_counted(archive, trained):
+    config, cell = trained
+    facts = json.loads((prepared_folder(config) / "prepared.json").read_text())
+    split = config.split.model_dump(mode="json")
+    assert openings.count(facts["data_hash"], split) == 0
+    for looks in (1, 2):
+        evaluate_step(cell, compose_selection())
+        assert openings.count(facts["data_hash"], split) == looks
+    with (archive / openings.LEDGER).open("a") as file:
+        file.write('{"torn')
+    assert openings.count(facts["data_hash"], split) == 2
+    assert openings.count("other data", split) == openings.count(facts["data_hash"], {"kind": "other"}) == 0
+
+
+def test_progress_is_told_to_whoever_watches(archive):
+    config = compose([*SMALL, "training.epochs=2"])
+    prepare_step(config)
+    cell = archive / "outputs/cells/two/here"
+    train_step(config, cell)
+    assert json.loads((archive / "state/cells/two/here/progress.json").read_text()) == {"epoch": 2, "epochs": 2}
+
+
+def test_test_predictions_are_one_a_row_and_domain(archive, trained):
+    config, cell = trained
+    evaluate_step(cell, compose_selection())
     table = pd.read_csv(cell / "evaluation/predictions.csv")
     rows = pd.read_csv(prepared_folder(config) / "rows.csv")
     test = rows.loc[rows["split"] == "test", "row"].to_numpy()

@@ -93,11 +93,54 @@ def train(output: Path | None, overrides: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("cell", type=click.Path(path_type=Path))
-def evaluate(cell: Path) -> None:
-    """Test the training in CELL on the source's and the target's test images."""
-    from mergershift import steps
+@OVERRIDES
+def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
+    """Choose an epoch of the training in CELL and test it on both domains' test images.
 
-    click.echo(steps.evaluate_step(cell))
+    KEY=VALUE says how to choose: selection=NAME, selection.validator=source_validation_risk, ...
+    """
+    from mergershift import evaluating
+    from mergershift.config import compose_selection
+
+    click.echo(evaluating.evaluate_step(cell, compose_selection(overrides)))
+
+
+@cli.command(hidden=True)
+def code() -> None:
+    """Record which source files each method and network is made of; the pipeline calls it."""
+    from mergershift import method_code
+
+    method_code.write_code()
+
+
+@cli.group(cls=Corridor)
+def study() -> None:
+    """Which trainings the pipeline runs: conf/study.yaml."""
+
+
+@study.command("list")
+def study_list() -> None:
+    """List the studies in conf/studies/ with their sizes."""
+    from mergershift import study as studies
+
+    in_use = studies.study_file().read_text() if studies.study_file().is_file() else ""
+    for name, each in studies.sizes().items():
+        mark = (
+            "*" if (studies.study_file().parent / "studies" / f"{name}.yaml").read_text() == in_use else " "
+        )
+        click.echo(
+            f"{mark} {name:<12} {len(each.cells()):>4} cells: filters {', '.join(each.filters)}; "
+            f"{len(each.methods)} methods; {len(each.seeds)} seeds; training={each.training}"
+        )
+
+
+@study.command("use")
+@click.argument("name")
+def study_use(name: str) -> None:
+    """Write the study NAME of conf/studies/ to conf/study.yaml."""
+    from mergershift import study as studies
+
+    click.echo(studies.use(name))
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import yaml
 from hydra import compose as hydra_compose
@@ -16,107 +16,23 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mergershift.archive import FILTER_SETS, Domain
+from mergershift.archive import FILTER_SETS
 from mergershift.errors import UserError, nearest
-
-Target = dict[str, Any]
-"""A `_target_` and its arguments, for `hydra.utils.instantiate`."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ArchiveConfig(Section):
-    """Where the published files come from; here they always lie in data/."""
-
-    address: str
-
-
-class FiltersConfig(Section):
-    """Which filter set is used."""
-
-    name: Literal["two", "three"]
-
-
-class SplitConfig(Section):
-    """How rows fall into training, validation and test."""
-
-    kind: Literal["by_galaxy", "published_leaky"]
-    seed: int = Field(ge=0, lt=2**32)
-    train: float = Field(gt=0, lt=1)
-    validation: float = Field(gt=0, lt=1)
-    disjoint_domains: bool
-
-    @model_validator(mode="after")
-    def _leaves_a_test(self) -> Self:
-        if self.train + self.validation >= 1:
-            raise ValueError("train + validation leave nothing to test on; their sum has to stay under 1")
-        if self.disjoint_domains and self.kind != "by_galaxy":
-            raise ValueError("disjoint_domains needs split=by_galaxy")
-        return self
-
-
-class TransferConfig(Section):
-    """Which domain is labelled and which one the network has to survive."""
-
-    source: Domain
-    target: Domain
-    labelled: Literal["source", "oracle_target"]
-
-    @model_validator(mode="after")
-    def _two_domains(self) -> Self:
-        if self.source == self.target:
-            raise ValueError("source and target have to be different domains")
-        return self
-
-    @property
-    def labelled_domain(self) -> Domain:
-        """The domain whose training labels are used."""
-        return self.source if self.labelled == "source" else self.target
-
-
-class TrainingConfig(Section):
-    """Steps, optimiser, stopping rule and what happens to an image on its way in."""
-
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    optimizer: Target
-    schedule: Literal["constant", "one_cycle"]
-    patience: int = Field(ge=1)
-    stop_on: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
-    keep_best: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
-    class_weights: Literal["none", "balanced"]
-    validation_rows: Literal["unique", "all"]
-    augment: bool
-    stretch: Literal["linear", "asinh"]
-    softening: float = Field(gt=0)
-
-
-class TrainerConfig(Section):
-    """The machine's part: device, precision, threads."""
-
-    accelerator: Literal["cpu", "gpu", "auto"]
-    precision: Literal["32-true", "bf16-mixed"]
-    threads: int = Field(ge=1)
-
-
-class TrackingConfig(Section):
-    """Where runs are recorded."""
-
-    uri: str | None
-    experiment: str
-
-
-class AdaptationConfig(Section):
-    """A penalty and how its weight develops over training."""
-
-    penalty: Target
-    weighting: Target
+from mergershift.sections import (
+    AdaptationConfig,
+    ArchiveConfig,
+    FiltersConfig,
+    Section,
+    SelectionConfig,
+    SplitConfig,
+    Target,
+    TrackingConfig,
+    TrainerConfig,
+    TrainingConfig,
+    TransferConfig,
+)
 
 
 class Config(Section):
@@ -132,6 +48,8 @@ class Config(Section):
     training: TrainingConfig
     trainer: TrainerConfig
     tracking: TrackingConfig
+    selection: SelectionConfig | None = None
+    """Read when a training is evaluated; None in the record of a training, which knows nothing of it."""
     choices: dict[str, str]
     """Which file of each group was taken, for instance ``{"adaptation": "mmd"}``."""
 
@@ -146,10 +64,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _method_fits_the_source(self) -> Self:
+        if self.adaptation.source not in (None, self.transfer.source):
+            raise ValueError(
+                f"adaptation={self.choices['adaptation']} is made for {self.adaptation.source} source images, "
+                f"and transfer={self.choices['transfer']} has {self.transfer.source} ones"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _oracle_needs_no_penalty(self) -> Self:
         if self.transfer.labelled == "oracle_target" and self.choices["adaptation"] != "source_only":
             raise ValueError(
-                "transfer=oracle_target_only trains on the target's labels: take adaptation=source_only"
+                f"transfer={self.choices['transfer']} trains on the target's labels: take adaptation=source_only"
             )
         return self
 
@@ -159,8 +86,10 @@ class Config(Section):
         return len(FILTER_SETS[self.filters.name].filters)
 
     def dump(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and scalars, as YAML and JSON take them."""
-        return self.model_dump(mode="json")
+        """All that a training is told: plain dictionaries, lists and scalars, as YAML and JSON take them."""
+        plain = self.model_dump(mode="json", exclude={"selection"})
+        plain["choices"].pop("selection", None)
+        return plain
 
     def digest(self) -> str:
         """SHA-256 of what decides a training's result: neither where data come from nor where runs are recorded."""
@@ -248,6 +177,22 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
         raise UserError(f"The configuration does not resolve: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
         raise UserError(_first_problem(error)) from error
+
+
+def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
+    """How to choose an epoch of a finished training; raises UserError for an override of anything else."""
+    foreign = [each for each in overrides if not each.startswith(("selection=", "selection."))]
+    if foreign:
+        raise UserError(
+            f"'{foreign[0]}' would change the training, which is finished.\n"
+            "Only selection=... is taken here; give the rest to `mergershift train`."
+        )
+    selection = compose(overrides).selection
+    if selection is None:
+        raise UserError(
+            "conf/config.yaml: names no selection.\nAdd `- selection: label_free` to its defaults."
+        )
+    return selection
 
 
 def _first_problem(error: ValidationError) -> str:

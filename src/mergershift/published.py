@@ -9,11 +9,11 @@ from rich.console import Console
 from mergershift import evaluation
 from mergershift.config import compose
 from mergershift.errors import UserError, nearest
+from mergershift.evaluating import evaluate_step
 from mergershift.images import Prepared
 from mergershift.project import root
 from mergershift.steps import (
     default_output,
-    evaluate_step,
     prepare_step,
     prepared_folder,
     read_run,
@@ -36,13 +36,15 @@ def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
     console = Console()
     for domain, transfer in TRANSFERS.items():
         config = compose([f"experiment={experiment}", f"transfer={transfer}", *overrides])
+        selection = config.selection
+        assert selection is not None, "conf/config.yaml names one"
         # Cheap beside a training, and the only way to know that the images are today's archive's.
         console.print(prepare_step(config))
         prepared = Prepared(prepared_folder(config))
         cell = default_output(config)
         if not (cell / "train").is_dir() or read_run(cell)["data_hash"] != prepared.facts["data_hash"]:
             console.print(train_step(config, cell))
-        console.print(evaluate_step(cell, all_rows=True))
+        console.print(evaluate_step(cell, selection, all_rows=True))
         role = "source" if config.transfer.source == domain else "target"
         ours[domain] = evaluation.read_results(cell / "evaluation")[role]["all_rows"]
     console.print(evaluation.comparison_table(ours))

@@ -39,6 +39,12 @@ class CellState:
         """Where the checkpoints lie."""
         return self.folder / "checkpoints"
 
+    def tell_progress(self, epoch: int, epochs: int) -> None:
+        """Say, to whoever watches several trainings, how many epochs of how many are done."""
+        temporary = self.folder / "progress.json.part"
+        temporary.write_text(json.dumps({"epoch": epoch, "epochs": epochs}))
+        os.replace(temporary, self.folder / "progress.json")
+
 
 @contextmanager
 def cell_state(

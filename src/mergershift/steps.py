@@ -22,7 +22,7 @@ from mergershift.config import Config
 from mergershift.errors import UserError
 from mergershift.folders import writing
 from mergershift.images import Prepared, origin, prepare
-from mergershift.state import Identity, cell_state, clear_state
+from mergershift.state import Identity, cell_state
 
 RUN, CONFIG = "run.json", "config.yaml"
 DATA = "data"
@@ -63,7 +63,8 @@ def prepare_step(config: Config) -> str:
     return f"{output.relative_to(root)}: {rows} rows in two domains, {time.monotonic() - started:.0f} s"
 
 
-def _prepared(config: Config) -> Prepared:
+def prepared_images(config: Config) -> Prepared:
+    """The images that `prepare_step` left; raises UserError where they are of another archive or split."""
     prepared = Prepared(prepared_folder(config))
     folder = project.root() / DATA
     if folder.is_dir() and prepared.facts["provenance"] != origin(folder):
@@ -101,7 +102,7 @@ def read_run(cell: Path) -> dict[str, Any]:
     return record
 
 
-def _cell_name(cell: Path) -> str:
+def cell_name(cell: Path) -> str:
     """Name of a cell by its folder, for instance cells/two/pristine_to_noisy/mmd/seed0."""
     root = project.root()
     if root not in cell.parents:
@@ -134,8 +135,8 @@ def train_step(config: Config, output: Path) -> str:
 
     root = project.root()
     output = output.resolve()
-    cell = _cell_name(output)
-    prepared = _prepared(config)
+    cell = cell_name(output)
+    prepared = prepared_images(config)
     address = tracking.tracking_address(config.tracking.uri)
     code = tracking.lineage(root)
     started = time.monotonic()
@@ -163,7 +164,12 @@ def train_step(config: Config, output: Path) -> str:
         )
         if code.diff:
             run.log_text(code.diff, "git.diff")
-        result = train(config, prepared, state.checkpoints, run.log_epochs)
+
+        def on_epoch(epochs: list[dict[str, float]]) -> None:
+            state.tell_progress(len(epochs), config.training.epochs)
+            run.log_epochs(epochs)
+
+        result = train(config, prepared, state.checkpoints, on_epoch)
         record = {
             "run_id": run.run_id,
             "experiment": config.tracking.experiment,
@@ -195,55 +201,3 @@ def train_step(config: Config, output: Path) -> str:
         f"{cell}: {len(result.epochs)} epochs in {seconds:.0f} s, kept epoch {result.best_epoch} "
         f"with {config.training.keep_best} {result.best_score:.3f}"
     )
-
-
-def evaluate_step(cell: Path, *, all_rows: bool = False) -> str:
-    """Test the training in `cell`/train and write `cell`/evaluation; returns a line to print.
-
-    The only step that reads test rows.
-    """
-    from mergershift import evaluation, tracking
-    from mergershift.report import figures
-    from mergershift.training.classifier import load_classifier
-
-    cell = cell.resolve()
-    cell_name = _cell_name(cell)
-    record = read_run(cell)
-    trained = cell / "train"
-    config = Config.read(trained / CONFIG)
-    prepared = _prepared(config)
-    if record["data_hash"] != prepared.facts["data_hash"]:
-        raise UserError(
-            f"{trained}: trained on other images than those in {prepared.folder}.\n"
-            "Train again, or run the pipeline with `mergershift repro`."
-        )
-    classifier = load_classifier(trained, config)
-    rows = prepared.rows("test")
-    parts = []
-    for role, domain in (("source", config.transfer.source), ("target", config.transfer.target)):
-        data = prepared.labelled(domain, rows)
-        table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
-        table["role"], table["domain"] = role, str(domain)
-        table["label"] = data.labels.numpy()
-        table["probability"] = evaluation.predict(classifier, data.images, threads=config.trainer.threads)
-        parts.append(table)
-    predictions = evaluation.join(parts)
-    results = evaluation.evaluate(predictions, all_rows=all_rows)
-    with writing(cell / "evaluation") as folder:
-        evaluation.write_predictions(predictions, folder / "predictions.csv")
-        evaluation.write_results(results, folder)
-        shown = evaluation.unique_renderings(predictions)
-        drawn = {
-            "roc": figures.roc(shown),
-            "reliability": figures.reliability(shown),
-            "confusion": figures.confusion(shown),
-        }
-        for name, figure in drawn.items():
-            figure.savefig(folder / f"{name}.png", dpi=150)
-        run = tracking.existing_run(tracking.tracking_address(config.tracking.uri), record["run_id"])
-        if run is not None:
-            run.log_figures(drawn)
-            run.log_results(evaluation.flat(results), [folder / "metrics.json", folder / "predictions.csv"])
-    clear_state(cell_name)
-    source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
-    return f"{cell_name}: balanced accuracy {source:.3f} on the source, {target:.3f} on the target"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from mergershift.errors import UserError
+from mergershift.errors import UserError, nearest
 from mergershift.project import root
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -35,6 +36,7 @@ class Study(BaseModel):
     training: Name
     trainer: Name
     split: Name
+    selection: Name
     filters: tuple[Literal["two", "three"], ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -77,29 +79,69 @@ def study_file() -> Path:
 def read_study() -> Study:
     """Read and check conf/study.yaml; raises UserError in two lines where it does not fit."""
     path = study_file()
+    if not path.is_file():
+        raise UserError(
+            f"{path}: missing.\nType `mergershift study use demo`, or another of `mergershift study list`."
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Study:
+    conf = root() / "conf"
     try:
-        found = YAML(typ="safe").load(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing.\nTake it back with `git checkout {path}`.") from error
+        study = Study.model_validate(YAML(typ="safe").load(path.read_text()))
     except YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}.\nMend the file.") from error
-    try:
-        study = Study.model_validate(found)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise UserError(
             f"{path}: {where}: {problem['msg']}, found {problem['input']!r}.\nMend the file."
         ) from error
+    groups = ("network", "training", "trainer", "split", "selection")
     for group, name in [
-        *((group, getattr(study, group)) for group in ("network", "training", "trainer", "split")),
+        *((group, getattr(study, group)) for group in groups),
         *(("transfer", method.transfer) for method in study.methods),
         *(("adaptation", method.adaptation) for method in study.methods),
     ]:
-        if not (path.parent / group / f"{name}.yaml").is_file():
-            known = sorted(each.stem for each in (path.parent / group).glob("*.yaml"))
+        if not (conf / group / f"{name}.yaml").is_file():
+            known = sorted(each.stem for each in (conf / group).glob("*.yaml"))
             raise UserError(f"{path}: conf/{group}/ has no '{name}'.\nIt has: {', '.join(known)}.")
     return study
+
+
+def sizes() -> dict[str, Study]:
+    """The studies in conf/studies/, by name."""
+    return {path.stem: _read(path) for path in sorted((root() / "conf" / "studies").glob("*.yaml"))}
+
+
+def use(name: str) -> str:
+    """Make conf/studies/`name`.yaml the study that the pipeline runs; returns a line that says what it is.
+
+    A study.yaml that is none of those in conf/studies/ is kept beside as study.yaml.bak.
+    """
+    known = sizes()
+    if name not in known:
+        raise UserError(f"conf/studies/ has no '{name}'.\nNearest: {nearest(name, known)}.")
+    path = study_file()
+    chosen = root() / "conf" / "studies" / f"{name}.yaml"
+    text = chosen.read_text()
+    own = path.is_file() and path.read_text() not in {
+        each.read_text() for each in chosen.parent.glob("*.yaml")
+    }
+    if own:
+        os.replace(path, path.with_name(f"{path.name}.bak"))
+    _write(text)
+    cells = len(known[name].cells())
+    kept = f" (what it held is in {path.name}.bak)" if own else ""
+    return f"conf/study.yaml is now the study '{name}': {cells} cells{kept}. `mergershift repro` runs it."
+
+
+def _write(text: str) -> None:
+    path = study_file()
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def set_filters(present: Sequence[str]) -> str:
@@ -119,8 +161,7 @@ def set_filters(present: Sequence[str]) -> str:
     document = yaml.load(path.read_text())
     document["filters"][:] = kept
     yaml.indent(mapping=2, sequence=4, offset=2)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w") as file:
-        yaml.dump(document, file)
-    os.replace(temporary, path)
+    text = io.StringIO()
+    yaml.dump(document, text)
+    _write(text.getvalue())
     return line

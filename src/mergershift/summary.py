@@ -1,84 +1,218 @@
-"""The study's result: one table of what each method keeps of its accuracy on the target."""
+"""The study's result: what each method keeps on the target, beside source-only, and how well validators chose."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from mergershift import evaluation
+from mergershift.config import Config
 from mergershift.errors import UserError
+from mergershift.evaluating import KEPT, ORACLE, SELECTION, VALIDATORS
 from mergershift.folders import writing
 from mergershift.project import root
-from mergershift.steps import read_run
-from mergershift.study import Method, Study, read_study
+from mergershift.steps import CONFIG, read_run
+from mergershift.study import Cell, Method, Study, read_study
 
 FOLDER = "outputs/summary"
 SHOWN = ("balanced_accuracy", "auc", "ece")
+BASELINE = "source_only"
+CHOICES = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
+"""Who chose the epoch -> what was predicted with it."""
+
+
+@dataclass
+class _Method:
+    """One method on one filter set, all its seeds."""
+
+    filters: str
+    method: Method
+    config: Config
+    predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """By choice, with a column seed."""
+    validators: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """One row an epoch and seed; `chosen` marks the epoch that was taken."""
+    data: set[str] = field(default_factory=set)
+    split: set[str] = field(default_factory=set)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What tells its rows from others'."""
+        transfer = self.config.transfer
+        ends = {"source": str(transfer.source), "target": str(transfer.target)}
+        return {"filters": self.filters, **self.method.model_dump(), **ends}
+
+    @property
+    def honest(self) -> bool:
+        """Whether it was trained without target labels."""
+        return self.config.transfer.labelled == "source"
+
+    @property
+    def title(self) -> str:
+        """Short name within a transfer."""
+        return self.method.adaptation if self.honest else self.method.transfer
 
 
 def write_summary() -> None:
     """Pool each method's seeds and write the tables in outputs/summary/; raises UserError for a gap."""
     study = read_study()
-    rows: list[pd.DataFrame] = []
-    nested: dict[str, Any] = {}
-    used: dict[str, set[str]] = {}
-    for filters in study.filters:
-        for method in study.methods:
-            results = _pooled(study, filters, method, used)
-            name = f"{filters}/{method.transfer}/{method.adaptation}"
-            nested[name] = {
-                role: {metric: _finite(results[role]["unique"][metric]) for metric in SHOWN}
-                for role in evaluation.ROLES
-            }
-            rows.append(evaluation.table(results).assign(filters=filters, **method.model_dump()))
-    table = pd.concat(rows, ignore_index=True).assign(
-        **{name: "+".join(sorted(values)) for name, values in used.items()}
+    methods = [_gather(study, filters, method) for filters in study.filters for method in study.methods]
+    transfer = pd.concat(
+        [
+            evaluation.table(evaluation.evaluate(predictions)).assign(choice=choice, **each.names)
+            for each in methods
+            for choice, predictions in each.predictions.items()
+        ],
+        ignore_index=True,
+    ).assign(
+        data="+".join(sorted(set().union(*(each.data for each in methods)))),
+        split="+".join(sorted(set().union(*(each.split for each in methods)))),
     )
-    chosen = table[
-        (table["role"] == "target") & (table["rows"] == "unique") & (table["metric"] == "balanced_accuracy")
-    ]
-    bars = pd.DataFrame(
-        {
-            "method": chosen[["filters", "transfer", "adaptation"]].agg(" ".join, axis=1),
-            "balanced_accuracy": chosen["value"],
-        }
-    )
+    groups: dict[tuple[str, str, str], list[_Method]] = {}
+    for each in methods:
+        names = each.names
+        groups.setdefault((names["filters"], names["source"], names["target"]), []).append(each)
+    comparison = [_compared(group) for group in groups.values()]
+    chosen = transfer[(transfer["choice"] == "label_free") & (transfer["metric"].isin(SHOWN))]
+    bars = chosen[(chosen["role"] == "target") & (chosen["metric"] == "balanced_accuracy")]
     with writing(root() / FOLDER) as folder:
-        bars.to_csv(folder / "target.csv", index=False, lineterminator="\n")
-        table.to_csv(folder / "transfer.csv", index=False, lineterminator="\n")
-        (folder / "transfer.json").write_text(json.dumps(nested, indent=2) + "\n")
+        for name, table in {
+            "transfer": transfer,
+            "comparison": pd.concat(comparison, ignore_index=True),
+            "validators": pd.concat([_validators(group) for group in groups.values()], ignore_index=True),
+            "target": pd.DataFrame(
+                {
+                    "method": bars[["filters", "transfer", "adaptation"]].agg(" ".join, axis=1),
+                    "balanced_accuracy": bars["value"],
+                }
+            ),
+        }.items():
+            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        best = [_best(study, group) for group in groups.values()]
+        (folder / "best.json").write_text(json.dumps(best, indent=2) + "\n")
+        (folder / "transfer.json").write_text(json.dumps(_nested(chosen), indent=2) + "\n")
 
 
-def _finite(figure: evaluation.Interval) -> dict[str, float | None]:
-    """JSON has no NaN; an undefined figure is null there."""
-    bounds = {"value": figure["value"], "low": figure["low"], "high": figure["high"]}
-    return {name: value if math.isfinite(value) else None for name, value in bounds.items()}
-
-
-def _pooled(study: Study, filters: str, method: Method, used: dict[str, set[str]]) -> evaluation.Results:
-    """Results of a method over its seeds; notes in `used` on what data and split they stand."""
-    parts = []
-    for cell in study.cells():
-        if (cell.filters, cell.method) != (filters, method):
-            continue
-        folder = root() / cell.folder
-        path = folder / "evaluation" / "predictions.csv"
-        if not path.is_file():
-            raise UserError(
-                f"{path}: missing.\nRun `mergershift repro`, which trains and evaluates what is missing."
-            )
-        parts.append(evaluation.read_predictions(path).assign(seed=cell.seed))
+def _gather(study: Study, filters: str, method: Method) -> _Method:
+    cells = [each for each in study.cells() if (each.filters, each.method) == (filters, method)]
+    gathered = _Method(filters, method, Config.read(_finished(cells[0]) / "train" / CONFIG))
+    tables: dict[str, list[pd.DataFrame]] = {choice: [] for choice in CHOICES}
+    validators = []
+    for cell in cells:
+        folder = _finished(cell)
+        for choice, name in CHOICES.items():
+            table = evaluation.read_predictions(folder / "evaluation" / name)
+            tables[choice].append(table.assign(seed=cell.seed))
+        selection = json.loads((folder / "evaluation" / SELECTION).read_text())
+        scores = pd.read_csv(folder / "evaluation" / VALIDATORS)
+        validators.append(scores.assign(seed=cell.seed, chosen=scores["epoch"] == selection["epoch"]))
         record = read_run(folder)
-        used.setdefault("data", set()).add(record["provenance"]["kind"])
+        gathered.data.add(record["provenance"]["kind"])
         domains = "disjoint domains" if record["split"]["disjoint_domains"] else "shared domains"
-        used.setdefault("split", set()).add(f"{record['split']['kind']}, {domains}")
-    return evaluation.evaluate(pd.concat(parts, ignore_index=True))
+        gathered.split.add(f"{record['split']['kind']}, {domains}")
+    gathered.predictions = {choice: pd.concat(parts, ignore_index=True) for choice, parts in tables.items()}
+    gathered.validators = pd.concat(validators, ignore_index=True)
+    return gathered
+
+
+def _finished(cell: Cell) -> Any:
+    folder = root() / cell.folder
+    if not (folder / "evaluation" / SELECTION).is_file():
+        raise UserError(
+            f"{folder / 'evaluation'}: missing.\n"
+            "Run `mergershift repro`, which trains and evaluates what is missing."
+        )
+    return folder
+
+
+def _compared(group: list[_Method]) -> pd.DataFrame:
+    """Each method of a filter set and direction beside source-only; no rows where that was not trained."""
+    baseline = next((each for each in group if each.honest and each.method.adaptation == BASELINE), None)
+    if baseline is None:
+        return pd.DataFrame()
+    # The oracle is no method in the competition: it bounds what is left to win, and takes no part in Holm's.
+    tables = []
+    for part in ([each for each in group if each.honest], [baseline, *(e for e in group if not e.honest)]):
+        predictions = {each.title: each.predictions["label_free"] for each in part}
+        if len(predictions) < 2:
+            continue
+        table = evaluation.compare(predictions, baseline.title).set_index("method")
+        back = evaluation.won_back(predictions, baseline.title)
+        shares = back.shares.set_index("method").add_prefix("won_back_")
+        table = table.join(shares.rename(columns={"won_back_share": "won_back"}))
+        drop = {"drop": back.drop["value"], "drop_low": back.drop["low"], "drop_high": back.drop["high"]}
+        named = {each.title: each.names for each in part}
+        for title in table.index:
+            tables.append({**named[title], **table.loc[title].to_dict(), **drop})
+    return pd.DataFrame(tables)
+
+
+def _validators(group: list[_Method]) -> pd.DataFrame:
+    """How each validator ranks networks, beside the oracle, on validation images.
+
+    `epochs`: the epochs of one training, mean over trainings; `networks`: all epochs of all methods trained
+    with one seed, mean over seeds. `regret` is what the oracle's pick has more of the oracle's figure.
+    """
+    honest = [each.validators.assign(method=each.title) for each in group if each.honest]
+    if not honest:
+        return pd.DataFrame()
+    networks = pd.concat(honest, ignore_index=True)
+    filters, source, target = (group[0].names[name] for name in ("filters", "source", "target"))
+    rows = []
+    for among, keys in (("epochs", ["method", "seed"]), ("networks", ["seed"])):
+        parts = [part for _, part in networks.groupby(keys, sort=False)]
+        for validator in evaluation.VALIDATORS:
+            agreed = [evaluation.agreement(part[validator], part[ORACLE]) for part in parts]
+            regrets = [evaluation.regret(part[validator], part[ORACLE]) for part in parts]
+            known = [value for value in agreed if math.isfinite(value)]
+            rows.append(
+                {
+                    "filters": filters,
+                    "source": source,
+                    "target": target,
+                    "among": among,
+                    "validator": validator,
+                    "agreement": float(np.mean(known)) if known else math.nan,
+                    "agreement_std": float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
+                    "regret": float(np.mean(regrets)),
+                    "rankings": len(parts),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _best(study: Study, group: list[_Method]) -> dict[str, Any]:
+    """The method with the highest mean score of the validator that conf/selection/ named beforehand."""
+    selection = root() / study.cells()[0].folder / "evaluation" / SELECTION
+    named = json.loads(selection.read_text())["validator"]
+    # A training's own rule compares its epochs, not networks of different methods.
+    validator = "source_validation_risk" if named == KEPT else named
+    scores = {
+        each.title: float(each.validators.loc[each.validators["chosen"], validator].mean())
+        for each in group
+        if each.honest
+    }
+    names = {name: group[0].names[name] for name in ("filters", "source", "target")}
+    best = max(scores, key=lambda title: scores[title]) if scores else None
+    return {**names, "validator": validator, "best": best, "scores": scores}
+
+
+def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
+    """The figures that `dvc metrics` shows; JSON has no NaN, so an undefined one is null."""
+    nested: dict[str, Any] = {}
+    for row in chosen.to_dict("records"):
+        method = nested.setdefault(f"{row['filters']}/{row['transfer']}/{row['adaptation']}", {})
+        bounds = {name: row[name] if math.isfinite(row[name]) else None for name in ("value", "low", "high")}
+        method.setdefault(row["role"], {})[row["metric"]] = bounds
+    return nested
 
 
 def print_summary() -> None:
@@ -87,6 +221,7 @@ def print_summary() -> None:
     if not path.is_file():
         raise UserError(f"{path}: missing.\nRun `mergershift repro` first.")
     table = pd.read_csv(path)
+    table = table[table["choice"] == "label_free"]
     data = str(table["data"].iloc[0])
     seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
     page = Table(
@@ -96,7 +231,7 @@ def print_summary() -> None:
         caption=f"Balanced accuracy and AUC on test images, one a rendering: {galaxies} galaxies, {seeds} training "
         f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
         + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
-        + f". Split: {table['split'].iloc[0]}.",
+        + f". Epochs and thresholds chosen without target labels. Split: {table['split'].iloc[0]}.",
     )
     for name in ("filters", "method", "source", "target", "target AUC"):
         page.add_column(name, no_wrap=True, justify="left" if name in ("filters", "method") else "right")

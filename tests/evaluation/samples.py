@@ -22,6 +22,7 @@ def part(role: str, domain: str, seed: int = 0, signal: float = 0.4) -> pd.DataF
             "domain": domain,
             "label": labels,
             "probability": (1 - signal) * rng.random(len(labels)) + signal * labels,
+            "threshold": 0.5,
         }
     )
 

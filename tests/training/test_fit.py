@@ -8,7 +8,7 @@ import torch
 
 from mergershift.config import Config, compose
 from mergershift.images import Prepared, prepare
-from mergershift.training.classifier import load_classifier
+from mergershift.training.classifier import load_classifier, model_epochs, model_file
 from mergershift.training.fit import Result, train
 
 SMALL = ["filters=two", "training.epochs=2", "training.batch_size=64", "trainer.threads=1"]
@@ -139,9 +139,50 @@ def test_a_written_classifier_reads_back(archive):
     (archive / "out").mkdir()
     result.write(archive / "out")
     images = data.images("noisy", np.arange(4))
-    torch.testing.assert_close(
-        load_classifier(archive / "out", config)(images).logits, result.classifier(images).logits
+    written = load_classifier(model_file(archive / "out", result.best_epoch), config)
+    torch.testing.assert_close(written(images).logits, result.classifier(images).logits)
+
+
+@pytest.mark.slow
+def test_candidates_are_spread_over_the_training_and_survive_an_interruption(archive):
+    config = compose([*SMALL, "training.epochs=7", "training.candidates=3"])
+    data = prepared(archive, config)
+    whole = train(config, data, archive / "a")
+    assert set(whole.models) == {2, 4, 6, whole.best_epoch}
+
+    class Killed(Exception):
+        pass
+
+    def kill(epochs):
+        if len(epochs) == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, data, archive / "b", kill)
+    resumed = train(config, data, archive / "b")
+    for epoch, path in whole.models.items():
+        assert path.read_bytes() == resumed.models[epoch].read_bytes()
+    (archive / "out").mkdir()
+    whole.write(archive / "out")
+    assert model_epochs(archive / "out") == sorted(whole.models)
+
+
+@pytest.mark.slow
+def test_a_method_may_change_labelled_images_and_the_trained_network(archive):
+    """Noise on labelled images alters the training; statistics re-estimated on the target alter only the outcome."""
+    plain, noisy, adabn = (
+        train(config, prepared(archive, config), archive / config.choices["adaptation"])
+        for config in (
+            compose([*SMALL, "training.optimizer.lr=0.01", f"adaptation={name}"])
+            for name in ("source_only", "noise_injection", "adabn")
+        )
     )
+    assert noisy.epochs != plain.epochs
+    assert adabn.epochs == plain.epochs
+    ours, theirs = weights(plain), weights(adabn)
+    changed = {name for name, value in ours.items() if not torch.equal(value, theirs[name])}
+    assert changed == {name for name in ours if "running_" in name or "num_batches" in name} & changed
+    assert any("running_mean" in name for name in changed)
 
 
 def test_gpu_without_a_gpu_is_said_in_two_lines(archive, monkeypatch):

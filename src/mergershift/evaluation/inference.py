@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,37 @@ def predict(
 
     Raises ValueError on images that are not four-dimensional and on logits that are not two an image.
     """
+    batches = _forward(module, images, batch_size, device, threads)
+    chances = [logits.double().softmax(dim=1)[:, 1].numpy() for _, logits in batches]
+    return np.concatenate(chances) if chances else np.empty(0)
+
+
+def activations(
+    module: nn.Module,
+    images: Tensor | np.ndarray,
+    batch_size: int = 512,
+    device: str | device | None = None,
+    threads: int | None = None,
+) -> tuple[Floats, Floats]:
+    """Compute features `(N, F)` and logits `(N, 2)`, float64; arguments and errors as in `predict`.
+
+    Features of many images take much memory: N x F x 8 bytes.
+    """
+    parts = list(_forward(module, images, batch_size, device, threads))
+    if not parts:
+        raise ValueError("no images to compute the features of")
+    features, logits = (np.concatenate([part[place].double().numpy() for part in parts]) for place in (0, 1))
+    return features, logits
+
+
+def _forward(
+    module: nn.Module,
+    images: Tensor | np.ndarray,
+    batch_size: int,
+    device: str | device | None,
+    threads: int | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield features and logits, on the CPU, batch by batch."""
     import torch
 
     if images.ndim != 4:
@@ -44,17 +76,14 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     module.eval()
-    probabilities = np.empty(len(images))
     try:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch_size):
-                batch = torch.as_tensor(images[start : start + batch_size]).to(place)
-                logits = module(batch).logits
-                if logits.shape != (len(batch), 2):
-                    raise ValueError(f"logits of shape {tuple(logits.shape)}, expected ({len(batch)}, 2)")
-                chances = logits.cpu().double().softmax(dim=1)[:, 1]
-                probabilities[start : start + len(batch)] = chances.numpy()
+        for start in range(0, len(images), batch_size):
+            batch = torch.as_tensor(images[start : start + batch_size]).to(place)
+            with torch.inference_mode():
+                made = module(batch)
+            if made.logits.shape != (len(batch), 2):
+                raise ValueError(f"logits of shape {tuple(made.logits.shape)}, expected ({len(batch)}, 2)")
+            yield made.features.cpu(), made.logits.cpu()
     finally:
         module.train(training)
         torch.set_num_threads(before)
-    return probabilities

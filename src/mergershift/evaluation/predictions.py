@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from mergershift.errors import UserError
-from mergershift.evaluation.metrics import THRESHOLD
 
 ROLES = ("source", "target")
 """Where the labels of the training came from, and where the classifier has to go."""
-COLUMNS = ("row", "galaxy", "camera", "block", "role", "domain", "label", "probability")
+COLUMNS = ("row", "galaxy", "camera", "block", "role", "domain", "label", "probability", "threshold")
 """What a table must hold: row of the archive, what it shows, whose test it is (`ROLES`), pristine or noisy,
-1 for a merger, probability of one. A column `seed` tells several trainings apart; `prediction` is added."""
+1 for a merger, probability of one, and the probability from which on an image is called one. A column `seed`
+tells several trainings apart; `prediction` is added."""
 
 
 def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         )
     table = pd.concat(parts, ignore_index=True)
     check_table(table, "predictions")
-    return table.assign(prediction=(table["probability"] >= THRESHOLD).astype("int64"))
+    return table.assign(prediction=(table["probability"] >= table["threshold"]).astype("int64"))
 
 
 def check_table(table: pd.DataFrame, origin: str) -> None:
@@ -44,6 +44,9 @@ def check_table(table: pd.DataFrame, origin: str) -> None:
         f"role is neither {' nor '.join(ROLES)}": table["role"].isin(ROLES),
         "label is neither 0 nor 1": table["label"].isin((0, 1)),
         "probability is no number from 0 to 1": pd.to_numeric(table["probability"], errors="coerce").between(
+            0, 1
+        ),
+        "threshold is no number from 0 to 1": pd.to_numeric(table["threshold"], errors="coerce").between(
             0, 1
         ),
         "an image stands there twice": ~table.duplicated(keys),
@@ -71,7 +74,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file.\nEvaluate the training first: `mergershift evaluate`.")
     try:
         # pandas' own parser of numbers may miss the last bit, and its option for that goes away.
-        table = pd.read_csv(path, converters={"probability": float})
+        table = pd.read_csv(path, converters={"probability": float, "threshold": float})
     except ValueError as error:
         raise UserError(f"{path}: not a CSV table ({error}).\nEvaluate the training again.") from error
     check_table(table, str(path))

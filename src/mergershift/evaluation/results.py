@@ -66,7 +66,10 @@ def _scores(part: pd.DataFrame, resamples: int) -> Scores:
     probabilities = np.stack([group["probability"].to_numpy() for group in ordered])
     sizes = {"images": len(first), "galaxies": first["galaxy"].nunique(), "seeds": len(ordered)}
     scores: Scores = {name: Interval(value=size) for name, size in sizes.items()}
-    return scores | bootstrap(first["label"].to_numpy(), probabilities, first["galaxy"].to_numpy(), resamples)
+    thresholds = [float(group["threshold"].iloc[0]) for group in ordered]
+    return scores | bootstrap(
+        first["label"].to_numpy(), probabilities, first["galaxy"].to_numpy(), resamples, threshold=thresholds
+    )
 
 
 def flat(results: Results) -> dict[str, float]:

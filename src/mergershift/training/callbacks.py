@@ -35,6 +35,19 @@ class History(pl.Callback):
         self.epochs = list(state_dict["epochs"])
 
 
+class Candidates(pl.Callback):
+    """Hands over the epochs, evenly spread to the last, among which a validator may choose later."""
+
+    def __init__(self, epochs: int, count: int, save: Callable[[int], None]) -> None:
+        self.chosen = {-(-epochs * part // count) - 1 for part in range(1, count + 1)}
+        self._save = save
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch that has just ended, if it is one of them."""
+        if trainer.current_epoch in self.chosen:
+            self._save(trainer.current_epoch)
+
+
 class Patience(EarlyStopping):
     """Early stopping that a training killed just after its last epoch remembers, instead of adding an epoch."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from mergershift.errors import UserError
 from mergershift.images import Stretch
 from mergershift.networks import Activations, Network
 
-MODEL = "model.safetensors"
+MODELS = "models"
 
 
 class Classifier(nn.Module):
@@ -46,18 +47,35 @@ def build_classifier(config: Config) -> Classifier:
     return classifier
 
 
-def save_classifier(classifier: Classifier, folder: Path) -> None:
-    """Write the weights, with the stretch's, to model.safetensors in an existing folder."""
+def save_classifier(classifier: Classifier, path: Path) -> None:
+    """Write the weights, with the stretch's, as safetensors."""
     weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
-    save_file(weights, folder / MODEL)
+    temporary = path.with_name(path.name + ".part")
+    save_file(weights, temporary)
+    os.replace(temporary, path)
 
 
-def load_classifier(folder: Path, config: Config) -> Classifier:
-    """The classifier that `save_classifier` left in `folder`, in evaluation mode."""
+def load_classifier(path: Path, config: Config) -> Classifier:
+    """The classifier that `save_classifier` wrote, in evaluation mode."""
     try:
-        state = load_file(folder / MODEL)
+        state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / MODEL}: not readable ({error}).\nTrain again.") from error
+        raise UserError(f"{path}: not readable ({error}).\nTrain again.") from error
     classifier = build_classifier(config)
     classifier.load_state_dict(state)
     return classifier.eval()
+
+
+def model_file(trained: Path, epoch: int) -> Path:
+    """Where a training in the folder `trained` keeps the classifier of an epoch."""
+    return trained / MODELS / f"epoch{epoch:03d}.safetensors"
+
+
+def model_epochs(trained: Path) -> list[int]:
+    """The epochs whose classifiers a training kept, in order; raises UserError where there is none."""
+    epochs = sorted(
+        int(path.stem.removeprefix("epoch")) for path in (trained / MODELS).glob("epoch*.safetensors")
+    )
+    if not epochs:
+        raise UserError(f"{trained / MODELS}: no model here.\nTrain again.")
+    return epochs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -20,9 +22,16 @@ class TransferData(pl.LightningDataModule):
         self.source = prepared.labelled(domain, prepared.rows("train", trains="source"))
         unique = rule.validation_rows == "unique"
         self.validation = prepared.labelled(domain, prepared.rows("validation", unique=unique))
-        self.target: Tensor | None = None
-        if uses_target:
-            self.target = prepared.images(config.transfer.target, prepared.rows("train", trains="target"))
+        self._prepared, self._target_domain = prepared, config.transfer.target
+        self.target = self._target_images() if uses_target else None
+
+    def _target_images(self) -> Tensor:
+        return self._prepared.images(self._target_domain, self._prepared.rows("train", trains="target"))
+
+    def target_batches(self) -> Iterator[Tensor]:
+        """The target's training images in order, each once; read from disk where training did without them."""
+        images = self._target_images() if self.target is None else self.target
+        yield from images.split(self.settings.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import shutil
 import sys
 import warnings
 from dataclasses import dataclass
@@ -13,23 +14,36 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
+from safetensors.torch import load_file
 
-from mergershift.config import Config, locate
+from mergershift.adaptation import Adaptation
+from mergershift.config import Config, instantiate
 from mergershift.errors import UserError
 from mergershift.images import Prepared
-from mergershift.training.callbacks import Checkpoint, Epochs, History, OnEpoch, Patience
-from mergershift.training.classifier import Classifier, build_classifier, save_classifier
+from mergershift.networks import CLASSES
+from mergershift.training.callbacks import Candidates, Checkpoint, Epochs, History, OnEpoch, Patience
+from mergershift.training.classifier import (
+    MODELS,
+    Classifier,
+    build_classifier,
+    model_epochs,
+    model_file,
+    save_classifier,
+)
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
-LAST, BEST, EPOCHS = "last", "best", "epochs.csv"
+LAST, BEST, EPOCHS, ADAPTED = "last", "best", "epochs.csv", "adapted"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a training leaves: the best classifier and the history of its epochs."""
+    """What a training leaves: classifiers of some epochs and the history of all."""
 
     classifier: Classifier
+    """As it was in the best epoch."""
+    models: dict[int, Path]
+    """Files of the classifiers by epoch: the best one, and those spread over the training."""
     epochs: Epochs
     """Figures of every epoch, by name; "epoch" is its number."""
     best_epoch: int
@@ -41,8 +55,11 @@ class Result:
         return pd.DataFrame(self.epochs).astype({"epoch": int})
 
     def write(self, folder: Path) -> None:
-        """Write model.safetensors and epochs.csv into an existing folder."""
-        save_classifier(self.classifier, folder)
+        """Write the classifiers and epochs.csv into an existing folder."""
+        for epoch, path in self.models.items():
+            kept = model_file(folder, epoch)
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, kept)
         self.table.to_csv(folder / EPOCHS, index=False)
 
 
@@ -62,12 +79,20 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
         )
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
-    data = TransferData(prepared, config, uses_target=locate(config.adaptation.penalty).uses_target)
     classifier = build_classifier(config)
+    penalty: Adaptation = instantiate(config.adaptation.penalty)
+    penalty.build(classifier.network.feature_size, CLASSES)
+    data = TransferData(prepared, config, uses_target=penalty.uses_target)
     classifier.stretch.fit(data.source.images)
-    task = TransferTask(classifier, config, data)
+    task = TransferTask(classifier, penalty, config, data)
 
     history = History(on_epoch)
+    models = state / MODELS
+    models.mkdir(exist_ok=True)
+
+    def keep(epoch: int) -> None:
+        save_classifier(classifier, model_file(state, epoch))
+
     best = Checkpoint(
         state,
         filename=BEST,
@@ -81,6 +106,7 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
         history,
         Patience(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
         best,
+        *([Candidates(settings.epochs, settings.candidates, keep)] if settings.candidates else []),
         last,
     ]
     if sys.stderr.isatty():
@@ -106,7 +132,24 @@ def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = l
     kept = pick(history.epochs, key=lambda figures: figures[settings.keep_best])
     if checkpoint["epoch"] != kept["epoch"]:
         raise RuntimeError(f"{BEST}.ckpt is of epoch {checkpoint['epoch']}, the best is {kept['epoch']:.0f}")
-    return Result(task.classifier.cpu().eval(), history.epochs, int(kept["epoch"]), kept[settings.keep_best])
+    epoch = int(kept["epoch"])
+    classifier.cpu().eval()
+    keep(epoch)
+    adapted = {
+        each: _adapt(classifier, penalty, data, model_file(state, each), state / ADAPTED)
+        for each in [*sorted({*model_epochs(state)} - {epoch}), epoch]
+    }
+    return Result(classifier, adapted, history.epochs, epoch, kept[settings.keep_best])
+
+
+def _adapt(classifier: Classifier, penalty: Adaptation, data: TransferData, path: Path, folder: Path) -> Path:
+    """Let the method have its last word on the classifier in `path`; returns the file of the outcome."""
+    classifier.load_state_dict(load_file(path))
+    batches = (classifier.stretched(images) for images in data.target_batches())
+    penalty.cpu().after_training(classifier.network, batches)
+    folder.mkdir(exist_ok=True)
+    save_classifier(classifier, folder / path.name)
+    return folder / path.name
 
 
 def _sound_checkpoint(state: Path) -> Path | None:

@@ -14,7 +14,7 @@ from mergershift.config import Config, instantiate
 from mergershift.errors import UserError
 from mergershift.evaluation import score
 from mergershift.images import LabelledImages, Pair
-from mergershift.networks import CLASSES, Activations
+from mergershift.networks import Activations
 from mergershift.training.classifier import Classifier
 from mergershift.training.datamodule import TransferData, class_weights
 
@@ -26,13 +26,14 @@ class TransferTask(pl.LightningModule):
     whose running statistics it uses afterwards.
     """
 
-    def __init__(self, classifier: Classifier, config: Config, data: TransferData) -> None:
+    def __init__(
+        self, classifier: Classifier, penalty: Adaptation, config: Config, data: TransferData
+    ) -> None:
         super().__init__()
         self.train_weights: Tensor | None
         self.validation_weights: Tensor | None
         self.classifier = classifier
-        self.penalty: Adaptation = instantiate(config.adaptation.penalty)
-        self.penalty.build(classifier.network.feature_size, CLASSES)
+        self.penalty = penalty
         self.weighting: Weighting = instantiate(config.adaptation.weighting)
         self.settings = config.training
         self.seed = config.seed
