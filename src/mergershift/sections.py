@@ -73,7 +73,8 @@ class TrainingConfig(Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     optimizer: Target
-    schedule: Literal["constant", "one_cycle"]
+    schedule: Literal["constant", "one_cycle", "triangular"]
+    cycle_length: int = Field(ge=1)
     patience: int = Field(ge=1)
     stop_on: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
     keep_best: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]

@@ -227,3 +227,15 @@ def test_a_torn_checkpoint_costs_a_new_start_not_a_traceback(archive, name, capl
     torn.write_bytes(torn.read_bytes()[:1000])
     assert same(whole, train(config, data, archive / "b"))
     assert "begins anew" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_triangular_rate_goes_up_and_down_in_each_cycle(archive):
+    extra = ["training.schedule=triangular", "training.cycle_length=4", "training.epochs=8"]
+    config = compose([*SMALL, *extra, "training.optimizer.lr=0.001", "training.patience=8"])
+    rates = train(config, prepared(archive, config), archive / "a").table["learning_rate"]
+    assert rates.max() <= 0.001
+    assert rates.min() >= 0.0001
+    np.testing.assert_allclose(rates[:4], rates[4:], rtol=0.2)
+    assert rates[0] < rates[1]
+    assert rates[3] < rates[2]

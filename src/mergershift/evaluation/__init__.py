@@ -2,24 +2,40 @@
 
 from mergershift.evaluation.bootstrap import Interval, bootstrap
 from mergershift.evaluation.comparison import WonBack, compare, won_back
-from mergershift.evaluation.inference import predict
+from mergershift.evaluation.inference import activations, predict
 from mergershift.evaluation.metrics import COUNTS, METRICS, THRESHOLD, score, weighted_scores
 from mergershift.evaluation.predictions import ROLES, join, read_predictions, write_predictions
 from mergershift.evaluation.published import PUBLISHED, comparison_rows, comparison_table
-from mergershift.evaluation.results import Results, Scores, evaluate, flat, read_results, table, write_results
+from mergershift.evaluation.ranking import agreement, regret
+from mergershift.evaluation.results import (
+    JSON_NAME,
+    Results,
+    Scores,
+    evaluate,
+    flat,
+    read_results,
+    table,
+    write_results,
+)
 from mergershift.evaluation.thresholds import best_threshold
 from mergershift.evaluation.unique import unique_renderings
+from mergershift.evaluation.validators import VALIDATORS, Evidence, oracle_target_balanced_accuracy
 
 __all__ = [
     "COUNTS",
+    "JSON_NAME",
     "METRICS",
     "PUBLISHED",
     "ROLES",
     "THRESHOLD",
+    "VALIDATORS",
+    "Evidence",
     "Interval",
     "Results",
     "Scores",
     "WonBack",
+    "activations",
+    "agreement",
     "best_threshold",
     "bootstrap",
     "compare",
@@ -28,9 +44,11 @@ __all__ = [
     "evaluate",
     "flat",
     "join",
+    "oracle_target_balanced_accuracy",
     "predict",
     "read_predictions",
     "read_results",
+    "regret",
     "score",
     "table",
     "unique_renderings",

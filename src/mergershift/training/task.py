@@ -109,7 +109,15 @@ class TransferTask(pl.LightningModule):
         optimizer = instantiate(self.settings.optimizer, params=parameters)
         if self.settings.schedule == "constant":
             return optimizer
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=optimizer.param_groups[0]["lr"], total_steps=self.steps + 1, pct_start=0.1
-        )
+        rate = optimizer.param_groups[0]["lr"]
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if self.settings.schedule == "triangular":
+            half = max(1, self.settings.cycle_length * self.steps // (2 * self.settings.epochs))
+            schedule = torch.optim.lr_scheduler.CyclicLR(
+                optimizer, base_lr=rate / 10, max_lr=rate, step_size_up=half, cycle_momentum=False
+            )
+        else:
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, max_lr=rate, total_steps=self.steps + 1, pct_start=0.1
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
