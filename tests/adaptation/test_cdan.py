@@ -1,0 +1,181 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from adaptation.synthetic import adapt, clouds, moons
+from torch import Tensor, nn
+
+from mergershift.adaptation.cdan import CDAN, entropy_weights
+from mergershift.adaptation.dann import DANN, ReverseGradient
+from mergershift.adaptation.source_only import SourceOnly
+from mergershift.adaptation.weighting import Fixed, Ramp
+from mergershift.errors import UserError
+from mergershift.networks import Activations
+
+LABELS = torch.zeros(0, dtype=torch.long)
+
+
+def built(size: int, classes: int = 2, **settings: Any) -> CDAN:
+    torch.manual_seed(0)
+    penalty = CDAN(**settings)
+    penalty.build(size, classes)
+    return penalty
+
+
+def sample(rows: int, size: int, classes: int = 2, shift: float = 0.0, **form: Any) -> Activations:
+    features, logits = torch.randn(rows, size, **form) + shift, 2 * torch.randn(rows, classes, **form)
+    return Activations(features.requires_grad_(), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("entropy_conditioning", [False, True])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_equals_a_formula_in_numpy(normalise: bool, entropy_conditioning: bool) -> None:
+    penalty = built(
+        3, 4, hidden=(), dropout=0.0, normalise=normalise, entropy_conditioning=entropy_conditioning
+    ).double()
+    source, target = (sample(rows, 3, 4, dtype=torch.float64) for rows in (5, 8))
+    value = penalty(source, target, LABELS).item()
+
+    (output,) = penalty.domain_network.layers
+    weight, bias = output.weight.detach().numpy()[0], output.bias.item()
+    features = np.concatenate([each.features.detach().numpy() for each in (source, target)])
+    if normalise:
+        features = (features - features.mean(0)) / np.sqrt(features.var(0) + 1e-5)
+    exponentials = np.exp(np.concatenate([each.logits.detach().numpy() for each in (source, target)]))
+    classes = exponentials / exponentials.sum(1, keepdims=True)
+    losses, weights = [], []
+    for row, (x, p) in enumerate(zip(features, classes, strict=True)):
+        probability = 1 / (1 + np.exp(-(weight @ np.outer(p, x).ravel() + bias)))
+        losses.append(-np.log(probability if row < 5 else 1 - probability))
+        weights.append(1 + np.exp(np.sum(p * np.log(p))) if entropy_conditioning else 1.0)
+    halves = [np.average(losses[half], weights=weights[half]) for half in (slice(5), slice(5, None))]
+    assert value == pytest.approx(np.mean(halves), rel=1e-9)
+
+
+def test_entropy_weights() -> None:
+    probabilities = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.9, 0.1]], dtype=torch.float64)
+    entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert entropy_weights(probabilities).tolist() == pytest.approx([2.0, 1.5, 1 + math.exp(-entropy)])
+
+
+def test_aligned_features_of_different_classes_are_told_apart() -> None:
+    """What DANN cannot see: the same features, but of another predicted class."""
+    torch.manual_seed(0)
+    features = torch.randn(64, 4)
+    sure = torch.tensor([[5.0, -5.0]]).expand(64, 2)
+    losses = {}
+    for kind in (DANN, CDAN):
+        torch.manual_seed(0)
+        penalty = kind(dropout=0.0)
+        penalty.build(4, 2)
+        optimiser = torch.optim.AdamW(penalty.parameters(), lr=1e-2)
+        for _ in range(60):
+            loss = penalty(Activations(features, sure), Activations(features, -sure), LABELS)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        losses[kind] = loss.item()
+    assert losses[DANN] == pytest.approx(math.log(2), abs=0.01)
+    assert losses[CDAN] < 0.2
+
+
+def test_a_classifier_that_cannot_tell_has_log_2() -> None:
+    penalty = built(5)
+    output = penalty.domain_network.layers[-1]
+    nn.init.zeros_(output.weight)
+    nn.init.zeros_(output.bias)
+    value = penalty(sample(7, 5), sample(4, 5, shift=9.0), LABELS)
+    assert value.item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_reversed_gradient_is_exactly_minus_the_plain_one() -> None:
+    penalty = built(6, dropout=0.0)
+    source, target = sample(5, 6), sample(5, 6)
+    features = [source.features, target.features]
+    reversed_ = torch.autograd.grad(penalty(source, target, LABELS), features)
+    undone = (Activations(ReverseGradient.apply(each.features), each.logits) for each in (source, target))
+    plain = torch.autograd.grad(penalty(*undone, LABELS), features)
+    for one, other in zip(reversed_, plain, strict=True):
+        assert other.abs().max() > 0
+        assert torch.equal(one, -other)
+
+
+def test_gradient() -> None:
+    """Two reversals make a plain gradient, which finite differences know."""
+    penalty = built(3, hidden=(8,), dropout=0.0).double()
+    source, target = (sample(rows, 3, dtype=torch.float64) for rows in (4, 5))
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        both = (
+            Activations(ReverseGradient.apply(x), source.logits),
+            Activations(ReverseGradient.apply(y), target.logits),
+        )
+        return penalty(*both, LABELS)
+
+    assert torch.autograd.gradcheck(loss, (source.features, target.features))
+
+
+def test_predictions_condition_but_get_no_gradient() -> None:
+    penalty = built(6, dropout=0.0)
+    source, target = sample(5, 6), sample(5, 6)
+    value = penalty(source, target, LABELS)
+    assert value.item() != penalty(source, Activations(target.features, -target.logits), LABELS).item()
+    value.backward()
+    assert source.logits.grad is None
+    assert source.features.grad.any()
+
+
+def test_the_classifiers_weights_move() -> None:
+    penalty = built(8)
+    before = {name: each.clone() for name, each in penalty.named_parameters()}
+    optimiser = torch.optim.AdamW(penalty.parameters(), lr=1e-3, weight_decay=0)
+    penalty(sample(16, 8), sample(16, 8, shift=1.0), LABELS).backward()
+    optimiser.step()
+    assert len(before) == 6
+    for name, each in penalty.named_parameters():
+        assert not torch.equal(each, before[name]), name
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
+)
+def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
+        built(3)(*(Activations(torch.zeros(each), torch.zeros(4, 2)) for each in (source, target)), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ((3, 2), (4, 2), r"logits of shape \(3, 2\) for 4 rows"),
+        ((4, 2), (4,), r"logits of shape \(4,\) for 4 rows"),
+        ((4, 2), (4, 3), "logits of 2 and of 3 classes"),
+        ((4, 3), (4, 3), "rows of 9 numbers, expected 6"),
+    ],
+)
+def test_wrong_logits_are_named(source: tuple[int, ...], target: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        built(3)(*(Activations(torch.zeros(4, 3), torch.zeros(each)) for each in (source, target)), LABELS)
+
+
+@pytest.mark.parametrize("settings", [{"hidden": [0]}, {"dropout": 1.0}])
+def test_wrong_settings_are_the_users_mistake(settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
+        CDAN(**settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
+    assert adapt(SourceOnly(), Fixed(0.0), clouds(seed), seed) < 0.7
+    assert adapt(CDAN(), Ramp(1.0), clouds(seed), seed) > 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0])
+def test_learns_turned_moons(seed: int) -> None:
+    problem = moons(seed)
+    assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=1000) < 0.8
+    assert adapt(CDAN(entropy_conditioning=False), Ramp(1.0), problem, seed, steps=1000) > 0.85

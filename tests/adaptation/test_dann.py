@@ -1,0 +1,202 @@
+import math
+
+import pytest
+import torch
+from adaptation.synthetic import adapt, clouds, moons
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mergershift.adaptation import Adaptation
+from mergershift.adaptation.dann import DANN, DomainNetwork, ReverseGradient, domain_loss, joined_features
+from mergershift.adaptation.source_only import SourceOnly
+from mergershift.adaptation.weighting import Fixed, Ramp
+from mergershift.errors import UserError
+from mergershift.networks import Activations
+
+LABELS = torch.zeros(0, dtype=torch.long)
+
+
+def activations(features: Tensor) -> Activations:
+    return Activations(features, torch.full((len(features), 2), torch.nan))
+
+
+def built(size: int, **settings: object) -> DANN:
+    torch.manual_seed(0)
+    penalty = DANN(**settings)
+    penalty.build(feature_size=size, classes=2)
+    return penalty
+
+
+def test_loss_is_binary_cross_entropy_with_equal_say_of_both_domains() -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(12, dtype=torch.float64)
+    cross_entropy = functional.binary_cross_entropy_with_logits
+    halves = (
+        cross_entropy(logits[:4], torch.ones(4).double()),
+        cross_entropy(logits[4:], torch.zeros(8).double()),
+    )
+    assert domain_loss(logits, 4).item() == pytest.approx(sum(halves).item() / 2, rel=1e-12)
+    once_more = torch.cat([logits[:4], logits[4:], logits[4:]])
+    assert domain_loss(once_more, 4).item() == pytest.approx(domain_loss(logits, 4).item(), rel=1e-12)
+
+
+def test_weights_are_those_of_copies() -> None:
+    logits = torch.tensor([0.5, -1.0, 2.0, 0.1, -0.7])
+    weighted = domain_loss(logits, 2, torch.tensor([2.0, 1.0, 1.0, 3.0, 1.0]))
+    copies = domain_loss(logits[[0, 0, 1, 2, 3, 3, 3, 4]], 3)
+    assert weighted.item() == pytest.approx(copies.item(), rel=1e-6)
+
+
+def test_loss_stays_finite_and_whole_for_a_sure_classifier_in_half_precision() -> None:
+    logits = torch.tensor([-300.0, 300.0], dtype=torch.bfloat16, requires_grad=True)
+    loss = domain_loss(logits, 1)
+    assert loss.dtype == torch.float32
+    assert loss.item() == 300
+    loss.backward()
+    assert logits.grad.tolist() == [-0.5, 0.5]
+
+
+def test_a_classifier_that_cannot_tell_has_log_2() -> None:
+    penalty = built(5)
+    output = penalty.domain_network.layers[-1]
+    nn.init.zeros_(output.weight)
+    nn.init.zeros_(output.bias)
+    value = penalty(activations(torch.randn(7, 5)), activations(torch.randn(4, 5) + 9), LABELS)
+    assert value.item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_reversed_gradient_is_exactly_minus_the_plain_one(normalise: bool) -> None:
+    penalty = built(6, dropout=0.0, normalise=normalise)
+    source, target = (torch.randn(5, 6, requires_grad=True) for _ in range(2))
+    reversed_ = torch.autograd.grad(
+        penalty(activations(source), activations(target), LABELS), [source, target]
+    )
+    rows = joined_features(activations(source), activations(target), normalise)
+    plain_loss = domain_loss(penalty.domain_network.layers(rows).squeeze(1), 5)
+    plain = torch.autograd.grad(plain_loss, [source, target])
+    for one, other in zip(reversed_, plain, strict=True):
+        assert other.abs().max() > 0
+        assert torch.equal(one, -other)
+
+
+def test_the_classifiers_own_gradient_is_not_reversed() -> None:
+    penalty = built(6, dropout=0.0)
+    source, target = activations(torch.randn(5, 6)), activations(torch.randn(5, 6))
+    weights = [*penalty.domain_network.parameters()]
+    through = torch.autograd.grad(penalty(source, target, LABELS), weights)
+    plain_loss = domain_loss(
+        penalty.domain_network.layers(joined_features(source, target, True)).squeeze(1), 5
+    )
+    assert all(map(torch.equal, through, torch.autograd.grad(plain_loss, weights)))
+
+
+def test_reversal_is_the_identity_forwards_and_undone_by_another() -> None:
+    rows = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(ReverseGradient.apply(rows), rows)
+
+    def twice(x: Tensor) -> Tensor:
+        return ReverseGradient.apply(torch.tanh(ReverseGradient.apply(x)))
+
+    assert torch.autograd.gradcheck(twice, rows)
+
+
+def test_gradient() -> None:
+    """Two reversals make a plain gradient, which finite differences know."""
+    penalty = built(3, hidden=(8,), dropout=0.0).double()
+
+    def loss(source: Tensor, target: Tensor) -> Tensor:
+        both = (activations(ReverseGradient.apply(each)) for each in (source, target))
+        return penalty(*both, LABELS)
+
+    source, target = (torch.randn(rows, 3, dtype=torch.float64, requires_grad=True) for rows in (4, 5))
+    assert torch.autograd.gradcheck(loss, (source, target))
+
+
+def test_normalised_features_keep_the_difference_of_the_domains_but_not_their_scale() -> None:
+    torch.manual_seed(0)
+    source, target = torch.randn(50, 4), torch.randn(70, 4) + torch.tensor([3.0, 0, 0, 0])
+    rows = joined_features(activations(source), activations(target), normalise=True)
+    assert rows.mean(0).abs().max() < 1e-5
+    assert rows.std(0, correction=0).sub(1).abs().max() < 1e-4
+    assert (rows[50:, 0].mean() - rows[:50, 0].mean()).item() > 1
+    scaled = joined_features(activations(1000 * source), activations(1000 * target), normalise=True)
+    torch.testing.assert_close(scaled, rows, atol=1e-3, rtol=0)
+    plain = joined_features(activations(source), activations(target), normalise=False)
+    assert torch.equal(plain, torch.cat([source, target]))
+
+
+def trained(penalty: Adaptation, source: Tensor, target: Tensor, steps: int = 100) -> list[float]:
+    optimiser = torch.optim.AdamW(penalty.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(steps):
+        loss = penalty(activations(source), activations(target), LABELS)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_the_classifier_is_trained_and_learns_to_tell_fixed_domains_apart() -> None:
+    penalty = built(8)
+    before = {name: each.clone() for name, each in penalty.named_parameters()}
+    assert len(before) == 6
+    losses = trained(penalty, torch.randn(64, 8), torch.randn(64, 8) + 1.5)
+    assert losses[0] == pytest.approx(math.log(2), abs=0.1)
+    assert losses[-1] < 0.3
+    for name, each in penalty.named_parameters():
+        assert not torch.equal(each, before[name]), name
+
+
+def test_the_classifier_finds_no_difference_where_there_is_none() -> None:
+    torch.manual_seed(1)
+    features = torch.randn(64, 8)
+    assert trained(built(8), features, features)[-1] > 0.68
+
+
+def test_hidden_layers_and_dropout_are_as_asked() -> None:
+    layers = DomainNetwork(2592, (1024, 512), 0.25).layers
+    assert [(each.in_features, each.out_features) for each in layers if isinstance(each, nn.Linear)] == [
+        (2592, 1024),
+        (1024, 512),
+        (512, 1),
+    ]
+    assert [each.p for each in layers if isinstance(each, nn.Dropout)] == [0.25, 0.25]
+    assert len(DomainNetwork(4, (), 0.0).layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
+)
+def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
+        built(3)(activations(torch.zeros(source)), activations(torch.zeros(target)), LABELS)
+
+
+def test_features_of_another_width_than_built_for() -> None:
+    with pytest.raises(ValueError, match="rows of 4 numbers, expected 3"):
+        built(3)(activations(torch.zeros(2, 4)), activations(torch.zeros(2, 4)), LABELS)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hidden": [0]}, {"hidden": [8, -1]}, {"dropout": 1.0}, {"dropout": -0.1}]
+)
+def test_wrong_settings_are_the_users_mistake(settings: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
+        DANN(**settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
+    assert adapt(SourceOnly(), Fixed(0.0), clouds(seed), seed) < 0.7
+    assert adapt(DANN(), Ramp(1.0), clouds(seed), seed) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_learns_turned_moons(seed: int) -> None:
+    problem = moons(seed)
+    assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=1000) < 0.8
+    assert adapt(DANN(), Ramp(1.0), problem, seed, steps=1000) > 0.9
