@@ -155,12 +155,19 @@ def summary(quiet: bool) -> None:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Cells to run at the same time, each with the threads that conf/trainer gives it.  [default: 1]",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
-def repro(arguments: tuple[str, ...]) -> None:
+def repro(jobs: int, arguments: tuple[str, ...]) -> None:
     """Run what is out of date of the pipeline (`dvc repro`) and print the transfer table."""
     from mergershift import pipeline
 
-    pipeline.repro(arguments)
+    pipeline.repro(arguments, jobs)
 
 
 @cli.command()

@@ -1,0 +1,135 @@
+"""What each cell of a parallel run is doing: a live table on a terminal, a line per event elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
+DOING = {"train": "training", "evaluate": "evaluating"}
+STYLES = {"up to date": "dim", "waiting": "dim", "running": "cyan", "done": "green", "failed": "bold red"}
+# Rows that give way on a low terminal, the first named first.
+LEAST = ("up to date", "done", "waiting", "running", "failed")
+
+
+@dataclass
+class Row:
+    """A cell's state, and since when or how long."""
+
+    state: str = "up to date"
+    log: Path | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+
+
+class Board:
+    """Shows cells by name; `state` is the folder where trainings tell their progress."""
+
+    def __init__(self, cells: Sequence[str], state: Path, console: Console | None = None) -> None:
+        self._rows = {name: Row() for name in cells}
+        self._state = state
+        self._console = console or Console()
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self.draw()
+            self._live.stop()
+
+    def wait(self, name: str) -> None:
+        """The cell will be run."""
+        self._rows[name].state = "waiting"
+
+    def start(self, name: str, log: Path) -> None:
+        """The cell begins; its output goes to `log`."""
+        self._rows[name] = Row("running", log, time.monotonic())
+        self._say(f"{_short(name)}: starts")
+
+    def end(self, name: str, *, failed: bool) -> None:
+        """The cell has ended."""
+        row = self._rows[name]
+        row.state = "failed" if failed else "done"
+        row.seconds = time.monotonic() - row.started
+        self._say(f"{_short(name)}: {row.state} after {_clock(row.seconds)}")
+
+    def draw(self) -> None:
+        """Show the table anew, on a terminal."""
+        if self._live:
+            self._live.update(self.table(), refresh=True)
+
+    def table(self) -> Table:
+        """The cells that fit the terminal's height, and how many there are of each kind."""
+        counts = Counter(row.state for row in self._rows.values())
+        caption = ", ".join(f"{counts[state]} {state}" for state in reversed(LEAST) if counts[state])
+        table = Table(
+            "cell",
+            "",
+            caption=f"{caption}; {_clock(time.monotonic() - self._started)}",
+            caption_justify="left",
+            box=None,
+        )
+        table.add_column("time", justify="right")
+        room = max(self._console.height - 4, 1)
+        ranked = sorted(self._rows, key=lambda name: -LEAST.index(self._rows[name].state))
+        shown = set(ranked[:room])
+        for name, row in self._rows.items():
+            if name in shown:
+                seconds = time.monotonic() - row.started if row.state == "running" else row.seconds
+                doing = self.doing(name) if row.state == "running" else row.state
+                table.add_row(
+                    _short(name), Text(doing, STYLES[row.state]), _clock(seconds) if seconds else ""
+                )
+        return table
+
+    def doing(self, name: str) -> str:
+        """What a running cell does, by DVC's output and the progress that its training tells."""
+        log = self._rows[name].log
+        try:
+            stages = RUNNING.findall(log.read_text(errors="replace")) if log else []
+        except OSError:
+            stages = []
+        if not stages:
+            return "starting"
+        doing = DOING.get(stages[-1], stages[-1])
+        return doing + (self._progress(name) if stages[-1] == "train" else "")
+
+    def _progress(self, name: str) -> str:
+        try:
+            told = json.loads((self._state / name / "progress.json").read_text())
+            return f", epoch {told['epoch']} of {told['epochs']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def _say(self, line: str) -> None:
+        if not self._live:
+            print(line, flush=True)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("cells/")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
