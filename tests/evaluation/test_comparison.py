@@ -10,6 +10,7 @@ from scipy import stats
 
 from mergershift.errors import UserError
 from mergershift.evaluation import Interval, bootstrap, compare, won_back
+from mergershift.evaluation.resampling import draws
 from mergershift.evaluation.significance import holm, sign_flip_p
 
 CAMERAS = 3
@@ -220,13 +221,14 @@ def test_an_overwhelming_difference_has_the_least_p_possible() -> None:
     assert sign_flip_p(np.ones(500), flips=999) == 1 / 1000
 
 
-def test_p_is_that_of_galaxies_and_of_the_difference_itself() -> None:
-    """Eight galaxies: p by all sign patterns of what each adds to the balanced accuracies' difference."""
-    rng = np.random.default_rng(11)
-    right = {name: rng.random((2, 8, CAMERAS)) < share for name, share in (("a", 0.4), ("b", 0.8))}
-    methods = {name: table(each, mergers=3, seeds=2) for name, each in right.items()}
+@pytest.mark.parametrize("seed", range(6))
+def test_p_is_that_of_galaxies_and_of_the_difference_itself(seed: int) -> None:
+    """Nine galaxies: p by all sign patterns of what each adds to the balanced accuracies' difference."""
+    rng = np.random.default_rng([11, seed])
+    right = {name: rng.random((2, 9, CAMERAS)) < share for name, share in (("a", 0.4), ("b", 0.6))}
+    methods = {name: table(each, mergers=2, seeds=2) for name, each in right.items()}
     (row,) = compare(methods, "a", 50).to_dict("records")
-    sizes = np.repeat([3, 5], [3, 5])
+    sizes = np.repeat([2, 7], [2, 7])
     added = (right["b"].mean(axis=(0, 2)) - right["a"].mean(axis=(0, 2))) / sizes / 2
     assert row["difference"] == pytest.approx(added.sum())
     assert row["p"] == sign_flip_by_hand(added.tolist())
@@ -308,6 +310,33 @@ def test_a_share_of_no_drop_is_undefined(target: float) -> None:
     assert drop["low"] < 0
     assert np.isfinite(drop["high"])
     assert shares[["share", "low", "high"]].isna().all(axis=None)
+
+
+def test_replicates_without_a_drop_are_left_out_of_the_shares() -> None:
+    """By loops over the same draws, where a drop is just told from none."""
+    rng = np.random.default_rng(21)
+    decided = {
+        name: rng.random((100, CAMERAS)) < share for name, share in (("s", 0.8), ("t", 0.7), ("m", 0.75))
+    }
+    baseline = pd.concat([table(decided["s"], role="source"), table(decided["t"])])
+    drop, shares = won_back({"a": baseline, "m": table(decided["m"])}, "a")
+    classes = (np.arange(100) < MERGERS).astype(int)
+    drops, expected = [], []
+    for weights, _ in draws(classes, 1, 300, 2000, 0):
+        for each in weights:
+            s, t, m = (
+                np.mean(
+                    [np.average(right[classes == c].mean(axis=1), weights=each[classes == c]) for c in (0, 1)]
+                )
+                for right in decided.values()
+            )
+            drops.append(s - t)
+            if s - t > 1e-12:
+                expected.append((m - t) / (s - t))
+    assert drop["low"] > 0 > min(drops)
+    assert [drop["low"], drop["high"]] == pytest.approx(np.quantile(drops, [0.025, 0.975]).tolist())
+    (row,) = shares.to_dict("records")
+    assert [row["low"], row["high"]] == pytest.approx(np.quantile(expected, [0.025, 0.975]).tolist())
 
 
 def test_the_drop_is_known_better_than_from_two_draws_of_galaxies() -> None:
