@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Options of `mergershift data mock`, for instance MOCK="--mergers 406 --non-mergers 1827".
 MOCK ?=
+# Trainings at a time.
+JOBS ?= 2
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_VERSION := 2.13.0
 
@@ -18,10 +20,11 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo test lint lock clean
+.PHONY: help install demo study test lint lock clean
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
+	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
 	@echo "make test     set up, run all tests"
 	@echo "make lint     ruff and mypy"
 	@echo "make lock     renew requirements.lock from pyproject.toml"
@@ -41,12 +44,19 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 demo: install
 	$(BIN)/mergershift data mock $(MOCK)
-	$(BIN)/mergershift repro
+	$(BIN)/mergershift study use demo
+	$(BIN)/mergershift repro --jobs $(JOBS)
 	@echo
 	@echo "Next:  source $(BIN)/activate    puts mergershift, dvc and mlflow on the path"
 	@echo "       mergershift ui            shows every training in MLflow on http://127.0.0.1:5000"
+	@echo "       outputs/report/index.html is the page of the study: open it in a browser"
 	@echo "       outputs/summary/          has the table as CSV and JSON; outputs/cells/ each training and its figures"
 	@echo "       mergershift train adaptation=mmd training.epochs=50    trains one network of your own"
+
+study: install
+	$(BIN)/mergershift data mock $(MOCK)
+	$(BIN)/mergershift study use study
+	$(BIN)/mergershift repro --jobs $(JOBS)
 
 test: install
 	$(BIN)/python -m pytest --quiet --numprocesses 2 $(TESTS)

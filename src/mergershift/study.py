@@ -120,19 +120,19 @@ def use(name: str) -> str:
 
     A study.yaml that is none of those in conf/studies/ is kept beside as study.yaml.bak.
     """
-    known = sizes()
+    path = study_file()
+    known = sorted(each.stem for each in (root() / "conf" / "studies").glob("*.yaml"))
     if name not in known:
         raise UserError(f"conf/studies/ has no '{name}'.\nNearest: {nearest(name, known)}.")
-    path = study_file()
     chosen = root() / "conf" / "studies" / f"{name}.yaml"
-    text = chosen.read_text()
+    study, text = _read(chosen), chosen.read_text()
     own = path.is_file() and path.read_text() not in {
         each.read_text() for each in chosen.parent.glob("*.yaml")
     }
     if own:
         os.replace(path, path.with_name(f"{path.name}.bak"))
     _write(text)
-    cells = len(known[name].cells())
+    cells = len(study.cells())
     kept = f" (what it held is in {path.name}.bak)" if own else ""
     return f"conf/study.yaml is now the study '{name}': {cells} cells{kept}. `mergershift repro` runs it."
 

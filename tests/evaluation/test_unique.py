@@ -28,3 +28,13 @@ def test_keeps_every_seed() -> None:
     table = predictions()
     both = pd.concat([table.assign(seed=0), table.assign(seed=1)], ignore_index=True)
     assert len(unique_renderings(both)) == 2 * len(unique_renderings(table))
+
+
+def test_repeated_index_labels_do_no_harm() -> None:
+    table = predictions()
+    doubled = pd.concat([table.assign(seed=0), table.assign(seed=1)])
+    kept = unique_renderings(doubled)
+    assert len(kept) == 2 * len(unique_renderings(table))
+    pd.testing.assert_frame_equal(
+        kept.reset_index(drop=True), unique_renderings(doubled.reset_index(drop=True)).reset_index(drop=True)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 
@@ -13,5 +14,7 @@ def unique_renderings(predictions: pd.DataFrame) -> pd.DataFrame:
     has.
     """
     keys = [name for name in ("seed", "role", "galaxy", "camera") if name in predictions]
-    ordered = predictions.sort_values("row", kind="stable")
-    return predictions.loc[ordered.drop_duplicates(keys).index.sort_values()]
+    # By place, not by index label: a table that was put together from several repeats its labels.
+    order = np.argsort(predictions["row"].to_numpy(), kind="stable")
+    first = ~predictions.iloc[order].duplicated(keys).to_numpy()
+    return predictions.iloc[np.sort(order[first])]
