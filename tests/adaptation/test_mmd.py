@@ -1,17 +1,30 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from adaptation.synthetic import adapt, clouds
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+from sklearn.metrics.pairwise import rbf_kernel
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mergershift.adaptation import Adaptation
-from mergershift.adaptation.mmd import MMD, PUBLISHED_SIGMAS, mmd, squared_distances
+from mergershift.adaptation.mmd import (
+    MEDIAN_FACTORS,
+    MMD,
+    PUBLISHED_SIGMAS,
+    MedianMMD,
+    median_mmd,
+    mmd,
+    squared_distances,
+    typical_square,
+)
 from mergershift.adaptation.source_only import SourceOnly
+from mergershift.adaptation.weighting import Fixed
 from mergershift.errors import UserError
 from mergershift.networks import Activations
 
@@ -176,3 +189,95 @@ def one_thread() -> Iterator[None]:
 def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
     assert target_accuracy(SourceOnly(), seed) < 0.7
     assert target_accuracy(MMD(), seed) > 0.9
+
+
+def median_widths(source: Tensor, target: Tensor, factors: Sequence[float]) -> list[float]:
+    """Multiples of the lower median of the squared distances between different rows of either batch."""
+    squares = np.sort(
+        pdist(np.concatenate([source.detach().numpy(), target.detach().numpy()]), "sqeuclidean")
+    )
+    return [factor * float(squares[(len(squares) - 1) // 2]) for factor in factors]
+
+
+def moved_batches(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(4)
+    return torch.randn(6, 5, dtype=dtype), 1.5 * torch.randn(9, 5, dtype=dtype) + 0.7
+
+
+@pytest.mark.parametrize("factors", [MEDIAN_FACTORS, (1.0,)])
+def test_median_widths_equal_scipy_and_sklearn(factors: tuple[float, ...]) -> None:
+    source, target = moved_batches()
+    value = median_mmd(source, target, factors).item()
+    expected = 0.0
+    for sigma in median_widths(source, target, factors):
+        kernel = rbf_kernel(torch.cat([source, target]).numpy(), gamma=1 / (2 * sigma))
+        expected += kernel[:6, :6].mean() + kernel[6:, 6:].mean() - 2 * kernel[:6, 6:].mean()
+    assert value == pytest.approx(expected)
+
+
+def test_median_widths_carry_no_gradient() -> None:
+    source, target = moved_batches()
+    gradients = []
+    for penalty in (median_mmd, lambda s, t: mmd(s, t, median_widths(s, t, MEDIAN_FACTORS))):
+        inputs = [each.clone().requires_grad_() for each in (source, target)]
+        gradients.append(torch.autograd.grad(penalty(*inputs), inputs))
+    for ours, fixed in zip(*gradients, strict=True):
+        assert ours.abs().max() > 1e-3
+        torch.testing.assert_close(ours, fixed)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_median_widths_make_scale_and_place_irrelevant(scale: float) -> None:
+    source, target = moved_batches()
+    expected = median_mmd(source, target).item()
+    assert median_mmd(scale * (source + 3), scale * (target + 3)).item() == pytest.approx(expected)
+    assert median_mmd(target, source).item() == pytest.approx(expected)
+
+
+def test_zero_for_equal_batches_under_median_widths() -> None:
+    source, _ = moved_batches(torch.float32)
+    assert abs(median_mmd(source, source.flip(0)).item()) < 1e-6
+
+
+def test_the_mean_stands_in_where_most_rows_are_the_same() -> None:
+    rows = torch.full((20, 300), 3.7)
+    rows[:3] = torch.arange(3.0)[:, None]
+    squares = squared_distances(rows)
+    assert typical_square(squares).item() == pytest.approx(
+        pdist(rows.numpy(), "sqeuclidean").mean(), rel=1e-5
+    )
+
+
+def test_median_gradient_is_finite_and_zero_where_all_features_are_equal() -> None:
+    features = torch.full((8, 100), 3.7, requires_grad=True)
+    value = median_mmd(features, features.detach().clone())
+    value.backward()
+    assert value.item() == 0
+    assert not features.grad.any()
+
+
+def test_median_penalty_uses_features_and_factors_but_neither_logits_nor_labels() -> None:
+    source, target = moved_batches()
+    penalty = MedianMMD(factors=[0.5, 3.0])
+    noisy = Activations(source, torch.full((6, 2), torch.nan))
+    value = penalty(noisy, activations(target), torch.full((6,), -1))
+    assert value.item() == median_mmd(source, target, (0.5, 3.0)).item()
+    assert penalty.uses_target
+
+
+@pytest.mark.parametrize("factors", [[], [1.0, 0.0], [-1.0]])
+def test_wrong_factors_are_the_users_mistake(factors: list[float]) -> None:
+    with pytest.raises(UserError, match="factors are"):
+        MedianMMD(factors)
+
+
+def test_wrong_shapes_are_named_by_the_median_too() -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
+        median_mmd(torch.zeros(4, 3), torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_median_widths_bridge_a_shift_that_source_only_fails_on(seed: int) -> None:
+    problem = clouds(seed, shift=1.2)
+    assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=300) < 0.8
+    assert adapt(MedianMMD(), Fixed(1.0), problem, seed, steps=300) > 0.9

@@ -18,6 +18,11 @@ PUBLISHED_SIGMAS = (
 )
 """The 19 kernel widths of the code released with arXiv:2103.01373, in squared units of the features."""
 
+MEDIAN_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Kernel widths around the median of the squared distances, in its units."""
+
+_NEGLIGIBLE = 1e-6
+
 
 class MMD(Adaptation):
     """The squared MMD with a sum of Gaussian kernels, biased estimate: never negative, 0 for equal batches.
@@ -48,15 +53,69 @@ class MMD(Adaptation):
         return mmd(source.features, target.features, self.sigmas)
 
 
+class MedianMMD(Adaptation):
+    """The squared MMD of `MMD` with kernels as wide as the batch's features are apart.
+
+    sigma = factor x median |x - y|² over all pairs of the joint batch, source and target: the heuristic of
+    Gretton et al. 2012 (JMLR 13:723, section 8), with a sum of kernels around it instead of one. The widths
+    follow the features as they change and carry no gradient themselves. Scaling or moving all features
+    leaves the penalty as it is.
+
+    Args:
+        factors: kernel widths as multiples of the median.
+
+    Raises UserError unless there is at least one factor and all are positive.
+    """
+
+    def __init__(self, factors: Sequence[float] = MEDIAN_FACTORS) -> None:
+        super().__init__()
+        if not factors or min(factors) <= 0:
+            raise UserError(
+                f"factors are {list(factors)}, expected one or more positive numbers (conf/adaptation/)"
+            )
+        self.factors = tuple(float(factor) for factor in factors)
+
+    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
+        """Return the squared MMD (scalar) of features `(N, F)` and `(M, F)`; the labels are not used.
+
+        Raises ValueError unless both are matrices of at least one row with the same F.
+        """
+        return median_mmd(source.features, target.features, self.factors)
+
+
 def mmd(source: Tensor, target: Tensor, sigmas: Sequence[float] = PUBLISHED_SIGMAS) -> Tensor:
     """Compute the biased squared MMD (scalar) of `(N, F)` and `(M, F)`; see `MMD`.
 
     Memory grows with (N + M)² and (N + M) F, never with their product.
     """
     check_features(source, target)
+    return _mmd_of_squares(squared_distances(torch.cat([source, target])), len(source), sigmas)
+
+
+def median_mmd(source: Tensor, target: Tensor, factors: Sequence[float] = MEDIAN_FACTORS) -> Tensor:
+    """Compute the biased squared MMD (scalar) of `(N, F)` and `(M, F)`; see `MedianMMD`."""
+    check_features(source, target)
     squares = squared_distances(torch.cat([source, target]))
+    scale = typical_square(squares.detach())
+    return _mmd_of_squares(squares, len(source), [factor * scale for factor in factors])
+
+
+def typical_square(squares: Tensor) -> Tensor:
+    """Return the median (scalar) of the squared distances `(N, N)` between different rows.
+
+    Of an even number of distances the lower of the two in the middle. Where it is nothing beside the mean,
+    because most rows are the same, the mean takes its place; where all are, 1, because any width is as good.
+    """
+    first, second = torch.triu_indices(len(squares), len(squares), offset=1, device=squares.device)
+    pairs = squares[first, second]
+    median, mean = pairs.median(), pairs.mean()
+    scale = torch.where(median > _NEGLIGIBLE * mean, median, mean)
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float] | Sequence[Tensor]) -> Tensor:
+    """The MMD from all squared distances `(N + M, N + M)`, the source's `split` rows first."""
     kernels = torch.stack([torch.exp(squares / (-2 * sigma)) for sigma in sigmas]).sum(0)
-    split = len(source)
     within = kernels[:split, :split].mean() + kernels[split:, split:].mean()
     return within - 2 * kernels[:split, split:].mean()
 
