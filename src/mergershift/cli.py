@@ -154,6 +154,14 @@ def summary(quiet: bool) -> None:
         page.print_summary()
 
 
+@cli.command()
+def report() -> None:
+    """Write the study's page, outputs/report/index.html, and its figures."""
+    from mergershift.report import page
+
+    click.echo(page.report_step())
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--jobs",

@@ -1,0 +1,76 @@
+"""One name, hue, marker and line for each method on the whole page, in light and in dark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+FONTS = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn; `variable` is its colour's name in the page's style sheet."""
+
+    variable: str
+    light: str
+    dark: str
+    marker: str
+    line: Any
+
+
+INK = Look("ink", "#1d2731", "#e6eaee", "", "-")
+MUTED = Look("muted", "#5d6974", "#a3adb7", "", "-")
+RULE = Look("rule", "#d5dade", "#3b444d", "", "-")
+CARD = Look("card", "#fffffe", "#151a20", "", "-")
+SOURCE = Look("source", "#0072b2", "#56b0ea", "o", "-")
+TARGET = Look("target", "#c65102", "#f0883e", "o", "-")
+PAGE = (INK, MUTED, RULE, CARD, SOURCE, TARGET)
+
+BASELINE = Look("m-source-only", "#6b7680", "#9fa9b3", "s", (0, (4, 1.5)))
+ORACLE = Look("m-oracle", "#1d2731", "#e6eaee", "D", (0, (1, 1.2)))
+# Hues after Okabe & Ito (2008), without the domains' two; markers and lines say it again without colour.
+_HUES = (
+    ("#00855f", "#2fc79b"),
+    ("#b04a86", "#e497c4"),
+    ("#a67c00", "#e0bd45"),
+    ("#6a55bd", "#a995f2"),
+    ("#2089ad", "#74cfee"),
+    ("#9b3527", "#e58a7c"),
+    ("#5b7f1c", "#a3cc5c"),
+    ("#2b4f9e", "#8cb0f5"),
+    ("#8c2a63", "#dd80b4"),
+    ("#2f716c", "#7fc9c2"),
+)
+_MARKERS = "o^vP<X>pdh*8"
+_LINES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (2.5, 1)))
+
+
+def method_look(place: int) -> Look:
+    """The look of the study's method number `place`, not counting source-only and the oracle."""
+    light, dark = _HUES[place % len(_HUES)]
+    marker = _MARKERS[place % len(_MARKERS)]
+    # From the eleventh method on hues come back, with other lines.
+    line = _LINES[(place + place // len(_HUES)) % len(_LINES)]
+    return Look(f"m-{place}", light, dark, marker, line)
+
+
+_SPELT = {
+    "adabn": "AdaBN",
+    "cdan": "CDAN",
+    "coral": "CORAL",
+    "dann": "DANN",
+    "deepmerge": "DeepMerge",
+    "fisher": "Fisher",
+    "mcc": "MCC",
+    "mmd": "MMD",
+    "resnet18": "ResNet18",
+    "sidda": "SIDDA",
+    "sinkhorn": "Sinkhorn",
+}
+
+
+def spelt(name: str) -> str:
+    """A name from conf/ as words: ``mmd_fisher_entropy`` -> ``MMD Fisher entropy``."""
+    words = " ".join(_SPELT.get(word, word) for word in name.split("_"))
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,199 @@
+"""outputs/report/: one self-contained page of the study, and its figures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from mergershift import __version__
+from mergershift.evaluation.saliency import NoConvolution
+from mergershift.folders import writing
+from mergershift.project import root
+from mergershift.report import gallery, study_figures, tables, words
+from mergershift.report.drawing import Drawing, mark, save, style
+from mergershift.report.gather import Contender, Gathered, Setting, gather
+from mergershift.report.looks import PAGE, spelt
+from mergershift.report.origins import LOCAL, configurations, openings, references, runs
+from mergershift.report.shift import compared_images, measure, prepared_images
+
+FOLDER = Path("outputs/report")
+PAGE_NAME = "index.html"
+
+
+def report_step() -> str:
+    """Write the page and its figures; returns a line to print."""
+    write_report()
+    page = root() / FOLDER / PAGE_NAME
+    figures = len(list((page.parent / "figures").glob("*.png")))
+    size = page.stat().st_size / 1e6
+    return f"{page.relative_to(root())}: {size:.1f} MB, with {figures} figures; open it in a browser"
+
+
+def write_report() -> dict[str, dict[str, Figure]]:
+    """Write the page and its figures to outputs/report/.
+
+    Returns the figures that show a single method, by the id of its first seed's MLflow run and by name.
+    Raises UserError where a part of the study is missing.
+    """
+    gathered = gather()
+    by_run: dict[str, dict[str, Figure]] = {}
+    with writing(root() / FOLDER) as folder, style():
+        (folder / "figures").mkdir()
+        easel = _Easel(folder / "figures", gathered, by_run)
+        settings = [_setting(setting, gathered, easel) for setting in gathered.settings]
+        (folder / PAGE_NAME).write_text(_render(gathered, settings))
+    return by_run
+
+
+class _Easel:
+    """Saves figures and hands out their places on the page."""
+
+    def __init__(self, folder: Path, gathered: Gathered, by_run: dict[str, dict[str, Figure]]) -> None:
+        self._folder, self._by_run = folder, by_run
+        self._looks = gathered.looks
+        self._note = words.note(gathered)
+
+    def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
+        """Save a figure under `name`; `of` is the method that it shows alone."""
+        if self._note:
+            mark(figure, self._note)
+        svg = save(Drawing(name, figure, alt), self._folder, self._looks)
+        if of is not None:
+            self._by_run.setdefault(of.first.record["run_id"], {})[name] = figure
+        return {"svg": svg, "of": of.name if of else ""}
+
+
+def _setting(setting: Setting, gathered: Gathered, easel: _Easel) -> dict[str, Any]:
+    """What the template shows of a setting."""
+    slug = setting.slug
+    accuracy = tables.in_setting(gathered.transfer, setting)
+    accuracy = accuracy[(accuracy["metric"] == "balanced_accuracy") & (accuracy["rows"] == "unique")]
+    shifts = measure(setting)
+    shown: dict[str, Any] = {
+        "setting": setting,
+        "sizes": words.sizes(setting),
+        "compared": words.compared(compared_images(setting)),
+        "summary": words.summary(setting, gathered),
+        "tiles": words.tiles(setting, gathered),
+        "transfer": tables.transfer_rows(setting, gathered.transfer),
+        "comparison": tables.comparison_rows(setting, gathered.comparison),
+        "drop": tables.drop(setting, gathered.comparison),
+        "confusion": tables.confusion_rows(setting),
+        "choice": tables.choice_rows(setting, gathered.transfer),
+        "validators": tables.validator_rows(setting, gathered.validators),
+        "distances": tables.distance_rows(setting, shifts),
+        "dots": easel(
+            f"accuracy-{slug}",
+            study_figures.accuracy_dots(setting, accuracy),
+            f"Dot plot of balanced accuracy by method, {setting.title}; the values stand in the table above.",
+        ),
+        "curves": [
+            easel(
+                f"roc-{slug}",
+                study_figures.roc_curves(setting),
+                f"ROC curves of {len(setting.contenders)} methods on the {setting.target} test images, "
+                f"{setting.title}; the areas stand in the first table.",
+            ),
+            easel(
+                f"reliability-{slug}",
+                study_figures.reliability_curves(setting),
+                f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
+                f"{setting.target} test images, {setting.title}.",
+            ),
+        ],
+        "learning": [
+            easel(
+                f"learning-{slug}-{_slug(each)}",
+                study_figures.learning(each),
+                f"Learning curves of {each.name}, {setting.title}: losses above, balanced accuracy on the source's "
+                "validation images below.",
+            )
+            for each in setting.contenders
+        ],
+    }
+    pair = [each for each in (setting.baseline, setting.adapted) if each is not None]
+    planes = {
+        each.contender: easel(
+            f"features-{slug}-{_slug(each.contender)}",
+            study_figures.feature_plane(setting, each),
+            f"Test images in the first two principal components of the features of {each.contender.name}, "
+            f"{setting.title}: {setting.source} and {setting.target}, mergers and non-mergers.",
+            of=each.contender,
+        )
+        for each in shifts
+    }
+    shown["planes"] = [planes[each] for each in pair]
+    shown["more_planes"] = [plane for each, plane in planes.items() if each not in pair]
+    return shown | _galleries(setting, easel)
+
+
+def _galleries(setting: Setting, easel: _Easel) -> dict[str, Any]:
+    """Examples by outcome, and saliency maps or why there are none."""
+    slug = setting.slug
+    stamps = gallery.Stamps(setting, prepared_images(setting.shown.first))
+    examples = []
+    for outcome in gallery.OUTCOMES:
+        figure = gallery.examples(setting, stamps, outcome)
+        drawn = None
+        if figure is not None:
+            drawn = easel(
+                f"examples-{slug}-{outcome.replace(' ', '-')}",
+                figure,
+                f"Test images that {setting.shown.name} made {outcome} on the {setting.target} images, as pristine "
+                f"and as noisy images side by side, {setting.title}.",
+                of=setting.shown,
+            )
+        examples.append({"outcome": outcome, "drawn": drawn})
+    looks, why = [], ""
+    try:
+        for label, name in ((1, "mergers"), (0, "non-mergers")):
+            figure = gallery.saliency(setting, stamps, label)
+            if figure is not None and setting.baseline is not None and setting.adapted is not None:
+                alt = (
+                    f"Grad-CAM maps of {setting.baseline.name} and {setting.adapted.name} over the same "
+                    f"{setting.target} images of {name}, {setting.title}."
+                )
+                drawn = easel(f"saliency-{slug}-{name}", figure, alt, of=setting.adapted)
+                looks.append({"name": name, "drawn": drawn})
+        if not looks:
+            why = "The study has no source-only training beside an adapted one to compare."
+    except NoConvolution:
+        why = "The networks have no convolution, so there are no maps to weigh: Grad-CAM does not apply."
+    return {"examples": examples, "saliency": looks, "no_saliency": why, "noise": stamps.noise}
+
+
+def _slug(each: Contender) -> str:
+    name = each.method.transfer if each.is_oracle else each.method.adaptation
+    return name.replace("_", "-")
+
+
+def _render(gathered: Gathered, settings: Sequence[Mapping[str, Any]]) -> str:
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["spelt"] = spelt
+    own = {look.variable for look in PAGE}
+    return environment.get_template("page.html.j2").render(
+        css=(here / "page.css").read_text(),
+        looks=[look for look in gathered.looks if look.variable not in own],
+        settings=settings,
+        banner=words.banner(gathered),
+        title=words.title(gathered),
+        facts=words.facts(gathered, openings(gathered)),
+        lead=words.lead(gathered),
+        configuration=configurations(gathered),
+        runs=runs(gathered),
+        references=references(),
+        version=__version__,
+        local=LOCAL,
+    )
