@@ -123,6 +123,8 @@ def inline(svg: str, drawing: Drawing, looks: Iterable[Look]) -> str:
     body = svg[svg.index(">", start) + 1 :].strip()
     # A style element in an SVG holds for the whole page.
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, count=1, flags=re.DOTALL)
+    # Two stamps of the same pixels have the same id, to which nothing refers.
+    body = re.sub(r' id="image[0-9a-f]+"', "", body)
     body = re.sub(r'\bid="', f'id="{drawing.name}-', body)
     body = re.sub(r"url\(#", f"url(#{drawing.name}-", body)
     body = re.sub(r'href="#', f'href="#{drawing.name}-', body)

@@ -1,0 +1,61 @@
+"""One finished study and its page, made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from report.study_sample import mark_as, write_study
+
+from mergershift.report.page import write_report
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[], Path]:
+    """Makes checkouts with the sample archive in data/, which says that it is a mock's."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("study") / "project"
+        shutil.copytree(CHECKOUT / "conf", folder / "conf")
+        for name in ("dvc.yaml", "CITATION.cff"):
+            shutil.copy(CHECKOUT / name, folder / name)
+        shutil.copytree(sample, folder / "data", copy_function=os.link)
+        mark_as("mock", folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def written(make_project: Callable[[], Path]) -> Path:
+    """A project with a study of four methods and two seeds, and its page."""
+    folder = make_project()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        write_study(seeds=(0, 1))
+        write_report()
+    return folder
+
+
+@pytest.fixture
+def study(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That project as the working directory; it is not to be changed."""
+    monkeypatch.chdir(written)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return written
+
+
+@pytest.fixture
+def fresh(make_project: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project of its own as the working directory, without a study."""
+    folder = make_project()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield folder
+    shutil.rmtree(folder)

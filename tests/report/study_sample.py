@@ -1,0 +1,144 @@
+"""A finished study on disk, with untrained networks and drawn predictions, in seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from ruamel.yaml import YAML
+
+from mergershift import evaluation
+from mergershift.config import Config, compose
+from mergershift.images import Prepared
+from mergershift.project import root
+from mergershift.steps import prepare_step, prepared_folder
+from mergershift.study import Cell, read_study
+from mergershift.summary import write_summary
+from mergershift.training.classifier import build_classifier, model_file, save_classifier
+
+EPOCHS = (1, 3)
+FORWARD, ORACLE = "pristine_to_noisy", "oracle_target_only"
+METHODS = ((FORWARD, "source_only"), (FORWARD, "mmd"), (FORWARD, "coral"), (ORACLE, "source_only"))
+SIGNAL = {"source_only": 0.1, "mmd": 0.35, "coral": 0.6}
+"""How well a method's drawn probabilities follow the labels of target images."""
+SCORES = {"source_only": 0.1, "mmd": 0.5, "coral": 0.3}
+"""What every validator makes of the chosen epoch: the best on the test is not the best by a validator."""
+
+
+def write_study(
+    methods: Sequence[tuple[str, str]] = METHODS, seeds: Sequence[int] = (0,), network: str = "deepmerge"
+) -> None:
+    """Write conf/study.yaml of the project in the working directory, and all that the report reads."""
+    lines = {
+        "network": network,
+        "training": "demo",
+        "trainer": "cpu_one_thread",
+        "split": "by_galaxy",
+        "selection": "label_free",
+        "filters": ["two"],
+        "methods": [{"transfer": transfer, "adaptation": adaptation} for transfer, adaptation in methods],
+        "seeds": list(seeds),
+    }
+    YAML().dump(lines, root() / "conf" / "study.yaml")
+    for cell in read_study().cells():
+        _write_cell(cell, network)
+    write_summary()
+
+
+def configuration(cell: Cell, network: str) -> Config:
+    method = cell.method
+    choices = [f"transfer={method.transfer}", f"adaptation={method.adaptation}", f"network={network}"]
+    return compose(
+        [*choices, f"filters={cell.filters}", "training=demo", "trainer=cpu_one_thread", f"seed={cell.seed}"]
+    )
+
+
+def _write_cell(cell: Cell, network: str) -> None:
+    config = configuration(cell, network)
+    if not prepared_folder(config).is_dir():
+        prepare_step(config)
+    prepared = Prepared(prepared_folder(config))
+    trained, evaluated = root() / cell.folder / "train", root() / cell.folder / "evaluation"
+    (trained / "models").mkdir(parents=True)
+    evaluated.mkdir()
+    config.write(trained / "config.yaml")
+    torch.manual_seed(cell.seed)
+    classifier = build_classifier(config)
+    classifier.stretch.fit(prepared.images(config.transfer.source, prepared.rows("validation")))
+    for epoch in EPOCHS:
+        save_classifier(classifier, model_file(trained, epoch))
+    record = _record(cell, config, prepared.facts)
+    (trained / "run.json").write_text(json.dumps(record))
+    falling = np.linspace(0.7, 0.4, EPOCHS[-1] + 1)
+    pd.DataFrame(
+        {
+            "epoch": range(len(falling)),
+            "train_classification_loss": falling,
+            "source_val_loss": falling + 0.05,
+            "source_val_balanced_accuracy": 1 - falling,
+        }
+    ).to_csv(trained / "epochs.csv", index=False)
+    score = SCORES[cell.method.adaptation]
+    scores = {name: [score - 0.1, score] for name in evaluation.VALIDATORS}
+    scores["oracle_target_balanced_accuracy"] = [0.7, 0.6]
+    pd.DataFrame({"epoch": EPOCHS, **scores}).to_csv(evaluated / "validators.csv", index=False)
+    choice = {
+        "validator": "information_maximisation",
+        "threshold_rule": "source_validation",
+        "epoch": EPOCHS[1],
+    }
+    choice |= {"threshold": 0.45, "oracle_epoch": EPOCHS[0], "oracle_threshold": 0.5}
+    (evaluated / "selection.json").write_text(json.dumps(choice))
+    for prefix, more in (("", 0.0), ("oracle_", 0.1)):
+        table = _predictions(cell, config, prepared, choice[f"{prefix}threshold"], more)
+        evaluation.write_predictions(table, evaluated / f"{prefix}predictions.csv")
+
+
+def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": f"{cell.method.adaptation}{cell.method.transfer}{cell.seed}".ljust(40, "0"),
+        "experiment": "mergershift",
+        "data_hash": facts["data_hash"],
+        "provenance": facts["provenance"],
+        "split": config.split.model_dump(mode="json"),
+        "config_hash": config.digest(),
+        "git_commit": "0123456789abcdef",
+        "git_dirty": cell.method.adaptation == "mmd",
+        "best_epoch": EPOCHS[1],
+        "epochs": EPOCHS[1] + 1,
+    }
+
+
+def _predictions(
+    cell: Cell, config: Config, prepared: Prepared, threshold: float, more: float
+) -> pd.DataFrame:
+    rows = prepared.rows("test")
+    parts = []
+    for role, domain in (("source", config.transfer.source), ("target", config.transfer.target)):
+        table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
+        labels = prepared.labelled(domain, rows).labels.numpy()
+        rng = np.random.default_rng([cell.seed, role == "target", len(cell.method.adaptation)])
+        signal = (
+            0.6
+            if role == "source" or config.transfer.labelled != "source"
+            else SIGNAL[cell.method.adaptation]
+        )
+        signal = min(1.0, signal + more)
+        chance = (1 - signal) * rng.random(len(labels)) + signal * labels
+        parts.append(
+            table.assign(role=role, domain=str(domain), label=labels, probability=chance, threshold=threshold)
+        )
+    return evaluation.join(parts)
+
+
+def mark_as(kind: str, project: Path) -> None:
+    """Let data/ say what it is: mock or archive."""
+    mock = {"kind": "mock", "seed": 3, "mergers": 12, "non_mergers": 60, "mock_version": 1}
+    mock |= {"filter_sets": ["two"], "fits": False}
+    archive = {"kind": "archive", "address": "https://archive.example/deepmerge"}
+    (project / "data/PROVENANCE.json").write_text(json.dumps(mock if kind == "mock" else archive))

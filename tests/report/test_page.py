@@ -1,0 +1,266 @@
+"""The page holds what the study's files say, and needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from report.study_sample import FORWARD, METHODS, mark_as, write_study
+
+from mergershift import openings
+from mergershift.cli import main
+from mergershift.errors import UserError
+from mergershift.report.page import write_report
+
+pytestmark = pytest.mark.slow
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+class Document(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes), list(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes), list(self.open)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "text"):
+            self.words.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="session")
+def page(written: Path) -> Document:
+    return Document((written / "outputs/report/index.html").read_text())
+
+
+def table_rows(text: str, caption: str) -> dict[str, list[str]]:
+    """Method -> texts of the cells of the table whose caption holds some words."""
+    table = next(each for each in re.findall(r"<table>.*?</table>", text, re.DOTALL) if caption in each)
+    rows = {}
+    for line in re.findall(r"<tr[^>]*>(<th scope=\"row\">.*?)</tr>", table, re.DOTALL):
+        cells = [
+            re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL)
+        ]
+        rows[cells[0].removesuffix("best")] = cells[1:]
+    return rows
+
+
+def test_nothing_is_loaded_from_elsewhere(page, study):
+    text = (study / "outputs/report/index.html").read_text()
+    assert not page.of("script")
+    assert not page.of("link")
+    assert not page.of("iframe")
+    for tag, attributes, _ in page.elements:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href"):
+            if name in attributes and tag != "a":
+                assert attributes[name].startswith(("data:", "#")), (tag, attributes[name][:80])
+    for style in re.findall(r"<style>(.*?)</style>", text, re.DOTALL):
+        assert "url(" not in style
+        assert "@import" not in style
+    assert len(text) < 6e6
+
+
+def test_tags_close_and_ids_are_unique_and_found(page, study):
+    assert not page.open
+    ids = Counter(a["id"] for _, a, _ in page.elements if "id" in a)
+    assert max(ids.values()) == 1
+    text = (study / "outputs/report/index.html").read_text()
+    wanted = set(re.findall(r'(?:xlink:href|href|aria-labelledby)="#?([a-z][^":/]*)"', text)) - {"file"}
+    wanted |= set(re.findall(r"url\(#([^)]+)\)", text))
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_everything_can_be_read_out(page):
+    assert page.of("html")[0]["lang"] == "en"
+    pictures = [a for tag, a, around in page.elements if tag == "svg" and "svg" not in around]
+    assert len(pictures) > 10
+    assert all(len(each["aria-label"]) > 30 for each in pictures)
+    assert len({each["aria-label"] for each in pictures}) == len(pictures)
+    assert len(page.of("table")) == len(page.of("caption"))
+    assert all(each.get("scope") in ("col", "row", "colgroup") for each in page.of("th"))
+    headings = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(headings))
+
+
+def test_colours_are_variables_that_exist(study):
+    text = (study / "outputs/report/index.html").read_text()
+    defined = set(re.findall(r"(--[a-z0-9-]+):", text))
+    assert set(re.findall(r"var\((--[a-z0-9-]+)", text)) <= defined | {"--hue"}
+    drawn = re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", text)
+    assert set(drawn) <= {"#000000", "#ffffff"}, Counter(drawn)
+
+
+def test_the_tables_hold_the_summary_s_figures(study):
+    text = (study / "outputs/report/index.html").read_text()
+    transfer = pd.read_csv(study / "outputs/summary/transfer.csv")
+    transfer = transfer[(transfer["rows"] == "unique") & (transfer["choice"] == "label_free")]
+    names = {"Source only": (FORWARD, "source_only"), "MMD": (FORWARD, "mmd"), "CORAL": (FORWARD, "coral")}
+    names["Oracle (target labels)"] = METHODS[-1]
+    shown = table_rows(text, "expected calibration error")
+    assert set(shown) == set(names)
+    for name, (way, adaptation) in names.items():
+        own = transfer[(transfer["transfer"] == way) & (transfer["adaptation"] == adaptation)]
+        for cell, (role, metric) in zip(
+            shown[name],
+            [
+                ("source", "balanced_accuracy"),
+                ("target", "balanced_accuracy"),
+                ("target", "auc"),
+                ("target", "ece"),
+            ],
+            strict=True,
+        ):
+            row = own[(own["role"] == role) & (own["metric"] == metric)].iloc[0]
+            assert cell == f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    compared = pd.read_csv(study / "outputs/summary/comparison.csv").set_index(["transfer", "adaptation"])
+    for name, cells in table_rows(text, "minus that of source only").items():
+        row = compared.loc[names[name]]
+        assert cells[0].startswith(f"{row['difference']:+.3f}".replace("-", "−"))
+        assert cells[2] == ("&lt; 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}")
+        assert cells[3].startswith(f"{100 * row['won_back']:.0f}".replace("-", "−") + " %")
+
+
+def test_confusion_counts_are_the_seeds_mean(study):
+    shown = table_rows((study / "outputs/report/index.html").read_text(), "Confusion counts")["MMD"]
+    counts = []
+    for seed in (0, 1):
+        table = pd.read_csv(
+            study / f"outputs/cells/two/pristine_to_noisy/mmd/seed{seed}/evaluation/predictions.csv"
+        )
+        table = table[table["role"] == "target"].drop_duplicates(["galaxy", "camera"])
+        counts.append(table.groupby(["label", "prediction"]).size())
+    mean = (counts[0].add(counts[1], fill_value=0) / 2).to_dict()
+    for cell, key in zip(shown, [(1, 1), (1, 0), (0, 1), (0, 0)], strict=False):
+        assert cell.split()[0] == f"{mean.get(key, 0):.1f}"
+
+
+def test_best_is_the_validator_s_not_the_test_s(study):
+    text = (study / "outputs/report/index.html").read_text()
+    transfer = table_rows(text, "expected calibration error")
+    assert float(transfer["CORAL"][1][:5]) > float(transfer["MMD"][1][:5])
+    marked = re.findall(r'<tr class="best"><th scope="row">.*?</span>([^<]+)<span class="tag">best', text)
+    assert set(marked) == {"MMD"}
+    assert "MMD is the best method" in text
+
+
+def test_what_the_page_says_of_itself(page, study, monkeypatch):
+    assert "MOCK IMAGES, NOT THE ARCHIVE" in page.text
+    assert "seed 3, 12 mergers, 60 non-mergers" in page.text
+    assert "F814W, F160W: 0 times" in page.text
+    assert "by information maximisation" in page.text
+    assert "0123456789abcdef"[:9] + "*" in page.text
+    hashes = set(
+        re.findall(r'<code title="([0-9a-f]{64})"', (study / "outputs/report/index.html").read_text())
+    )
+    assert (
+        pd.read_json(study / "outputs/prepared/two-by_galaxy/prepared.json", typ="series")["data_hash"]
+        in hashes
+    )
+    links = [each["href"] for each in page.of("a") if "/#/runs/" in each.get("href", "")]
+    assert len(links) == 8
+    assert all(each.startswith("http://127.0.0.1:5000/#/runs/") for each in links)
+    assert "10.17909/t9-vqk6-pc80" in " ".join(each.get("href", "") for each in page.of("a"))
+
+
+def test_every_figure_is_a_png_and_an_svg_that_names_the_mock(study):
+    figures = study / "outputs/report/figures"
+    names = {path.stem for path in figures.iterdir()}
+    assert {path.name for path in figures.iterdir()} == {
+        f"{name}{end}" for name in names for end in (".png", ".svg")
+    }
+    for path in figures.glob("*.svg"):
+        words = "".join(ElementTree.parse(path).getroot().itertext())
+        assert "MOCK IMAGES" in words, path
+    inline = (study / "outputs/report/index.html").read_text()
+    assert all(f'id="{name}-figure_1"' in inline for name in names)
+
+
+def test_the_same_study_gives_the_same_bytes(study, tmp_path):
+    folder = study / "outputs/report"
+    before = {path.name: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    by_run = write_report()
+    after = {path.name: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    assert before == after
+    run = f"mmd{FORWARD}0".ljust(40, "0")
+    assert {name.partition("-")[0] for name in by_run[run]} == {"features", "examples", "saliency"}
+
+
+def test_a_study_of_one_method_has_a_page_too(fresh, capsys):
+    write_study(methods=METHODS[:1])
+    with pytest.raises(SystemExit) as ended:
+        main(["report"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("outputs/report/index.html: ")
+    text = (fresh / "outputs/report/index.html").read_text()
+    assert "Nothing to compare" in text
+    assert "no source-only training beside an adapted one" in text
+    assert "without the scatter between trainings" in text
+
+
+def test_the_archive_and_the_looks_at_its_test_are_named(fresh):
+    mark_as("archive", fresh)
+    write_study(methods=METHODS[1:3])
+    record = json.loads((fresh / "outputs/prepared/two-by_galaxy/prepared.json").read_text())
+    for _ in range(3):
+        openings.record("cell", record["data_hash"], record["split"])
+    write_report()
+    text = Document((fresh / "outputs/report/index.html").read_text()).text
+    assert "F814W, F160W: 3 times" in text
+    assert "MOCK" not in text
+    assert "https://archive.example/deepmerge" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "outputs/summary/best.json",
+        "outputs/summary/transfer.csv",
+        "outputs/cells/two/pristine_to_noisy/mmd/seed0/train/run.json",
+        "outputs/cells/two/pristine_to_noisy/mmd/seed0/evaluation/selection.json",
+        "outputs/cells/two/pristine_to_noisy/mmd/seed0/evaluation/predictions.csv",
+    ],
+)
+def test_a_gap_is_named_and_the_old_page_stays(study, name):
+    path, page = study / name, study / "outputs/report/index.html"
+    before, aside = page.read_bytes(), (study / name).with_suffix(".aside")
+    path.rename(aside)
+    try:
+        with pytest.raises(UserError, match="missing") as raised:
+            write_report()
+    finally:
+        aside.rename(path)
+    assert str(path) in str(raised.value)
+    assert "mergershift repro" in str(raised.value)
+    assert page.read_bytes() == before
