@@ -9,7 +9,7 @@ import pytest
 from archive.samples import LARGER, write_sample
 from mlflow import MlflowClient
 
-from mergershift import openings
+from mergershift import evaluation, openings
 from mergershift.config import SelectionConfig, compose, compose_selection
 from mergershift.errors import UserError
 from mergershift.evaluating import evaluate_step
@@ -130,11 +130,15 @@ def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
             assert (table["prediction"] == (table["probability"] >= table["threshold"])).all()
 
 
-def test_the_choice_does_not_depend_on_the_targets_labels(archive, trained):
+def test_the_choice_does_not_depend_on_the_targets_labels(archive):
     """With the target's validation and test labels turned round, only what is called oracle changes."""
-    config, cell = trained
+    config = compose([*SMALL, "training.epochs=3", "training.candidates=3", "training.optimizer.lr=0.01"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
     evaluate_step(cell, compose_selection())
     before = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv")
+    tested = evaluation.read_predictions(cell / "evaluation/predictions.csv")
     path = prepared_folder(config) / "noisy-labels.npy"
     labels = np.load(path)
     np.save(path, 1 - labels)
@@ -144,7 +148,11 @@ def test_the_choice_does_not_depend_on_the_targets_labels(archive, trained):
     assert [before[0][name] for name in honest] == [after[0][name] for name in honest]
     columns = [name for name in before[1] if not name.startswith("oracle_")]
     pd.testing.assert_frame_equal(before[1][columns], after[1][columns])
-    assert not before[1].equals(after[1])
+    turned = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    of_target = tested["role"] == "target"
+    assert (turned["label"] == tested["label"].where(~of_target, 1 - tested["label"])).all(), "they were read"
+    for name in ("probability", "threshold", "prediction"):
+        assert (turned[name] == tested[name]).all()
 
 
 def test_every_look_at_the_test_rows_is_counted(archive, trained):
