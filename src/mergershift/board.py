@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -75,19 +75,14 @@ class Board:
     def draw(self) -> None:
         """Show the table anew, on a terminal."""
         if self._live:
-            self._live.update(self.table(), refresh=True)
+            self._live.update(self.drawing(), refresh=True)
 
-    def table(self) -> Table:
+    def drawing(self) -> RenderableType:
         """The cells that fit the terminal's height, and how many there are of each kind."""
         counts = Counter(row.state for row in self._rows.values())
-        caption = ", ".join(f"{counts[state]} {state}" for state in reversed(LEAST) if counts[state])
-        table = Table(
-            "cell",
-            "",
-            caption=f"{caption}; {_clock(time.monotonic() - self._started)}",
-            caption_justify="left",
-            box=None,
-        )
+        summary = ", ".join(f"{counts[state]} {state}" for state in reversed(LEAST) if counts[state])
+        table = Table("cell", box=None)
+        table.add_column("", min_width=len("training, epoch 100 of 100"))
         table.add_column("time", justify="right")
         room = max(self._console.height - 4, 1)
         ranked = sorted(self._rows, key=lambda name: -LEAST.index(self._rows[name].state))
@@ -99,7 +94,7 @@ class Board:
                 table.add_row(
                     _short(name), Text(doing, STYLES[row.state]), _clock(seconds) if seconds else ""
                 )
-        return table
+        return Group(table, Text(f" {summary}; {_clock(time.monotonic() - self._started)}", "dim"))
 
     def doing(self, name: str) -> str:
         """What a running cell does, by DVC's output and the progress that its training tells."""

@@ -6,7 +6,7 @@ import filecmp
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from mergershift.errors import UserError
 
 MARK = "MERGERSHIFT_WORKTREE"
 """Environment variable of all that runs in a worktree; its value is the worktree's folder."""
-# DVC takes its database of hashes for the folder's own by this file; everything else of a killed run goes.
-KEPT = frozenset({".git", ".dvc/tmp/btime"})
+KEPT = ".dvc/tmp/btime"
+"""By this file DVC knows that its database of hashes is this folder's; all else that a killed run left goes."""
 # Set inside git hooks; they would send every git command to another checkout.
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
@@ -40,7 +40,7 @@ def check(here: Path) -> None:
 def refresh(here: Path, tree: Path) -> None:
     """Bring the worktree `tree` to the content of the checkout `here`, uncommitted and new files included.
 
-    It is made where it is missing or broken. What git ignores is removed from it, save the hashes that DVC knows.
+    It is made where it is missing or broken; what else lies there goes.
     """
     commit = _git(here, "rev-parse", "HEAD")
     if not _is_worktree(here, tree):
@@ -50,13 +50,21 @@ def refresh(here: Path, tree: Path) -> None:
         _git(here, "worktree", "add", "--force", "--force", "--detach", "--no-checkout", str(tree), commit)
     for name in ("index.lock", "HEAD.lock"):
         Path(_git(tree, "rev-parse", "--path-format=absolute", "--git-path", name)).unlink(missing_ok=True)
-    listed = _git(here, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--exclude=/state/")
-    wanted = {name for name in listed.split("\0") if (here / name).is_symlink() or (here / name).is_file()}
-    _drop_others(tree, wanted | KEPT)
-    for name in wanted:
-        _bring(here / name, tree / name)
+    mirror(here, tree)
     _git(tree, "reset", "--quiet", commit)
     _share_cache(here, tree)
+
+
+def mirror(here: Path, tree: Path) -> None:
+    """Make the files in `tree` those of the checkout `here` that git tracks or would track, byte by byte.
+
+    All others are removed from it, save what git itself keeps there and the file by which DVC knows its hashes.
+    """
+    listed = _git(here, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--exclude=/state/")
+    wanted = {name for name in listed.split("\0") if (here / name).is_symlink() or (here / name).is_file()}
+    _drop_others(tree, wanted | {KEPT})
+    for name in wanted:
+        _bring(here / name, tree / name)
 
 
 def link(here: Path, tree: Path, outputs: Iterable[str]) -> None:
@@ -139,14 +147,16 @@ def _is_worktree(here: Path, tree: Path) -> bool:
         return False
 
 
-def _drop_others(tree: Path, wanted: Iterable[str]) -> None:
-    kept = set(wanted)
+def _drop_others(tree: Path, wanted: Set[str]) -> None:
     for folder, subfolders, files in os.walk(tree, topdown=False):
+        inside = os.path.relpath(folder, tree)
+        if inside.split(os.sep)[0] == ".git":
+            continue
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
         for name in (*files, *links):
-            path = os.path.join(folder, name)
-            if os.path.relpath(path, tree) not in kept:
-                os.unlink(path)
+            path = os.path.normpath(os.path.join(inside, name))
+            if path != ".git" and path not in wanted:
+                os.unlink(os.path.join(folder, name))
         for name in set(subfolders).difference(links):
             with suppress(OSError):  # not empty
                 os.rmdir(os.path.join(folder, name))

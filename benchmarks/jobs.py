@@ -1,0 +1,120 @@
+"""How much sooner is a study done with `mergershift repro --jobs N` than with `dvc repro`, and is it the same study?
+
+    python benchmarks/jobs.py                        # the committed study on a mock of 60 + 240 galaxies, two jobs
+    python benchmarks/jobs.py --jobs 4 --seeds 2     # more of everything
+
+Both run on throw-away clones of this checkout's working tree, from nothing: each prepares, trains, evaluates and
+summarises with a DVC cache of its own. Cells get one thread each, in both. Serial comes first, so that whatever the
+operating system keeps of the first helps the second: on an idle machine that is the libraries, read by both.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from ruamel.yaml import YAML
+
+from mergershift.archive.mock import write_archive
+from mergershift.worktrees import mirror
+
+ROOT = Path(__file__).parents[1]
+SAME = ("train/epochs.csv", "evaluation/metrics.json")
+"""Files of a cell that hold nothing but what was computed; others carry the ids of their MLflow runs."""
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change keys of a YAML file."""
+    yaml = YAML()
+    document = yaml.load(path.read_text()) | changes
+    with path.open("w") as file:
+        yaml.dump(document, file)
+
+
+def clone(to: Path, data: Path, filters: str, methods: int | None, epochs: int, seeds: int) -> Path:
+    """A checkout of its own with this one's content, the mock as links, and a study of the asked size."""
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(to)], check=True)
+    mirror(ROOT, to)
+    subprocess.run(["git", "reset", "--quiet"], cwd=to, check=True)
+    (to / "dvc.lock").unlink(missing_ok=True)
+    (to / "data.dvc").unlink(missing_ok=True)
+    (to / "data").mkdir()
+    for path in data.iterdir():
+        os.link(path, to / "data" / path.name)
+    conf = to / "conf"
+    study = YAML(typ="safe").load((conf / "study.yaml").read_text())
+    chosen = study["methods"][:methods]
+    edit(conf / "study.yaml", filters=[filters], methods=chosen, seeds=list(range(seeds)))
+    edit(conf / "training" / f"{study['training']}.yaml", epochs=epochs)
+    edit(conf / "trainer" / f"{study['trainer']}.yaml", threads=1)
+    return to
+
+
+def timed(folder: Path, *command: str) -> float:
+    """Seconds that a Python module takes in a clone, with the clone's code; ends this program where it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise click.ClickException(f"{' '.join(command)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return time.perf_counter() - started
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Path -> bytes of what every cell computed."""
+    cells = folder / "outputs" / "cells"
+    return {str(path.relative_to(cells)): path.read_bytes() for name in SAME for path in cells.rglob(name)}
+
+
+@click.command()
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(min=2))
+@click.option("--filters", default="two", show_default=True, type=click.Choice(["two", "three"]))
+@click.option("--mergers", default=60, show_default=True)
+@click.option("--non-mergers", default=240, show_default=True)
+@click.option("--methods", type=click.IntRange(min=1), help="So many of conf/study.yaml's.  [default: all]")
+@click.option("--epochs", default=18, show_default=True)
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--scratch", type=click.Path(exists=True, file_okay=False), help="Where the clones are made.")
+def main(
+    jobs: int,
+    filters: str,
+    mergers: int,
+    non_mergers: int,
+    methods: int | None,
+    epochs: int,
+    seeds: int,
+    scratch: str | None,
+) -> None:
+    """Print both wall times, their ratio, and whether both computed the same; exit code 1 if they did not."""
+    with tempfile.TemporaryDirectory(dir=scratch) as place:
+        data = Path(place) / "data"
+        data.mkdir()
+        write_archive(data, mergers=mergers, non_mergers=non_mergers, seed=100, filter_sets=(filters,))
+        one, many = (
+            clone(Path(place) / name, data, filters, methods, epochs, seeds) for name in ("one", "many")
+        )
+        serial = timed(one, "dvc", "repro")
+        print(f"dvc repro: {serial:.1f} s", flush=True)
+        parallel = timed(many, "mergershift", "repro", "--jobs", str(jobs))
+        print(
+            f"mergershift repro --jobs {jobs}: {parallel:.1f} s, {parallel / serial:.2f} of that", flush=True
+        )
+        expected, found = results(one), results(many)
+    cells = len({path.rsplit("/", 2)[0] for path in expected})
+    same = bool(expected) and expected == found
+    print(f"{cells} cells, {os.cpu_count()} cores: {', '.join(SAME)} {'' if same else 'not '}byte-identical")
+    sys.exit(not same)
+
+
+if __name__ == "__main__":
+    main()
