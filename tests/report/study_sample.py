@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 from ruamel.yaml import YAML
+from torch import Tensor, nn
 
 from mergershift import evaluation
 from mergershift.config import Config, compose
 from mergershift.images import Prepared
+from mergershift.networks import Activations, Network
 from mergershift.project import root
 from mergershift.steps import prepare_step, prepared_folder
 from mergershift.study import Cell, read_study
@@ -28,6 +30,20 @@ SIGNAL = {"source_only": 0.1, "mmd": 0.35, "coral": 0.6}
 """How well a method's drawn probabilities follow the labels of target images."""
 SCORES = {"source_only": 0.1, "mmd": 0.5, "coral": 0.3}
 """What every validator makes of the chosen epoch: the best on the test is not the best by a validator."""
+
+
+class Dense(Network):
+    """A network without convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels, self.feature_size = channels, 3
+        self.first = nn.Linear(channels, 3)
+        self.second = nn.Linear(3, 2)
+
+    def forward(self, images: Tensor) -> Activations:
+        features = self.first(images.mean((2, 3)))
+        return Activations(features, self.second(features))
 
 
 def write_study(

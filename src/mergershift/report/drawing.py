@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +65,12 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the page, what it shows in words, and its caption."""
+    """A figure of the page, and what it shows in words."""
 
     name: str
-    """Name of its files, and prefix of the ids in its SVG."""
+    """Name of its files."""
     figure: Figure
     alt: str
-    caption: str = ""
 
 
 @contextmanager
@@ -94,8 +95,10 @@ def mark(figure: Figure, note: str) -> None:
     figure.text(0.995, 0.998, note, ha="right", va="top", fontsize=6, color=MUTED.light, fontweight="bold")
 
 
-def save(drawing: Drawing, folder: Path, looks: Iterable[Look]) -> str:
+def save(drawing: Drawing, folder: Path, looks: Iterable[Look], place: int) -> str:
     """Write ``<name>.png`` and ``<name>.svg`` into `folder`; return the SVG to put into the page.
+
+    `place` is the figure's number on the page, which keeps its ids apart from others'.
 
     The files and the page's SVG are the same for the same figure: they hold neither date nor version.
     """
@@ -108,7 +111,7 @@ def save(drawing: Drawing, folder: Path, looks: Iterable[Look]) -> str:
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     svg = _plain(text.getvalue())
     (folder / f"{drawing.name}.svg").write_text(svg)
-    return inline(svg, drawing, looks)
+    return inline(svg, drawing, looks, place)
 
 
 def _plain(svg: str) -> str:
@@ -117,28 +120,61 @@ def _plain(svg: str) -> str:
     return re.sub(r"'DejaVu Sans'(, [^;\"]*)?", FONTS, svg)
 
 
-def inline(svg: str, drawing: Drawing, looks: Iterable[Look]) -> str:
+def inline(svg: str, drawing: Drawing, looks: Iterable[Look], place: int) -> str:
     """The SVG as a part of the page: ids of its own, its text as `alt`, and colours by the page's variables."""
     start = svg.index("<svg")
+    box = re.search(r'viewBox="([^"]+)"', svg[start:])
+    assert box is not None, "matplotlib writes a viewBox"
     body = svg[svg.index(">", start) + 1 :].strip()
     # A style element in an SVG holds for the whole page.
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, count=1, flags=re.DOTALL)
-    # Two stamps of the same pixels have the same id, to which nothing refers.
-    body = re.sub(r' id="image[0-9a-f]+"', "", body)
-    body = re.sub(r'\bid="', f'id="{drawing.name}-', body)
-    body = re.sub(r"url\(#", f"url(#{drawing.name}-", body)
-    body = re.sub(r'href="#', f'href="#{drawing.name}-', body)
+    # Only what is referred to keeps its id: the others are many, and not always different.
+    wanted = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
+    body = re.sub(
+        r' id="([^"]*)"', lambda found: f' id="f{place}-{found[1]}"' if found[1] in wanted else "", body
+    )
+    body = re.sub(r"url\(#", f"url(#f{place}-", body)
+    body = re.sub(
+        r'xlink:href="(#?)', lambda found: f'href="{found[1]}' + f"f{place}-" * bool(found[1]), body
+    )
     variables = {look.light: look.variable for look in (*looks, *PAGE)}
     body = re.sub(
         r"\b(fill|stroke): (#[0-9a-f]{6})",
         lambda found: f"{found[1]}: var(--{variables[found[2]]})" if found[2] in variables else found[0],
         body,
     )
-    box = re.search(r'viewBox="([^"]+)"', svg[start:])
-    assert box is not None, "matplotlib writes a viewBox"
     width = float(box[1].split()[2])
-    title = drawing.alt.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return (
-        f'<svg role="img" aria-label="{title}" viewBox="{box[1]}" style="max-width: {1.5 * width / 12:.1f}rem" '
-        f'xmlns:xlink="http://www.w3.org/1999/xlink">{body}'
+        f'<svg role="img" aria-label="{escape(drawing.alt)}" viewBox="{box[1]}" '
+        f'style="max-width: {1.5 * width / 12:.1f}rem">{_compact(body)}'
+    )
+
+
+def _compact(body: str) -> str:
+    """Half as many characters for the same picture: no blanks, fonts by the page, points that share their style."""
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"<[^>]+>", lambda found: _compact_tag(found[0]), body)
+    body = re.sub(r">\s+<", "><", body)
+    return re.sub(r'(?:<use [^>]*? style="[^"]*"/>){2,}', lambda found: _grouped(found[0]), body)
+
+
+def _compact_tag(tag: str) -> str:
+    if "data:image" in tag:
+        return re.sub(r"\n", "", tag)
+    tag = re.sub(r"font-family: [^;\"]*;", "", tag)
+    tag = re.sub(r"\s+", " ", tag)
+    # In paths and places only: labels are no tags, and a matrix needs its digits.
+    return re.sub(
+        r'( (?:d|x|y)=")([^"]*)"',
+        lambda found: found[1] + re.sub(r"(\.\d\d)\d+", r"\1", found[2]).strip() + '"',
+        tag,
+    )
+
+
+def _grouped(points: str) -> str:
+    """Points in a row, with the styles that several have in common said once."""
+    parts = re.findall(r'(<use [^>]*?) style="([^"]*)"/>', points)
+    groups = groupby(parts, key=lambda part: part[1])
+    return "".join(
+        f'<g style="{look}">{"".join(f"{point}/>" for point, _ in members)}</g>' for look, members in groups
     )

@@ -117,10 +117,17 @@ def compared_rows(
     both = both[both["label"] == label]
     right, right_adapted = both["prediction"] == label, both["prediction_adapted"] == label
     turns = [~right & right_adapted, right & right_adapted, right & ~right_adapted, ~right & ~right_adapted]
-    ranked = [both[turn].drop_duplicates("galaxy").assign(turn=place) for place, turn in enumerate(turns)]
-    queue = pd.concat([part.assign(round=range(len(part))) for part in ranked])
-    queue = queue.sort_values(["round", "turn"], kind="stable").drop_duplicates("galaxy")
-    return queue.iloc[:count].sort_values(["turn", "row"], kind="stable")
+    waiting = [both[turn] for turn in turns]
+    chosen: list[tuple[int, int]] = []
+    galaxies: set[int] = set()
+    while len(chosen) < count and any(len(queue) for queue in waiting):
+        for place, queue in enumerate(waiting):
+            unseen = queue[~queue["galaxy"].isin(galaxies)]
+            waiting[place] = unseen.iloc[1:]
+            if len(unseen) and len(chosen) < count:
+                chosen.append((place, unseen.index[0]))
+                galaxies.add(unseen["galaxy"].iloc[0])
+    return both.loc[[index for _, index in sorted(chosen)]]
 
 
 def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:

@@ -41,8 +41,11 @@ _HUES = (
     ("#2b4f9e", "#8cb0f5"),
     ("#8c2a63", "#dd80b4"),
     ("#2f716c", "#7fc9c2"),
+    ("#d23c6b", "#ff86a8"),
+    ("#76553f", "#c9a58c"),
+    ("#7b2fb0", "#cb96ee"),
 )
-_MARKERS = "o^vP<X>pdh*8"
+_MARKERS = "o^vP<X>pdh*8H"
 _LINES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (2.5, 1)))
 
 
@@ -50,7 +53,7 @@ def method_look(place: int) -> Look:
     """The look of the study's method number `place`, not counting source-only and the oracle."""
     light, dark = _HUES[place % len(_HUES)]
     marker = _MARKERS[place % len(_MARKERS)]
-    # From the eleventh method on hues come back, with other lines.
+    # From the fourteenth method on hues come back, with other lines.
     line = _LINES[(place + place // len(_HUES)) % len(_LINES)]
     return Look(f"m-{place}", light, dark, marker, line)
 

@@ -56,12 +56,14 @@ class _Easel:
         self._folder, self._by_run = folder, by_run
         self._looks = gathered.looks
         self._note = words.note(gathered)
+        self._count = 0
 
     def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
         """Save a figure under `name`; `of` is the method that it shows alone."""
         if self._note:
             mark(figure, self._note)
-        svg = save(Drawing(name, figure, alt), self._folder, self._looks)
+        self._count += 1
+        svg = save(Drawing(name, figure, alt), self._folder, self._looks, self._count)
         if of is not None:
             self._by_run.setdefault(of.first.record["run_id"], {})[name] = figure
         return {"svg": svg, "of": of.name if of else ""}

@@ -18,6 +18,8 @@ from mergershift.report.gather import Contender, Setting
 from mergershift.report.looks import CARD, INK, MUTED, RULE, SOURCE, TARGET
 from mergershift.report.shift import Shift
 
+MOST_POINTS = 200
+"""Of each domain in a plane; more would hide each other."""
 GRID = np.linspace(0, 1, 201)
 BINS = 10
 FEWEST_IN_A_BIN = 10
@@ -92,7 +94,7 @@ def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
 
 def roc_curves(setting: Setting) -> Figure:
     """True against false positives on the target's test, mean of the seeds at equal false positive rates."""
-    figure, axes = panel(height=4.9)
+    figure, axes = _square_panel(setting)
     axes.plot([0, 1], [0, 1], color=RULE.light, linewidth=1)
     for each in setting.contenders:
         curves = []
@@ -110,7 +112,7 @@ def roc_curves(setting: Setting) -> Figure:
 
 def reliability_curves(setting: Setting) -> Figure:
     """Share of mergers against predicted probability on the target's test, all seeds' predictions together."""
-    figure, axes = panel(height=4.9)
+    figure, axes = _square_panel(setting)
     axes.plot([0, 1], [0, 1], color=RULE.light, linewidth=1)
     for each in setting.contenders:
         pooled = pd.concat([training.target for training in each.trainings])
@@ -157,10 +159,10 @@ def learning(each: Contender) -> Figure:
 def feature_plane(setting: Setting, shift: Shift) -> Figure:
     """Source and target test images in the first two joint principal components of a network's features."""
     figure, axes = panel(height=4.5)
-    many = len(shift.labels) > 400
+    step = -(-len(shift.labels) // MOST_POINTS)
     for look, points in ((SOURCE, shift.plane.source), (TARGET, shift.plane.target)):
         for label, marker in ((0, "o"), (1, "^")):
-            chosen = points[shift.labels == label]
+            chosen = points[shift.labels == label][::step]
             if points.shape[1] == 2:
                 axes.scatter(
                     chosen[:, 0],
@@ -171,7 +173,7 @@ def feature_plane(setting: Setting, shift: Shift) -> Figure:
                     edgecolor=look.light,
                     linewidth=0.8,
                     alpha=0.75,
-                    rasterized=many,
+                    clip_on=False,
                 )
     shares = [f" ({100 * share:.0f} % of the variance)" for share in shift.plane.explained] + ["", ""]
     axes.set(xlabel=f"component 1{shares[0]}", ylabel=f"component 2{shares[1]}", title=shift.contender.name)
@@ -207,6 +209,11 @@ def _reliability(labels: Floats, probabilities: Floats) -> tuple[Floats, Floats]
 def _stroke(setting: Setting, each: Contender) -> dict[str, Any]:
     leading = each is setting.best or each.is_baseline or each.is_oracle
     return {"linestyle": each.look.line, "linewidth": 2.0 if leading else 1.3}
+
+
+def _square_panel(setting: Setting) -> tuple[Figure, Axes]:
+    """Room for square axes with a legend of two columns below."""
+    return panel(height=4.35 + 0.17 * -(-len(setting.contenders) // 2))
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:

@@ -27,8 +27,9 @@ def counted(count: int, name: str) -> str:
 
 def title(gathered: Gathered) -> str:
     """The question, as the page's title."""
-    directions = list(dict.fromkeys(f"{each.source} to {each.target}" for each in gathered.settings))
-    return f"Which adaptation survives the step from {listed(directions)} images?"
+    ways = list(dict.fromkeys((each.source, each.target) for each in gathered.settings))
+    step = "from {} to {}" if len(ways) == 1 else "between {} and {}"
+    return f"Which adaptation survives the step {step.format(*ways[0])} images?"
 
 
 def kinds(gathered: Gathered) -> list[str]:
@@ -92,12 +93,12 @@ def banner(gathered: Gathered) -> dict[str, Any]:
 
 def lead(gathered: Gathered) -> str:
     """The question of the study in one paragraph."""
-    domains = listed(
-        dict.fromkeys(f"{each.source} images and is used on {each.target} ones" for each in gathered.settings)
-    )
+    ways = list(dict.fromkeys((each.source, each.target) for each in gathered.settings))
+    step = "on {} images and is used on {} ones".format(*ways[0])
+    other_way = ", or the other way round" if len(ways) > 1 else ""
     return (
-        f"A network learns to tell merging galaxies from others on {domains}. How much of its accuracy is lost on the "
-        "way, and how much does each adaptation win back without seeing a single label of the target?"
+        f"A network learns to tell merging galaxies from others {step}{other_way}. How much of its accuracy is lost on "
+        "the way, and how much does each adaptation win back without seeing a single label of the target?"
     )
 
 

@@ -1,0 +1,66 @@
+"""Which images the galleries show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mergershift.report.gallery import OUTCOMES, compared_rows, example_rows
+
+
+def predictions(seed: int = 0) -> pd.DataFrame:
+    """Four renderings each of 40 galaxies, called at random."""
+    rng = np.random.default_rng(seed)
+    galaxy = np.repeat(np.arange(40), 4)
+    table = pd.DataFrame({"row": np.arange(160) + 1000, "galaxy": galaxy, "camera": np.tile(range(4), 40)})
+    table["label"] = (galaxy < 15).astype(int)
+    table["probability"] = rng.random(160).round(2)
+    return table.assign(prediction=(table["probability"] >= 0.5).astype(int))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_examples_have_their_outcome_and_a_galaxy_each(outcome):
+    found = example_rows(predictions(), outcome)
+    label, call = OUTCOMES[outcome]
+    assert len(found) == 4
+    assert (found["label"] == label).all()
+    assert (found["prediction"] == call).all()
+    assert found["galaxy"].is_unique
+
+
+def test_examples_span_the_ranking_from_end_to_end():
+    table = predictions()
+    ranked = table[(table["label"] == 1) & (table["prediction"] == 1)].drop_duplicates("galaxy")
+    found = example_rows(table, "true positives")["probability"]
+    assert found.is_monotonic_decreasing
+    assert found.iloc[0] == ranked["probability"].max()
+    assert found.iloc[-1] == ranked["probability"].min()
+
+
+def test_fewer_images_than_columns_come_once():
+    table = predictions()
+    few = table[(table["label"] == 0) | (table["galaxy"] < 2)]
+    assert example_rows(few, "true positives")["galaxy"].tolist() in ([0, 1], [1, 0])
+    assert example_rows(few[few["label"] == 0], "true positives").empty
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_networks_are_compared_where_they_differ(label):
+    first, second = predictions(0), predictions(1)
+    found = compared_rows(first, second, label)
+    assert len(found) == 4
+    assert found["galaxy"].is_unique
+    assert (found["label"] == label).all()
+    right = [
+        (
+            bool(first.set_index("row").loc[row, "prediction"] == label),
+            bool(second.set_index("row").loc[row, "prediction"] == label),
+        )
+        for row in found["row"]
+    ]
+    assert right == [(False, True), (True, True), (True, False), (False, False)]
+
+
+def test_networks_that_agree_are_compared_all_the_same():
+    table = predictions()
+    table["prediction"] = table["label"]
+    assert len(compared_rows(table, table, label=1)) == 4
