@@ -4,7 +4,7 @@ import hydra.utils
 import pytest
 import torch
 
-from mergershift.adaptation.weighting import Fixed, Ramp
+from mergershift.adaptation.weighting import Fixed, Learned, Ramp, Weighting
 from mergershift.errors import UserError
 
 
@@ -39,10 +39,12 @@ def test_joins_classification_and_penalty() -> None:
 
 
 @pytest.mark.parametrize("progress", [-0.01, 1.01, math.nan])
-@pytest.mark.parametrize("weighting", [Fixed(1.0), Ramp(1.0)])
-def test_progress_outside_the_training(weighting: Fixed | Ramp, progress: float) -> None:
+@pytest.mark.parametrize("weighting", [Fixed(1.0), Ramp(1.0), Learned()])
+def test_progress_outside_the_training(weighting: Weighting, progress: float) -> None:
     with pytest.raises(ValueError, match="progress is"):
         weighting.weight(progress)
+    with pytest.raises(ValueError, match="progress is"):
+        weighting(torch.tensor(1.0), torch.tensor(1.0), progress)
 
 
 @pytest.mark.parametrize("trade_off", [-1.0, math.nan, math.inf])
@@ -62,3 +64,90 @@ def test_stays_callable_when_made_within_a_larger_configuration() -> None:
     kind = "mergershift.adaptation.weighting.Ramp"
     made = hydra.utils.instantiate({"weighting": {"_target_": kind, "trade_off": 1.0}})
     assert made.weighting.weight(0.0) == 0
+
+
+def settled(
+    weighting: Learned, classification: float, penalty: float, steps: int = 500, lr: float = 1e-3
+) -> list[float]:
+    """Losses while the weights alone are trained beside two fixed losses."""
+    optimiser = torch.optim.AdamW(weighting.parameters(), lr=lr, weight_decay=0.0)
+    losses = []
+    for _ in range(steps):
+        loss = weighting(torch.tensor(classification), torch.tensor(penalty), progress=1.0)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_learned_begins_with_equal_halves() -> None:
+    weighting = Learned(warm_up=0.1)
+    loss = weighting(torch.tensor(0.7), torch.tensor(2.0), progress=0.1)
+    assert loss.item() == pytest.approx(0.35 + 1.0)
+    assert weighting.weight(0.1).item() == 1
+
+
+def test_learned_counts_the_classification_alone_during_the_warm_up() -> None:
+    weighting = Learned(warm_up=0.3)
+    classification, penalty = torch.tensor(0.7, requires_grad=True), torch.tensor(torch.nan)
+    loss = weighting(classification, penalty, progress=0.29)
+    loss.backward()
+    assert loss.item() == classification.item()
+    assert classification.grad.item() == 1
+    assert weighting.moved.grad is None
+    assert weighting.weight(0.29).item() == 0
+
+
+def test_learned_comes_to_rest_where_the_formula_is_least() -> None:
+    weighting = Learned()
+    losses = settled(weighting, 0.5, 2.0)
+    # at e1² = classification and e2² = penalty: 1 / 2 + 1 / 2 + log(0.5 x 2) / 2
+    assert losses[-1] == pytest.approx(1 + math.log(0.5 * 2.0) / 2, abs=1e-4)
+    assert weighting.weight(1.0).item() == pytest.approx(0.5 / 2.0, rel=1e-2)
+    assert losses[-1] < losses[0]
+
+
+def test_learned_gradients_are_the_weights() -> None:
+    weighting = Learned()
+    settled(weighting, 0.5, 2.0, steps=50)
+    classification, penalty = (torch.tensor(each, requires_grad=True) for each in (0.5, 2.0))
+    weighting(classification, penalty, progress=1.0).backward()
+    ratio = penalty.grad.item() / classification.grad.item()
+    assert ratio == pytest.approx(weighting.weight(1.0).item(), rel=1e-5)
+    first, second = 1 + weighting.speed * weighting.moved.detach()
+    assert penalty.grad.item() == pytest.approx(1 / (2 * second.item() ** 2), rel=1e-5)
+    assert classification.grad.item() == pytest.approx(1 / (2 * first.item() ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize(("classification", "penalty"), [(0.0, 0.0), (0.5, 0.0), (0.5, -1e-3), (0.0, 0.5)])
+def test_learned_is_bounded_where_a_loss_vanishes(classification: float, penalty: float) -> None:
+    weighting = Learned()
+    losses = settled(weighting, classification, penalty, lr=1e-2)
+    assert min(losses) >= math.log(1e-3 * 0.25e-3) - 1e-3
+    assert all(map(math.isfinite, losses))
+    assert 0 <= weighting.weight(1.0).item() <= 16 + 1e-3
+
+
+def test_learned_leaves_its_bounds_again() -> None:
+    weighting = Learned()
+    settled(weighting, 0.5, 0.0, lr=1e-2)
+    assert weighting.weight(1.0).item() == pytest.approx(16, rel=1e-3)
+    settled(weighting, 0.5, 0.5, lr=1e-2)
+    assert weighting.weight(1.0).item() == pytest.approx(1, rel=0.05)
+
+
+def test_learned_speed_multiplies_the_optimisers_rate() -> None:
+    slow, quick = Learned(speed=1.0), Learned(speed=10.0)
+    settled(slow, 0.5, 2.0, steps=1, lr=1e-2)
+    settled(quick, 0.5, 2.0, steps=1, lr=1e-3)
+    assert slow.weight(1.0).item() == pytest.approx(quick.weight(1.0).item(), rel=1e-4)
+    assert slow.weight(1.0).item() != 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"warm_up": 1.0}, {"warm_up": -0.1}, {"speed": 0.0}, {"speed": math.inf}]
+)
+def test_wrong_learned_settings_are_the_users_mistake(settings: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
+        Learned(**settings)

@@ -59,6 +59,62 @@ class Ramp(Weighting):
         return torch.tensor(self.trade_off * math.tanh(self.gamma * progress / 2), dtype=torch.float64)
 
 
+class Learned(Weighting):
+    """Weights that are learned with the network: classification / (2 e1²) + penalty / (2 e2²) + log(e1 e2).
+
+    Pandya et al. 2025 (SIDDA, arXiv:2501.14048), after Kendall et al. 2018 (arXiv:1705.07115). Where e1 and e2
+    are at rest, e1² is the classification loss and e2² the penalty: each loss counts by its relative change,
+    whatever its unit. As in the authors' code both start at 1, e1 stays above 0.001 and e2 above e1 / 4, so that
+    no vanishing loss drives the sum to minus infinity and the penalty never counts more than 16 times; and at
+    first there is the classification alone, here for a share of the training instead of a number of epochs.
+
+    The authors train at a rate of 0.01, at which e1 and e2 follow the losses. Beside a network trained at 0.001
+    for some hundred steps they would hardly move: they are 1 + speed x a learned number.
+
+    Args:
+        warm_up: share of the training in which the penalty does not count.
+        speed: how much faster than the network e1 and e2 are learned.
+
+    Raises UserError unless the warm-up is at least 0 and less than 1, and the speed positive.
+    """
+
+    least, least_ratio = 1e-3, 0.25
+
+    def __init__(self, warm_up: float = 0.1, speed: float = 10.0) -> None:
+        super().__init__()
+        if not 0 <= warm_up < 1:
+            raise UserError(f"warm_up is {warm_up}, expected 0 <= warm_up < 1 (conf/adaptation/)")
+        if not 0 < speed < math.inf:
+            raise UserError(f"speed is {speed}, expected a finite positive number (conf/adaptation/)")
+        self.warm_up, self.speed = warm_up, speed
+        self.moved = nn.Parameter(torch.zeros(2))
+
+    def weight(self, progress: float) -> Tensor:
+        """Return e1² / e2² (scalar), or 0 during the warm-up."""
+        _check_progress(progress)
+        if progress < self.warm_up:
+            return torch.zeros((), dtype=torch.float64)
+        first, second = self._bounded().double()
+        return (first / second).square()
+
+    def forward(self, classification: Tensor, penalty: Tensor, progress: float) -> Tensor:
+        """Return the loss to minimise (scalar); it may be negative. During the warm-up, the classification."""
+        _check_progress(progress)
+        if progress < self.warm_up:
+            return classification
+        with torch.no_grad():
+            self.moved.copy_((self._bounded() - 1) / self.speed)
+        first, second = 1 + self.speed * self.moved
+        return classification / (2 * first**2) + penalty / (2 * second**2) + torch.log(first * second)
+
+    @torch.no_grad()
+    def _bounded(self) -> Tensor:
+        """Values `(2,)` of e1 and e2, within their bounds."""
+        first, second = 1 + self.speed * self.moved
+        first = first.clamp_min(self.least)
+        return torch.stack([first, torch.maximum(second, self.least_ratio * first)])
+
+
 def _checked_trade_off(trade_off: float) -> float:
     if not 0 <= trade_off < math.inf:
         raise UserError(

@@ -1,0 +1,91 @@
+"""Sinkhorn divergence between the features of two domains: what it costs to carry one onto the other."""
+
+from __future__ import annotations
+
+import torch
+from geomloss import SamplesLoss
+from torch import Tensor
+
+from mergershift.adaptation.contract import Adaptation, check_features
+from mergershift.errors import UserError
+from mergershift.networks import Activations
+
+
+class Sinkhorn(Adaptation):
+    """The debiased Sinkhorn divergence with the cost |x - y|² / 2.
+
+    OT(s, t) - OT(s, s) / 2 - OT(t, t) / 2, with OT(a, b) = min over plans P of <P, cost> + blur² KL(P, a ⊗ b).
+    Feydy et al. 2019 (arXiv:1810.08278), eq. 3, solved by GeomLoss. Other forms take |x - y|² without the half,
+    or leave the entropy out of OT; both move the trade-off, the second also the minimum.
+
+    In thousands of dimensions no two images are close, and a blur far below their distances matches single
+    images: two batches of the same domain then seem far apart. Half of the typical distance, which is about 1 a
+    feature behind batch normalisation, keeps the difference between domains and little of that chance.
+
+    Args:
+        blur: distance below which differences do not count, in units of the distances.
+        scaling: ratio between successive blurs on the way from the largest distance down to `blur`; nearer to 1
+            is slower and closer to the exact divergence.
+        per_feature: take the root mean square over the F features for the distance, instead of the root of the
+            sum. Blur and trade-off then mean the same for a network of 32 features and for one of 2592.
+
+    Raises UserError unless blur is positive and scaling between 0 and 1.
+    """
+
+    def __init__(self, blur: float = 0.5, scaling: float = 0.5, per_feature: bool = True) -> None:
+        super().__init__()
+        if not 0 < blur < float("inf"):
+            raise UserError(f"blur is {blur}, expected a positive number (conf/adaptation/)")
+        self.blur, self.scaling, self.per_feature = blur, checked_scaling(scaling), per_feature
+
+    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
+        """Return the divergence (scalar) of features `(N, F)` and `(M, F)`; the labels are not used.
+
+        Raises ValueError unless both are matrices of at least one row with the same F.
+        """
+        unit = source.features.shape[-1] ** 0.5 if self.per_feature else 1.0
+        return sinkhorn(source.features / unit, target.features / unit, self.blur, self.scaling)
+
+
+def checked_scaling(scaling: float) -> float:
+    """Return `scaling`; raises UserError unless it lies between 0 and 1."""
+    if not 0 < scaling < 1:
+        raise UserError(f"scaling is {scaling}, expected 0 < scaling < 1 (conf/adaptation/)")
+    return scaling
+
+
+def sinkhorn(source: Tensor, target: Tensor, blur: float, scaling: float) -> Tensor:
+    """Compute the debiased divergence (scalar) of rows `(N, F)` and `(M, F)`; see `Sinkhorn`.
+
+    At least float32 whatever the rows are. The gradient is that of the exact divergence, to the accuracy of
+    the solution; it is not that of the steps of the solver.
+    """
+    check_features(source, target)
+    wide = torch.promote_types(source.dtype, torch.float32)
+    x, y = source.to(wide), target.to(wide)
+    # The divergence does not notice where the origin lies; the rounding of its distances does.
+    origin = torch.cat([x, y]).detach().mean(0)
+    x, y = x - origin, y - origin
+    # No two rows are further apart than twice the longest. GeomLoss's own bound is the diagonal of a box, far
+    # longer in thousands of dimensions, and has no logarithm where all rows are equal.
+    furthest = 2 * float(torch.cat([x, y]).detach().norm(dim=1).max())
+    loss = SamplesLoss(
+        "sinkhorn",
+        p=2,
+        blur=blur,
+        scaling=scaling,
+        diameter=max(furthest, blur),
+        cost=_half_squared_distances,
+        backend="tensorized",
+    )
+    # GeomLoss switches gradients on and leaves them so; autocast would round its products to 16 bits.
+    gradients = torch.is_grad_enabled()
+    with torch.autocast(x.device.type, enabled=False), torch.set_grad_enabled(gradients):
+        divergence: Tensor = loss(x, y)
+    return divergence if gradients else divergence.detach()
+
+
+def _half_squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Costs |x - y|² / 2 `(B, N, M)` of `(B, N, F)` and `(B, M, F)`, never negative."""
+    squares = x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :] - 2 * x @ y.transpose(1, 2)
+    return squares.clamp_min(0) / 2
