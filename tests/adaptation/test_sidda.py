@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from adaptation.synthetic import adapt, clouds, moons
+from torch import Tensor
+
+from mergershift.adaptation.sidda import SIDDA
+from mergershift.adaptation.sinkhorn import sinkhorn
+from mergershift.adaptation.source_only import SourceOnly
+from mergershift.adaptation.weighting import Fixed, Learned
+from mergershift.errors import UserError
+from mergershift.networks import Activations
+
+LABELS = torch.zeros(0, dtype=torch.long)
+
+
+def activations(features: Tensor) -> Activations:
+    return Activations(features, torch.full((len(features), 2), torch.nan))
+
+
+def test_blur_is_a_share_of_the_largest_distance_between_the_domains() -> None:
+    torch.manual_seed(0)
+    source, target = torch.randn(9, 5), torch.randn(7, 5) + 2
+    distances = np.linalg.norm(source.numpy()[:, None] - target.numpy()[None], axis=2)
+    assert SIDDA().blur(source, target) == pytest.approx(0.05 * distances.max(), rel=1e-5)
+    assert SIDDA(blur_share=0.2).blur(source, target) == pytest.approx(0.2 * distances.max(), rel=1e-5)
+    assert SIDDA(least_blur=9.0).blur(source, target) == 9.0
+
+
+def test_is_the_sinkhorn_divergence_at_that_blur() -> None:
+    torch.manual_seed(0)
+    source, target = torch.randn(9, 5), torch.randn(7, 5) + 2
+    value = SIDDA(per_feature=False)(activations(source), activations(target), LABELS)
+    blur = 0.05 * torch.cdist(source, target).max().item()
+    assert value.item() == pytest.approx(sinkhorn(source, target, blur, 0.5).item(), rel=1e-6)
+    # blur follows the distances, so that a change of unit is a change of scale
+    per_feature = SIDDA(per_feature=True)(activations(source), activations(target), LABELS)
+    assert value.item() == pytest.approx(5 * per_feature.item(), rel=1e-3)
+
+
+def test_symmetric_and_zero_for_equal_batches_with_a_finite_gradient() -> None:
+    torch.manual_seed(1)
+    source, target = torch.randn(16, 300, requires_grad=True), torch.randn(12, 300) + 1
+    one = SIDDA()(activations(source), activations(target), LABELS)
+    assert one.item() == pytest.approx(
+        SIDDA()(activations(target), activations(source), LABELS).item(), rel=1e-4
+    )
+    equal = SIDDA()(activations(source), activations(source.detach().clone()), LABELS)
+    assert abs(equal.item()) < 1e-5
+    equal.backward()
+    assert torch.isfinite(source.grad).all()
+
+
+def test_the_least_blur_serves_where_all_features_have_collapsed_to_one_point() -> None:
+    features = torch.full((8, 100), 3.7, requires_grad=True)
+    value = SIDDA()(activations(features), activations(features.detach().clone()), LABELS)
+    value.backward()
+    assert value.item() == 0
+    assert not features.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
+)
+def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
+        SIDDA()(activations(torch.zeros(source)), activations(torch.zeros(target)), LABELS)
+
+
+@pytest.mark.parametrize("settings", [{"blur_share": 0.0}, {"least_blur": -1.0}, {"scaling": 1.0}])
+def test_wrong_settings_are_the_users_mistake(settings: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
+        SIDDA(**settings)
+
+
+@pytest.mark.slow
+def test_bridges_a_shift_that_source_only_fails_on() -> None:
+    assert adapt(SourceOnly(), Fixed(0.0), clouds(seed=0), seed=0) < 0.7
+    assert adapt(SIDDA(), Learned(), clouds(seed=0), seed=0) > 0.78
+
+
+@pytest.mark.slow
+def test_learns_turned_moons() -> None:
+    """Classes first: a third of the training passes before the features are carried onto each other."""
+    baseline, adapted = [], []
+    for seed in range(3):
+        problem = moons(seed)
+        baseline.append(adapt(SourceOnly(), Fixed(0.0), problem, seed, batch_norm=True))
+        adapted.append(adapt(SIDDA(), Learned(warm_up=0.3), problem, seed, batch_norm=True))
+    assert max(baseline) < 0.8
+    assert np.mean(adapted) > 0.9
+    assert min(adapted) > 0.85
