@@ -229,6 +229,14 @@ def test_a_study_of_one_method_has_a_page_too(fresh, capsys):
     assert "without the scatter between trainings" in text
 
 
+def test_an_oracle_alone_has_a_page_too(fresh):
+    write_study(methods=METHODS[-1:])
+    write_report()
+    text = Document((fresh / "outputs/report/index.html").read_text()).text
+    assert "Oracle, trained on noisy labels" in text
+    assert "best method" not in text
+
+
 def test_a_network_without_convolutions_is_no_obstacle(fresh):
     (fresh / "conf/network/dense.yaml").write_text("_target_: report.study_sample.Dense\n")
     write_study(methods=METHODS[:2], network="dense")

@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from mergershift import __version__
+from mergershift import __version__, tracking
+from mergershift.config import compose
 from mergershift.evaluation.saliency import NoConvolution
 from mergershift.folders import writing
 from mergershift.project import root
@@ -25,8 +26,13 @@ PAGE_NAME = "index.html"
 
 
 def report_step() -> str:
-    """Write the page and its figures; returns a line to print."""
-    write_report()
+    """Write the page and its figures, log each method's to its MLflow run; returns a line to print."""
+    by_run = write_report()
+    address = tracking.tracking_address(compose().tracking.uri)
+    for run_id, drawn in by_run.items():
+        run = tracking.existing_run(address, run_id)
+        if run is not None:
+            run.log_figures(drawn, "report")
     page = root() / FOLDER / PAGE_NAME
     figures = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6

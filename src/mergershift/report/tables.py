@@ -173,6 +173,8 @@ def confusion_rows(setting: Setting) -> list[Row]:
 def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[dict[str, Any]]:
     """How each validator's ranking agrees with the oracle's, among a training's epochs and among all networks."""
     own = in_setting(validators, setting)
+    if own.empty:
+        return []
     rows = []
     for name, part in own.groupby("validator", sort=False):
         values = []

@@ -126,7 +126,7 @@ def facts(gathered: Gathered, opened: Sequence[tuple[str, int]]) -> list[tuple[s
         else listed(sorted(thresholds))
     )
     epochs = sorted({run.selection["validator"] for run in gathered.trainings})
-    chosen = listed(spelt(each).lower() for each in epochs)
+    chosen = listed("the training’s own rule" if each == "kept" else spelt(each).lower() for each in epochs)
     counts = "; ".join(f"{name}: {counted(count, 'time')}" for name, count in opened)
     seeds = gathered.study.seeds
     return [
