@@ -12,7 +12,10 @@ def lists(project):
     def read():
         write_code()
         folder = project / "outputs/code"
-        return {path.relative_to(folder).as_posix(): json.loads(path.read_text()) for path in folder.rglob("*.json")}
+        return {
+            path.relative_to(folder).as_posix(): json.loads(path.read_text())
+            for path in folder.rglob("*.json")
+        }
 
     return read
 
@@ -54,7 +57,9 @@ def test_a_new_method_touches_no_other(project, lists):
 
 def test_a_broken_method_is_left_to_the_training_that_needs_it(project, lists):
     (project / "conf/adaptation/broken.yaml").write_text("penalty: [\n")
-    (project / "conf/adaptation/nowhere.yaml").write_text("penalty: {_target_: mergershift.adaptation.nowhere.X}\n")
+    (project / "conf/adaptation/nowhere.yaml").write_text(
+        "penalty: {_target_: mergershift.adaptation.nowhere.X}\n"
+    )
     made_of = lists()
     assert "not YAML" in made_of["adaptation/broken.json"]
     assert made_of["adaptation/nowhere.json"] == {"mergershift.adaptation.nowhere": "missing"}

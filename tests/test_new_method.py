@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
@@ -76,7 +77,9 @@ def study(project: Path, *adaptations: str) -> None:
 
 
 def test_three_files_make_a_method(archive):
-    (archive / "conf/training/demo.yaml").write_text("defaults: [default, _self_]\nepochs: 2\ncandidates: 2\n")
+    (archive / "conf/training/demo.yaml").write_text(
+        "defaults: [default, _self_]\nepochs: 2\ncandidates: 2\n"
+    )
     study(archive, "source_only")
     run(archive, "mergershift", "repro")
 
@@ -91,11 +94,14 @@ def test_three_files_make_a_method(archive):
     run(archive, "pytest", "-q", "-p", "no:cacheprovider", "tests/adaptation/test_mean_difference.py")
     study(archive, "source_only", "mean_difference")
     stages = re.findall(r"Running stage '(.*)'", run(archive, "mergershift", "repro"))
-    cell = "two-method1-0"
-    assert sorted(stages) == ["code", f"evaluate@{cell}", "report", "summary", f"train@{cell}"]
+    key = "two-method1-0"
+    assert sorted(stages) == ["code", f"evaluate@{key}", "report", "summary", f"train@{key}"]
 
-    evaluation = archive / "outputs/cells/two/pristine_to_noisy/mean_difference/seed0/evaluation"
-    assert json.loads((evaluation / "selection.json").read_text())["epoch"] in (0, 1)
+    cell = archive / "outputs/cells/two/pristine_to_noisy/mean_difference/seed0"
+    run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
+    assert client.list_artifacts(run_id, "report"), "the page's figures of the method are in its run"
+    assert json.loads((cell / "evaluation/selection.json").read_text())["epoch"] in (0, 1)
     summary = archive / "outputs/summary"
     assert "mean_difference" in set(pd.read_csv(summary / "transfer.csv")["adaptation"])
     compared = pd.read_csv(summary / "comparison.csv").set_index("adaptation")

@@ -174,7 +174,10 @@ def test_progress_is_told_to_whoever_watches(archive):
     prepare_step(config)
     cell = archive / "outputs/cells/two/here"
     train_step(config, cell)
-    assert json.loads((archive / "state/cells/two/here/progress.json").read_text()) == {"epoch": 2, "epochs": 2}
+    assert json.loads((archive / "state/cells/two/here/progress.json").read_text()) == {
+        "epoch": 2,
+        "epochs": 2,
+    }
 
 
 def test_test_predictions_are_one_a_row_and_domain(archive, trained):

@@ -20,7 +20,10 @@ def test_every_cell_of_every_study_composes(project):
                     f"filters={cell.filters}",
                     f"transfer={cell.method.transfer}",
                     f"adaptation={cell.method.adaptation}",
-                    *(f"{group}={getattr(study, group)}" for group in ("network", "training", "trainer", "split")),
+                    *(
+                        f"{group}={getattr(study, group)}"
+                        for group in ("network", "training", "trainer", "split")
+                    ),
                     f"selection={study.selection}",
                 ]
             )
