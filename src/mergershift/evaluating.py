@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SELECTION, VALIDATORS = "selection.json", "validators.csv"
 ORACLE = "oracle_target_balanced_accuracy"
 KEPT = "kept"
-MOST_TRAINING_IMAGES = 2000
+MOST_TRAINING_IMAGES = 500
 """Of each domain, for the density ratio of the importance-weighted risk."""
 
 
