@@ -35,8 +35,8 @@ def study(project: Path, epochs: int = 1, **changes: object) -> None:
     (project / "conf/trainer/cpu.yaml").write_text("accelerator: cpu\nprecision: 32-true\nthreads: 1\n")
 
 
-def repro(project: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "mergershift", "repro"]
+def repro(project: Path, *targets: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mergershift", "repro", *targets]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, env=ENVIRONMENT)
 
 
@@ -65,8 +65,10 @@ def test_repro_runs_what_changed_and_nothing_else(archive):
     first = ran(done)
     cells = [f"two-method{n}-0" for n in range(2)]
     expected = [
+        "code",
         "prepare@two",
         *(f"{step}@{cell}" for cell in cells for step in ("train", "evaluate")),
+        "report",
         "summary",
     ]
     assert sorted(first) == sorted(expected)
@@ -77,7 +79,13 @@ def test_repro_runs_what_changed_and_nothing_else(archive):
 
     conf = archive / "conf/adaptation/mmd.yaml"
     conf.write_text(conf.read_text().replace("trade_off: 1.0", "trade_off: 0.5"))
-    assert sorted(ran(repro(archive))) == ["evaluate@two-method1-0", "summary", "train@two-method1-0"]
+    assert sorted(ran(repro(archive))) == [
+        "code",
+        "evaluate@two-method1-0",
+        "report",
+        "summary",
+        "train@two-method1-0",
+    ]
 
     # Every training is one run, finished, with configuration, metrics by epoch, lineage and figures.
     found = runs(archive)
@@ -111,7 +119,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
     study(archive, epochs=8, methods=METHODS[1:])
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mergershift", "repro"],
+            [sys.executable, "-m", "mergershift", "repro", "summary"],
             cwd=archive,
             stdout=log,
             stderr=log,
@@ -129,7 +137,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
     assert last.exists(), (tmp_path / "log").read_text()
     (interrupted,) = runs(archive)
     assert interrupted.info.status == "RUNNING"
-    ran(repro(archive))
+    ran(repro(archive, "summary"))
     (finished,) = runs(archive)
     assert finished.info.run_id == interrupted.info.run_id
     assert finished.info.status == "FINISHED"
@@ -141,7 +149,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
 
     (archive / "dvc.lock").unlink()
     subprocess.run(["rm", "-rf", archive / "outputs/cells", archive / ".dvc/cache"], check=True)
-    ran(repro(archive))
+    ran(repro(archive, "summary"))
     assert [(cell / name).read_bytes() for name in ("train/epochs.csv", "evaluation/metrics.json")] == resumed
     assert json.loads((cell / "train/run.json").read_text())["run_id"] != finished.info.run_id
 
