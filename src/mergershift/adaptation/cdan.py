@@ -27,7 +27,8 @@ class CDAN(Adaptation):
     Args:
         hidden: widths of the domain classifier's hidden layers.
         dropout: probability of dropping after each hidden layer.
-        normalise: bring each feature to mean 0 and variance 1 over both batches, as DANN does.
+        normalise: bring each feature to mean 0 and variance 1 over both batches; see `DANN`.
+        spectral: bound the classifier's slope; see `DANN`.
         entropy_conditioning: let sure predictions count more.
 
     Raises UserError on a width below 1 and on a dropout that is no probability.
@@ -36,18 +37,20 @@ class CDAN(Adaptation):
     def __init__(
         self,
         hidden: Sequence[int] = (64, 64),
-        dropout: float = 0.5,
-        normalise: bool = True,
+        dropout: float = 0.0,
+        normalise: bool = False,
+        spectral: bool = True,
         entropy_conditioning: bool = True,
     ) -> None:
         super().__init__()
         check_domain_network(hidden, dropout)
-        self.hidden, self.dropout, self.normalise = tuple(hidden), dropout, normalise
+        self.hidden, self.dropout = tuple(hidden), dropout
+        self.normalise, self.spectral = normalise, spectral
         self.entropy_conditioning = entropy_conditioning
 
     def build(self, feature_size: int, classes: int) -> None:
         """Make the domain classifier of F x K products."""
-        self.domain_network = DomainNetwork(feature_size * classes, self.hidden, self.dropout)
+        self.domain_network = DomainNetwork(feature_size * classes, self.hidden, self.dropout, self.spectral)
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         """Return the domain loss (scalar) of features `(N, F)`, `(M, F)` and logits `(N, K)`, `(M, K)`.
