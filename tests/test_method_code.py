@@ -55,6 +55,15 @@ def test_a_new_method_touches_no_other(project, lists):
     assert changed(before, lists()) == {"adaptation/new.json"}
 
 
+def test_a_variant_follows_the_method_it_is_derived_from(project, lists):
+    (project / "conf/adaptation/wide.yaml").write_text("defaults: [mmd, _self_]\npenalty: {sigmas: [1.0]}\n")
+    before = lists()
+    assert "mergershift.adaptation.mmd" in before["adaptation/wide.json"]
+    parent = project / "conf/adaptation/mmd.yaml"
+    parent.write_text(parent.read_text() + "# edited\n")
+    assert changed(before, lists()) == {"adaptation/wide.json"}
+
+
 def test_a_broken_method_is_left_to_the_training_that_needs_it(project, lists):
     (project / "conf/adaptation/broken.yaml").write_text("penalty: [\n")
     (project / "conf/adaptation/nowhere.yaml").write_text(

@@ -13,8 +13,10 @@ from mergershift import evaluation, openings
 from mergershift.config import SelectionConfig, compose, compose_selection
 from mergershift.errors import UserError
 from mergershift.evaluating import evaluate_step
+from mergershift.images import Prepared
 from mergershift.published import reproduce
 from mergershift.steps import default_output, prepare_step, prepared_folder, train_step
+from mergershift.training.classifier import load_classifier, model_file
 
 pytestmark = pytest.mark.slow
 SMALL = ["filters=two", "training.epochs=1", "trainer.threads=1"]
@@ -189,3 +191,20 @@ def test_test_predictions_are_one_a_row_and_domain(archive, trained):
     for _, part in table.groupby("domain"):
         np.testing.assert_array_equal(part["row"], test)
         np.testing.assert_array_equal(part["label"], LARGER.labels[test])
+
+
+def test_each_domain_has_statistics_of_its_own_under_adabn(archive):
+    """The kept network is the target's; the source is tested with a copy that was fitted to source images."""
+    config = compose([*SMALL, "adaptation=adabn", "training.optimizer.lr=0.01", "training.candidates=0"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    evaluate_step(cell, SelectionConfig(validator="kept", threshold="half"))
+    table = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    kept = load_classifier(model_file(cell / "train", 0), config)
+    prepared = Prepared(prepared_folder(config))
+    same = {}
+    for role, part in table.groupby("role"):
+        images = prepared.images(part["domain"].iloc[0], part["row"].to_numpy())
+        same[role] = np.allclose(evaluation.predict(kept, images, threads=1), part["probability"], atol=1e-5)
+    assert same == {"source": False, "target": True}

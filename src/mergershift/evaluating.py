@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ ORACLE = "oracle_target_balanced_accuracy"
 KEPT = "kept"
 MOST_TRAINING_IMAGES = 500
 """Of each domain, for the density ratio of the importance-weighted risk."""
+_BATCH = 128
 
 
 def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:
@@ -35,7 +37,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
 
     The epoch and the threshold are chosen on validation images, by what `selection` names. The choice that an
     oracle with the target's validation labels would have made is tested beside it, for reference. No other step
-    reads test rows.
+    takes figures from test rows; the report shows some of the images whose predictions were counted here.
     """
     cell = cell.resolve()
     record = read_run(cell)
@@ -60,7 +62,10 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
         classifier = load_classifier(model_file(trained, epoch), config)
         half = selection.threshold == "half"
         thresholds[prefix] = THRESHOLD if half else validation.threshold(classifier)
-        tables[prefix] = _test(classifier, config, prepared, thresholds[prefix])
+        classifiers = {"source": validation.for_source(classifier), "target": classifier}
+        if config.transfer.labelled != "source":
+            classifiers["source"] = classifier
+        tables[prefix] = _test(classifiers, config, prepared, thresholds[prefix])
     results = evaluation.evaluate(tables[""], all_rows=all_rows)
     with writing(cell / "evaluation") as folder:
         scores.to_csv(folder / VALIDATORS, index=False, lineterminator="\n")
@@ -108,7 +113,7 @@ class _Validation:
         import torch
 
         domain, target = config.transfer.labelled_domain, config.transfer.target
-        self._threads = config.trainer.threads
+        self._options = _compute(config)
         self._penalty = instantiate(config.adaptation.penalty)
         self._generator = torch.Generator()
         rows = prepared.rows("validation", unique=True)
@@ -127,12 +132,23 @@ class _Validation:
         changed: Tensor = self._penalty.labelled_images(images, self._generator.manual_seed(0))
         return changed
 
+    def for_source(self, classifier: Classifier) -> Classifier:
+        """The classifier as it is used on the labelled domain.
+
+        A method that fits the trained network to the target (AdaBN) does so for each domain apart.
+        """
+        own = copy.deepcopy(classifier)
+        batches = (own.stretched(images) for images in self._source_train.split(_BATCH))
+        self._penalty.after_training(own.network, batches)
+        return own
+
     def scores(self, classifier: Classifier) -> dict[str, float]:
         """What each validator makes of a classifier, and the oracle."""
-        source, source_logits = evaluation.activations(classifier, self._source.images, threads=self._threads)
-        target, target_logits = evaluation.activations(classifier, self._target, threads=self._threads)
+        of_source = self.for_source(classifier)
+        source, source_logits = evaluation.activations(of_source, self._source.images, **self._options)
+        target, target_logits = evaluation.activations(classifier, self._target, **self._options)
         evidence = Evidence(
-            source_train_features=self._features(classifier, self._source_train),
+            source_train_features=self._features(of_source, self._source_train),
             target_train_features=self._features(classifier, self._target_train),
             source_features=source,
             source_logits=source_logits,
@@ -146,11 +162,12 @@ class _Validation:
         }
 
     def _features(self, classifier: Classifier, images: Tensor) -> Any:
-        return evaluation.activations(classifier, images, threads=self._threads)[0]
+        return evaluation.activations(classifier, images, **self._options)[0]
 
     def threshold(self, classifier: Classifier) -> float:
         """The threshold with the best balanced accuracy on the labelled validation images."""
-        probabilities = evaluation.predict(classifier, self._source.images, threads=self._threads)
+        of_source = self.for_source(classifier)
+        probabilities = evaluation.predict(of_source, self._source.images, **self._options)
         return evaluation.best_threshold(self._source.labels.numpy(), probabilities)
 
 
@@ -159,8 +176,18 @@ def _thinned(rows: Any) -> Any:
     return rows[:: -(-len(rows) // MOST_TRAINING_IMAGES)]
 
 
-def _test(classifier: Classifier, config: Config, prepared: Prepared, threshold: float) -> pd.DataFrame:
-    """Predictions on the test rows of both domains."""
+def _compute(config: Config) -> dict[str, Any]:
+    """Where to compute: as the training did, on a GPU if there is one."""
+    import torch
+
+    gpu = config.trainer.accelerator == "gpu" and torch.cuda.is_available()
+    return {"threads": config.trainer.threads, "device": "cuda" if gpu else None}
+
+
+def _test(
+    classifiers: dict[str, Classifier], config: Config, prepared: Prepared, threshold: float
+) -> pd.DataFrame:
+    """Predictions on the test rows of both domains, each by its role's classifier."""
     rows = prepared.rows("test")
     parts = []
     for role, domain in (("source", config.transfer.source), ("target", config.transfer.target)):
@@ -168,7 +195,7 @@ def _test(classifier: Classifier, config: Config, prepared: Prepared, threshold:
         table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
         table["role"], table["domain"] = role, str(domain)
         table["label"] = data.labels.numpy()
-        table["probability"] = evaluation.predict(classifier, data.images, threads=config.trainer.threads)
+        table["probability"] = evaluation.predict(classifiers[role], data.images, **_compute(config))
         table["threshold"] = threshold
         parts.append(table)
     return evaluation.join(parts)

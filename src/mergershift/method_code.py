@@ -39,8 +39,13 @@ def _code_of(path: Path, package: str) -> dict[str, str]:
         document = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         return {"not YAML": hashlib.sha256(str(error).encode()).hexdigest()}
-    waiting = [target.rpartition(".")[0] for target in _targets(document)]
     files: dict[str, str] = {}
+    for parent in _parents(document):
+        base = path.with_name(f"{parent}.yaml")
+        if base.is_file() and base != path:
+            files[f"conf/{path.parent.name}/{base.name}"] = hashlib.sha256(base.read_bytes()).hexdigest()
+            files |= _code_of(base, package)
+    waiting = [target.rpartition(".")[0] for target in _targets(document)]
     while waiting:
         module = waiting.pop()
         if module in files:
@@ -50,6 +55,12 @@ def _code_of(path: Path, package: str) -> dict[str, str]:
         if source is not None and module.startswith(f"{package}."):
             waiting += [name for name in _imports(source) if name.startswith(f"{package}.") and _source(name)]
     return dict(sorted(files.items()))
+
+
+def _parents(document: Any) -> list[str]:
+    """Files of the same group that a configuration is derived from."""
+    defaults = document.get("defaults") if isinstance(document, dict) else None
+    return [each for each in defaults or [] if isinstance(each, str) and each != "_self_"]
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -65,9 +76,10 @@ def _targets(node: Any) -> Iterator[str]:
 
 def _source(module: str) -> Path | None:
     """File of a module: of ours, in this checkout, which may be a worktree of the one that is installed."""
-    inside = root() / "src" / Path(*module.split(".")).with_suffix(".py")
     if module.startswith("mergershift."):
-        return inside if inside.is_file() else None
+        inside = root() / "src" / Path(*module.split("."))
+        found = (path for path in (inside.with_suffix(".py"), inside / "__init__.py") if path.is_file())
+        return next(found, None)
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):

@@ -196,13 +196,15 @@ def _best(study: Study, group: list[_Method]) -> dict[str, Any]:
     # A training's own rule compares its epochs, not networks of different methods.
     validator = "source_validation_risk" if named == KEPT else named
     scores = {
-        each.title: float(each.validators.loc[each.validators["chosen"], validator].mean())
+        each.title: float(each.validators.loc[each.validators["chosen"], validator].mean(skipna=False))
         for each in group
         if each.honest
     }
     names = {name: group[0].names[name] for name in ("filters", "source", "target")}
-    best = max(scores, key=lambda title: scores[title]) if scores else None
-    return {**names, "validator": validator, "best": best, "scores": scores}
+    # A method one of whose trainings diverged has no score, and JSON no NaN.
+    sound = {title: score for title, score in scores.items() if math.isfinite(score)}
+    best = max(sound, key=lambda title: sound[title], default=None)
+    return {**names, "validator": validator, "best": best, "scores": sound}
 
 
 def _nested(chosen: pd.DataFrame) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from mergershift.networks import Activations, Network
 class AdaBN(Adaptation):
     """No penalty; afterwards every batch normalisation gets the mean and variance of the target's images.
 
-    Li et al. 2016 (arXiv:1603.04779). The weights stay as the source trained them. The network belongs to the
-    target from then on: the source's figures suffer wherever the two domains' statistics differ, so choose
-    and report this method by the target alone.
+    Li et al. 2016 (arXiv:1603.04779). The weights stay as the source trained them, and each domain has statistics
+    of its own. The network that is kept belongs to the target; to choose an epoch and to test on the source, the
+    evaluation fits a copy to source images in the same way.
 
     All target training images pass the network once, in batches; a layer's statistics are the averages of the
     batches' means and unbiased variances, each weighted by its number of images, and what a layer sees is

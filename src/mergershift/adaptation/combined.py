@@ -17,7 +17,8 @@ class Combined(Adaptation):
     """The weighted sum of other methods' penalties: sum over terms of weight x penalty.
 
     The hooks are those of the terms, one after the other: labelled images pass through every term in the
-    order given, and so does the trained network.
+    order given, and so does the trained network. One weighting multiplies the whole sum: under a `Ramp` or
+    `Learned`, add-ons grow or shrink with the method that they join; under `Fixed`, as published, they stay.
 
     Args:
         terms: one or more methods.

@@ -45,6 +45,8 @@ class Adaptation(nn.Module):
     def after_training(self, network: Network, batches: Iterable[Tensor]) -> None:
         """Change the trained network in place by unlabelled target images; most methods leave it as it is.
 
+        The evaluation gives a copy of it source images instead, for what is computed on the source.
+
         Args:
             network: a trained network, in evaluation mode before and after.
             batches: the target's training images `(M, C, H, W)` as the network takes them, each once.

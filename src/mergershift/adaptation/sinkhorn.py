@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from geomloss import SamplesLoss
 from torch import Tensor
@@ -69,6 +71,8 @@ def sinkhorn(source: Tensor, target: Tensor, blur: float, scaling: float) -> Ten
     # No two rows are further apart than twice the longest. GeomLoss's own bound is the diagonal of a box, far
     # longer in thousands of dimensions, and has no logarithm where all rows are equal.
     furthest = 2 * float(torch.cat([x, y]).detach().norm(dim=1).max())
+    if not math.isfinite(furthest):
+        return (x.sum() + y.sum()) * math.nan  # diverged, which the training says at the epoch's end
     loss = SamplesLoss(
         "sinkhorn",
         p=2,

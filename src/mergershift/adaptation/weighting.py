@@ -94,7 +94,7 @@ class Learned(Weighting):
         _check_progress(progress)
         if progress < self.warm_up:
             return torch.zeros((), dtype=torch.float64)
-        first, second = self._bounded().double()
+        first, second = self._bounded().cpu().double()
         return (first / second).square()
 
     def forward(self, classification: Tensor, penalty: Tensor, progress: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far source and target lie apart in the features of each network, on test images."""
+"""How far source and target lie apart in the features of each network, on validation images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mergershift.steps import prepared_folder
 from mergershift.training.classifier import Classifier, load_classifier, model_file
 
 MOST_IMAGES = 600
-"""Test images of each domain that are compared; a plane with more is no clearer."""
+"""Validation images of each domain that are compared; a plane with more is no clearer."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,18 @@ def prepared_images(training: Training) -> Prepared:
 
 
 def compared_images(setting: Setting) -> pd.DataFrame:
-    """Row, galaxy and label of the test images that are compared: all, else whole galaxies evenly by class."""
-    test = setting.contenders[0].first.target
-    galaxies = test.drop_duplicates("galaxy")
-    step = -(-len(test) // MOST_IMAGES)
+    """Row, galaxy and label of the images that are compared: all, else whole galaxies evenly by class.
+
+    They are validation images: measuring a shift is no reason to open the test.
+    """
+    prepared = prepared_images(setting.contenders[0].first)
+    rows = prepared.rows("validation", unique=True)
+    shown = prepared.table.iloc[rows][["row", "galaxy"]].reset_index(drop=True)
+    shown["label"] = prepared.labelled(Domain(setting.target), rows).labels.numpy()
+    galaxies = shown.drop_duplicates("galaxy")
+    step = -(-len(shown) // MOST_IMAGES)
     kept = pd.concat([part.iloc[::step] for _, part in galaxies.groupby("label")])
-    return test.loc[test["galaxy"].isin(kept["galaxy"]), ["row", "galaxy", "label"]]
+    return shown[shown["galaxy"].isin(kept["galaxy"])].reset_index(drop=True)
 
 
 def measure(setting: Setting) -> list[Shift]:

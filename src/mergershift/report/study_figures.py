@@ -157,7 +157,7 @@ def learning(each: Contender) -> Figure:
 
 
 def feature_plane(setting: Setting, shift: Shift) -> Figure:
-    """Source and target test images in the first two joint principal components of a network's features."""
+    """Source and target validation images in the first two joint principal components of a network's features."""
     figure, axes = panel(height=4.5)
     step = -(-len(shift.labels) // MOST_POINTS)
     for look, points in ((SOURCE, shift.plane.source), (TARGET, shift.plane.target)):

@@ -164,7 +164,7 @@ def sizes(setting: Setting) -> dict[str, str]:
     return {
         "what": what,
         "seeds": seeds,
-        "short": f"{counted(found['galaxies'], 'test galaxy')}, {counted(found['images'], 'rendering')}, {seeds}",
+        "short": f"{counted(found['galaxies'], 'validation galaxy')}, {counted(found['images'], 'rendering')}, {seeds}",
         "interval": "95 % intervals from resampling galaxies and seeds together"
         if several
         else "95 % intervals from resampling galaxies; one seed, so without the scatter between trainings",
@@ -173,8 +173,10 @@ def sizes(setting: Setting) -> dict[str, str]:
 
 
 def compared(images: pd.DataFrame) -> str:
-    """How many test images the feature planes and distances stand on."""
-    return f"{counted(len(images), 'rendering')} of {counted(images['galaxy'].nunique(), 'test galaxy')}"
+    """How many validation images the feature planes and distances stand on."""
+    return (
+        f"{counted(len(images), 'rendering')} of {counted(images['galaxy'].nunique(), 'validation galaxy')}"
+    )
 
 
 def tiles(setting: Setting, gathered: Gathered) -> list[dict[str, Any]]:

@@ -62,7 +62,11 @@ def load_classifier(path: Path, config: Config) -> Classifier:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not readable ({error}).\nTrain again.") from error
     classifier = build_classifier(config)
-    classifier.load_state_dict(state)
+    try:
+        classifier.load_state_dict(state)
+    except RuntimeError as error:
+        network = config.choices["network"]
+        raise UserError(f"{path}: does not fit the network {network} as it is now.\nTrain again.") from error
     return classifier.eval()
 
 

@@ -96,7 +96,7 @@ class TransferTask(pl.LightningModule):
                 f"The training diverged in epoch {self.current_epoch}: the network's outputs are no numbers any more.\n"
                 "Lower training.optimizer.lr or the penalty's weight and start again."
             )
-        figures = score(labels.cpu().numpy(), probabilities.double().cpu().numpy())
+        figures = score(labels.cpu().numpy(), probabilities.cpu().double().numpy())
         loss = functional.cross_entropy(logits, labels, weight=self.validation_weights)
         self.log("source_val_loss", loss, prog_bar=True)
         self.log("source_val_accuracy", figures["accuracy"])
