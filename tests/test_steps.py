@@ -117,7 +117,10 @@ def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
     cell = default_output(config)
     train_step(config, cell)
     for validator in ("source_validation_risk", "information_maximisation", "kept"):
-        evaluate_step(cell, SelectionConfig(validator=validator, threshold="source_validation"))
+        evaluate_step(
+            cell,
+            SelectionConfig(validator=validator, best_by="target_entropy", threshold="source_validation"),
+        )
         choice, scores = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv").set_index("epoch")
         assert list(scores.index) == list(range(6))
         oracle = scores["oracle_target_balanced_accuracy"]
@@ -199,7 +202,7 @@ def test_each_domain_has_statistics_of_its_own_under_adabn(archive):
     prepare_step(config)
     cell = default_output(config)
     train_step(config, cell)
-    evaluate_step(cell, SelectionConfig(validator="kept", threshold="half"))
+    evaluate_step(cell, SelectionConfig(validator="kept", best_by="target_entropy", threshold="half"))
     table = evaluation.read_predictions(cell / "evaluation/predictions.csv")
     kept = load_classifier(model_file(cell / "train", 0), config)
     prepared = Prepared(prepared_folder(config))

@@ -69,7 +69,11 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     results = evaluation.evaluate(tables[""], all_rows=all_rows)
     with writing(cell / "evaluation") as folder:
         scores.to_csv(folder / VALIDATORS, index=False, lineterminator="\n")
-        choice: dict[str, Any] = {"validator": selection.validator, "threshold_rule": selection.threshold}
+        choice: dict[str, Any] = {
+            "validator": selection.validator,
+            "best_by": selection.best_by,
+            "threshold_rule": selection.threshold,
+        }
         for prefix, epoch in epochs.items():
             choice |= {f"{prefix}epoch": epoch, f"{prefix}threshold": thresholds[prefix]}
             evaluation.write_predictions(tables[prefix], folder / f"{prefix}predictions.csv")

@@ -110,15 +110,18 @@ class AdaptationConfig(Section):
     """The source domain that the method is made for; None where it is made for any."""
 
 
-class SelectionConfig(Section):
-    """Which epoch of a finished training is taken, and from what probability an image is called a merger."""
+LabelFree = Literal[
+    "source_validation_risk",
+    "target_entropy",
+    "information_maximisation",
+    "soft_neighbourhood_density",
+    "importance_weighted_risk",
+]
 
-    validator: Literal[
-        "kept",
-        "source_validation_risk",
-        "target_entropy",
-        "information_maximisation",
-        "soft_neighbourhood_density",
-        "importance_weighted_risk",
-    ]
+
+class SelectionConfig(Section):
+    """Which epoch of a training and which method is taken, and from what probability an image is called a merger."""
+
+    validator: LabelFree | Literal["kept"]
+    best_by: LabelFree
     threshold: Literal["source_validation", "half"]

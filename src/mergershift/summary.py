@@ -16,7 +16,7 @@ from rich.table import Table
 from mergershift import evaluation
 from mergershift.config import Config
 from mergershift.errors import UserError
-from mergershift.evaluating import KEPT, ORACLE, SELECTION, VALIDATORS
+from mergershift.evaluating import ORACLE, SELECTION, VALIDATORS
 from mergershift.folders import writing
 from mergershift.project import root
 from mergershift.steps import CONFIG, read_run
@@ -192,9 +192,7 @@ def _validators(group: list[_Method]) -> pd.DataFrame:
 def _best(study: Study, group: list[_Method]) -> dict[str, Any]:
     """The method with the highest mean score of the validator that conf/selection/ named beforehand."""
     selection = root() / study.cells()[0].folder / "evaluation" / SELECTION
-    named = json.loads(selection.read_text())["validator"]
-    # A training's own rule compares its epochs, not networks of different methods.
-    validator = "source_validation_risk" if named == KEPT else named
+    validator = json.loads(selection.read_text())["best_by"]
     scores = {
         each.title: float(each.validators.loc[each.validators["chosen"], validator].mean(skipna=False))
         for each in group
