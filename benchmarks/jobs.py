@@ -56,17 +56,24 @@ def clone(to: Path, data: Path, filters: str, methods: int | None, epochs: int, 
     return to
 
 
-def timed(folder: Path, *command: str) -> float:
-    """Seconds that a Python module takes in a clone, with the clone's code; ends this program where it fails."""
+def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python module in a clone, with the clone's code; ends this program where it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True
     )
     if done.returncode:
-        raise click.ClickException(f"{' '.join(command)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        ended = f"{' '.join(command)}: exit code {done.returncode}"
+        raise click.ClickException(f"{ended}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done
+
+
+def timed(folder: Path, *command: str) -> float:
+    """Seconds that a Python module takes in a clone."""
+    started = time.perf_counter()
+    ran(folder, *command)
     return time.perf_counter() - started
 
 
