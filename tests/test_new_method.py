@@ -106,4 +106,9 @@ def test_three_files_make_a_method(archive):
     assert "mean_difference" in set(pd.read_csv(summary / "transfer.csv")["adaptation"])
     compared = pd.read_csv(summary / "comparison.csv").set_index("adaptation")
     assert compared.loc["mean_difference", ["difference", "p", "p_holm"]].notna().all()
+    (best,) = json.loads((summary / "best.json").read_text())
+    named = YAML(typ="safe").load((archive / "conf/selection/label_free.yaml").read_text())
+    assert best["validator"] == named["best_by"]
+    assert best["best"] == max(best["scores"], key=best["scores"].get)
+    assert set(best["scores"]) == {"source_only", "mean_difference"}
     assert "mean_difference" in (archive / "outputs/report/index.html").read_text()
