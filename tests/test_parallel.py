@@ -289,6 +289,24 @@ def test_interrupted_it_leaves_nothing_running(shell, runs_of, tmp_path, number)
     assert not marked(shell)
 
 
+def test_an_edit_while_cells_run_is_not_mixed_with_their_results(shell, runs_of, tmp_path):
+    (shell / "conf/study.yaml").write_text("cells: [a]\n")
+    (runs_of.folder / "wait for").write_text("go")
+    process = start(shell, tmp_path / "log")
+    wait_until(lambda: runs_of("a"))
+    (shell / "conf/a.txt").write_text("a as edited\n")
+    (runs_of.folder / "go").touch()
+    assert process.wait(timeout=60)
+    assert "cells/a: out of date again" in (tmp_path / "log").read_text()
+    assert not (shell / "outputs/summary.txt").exists()
+    parallel.repro(2)
+    assert "a as edited" in result(shell, "a")
+    (shell / "conf/a.txt").write_text("a as committed\n")
+    parallel.repro(2)
+    assert "a as committed" in result(shell, "a"), "what ran was what lay there when it began"
+    assert runs_of("a") == 2
+
+
 def test_a_worker_that_is_killed_alone_is_a_failed_cell(shell, runs_of, tmp_path):
     (shell / "conf/study.yaml").write_text("cells: [a, b]\n")
     (runs_of.folder / "sleep").touch()
