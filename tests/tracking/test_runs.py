@@ -158,3 +158,11 @@ def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):
 def test_outside_git_there_is_no_commit(tmp_path):
     assert lineage(tmp_path).commit is None
     assert not lineage(tmp_path).dirty
+
+
+def test_a_relative_database_lies_in_the_main_checkout(project, monkeypatch):
+    monkeypatch.chdir(project / "conf")
+    assert tracking_address("sqlite:///runs.db") == f"sqlite:///{project}/runs.db"
+    assert tracking_address("sqlite:////elsewhere/runs.db") == "sqlite:////elsewhere/runs.db"
+    assert tracking_address(None) == f"sqlite:///{project}/mlflow.db"
+    assert tracking_address("http://127.0.0.1:5000") == "http://127.0.0.1:5000"

@@ -27,12 +27,19 @@ logger = logging.getLogger(__name__)
 TRAINING_TAG = "mergershift.training"
 """Tag that holds a training's own id, by which an interrupted one finds its run again."""
 DATABASE = "mlflow.db"
+SQLITE = "sqlite:///"
 NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
 
 
 def tracking_address(configured: str | None) -> str:
-    """The configured address, else MLFLOW_TRACKING_URI, else an SQLite file in the main checkout."""
-    return configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / DATABASE}"
+    """The configured address, else MLFLOW_TRACKING_URI, else an SQLite file in the main checkout.
+
+    A relative SQLite path counts from there too: a worktree and what lies in it go with the next run.
+    """
+    address = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
+    if not address.startswith(SQLITE):
+        return address
+    return f"{SQLITE}{main_checkout() / address.removeprefix(SQLITE)}"
 
 
 def _client(address: str) -> MlflowClient:
