@@ -128,8 +128,15 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
     command = [sys.executable, "-c", f"from mergershift import parallel; parallel.repro({jobs})"]
-    with log.open("w") as file:
-        return subprocess.Popen(command, cwd=project, stdout=file, stderr=file, env=os.environ | ENVIRONMENT)
+    # What starts the tests in the background may have had Ctrl-C ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with log.open("w") as file:
+            return subprocess.Popen(
+                command, cwd=project, stdout=file, stderr=file, env=os.environ | ENVIRONMENT
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def mergershift_repro(project: Path, *arguments: str) -> subprocess.CompletedProcess:

@@ -105,6 +105,7 @@ def _write_cell(cell: Cell, network: str) -> None:
     pd.DataFrame({"epoch": EPOCHS, **scores}).to_csv(evaluated / "validators.csv", index=False)
     choice = {
         "validator": "information_maximisation",
+        "best_by": "information_maximisation",
         "threshold_rule": "source_validation",
         "epoch": EPOCHS[1],
     }
