@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -97,4 +99,12 @@ def test_what_is_uncertain_is_called_so():
     assert "no loss on noisy images is certain" in summary(*gathered((0.02, -0.1, 0.1), (0.1, 0.05, 0.15)))
     assert "no method looks better than source only" in summary(
         *gathered((0.2, 0.1, 0.3), (0.1, 0.05, 0.15), best="source_only")
+    )
+
+
+def test_figures_are_of_test_galaxies_and_feature_planes_of_validation_galaxies(study):
+    text = (study / "outputs/report/index.html").read_text()
+    assert re.search(r"on test images: \d+ test galaxies", text)
+    assert re.search(
+        r"standardised features of \d+ renderings of \d+ validation galaxies", " ".join(text.split())
     )

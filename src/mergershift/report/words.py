@@ -164,7 +164,7 @@ def sizes(setting: Setting) -> dict[str, str]:
     return {
         "what": what,
         "seeds": seeds,
-        "short": f"{counted(found['galaxies'], 'validation galaxy')}, {counted(found['images'], 'rendering')}, {seeds}",
+        "short": f"{counted(found['galaxies'], 'test galaxy')}, {counted(found['images'], 'rendering')}, {seeds}",
         "interval": "95 % intervals from resampling galaxies and seeds together"
         if several
         else "95 % intervals from resampling galaxies; one seed, so without the scatter between trainings",
