@@ -58,13 +58,12 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     epochs = {"": chosen, "oracle_": _best(scores, ORACLE)}
     openings.record(cell_name(cell), record["data_hash"], record["split"])
     tables, thresholds = {}, {}
+    half, source_is_labelled = selection.threshold == "half", config.transfer.labelled == "source"
     for prefix, epoch in epochs.items():
         classifier = load_classifier(model_file(trained, epoch), config)
-        half = selection.threshold == "half"
         thresholds[prefix] = THRESHOLD if half else validation.threshold(classifier)
-        classifiers = {"source": validation.for_source(classifier), "target": classifier}
-        if config.transfer.labelled != "source":
-            classifiers["source"] = classifier
+        of_source = validation.for_source(classifier) if source_is_labelled else classifier
+        classifiers = {"source": of_source, "target": classifier}
         tables[prefix] = _test(classifiers, config, prepared, thresholds[prefix])
     results = evaluation.evaluate(tables[""], all_rows=all_rows)
     with writing(cell / "evaluation") as folder:

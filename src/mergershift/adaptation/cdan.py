@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation
-from mergershift.adaptation.dann import DomainNetwork, check_domain_network, domain_loss, joined_features
+from mergershift.adaptation.dann import DANN, domain_loss, joined_features
 from mergershift.networks import Activations
 
 
-class CDAN(Adaptation):
+class CDAN(DANN):
     """DANN whose domain classifier sees each image's features multiplied by its class probabilities.
 
     Long et al. 2018 (arXiv:1705.10667): the classifier is given the outer product of the F features and the
@@ -42,15 +41,12 @@ class CDAN(Adaptation):
         spectral: bool = True,
         entropy_conditioning: bool = True,
     ) -> None:
-        super().__init__()
-        check_domain_network(hidden, dropout)
-        self.hidden, self.dropout = tuple(hidden), dropout
-        self.normalise, self.spectral = normalise, spectral
+        super().__init__(hidden, dropout, normalise, spectral)
         self.entropy_conditioning = entropy_conditioning
 
     def build(self, feature_size: int, classes: int) -> None:
         """Make the domain classifier of F x K products."""
-        self.domain_network = DomainNetwork(feature_size * classes, self.hidden, self.dropout, self.spectral)
+        super().build(feature_size * classes, classes)
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         """Return the domain loss (scalar) of features `(N, F)`, `(M, F)` and logits `(N, K)`, `(M, K)`.

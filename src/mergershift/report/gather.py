@@ -43,9 +43,7 @@ class Training:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Predictions of the label-free choice on both tests, each rendering once."""
-        path = self.folder / "evaluation" / "predictions.csv"
-        if not path.is_file():
-            raise UserError(f"{path}: missing.\n{AGAIN}")
+        path = _there(self.folder / "evaluation" / "predictions.csv")
         return evaluation.unique_renderings(evaluation.read_predictions(path)).reset_index(drop=True)
 
     @property
