@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from filelock import FileLock
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
-from mergershift.errors import UserError
 from mergershift.project import main_checkout
+from mergershift.tracking.server import DATABASE, NO_ANSWER, answering, connect, first_line
 
 logger = logging.getLogger(__name__)
 
 TRAINING_TAG = "mergershift.training"
 """Tag that holds a training's own id, by which an interrupted one finds its run again."""
-DATABASE = "mlflow.db"
-SQLITE = "sqlite:///"
-NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
-
-
-def tracking_address(configured: str | None) -> str:
-    """The configured address, else MLFLOW_TRACKING_URI, else an SQLite file in the main checkout.
-
-    A relative SQLite path counts from there too: a worktree and what lies in it go with the next run.
-    """
-    address = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
-    if not address.startswith(SQLITE):
-        return address
-    return f"{SQLITE}{main_checkout() / address.removeprefix(SQLITE)}"
-
-
-def _client(address: str) -> MlflowClient:
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # A server that is down is to be reported within seconds, not after MLflow's minutes of retries.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
 def _experiment(client: MlflowClient, address: str, name: str) -> str:
@@ -86,7 +58,7 @@ class Run:
         try:
             self._log_epochs(epochs)
         except NO_ANSWER as error:
-            logger.warning("MLflow does not answer; its run gets this epoch later (%s)", _first_line(error))
+            logger.warning("MLflow does not answer; its run gets this epoch later (%s)", first_line(error))
 
     def _log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         if self._logged is None:
@@ -103,19 +75,19 @@ class Run:
 
     def log_text(self, text: str, name: str) -> None:
         """Log a text as a file of the run."""
-        with _answering():
+        with answering():
             self._client.log_text(self.run_id, text, name)
 
     def log_figures(self, figures: Mapping[str, Figure], folder: str = "figures") -> None:
         """Log matplotlib figures as PNG under `folder`."""
-        with _answering():
+        with answering():
             for name, figure in figures.items():
                 self._client.log_figure(self.run_id, figure, f"{folder}/{name}.png")
 
     def log_results(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
         """Log final figures and files; raises UserError where the tracking server does not answer."""
         now = int(time.time() * 1000)
-        with _answering():
+        with answering():
             known = self._client.get_run(self.run_id).data.metrics
             entries = [
                 Metric(name, value, now, 0) for name, value in metrics.items() if known.get(name) != value
@@ -126,25 +98,9 @@ class Run:
 
     def finish(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log what is still missing and mark the run as finished; raises UserError if that does not succeed."""
-        with _answering():
+        with answering():
             self._log_epochs(epochs)
             self._client.set_terminated(self.run_id, "FINISHED")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn whatever goes wrong between MLflow's client and its server or database into a UserError."""
-    try:
-        yield
-    except NO_ANSWER as error:
-        raise UserError(
-            f"MLflow does not answer: {_first_line(error)}.\n"
-            "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to another, and give the command again."
-        ) from error
 
 
 def open_run(
@@ -159,10 +115,10 @@ def open_run(
 
     Raises UserError where the address does not answer.
     """
-    with _answering():
+    with answering():
         # Two processes that meet an empty database would both create its tables.
         with FileLock(main_checkout() / f"{DATABASE}.lock"):
-            client = _client(address)
+            client = connect(address)
             experiment_id = _experiment(client, address, experiment)
         found = client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", max_results=1)
         if found:
@@ -182,8 +138,8 @@ def open_run(
 
 def existing_run(address: str, run_id: str) -> Run | None:
     """The run with this id; None where the server does not know it or it was deleted."""
-    with _answering():
-        client = _client(address)
+    with answering():
+        client = connect(address)
         try:
             deleted = client.get_run(run_id).info.lifecycle_stage == "deleted"
         except MlflowException as error:
@@ -195,8 +151,8 @@ def existing_run(address: str, run_id: str) -> Run | None:
 
 def abandon(address: str, training: str, experiment: str) -> None:
     """Mark the run of a training that will not be gone on with as killed, if there is one."""
-    with _answering():
-        client = _client(address)
+    with answering():
+        client = connect(address)
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return
