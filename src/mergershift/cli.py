@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from mergershift import __version__
+from mergershift.cli_models import OVERRIDES
 from mergershift.errors import UserError, nearest
-
-OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
 
 class Corridor(click.Group):
