@@ -71,10 +71,11 @@ def test_dvc_and_study_agree_on_folders(project):
     text = (project / "dvc.yaml").read_text()
     for cell in read_study().cells():
         spelt = (
-            f"outputs/cells/{cell.filters}/{cell.method.transfer}/{cell.method.adaptation}/seed{cell.seed}"
+            f"outputs/cells/{cell.filters}/{cell.method.transfer}/{cell.method.adaptation}/"
+            f"{cell.method.experiment}/seed{cell.seed}"
         )
         assert str(cell.folder) == spelt
     assert (
-        "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/seed${item.seed}"
-        in text
+        "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/"
+        "${item.method.experiment}/seed${item.seed}" in text
     )

@@ -72,7 +72,9 @@ def study(project: Path, *adaptations: str) -> None:
     yaml = YAML()
     document = yaml.load((project / "conf/study.yaml").read_text())
     document["filters"] = ["two"]
-    document["methods"] = [{"transfer": "pristine_to_noisy", "adaptation": name} for name in adaptations]
+    document["methods"] = [
+        {"transfer": "pristine_to_noisy", "adaptation": name, "experiment": "default"} for name in adaptations
+    ]
     yaml.dump(document, project / "conf/study.yaml")
 
 
@@ -97,7 +99,7 @@ def test_three_files_make_a_method(archive):
     key = "two-method1-0"
     assert sorted(stages) == ["code", f"evaluate@{key}", "report", "summary", f"train@{key}"]
 
-    cell = archive / "outputs/cells/two/pristine_to_noisy/mean_difference/seed0"
+    cell = archive / "outputs/cells/two/pristine_to_noisy/mean_difference/default/seed0"
     run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
     client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
     assert client.list_artifacts(run_id, "report"), "the page's figures of the method are in its run"

@@ -153,7 +153,11 @@ def mergershift_repro(project: Path, *arguments: str) -> subprocess.CompletedPro
 def small_study(project: Path, epochs: int, *methods: str) -> None:
     """A study of one filter set and seed without the page, which has tests of its own and takes its time."""
     study(
-        project, epochs, methods=[{"transfer": "pristine_to_noisy", "adaptation": name} for name in methods]
+        project,
+        epochs,
+        methods=[
+            {"transfer": "pristine_to_noisy", "adaptation": name, "experiment": "default"} for name in methods
+        ],
     )
     pipeline = project / "dvc.yaml"
     yaml = YAML()
@@ -368,7 +372,7 @@ def test_a_study_gives_the_same_bytes_as_one_after_the_other(archive):
     (archive / "conf/adaptation/mine.yaml").write_text(given.replace("source_only.SourceOnly", "mine.Mine"))
     small_study(archive, 1, "mmd", "mine")
     outputs = [
-        archive / f"outputs/cells/two/pristine_to_noisy/{method}/seed0/{name}"
+        archive / f"outputs/cells/two/pristine_to_noisy/{method}/default/seed0/{name}"
         for method in ("mmd", "mine")
         for name in ("train/epochs.csv", "evaluation/metrics.json", "evaluation/predictions.csv")
     ]
@@ -383,7 +387,7 @@ def test_a_study_gives_the_same_bytes_as_one_after_the_other(archive):
     assert set(ran(done)) == set(first) - cells, "the checkout itself trains nothing"
     assert [path.read_bytes() for path in outputs] == serial
     assert "Balanced accuracy" in done.stdout, "the transfer table is printed"
-    log = (archive / "state/logs/cells/two/pristine_to_noisy/mine/seed0.log").read_text()
+    log = (archive / "state/logs/cells/two/pristine_to_noisy/mine/default/seed0.log").read_text()
     (computed,) = set(re.findall(r"computed by (\S+)/src/", log))
     assert Path(computed).parent == archive / "state/worktrees", "the worktree's own copy of the code"
     assert [run.data.tags["git_dirty"] for run in runs(archive)] == ["true"] * 4
@@ -399,7 +403,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
             stderr=log,
             env=ENVIRONMENT,
         )
-        last = archive / "state/cells/two/pristine_to_noisy/mmd/seed0/checkpoints/last.ckpt"
+        last = archive / "state/cells/two/pristine_to_noisy/mmd/default/seed0/checkpoints/last.ckpt"
         wait_until(last.exists, 120)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for each in family:

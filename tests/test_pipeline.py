@@ -18,7 +18,10 @@ from ruamel.yaml import YAML
 from mergershift.study import read_study, set_filters
 
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-METHODS = [{"transfer": "pristine_to_noisy", "adaptation": name} for name in ("source_only", "mmd")]
+METHODS = [
+    {"transfer": "pristine_to_noisy", "adaptation": name, "experiment": "default"}
+    for name in ("source_only", "mmd")
+]
 pytestmark = pytest.mark.slow
 
 
@@ -126,7 +129,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
             env=ENVIRONMENT,
             start_new_session=True,
         )
-        last = archive / "state/cells/two/pristine_to_noisy/mmd/seed0/checkpoints/last.ckpt"
+        last = archive / "state/cells/two/pristine_to_noisy/mmd/default/seed0/checkpoints/last.ckpt"
         deadline = time.monotonic() + 120
         while not last.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
@@ -141,7 +144,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
     (finished,) = runs(archive)
     assert finished.info.run_id == interrupted.info.run_id
     assert finished.info.status == "FINISHED"
-    cell = archive / "outputs/cells/two/pristine_to_noisy/mmd/seed0"
+    cell = archive / "outputs/cells/two/pristine_to_noisy/mmd/default/seed0"
     resumed = [(cell / name).read_bytes() for name in ("train/epochs.csv", "evaluation/metrics.json")]
     client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
     steps = [m.step for m in client.get_metric_history(finished.info.run_id, "train_loss")]

@@ -24,7 +24,7 @@ class Cell:
     """Stages of the pipeline that follow one another and touch no other cell."""
 
     name: str
-    """Its folder under outputs/, for instance cells/two/pristine_to_noisy/mmd/seed0; its state has the same name."""
+    """Its folder under outputs/, for instance cells/two/pristine_to_noisy/mmd/default/seed0; its state too."""
     stages: tuple[str, ...]
     inputs: tuple[str, ...]
     """What other stages give it, as paths from the root."""

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mergershift import evaluation, openings, tracking
-from mergershift.config import Config, SelectionConfig, instantiate
+from mergershift.config import Config, SelectionConfig
 from mergershift.errors import UserError
-from mergershift.evaluation import THRESHOLD, Evidence
+from mergershift.evaluation import THRESHOLD
 from mergershift.folders import writing
-from mergershift.images import LabelledImages, Prepared
+from mergershift.images import Prepared
 from mergershift.report import figures
 from mergershift.state import clear_state
 from mergershift.steps import CONFIG, cell_name, prepared_images, read_run
 from mergershift.training.classifier import Classifier, load_classifier, model_epochs, model_file
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from mergershift.validating import ORACLE, Validation, compute_options
 
 SELECTION, VALIDATORS = "selection.json", "validators.csv"
-ORACLE = "oracle_target_balanced_accuracy"
 KEPT = "kept"
-MOST_TRAINING_IMAGES = 500
-"""Of each domain, for the density ratio of the importance-weighted risk."""
-_BATCH = 128
 
 
 def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:
@@ -49,7 +42,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
             f"{trained}: trained on other images than those in {prepared.folder}.\n"
             "Train again, or run the pipeline with `mergershift repro`."
         )
-    validation = _Validation(config, prepared)
+    validation = Validation(config, prepared)
     scores = pd.DataFrame(
         {"epoch": epoch, **validation.scores(load_classifier(model_file(trained, epoch), config))}
         for epoch in model_epochs(trained)
@@ -109,84 +102,6 @@ def _best(scores: pd.DataFrame, validator: str) -> int:
     return int(usable.loc[usable[validator] == usable[validator].max(), "epoch"].iloc[-1])
 
 
-class _Validation:
-    """What epochs are compared on: labelled validation images, and the target's without labels."""
-
-    def __init__(self, config: Config, prepared: Prepared) -> None:
-        import torch
-
-        domain, target = config.transfer.labelled_domain, config.transfer.target
-        self._options = _compute(config)
-        self._penalty = instantiate(config.adaptation.penalty)
-        self._generator = torch.Generator()
-        rows = prepared.rows("validation", unique=True)
-        labelled = prepared.labelled(domain, rows)
-        self._source = LabelledImages(self._as_trained(labelled.images), labelled.labels)
-        self._target = prepared.images(target, rows)
-        self._source_train = self._as_trained(
-            prepared.images(domain, _thinned(prepared.rows("train", trains="source", unique=True)))
-        )
-        self._target_train = prepared.images(
-            target, _thinned(prepared.rows("train", trains="target", unique=True))
-        )
-        self._oracle_labels = prepared.labelled(target, rows).labels.numpy()
-
-    def _as_trained(self, images: Tensor) -> Tensor:
-        changed: Tensor = self._penalty.labelled_images(images, self._generator.manual_seed(0))
-        return changed
-
-    def for_source(self, classifier: Classifier) -> Classifier:
-        """The classifier as it is used on the labelled domain.
-
-        A method that fits the trained network to the target (AdaBN) does so for each domain apart.
-        """
-        own = copy.deepcopy(classifier)
-        batches = (own.stretched(images) for images in self._source_train.split(_BATCH))
-        self._penalty.after_training(own.network, batches)
-        return own
-
-    def scores(self, classifier: Classifier) -> dict[str, float]:
-        """What each validator makes of a classifier, and the oracle."""
-        of_source = self.for_source(classifier)
-        source, source_logits = evaluation.activations(of_source, self._source.images, **self._options)
-        target, target_logits = evaluation.activations(classifier, self._target, **self._options)
-        evidence = Evidence(
-            source_train_features=self._features(of_source, self._source_train),
-            target_train_features=self._features(classifier, self._target_train),
-            source_features=source,
-            source_logits=source_logits,
-            source_labels=self._source.labels.numpy(),
-            target_features=target,
-            target_logits=target_logits,
-        )
-        scores = {name: validator(evidence) for name, validator in evaluation.VALIDATORS.items()}
-        return scores | {
-            ORACLE: evaluation.oracle_target_balanced_accuracy(self._oracle_labels, target_logits)
-        }
-
-    def _features(self, classifier: Classifier, images: Tensor) -> Any:
-        return evaluation.activations(classifier, images, **self._options)[0]
-
-    def threshold(self, classifier: Classifier) -> float:
-        """The threshold with the best balanced accuracy on the labelled validation images."""
-        of_source = self.for_source(classifier)
-        probabilities = evaluation.predict(of_source, self._source.images, **self._options)
-        return evaluation.best_threshold(self._source.labels.numpy(), probabilities)
-
-
-def _thinned(rows: Any) -> Any:
-    """At most `MOST_TRAINING_IMAGES` of the rows, evenly spread."""
-    return rows[:: -(-len(rows) // MOST_TRAINING_IMAGES)]
-
-
-def _compute(config: Config) -> dict[str, Any]:
-    """Where to compute: as the training did, on a GPU if there is one."""
-    import torch
-
-    gpu = config.trainer.accelerator == "gpu" and torch.cuda.is_available()
-    return {"threads": config.trainer.threads, "device": "cuda" if gpu else None}
-
-
 def _test(
     classifiers: dict[str, Classifier], config: Config, prepared: Prepared, threshold: float
 ) -> pd.DataFrame:
@@ -198,7 +113,7 @@ def _test(
         table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
         table["role"], table["domain"] = role, str(domain)
         table["label"] = data.labels.numpy()
-        table["probability"] = evaluation.predict(classifiers[role], data.images, **_compute(config))
+        table["probability"] = evaluation.predict(classifiers[role], data.images, **compute_options(config))
         table["threshold"] = threshold
         parts.append(table)
     return evaluation.join(parts)

@@ -23,6 +23,7 @@ from mergershift.errors import UserError
 from mergershift.folders import writing
 from mergershift.images import Prepared, origin, prepare
 from mergershift.state import Identity, cell_state
+from mergershift.study import PLAIN
 
 RUN, CONFIG = "run.json", "config.yaml"
 DATA = "data"
@@ -83,6 +84,8 @@ def prepared_images(config: Config) -> Prepared:
 def default_output(config: Config) -> Path:
     """Folder of a training outside the pipeline: readable, and one for each configuration."""
     names = [config.choices[group] for group in ("filters", "transfer", "adaptation", "network")]
+    if config.choices["experiment"] != PLAIN:
+        names.append(config.choices["experiment"])
     folder = "-".join([*names, f"seed{config.seed}", config.digest()[:8]])
     return project.root() / "outputs" / "runs" / folder
 
@@ -103,7 +106,7 @@ def read_run(cell: Path) -> dict[str, Any]:
 
 
 def cell_name(cell: Path) -> str:
-    """Name of a cell by its folder, for instance cells/two/pristine_to_noisy/mmd/seed0."""
+    """Name of a cell by its folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
     root = project.root()
     if root not in cell.parents:
         raise UserError(f"{cell}: outside the project {root}.\nName a folder inside it.")
@@ -165,7 +168,7 @@ def train_step(config: Config, output: Path) -> str:
         if code.diff:
             run.log_text(code.diff, "git.diff")
 
-        def on_epoch(epochs: list[dict[str, float]]) -> None:
+        def on_epoch(epochs: list[dict[str, float]], _classifier: object) -> None:
             state.tell_progress(len(epochs), config.training.epochs)
             run.log_epochs(epochs)
 

@@ -15,16 +15,37 @@ from ruamel.yaml import YAML, YAMLError
 from mergershift.errors import UserError, nearest
 from mergershift.project import root
 
+BASELINE = "source_only"
+PLAIN = "default"
+"""The experiment that changes nothing."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
 class Method(BaseModel):
-    """One way to get across: a transfer and an adaptation, by their names in conf/."""
+    """One way to get across: a transfer, an adaptation and what an experiment file changes, by their names in conf/."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     transfer: Name
     adaptation: Name
+    experiment: Name
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether it is trained on target labels."""
+        return self.transfer.startswith("oracle_")
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is source-only, with which the others are compared."""
+        return not self.is_oracle and self.title == BASELINE
+
+    @property
+    def title(self) -> str:
+        """Short name within a direction: an oracle's is its transfer's, a tuned method's that of its experiment."""
+        if self.is_oracle:
+            return self.transfer
+        return self.adaptation if self.experiment == PLAIN else self.experiment
 
 
 class Study(BaseModel):
@@ -67,6 +88,7 @@ class Cell:
             / self.filters
             / self.method.transfer
             / self.method.adaptation
+            / self.method.experiment
             / f"seed{self.seed}"
         )
 
@@ -103,6 +125,7 @@ def _read(path: Path) -> Study:
         *((group, getattr(study, group)) for group in groups),
         *(("transfer", method.transfer) for method in study.methods),
         *(("adaptation", method.adaptation) for method in study.methods),
+        *(("experiment", method.experiment) for method in study.methods),
     ]:
         if not (conf / group / f"{name}.yaml").is_file():
             known = sorted(each.stem for each in (conf / group).glob("*.yaml"))

@@ -24,7 +24,6 @@ from mergershift.study import Cell, Method, Study, read_study
 
 FOLDER = "outputs/summary"
 SHOWN = ("balanced_accuracy", "auc", "ece")
-BASELINE = "source_only"
 CHOICES = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
 """Who chose the epoch -> what was predicted with it."""
 
@@ -53,12 +52,12 @@ class _Method:
     @property
     def honest(self) -> bool:
         """Whether it was trained without target labels."""
-        return self.config.transfer.labelled == "source"
+        return not self.method.is_oracle
 
     @property
     def title(self) -> str:
-        """Short name within a transfer."""
-        return self.method.adaptation if self.honest else self.method.transfer
+        """Short name within a direction."""
+        return self.method.title
 
 
 def write_summary() -> None:
@@ -90,7 +89,7 @@ def write_summary() -> None:
             "validators": pd.concat([_validators(group) for group in groups.values()], ignore_index=True),
             "target": pd.DataFrame(
                 {
-                    "method": bars[["filters", "transfer", "adaptation"]].agg(" ".join, axis=1),
+                    "method": bars[["filters", "transfer", "adaptation", "experiment"]].agg(" ".join, axis=1),
                     "balanced_accuracy": bars["value"],
                 }
             ),
@@ -135,7 +134,7 @@ def _finished(cell: Cell) -> Any:
 
 def _compared(group: list[_Method]) -> pd.DataFrame:
     """Each method of a filter set and direction beside source-only; no rows where that was not trained."""
-    baseline = next((each for each in group if each.honest and each.method.adaptation == BASELINE), None)
+    baseline = next((each for each in group if each.method.is_baseline), None)
     if baseline is None:
         return pd.DataFrame()
     # The oracle is no method in the competition: it bounds what is left to win, and takes no part in Holm's.
@@ -202,14 +201,17 @@ def _best(study: Study, group: list[_Method]) -> dict[str, Any]:
     # A method one of whose trainings diverged has no score, and JSON no NaN.
     sound = {title: score for title, score in scores.items() if math.isfinite(score)}
     best = max(sound, key=lambda title: sound[title], default=None)
-    return {**names, "validator": validator, "best": best, "scores": sound}
+    method = next((each.method.model_dump() for each in group if each.honest and each.title == best), None)
+    return {**names, "validator": validator, "best": best, "method": method, "scores": sound}
 
 
 def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
     """The figures that `dvc metrics` shows; JSON has no NaN, so an undefined one is null."""
     nested: dict[str, Any] = {}
     for row in chosen.to_dict("records"):
-        method = nested.setdefault(f"{row['filters']}/{row['transfer']}/{row['adaptation']}", {})
+        method = nested.setdefault(
+            f"{row['filters']}/{row['transfer']}/{row['adaptation']}/{row['experiment']}", {}
+        )
         bounds = {name: row[name] if math.isfinite(row[name]) else None for name in ("value", "low", "high")}
         method.setdefault(row["role"], {})[row["metric"]] = bounds
     return nested
@@ -235,13 +237,11 @@ def print_summary() -> None:
     )
     for name in ("filters", "method", "source", "target", "target AUC"):
         page.add_column(name, no_wrap=True, justify="left" if name in ("filters", "method") else "right")
-    for (filters, transfer, adaptation), part in table.groupby(
-        ["filters", "transfer", "adaptation"], sort=False
-    ):
-        oracle = str(transfer).startswith("oracle_")
+    names = ["transfer", "adaptation", "experiment"]
+    for (filters, *method), part in table.groupby(["filters", *names], sort=False):
         page.add_row(
             str(filters),
-            f"{transfer}" if oracle else f"{adaptation}",
+            Method.model_validate(dict(zip(names, method, strict=True))).title,
             _figure(part, "source", "balanced_accuracy"),
             _figure(part, "target", "balanced_accuracy"),
             _figure(part, "target", "auc"),

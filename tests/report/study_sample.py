@@ -57,7 +57,10 @@ def write_study(
         "split": "by_galaxy",
         "selection": "label_free",
         "filters": ["two"],
-        "methods": [{"transfer": transfer, "adaptation": adaptation} for transfer, adaptation in methods],
+        "methods": [
+            {"transfer": transfer, "adaptation": adaptation, "experiment": "default"}
+            for transfer, adaptation in methods
+        ],
         "seeds": list(seeds),
     }
     YAML().dump(lines, root() / "conf" / "study.yaml")

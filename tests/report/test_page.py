@@ -157,7 +157,7 @@ def test_confusion_counts_are_the_seeds_mean(study):
     counts = []
     for seed in (0, 1):
         table = pd.read_csv(
-            study / f"outputs/cells/two/pristine_to_noisy/mmd/seed{seed}/evaluation/predictions.csv"
+            study / f"outputs/cells/two/pristine_to_noisy/mmd/default/seed{seed}/evaluation/predictions.csv"
         )
         table = table[table["role"] == "target"].drop_duplicates(["galaxy", "camera"])
         counts.append(table.groupby(["label", "prediction"]).size())
@@ -264,9 +264,9 @@ def test_the_archive_and_the_looks_at_its_test_are_named(fresh):
     [
         "outputs/summary/best.json",
         "outputs/summary/transfer.csv",
-        "outputs/cells/two/pristine_to_noisy/mmd/seed0/train/run.json",
-        "outputs/cells/two/pristine_to_noisy/mmd/seed0/evaluation/selection.json",
-        "outputs/cells/two/pristine_to_noisy/mmd/seed0/evaluation/predictions.csv",
+        "outputs/cells/two/pristine_to_noisy/mmd/default/seed0/train/run.json",
+        "outputs/cells/two/pristine_to_noisy/mmd/default/seed0/evaluation/selection.json",
+        "outputs/cells/two/pristine_to_noisy/mmd/default/seed0/evaluation/predictions.csv",
     ],
 )
 def test_a_gap_is_named_and_the_old_page_stays(study, name):

@@ -65,7 +65,7 @@ def gathered(
     drop: tuple[float, ...], difference: tuple[float, ...], best: str = "mmd"
 ) -> tuple[Setting, Gathered]:
     contenders = [
-        Contender(Method(transfer=FORWARD, adaptation=name), spelt(name), look, ())
+        Contender(Method(transfer=FORWARD, adaptation=name, experiment="default"), spelt(name), look, ())
         for name, look in (("source_only", BASELINE), ("mmd", method_look(0)))
     ]
     scores = {"source_only": 0.1, "mmd": 0.1} | {best: 0.2}
@@ -76,6 +76,7 @@ def gathered(
         "target": "noisy",
         "transfer": FORWARD,
         "adaptation": "mmd",
+        "experiment": "default",
     }
     row |= dict(zip(("drop", "drop_low", "drop_high"), drop, strict=True))
     row |= dict(zip(("difference", "low", "high"), difference, strict=True))

@@ -26,10 +26,6 @@ class Evidence:
     Raises ValueError on shapes that do not fit and on labels that are no class numbers.
     """
 
-    source_train_features: Floats
-    """`(A, F)`"""
-    target_train_features: Floats
-    """`(B, F)`"""
     source_features: Floats
     """`(N, F)`"""
     source_logits: Floats
@@ -40,14 +36,19 @@ class Evidence:
     """`(M, F)`"""
     target_logits: Floats
     """`(M, K)`"""
+    source_train_features: Floats | None = None
+    """`(A, F)`; only `importance_weighted_risk` asks for the features of training images."""
+    target_train_features: Floats | None = None
+    """`(B, F)`"""
 
     def __post_init__(self) -> None:
         """Check the shapes."""
         _check_logits(self.source_logits, self.source_labels)
         width, classes = self.source_features.shape[-1], self.source_logits.shape[1]
-        expected = {
-            "source_train_features": (len(self.source_train_features), width),
-            "target_train_features": (len(self.target_train_features), width),
+        trained = ("source_train_features", "target_train_features")
+        seen = {name: getattr(self, name) for name in trained if getattr(self, name) is not None}
+        expected = {name: (len(features), width) for name, features in seen.items()}
+        expected |= {
             "source_features": (len(self.source_labels), width),
             "target_features": (len(self.target_features), width),
             "target_logits": (len(self.target_features), classes),
@@ -126,10 +127,11 @@ def importance_weighted_risk(evidence: Evidence) -> float:
     and the largest loss, beyond which no weighted mean lies. Known weakness: where a classifier tells the
     domains apart, few or no source images speak for the target, and the estimate is an extrapolation.
     """
+    source_train, target_train = evidence.source_train_features, evidence.target_train_features
+    if source_train is None or target_train is None:
+        raise ValueError("no features of training images, expected them for importance_weighted_risk")
     losses = _balanced_losses(evidence)
-    ratios = density_ratios(
-        evidence.source_train_features, evidence.target_train_features, evidence.source_features
-    )
+    ratios = density_ratios(source_train, target_train, evidence.source_features)
     if not (np.isfinite(losses).all() and np.isfinite(ratios).all()):
         return float("nan")
     # Rounding alone makes equal ratios differ, and what it makes of eta is noise.

@@ -65,12 +65,12 @@ class Contender:
     @property
     def is_oracle(self) -> bool:
         """Whether it was trained on target labels."""
-        return self.method.transfer.startswith("oracle_")
+        return self.method.is_oracle
 
     @property
     def is_baseline(self) -> bool:
         """Whether it is source-only, with which the others are compared."""
-        return self.method.adaptation == "source_only" and not self.is_oracle
+        return self.method.is_baseline
 
     @property
     def first(self) -> Training:
@@ -89,7 +89,7 @@ class Setting:
     validator: str
     """The validator that was named beforehand to compare methods by."""
     scores: dict[str, float]
-    """What it makes of the label-free methods, by their adaptation's name."""
+    """What it makes of the label-free methods, by their title."""
 
     @property
     def slug(self) -> str:
@@ -120,12 +120,12 @@ class Setting:
     def ranked(self) -> list[Contender]:
         """The label-free methods, the validator's first before the others."""
         low = float("-inf")
-        return sorted(self.label_free, key=lambda each: -self.scores.get(each.method.adaptation, low))
+        return sorted(self.label_free, key=lambda each: -self.scores.get(each.method.title, low))
 
     @property
     def best(self) -> Contender | None:
         """The label-free method that the validator puts first."""
-        return next((each for each in self.ranked if each.method.adaptation in self.scores), None)
+        return next((each for each in self.ranked if each.method.title in self.scores), None)
 
     @property
     def adapted(self) -> Contender | None:
@@ -194,18 +194,17 @@ def gather() -> Gathered:
 
 
 def _looks(study: Study) -> dict[Method, tuple[str, Look]]:
-    """Name and look of each method; the same adaptation keeps its look in both directions."""
-    adaptations = [
-        name for name in dict.fromkeys(method.adaptation for method in study.methods) if name != "source_only"
-    ]
+    """Name and look of each method; the same one keeps its look in both directions."""
+    adapted = (method.title for method in study.methods if not (method.is_oracle or method.is_baseline))
+    titles = list(dict.fromkeys(adapted))
     looks = {}
     for method in study.methods:
-        if method.transfer.startswith("oracle_"):
+        if method.is_oracle:
             looks[method] = "Oracle (target labels)", ORACLE
-        elif method.adaptation == "source_only":
+        elif method.is_baseline:
             looks[method] = "Source only", BASELINE
         else:
-            looks[method] = spelt(method.adaptation), method_look(adaptations.index(method.adaptation))
+            looks[method] = spelt(method.title), method_look(titles.index(method.title))
     return looks
 
 

@@ -72,9 +72,13 @@ def configurations(gathered: Gathered) -> dict[str, Any]:
 
 def _about(each: Contender) -> str:
     """What the file of the method in conf/ says of it in its first lines of comment."""
-    group, name = (
-        ("transfer", each.method.transfer) if each.is_oracle else ("adaptation", each.method.adaptation)
-    )
+    method = each.method
+    if each.is_oracle:
+        group, name = "transfer", method.transfer
+    elif method.title == method.adaptation:
+        group, name = "adaptation", method.adaptation
+    else:
+        group, name = "experiment", method.experiment
     path = root() / "conf" / group / f"{name}.yaml"
     lines = path.read_text().splitlines() if path.is_file() else []
     comment = []

@@ -175,8 +175,7 @@ def _galleries(setting: Setting, easel: _Easel) -> dict[str, Any]:
 
 
 def _slug(each: Contender) -> str:
-    name = each.method.transfer if each.is_oracle else each.method.adaptation
-    return name.replace("_", "-")
+    return each.method.title.replace("_", "-")
 
 
 def _render(gathered: Gathered, settings: Sequence[Mapping[str, Any]]) -> str:

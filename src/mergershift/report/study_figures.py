@@ -17,6 +17,7 @@ from mergershift.report.drawing import panel
 from mergershift.report.gather import Contender, Setting
 from mergershift.report.looks import CARD, INK, MUTED, RULE, SOURCE, TARGET
 from mergershift.report.shift import Shift
+from mergershift.report.tables import of_method
 
 MOST_POINTS = 200
 """Of each domain in a plane; more would hide each other."""
@@ -34,9 +35,7 @@ def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
     order = [*setting.contenders][::-1]
     figure, axes = panel(height=1.1 + 0.42 * len(order))
     for place, each in enumerate(order):
-        own = figures[
-            (figures["transfer"] == each.method.transfer) & (figures["adaptation"] == each.method.adaptation)
-        ]
+        own = of_method(figures, each)
         for role, choice, offset in (("source", "label_free", 0.16), ("target", "label_free", -0.1)):
             row = own[(own["role"] == role) & (own["choice"] == choice)]
             if row.empty:

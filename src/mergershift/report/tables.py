@@ -75,8 +75,8 @@ def of_method(table: pd.DataFrame, each: Contender) -> pd.DataFrame:
     """The rows that are a method's."""
     if table.empty:
         return table
-    method = each.method
-    return table[(table["transfer"] == method.transfer) & (table["adaptation"] == method.adaptation)]
+    names = each.method.model_dump()
+    return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
 
 
 def figure(
@@ -119,7 +119,7 @@ def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[Row]:
         values = [
             figure(own, each, "target", "balanced_accuracy", choice) for choice in ("label_free", "oracle")
         ]
-        score = Value(number(setting.scores.get(each.method.adaptation, math.nan)))
+        score = Value(number(setting.scores.get(each.method.title, math.nan)))
         rows.append(Row(each, [score, *values], each is setting.best))
     return rows
 

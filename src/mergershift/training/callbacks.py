@@ -8,9 +8,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from mergershift.training.classifier import Classifier
+
 Epochs = list[dict[str, float]]
-OnEpoch = Callable[[Epochs], None]
-"""Hears, after every epoch, the figures of all finished epochs; each has its number under "epoch"."""
+OnEpoch = Callable[[Epochs, Classifier], None]
+"""Hears, after every epoch, the figures of all finished epochs, each with its number under "epoch", and the
+classifier as it is now; an exception that it raises ends the training."""
 
 
 class History(pl.Callback):
@@ -20,11 +23,11 @@ class History(pl.Callback):
         self.epochs: Epochs = []
         self._on_epoch = on_epoch
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Record the epoch that has just ended."""
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.epochs.append({"epoch": float(trainer.current_epoch), **figures})
-        self._on_epoch(self.epochs)
+        self._on_epoch(self.epochs, pl_module.classifier)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, which a checkpoint loads without pickle."""

@@ -63,11 +63,14 @@ class Result:
         self.table.to_csv(folder / EPOCHS, index=False)
 
 
-def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs: None) -> Result:
+def train(
+    config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs, classifier: None
+) -> Result:
     """Train until the last epoch or until the labelled validation images stop improving.
 
     Checkpoints go to `state`; where it holds one already, training goes on after its last finished epoch and
-    ends as it would have without the interruption. `on_epoch` hears of all finished epochs after each.
+    ends as it would have without the interruption. `on_epoch` hears of all finished epochs after each; what it
+    raises ends the training.
     """
     _quiet()
     _keep_memory()
