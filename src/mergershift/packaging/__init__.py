@@ -1,0 +1,17 @@
+"""A trained classifier as something to hand on: its program, its facts, its card."""
+
+from mergershift.packaging.distance import FeatureDistance, fit_distance
+from mergershift.packaging.facts import COLUMNS, FACTS, WEIGHTS, Facts
+from mergershift.packaging.package import Package
+from mergershift.packaging.program import Program
+
+__all__ = [
+    "COLUMNS",
+    "FACTS",
+    "WEIGHTS",
+    "Facts",
+    "FeatureDistance",
+    "Package",
+    "Program",
+    "fit_distance",
+]
