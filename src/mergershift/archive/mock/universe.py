@@ -6,22 +6,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mergershift.archive.facts import FILTER_SETS, IMAGE_SIZE, RowStructure
 from mergershift.archive.mock.calibration import factors
 from mergershift.archive.mock.galaxies import NOISE, History, generator, render_galaxy
 from mergershift.archive.mock.recipe import RECIPE, Recipe
 from mergershift.archive.mock.vectors import Floats
+from mergershift.progress import progress_bar
 
 FILTERS = FILTER_SETS["three"].filters
 SHAPE = (RowStructure.CAMERAS, len(FILTERS), IMAGE_SIZE, IMAGE_SIZE)
@@ -152,13 +150,3 @@ def _obey_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def progress_bar(wanted: bool, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal, nothing elsewhere; gives a function that advances it."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (wanted and console.is_terminal)) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.advance(task, done)

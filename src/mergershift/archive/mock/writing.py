@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from mergershift.archive.facts import DATA_SETS, FILTER_SETS, UNIT, DataSet, Domain, RowStructure
 from mergershift.archive.metadata import write_metadata
-from mergershift.archive.mock.universe import Universe, progress_bar, render_universe
+from mergershift.archive.mock.universe import Universe, render_universe
 from mergershift.archive.mock.vectors import Floats
 from mergershift.errors import UserError
+from mergershift.progress import progress_bar
 
 COPIES: dict[str, Callable[[Floats], Floats]] = {
     "as rendered": lambda images: images,
