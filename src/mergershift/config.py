@@ -32,6 +32,7 @@ from mergershift.sections import (
     TrainerConfig,
     TrainingConfig,
     TransferConfig,
+    TuningConfig,
 )
 
 
@@ -50,6 +51,8 @@ class Config(Section):
     tracking: TrackingConfig
     selection: SelectionConfig | None = None
     """Read when a training is evaluated; None in the record of a training, which knows nothing of it."""
+    tuning: TuningConfig | None = None
+    """Read when a method is tuned; None in all else."""
     choices: dict[str, str]
     """Which file of each group was taken, for instance ``{"adaptation": "mmd"}``."""
 
@@ -87,8 +90,9 @@ class Config(Section):
 
     def dump(self) -> dict[str, Any]:
         """All that a training is told: plain dictionaries, lists and scalars, as YAML and JSON take them."""
-        plain = self.model_dump(mode="json", exclude={"selection"})
-        plain["choices"].pop("selection", None)
+        elsewhere = {"selection", "tuning"}
+        plain = self.model_dump(mode="json", exclude=elsewhere)
+        plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in elsewhere}
         return plain
 
     def digest(self) -> str:

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """A training whose outputs are no numbers any more: a mistake in its settings, and an outcome in a search."""
+
+
 def nearest(word: str, names: Iterable[str], count: int = 3) -> str:
     """Name the `names` most like `word`, as ``'a', 'b'``; all of them where they are few and none is alike."""
     known = sorted(set(names))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mergershift.archive import Domain
 
@@ -117,6 +118,79 @@ LabelFree = Literal[
     "soft_neighbourhood_density",
     "importance_weighted_risk",
 ]
+
+
+class RangeConfig(Section):
+    """Where a value is searched: from `low` to `high`, whole numbers if both are, or among `choices`."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    choices: dict[str, Any] | None = None
+    """Name -> value."""
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        if self.choices is not None:
+            if not self.choices or (self.low, self.high, self.log) != (None, None, False):
+                raise ValueError("expected either choices or low and high")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"expected low < high or choices, found low {self.low} and high {self.high}")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"expected low above 0 on a logarithmic scale, found {self.low}")
+        return self
+
+
+Objective = (
+    LabelFree | Literal["source_balanced_accuracy", "domain_distance", "oracle_target_balanced_accuracy"]
+)
+
+
+class TuningConfig(Section):
+    """A search for better values: where, by what, how long, and where the study is kept."""
+
+    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=2)
+    trials: int = Field(ge=1)
+    pruning: bool
+    seed: int = Field(ge=0, lt=2**32)
+    storage: str | None
+    name: str | None = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    heartbeat: int = Field(ge=1)
+    retries: int = Field(ge=0)
+    space: dict[str, Any]
+
+    @property
+    def ranges(self) -> dict[str, RangeConfig]:
+        """The search ranges by key, for instance ``training.optimizer.lr``."""
+        return dict(_ranges(self.space))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.ranges:
+            raise ValueError("space is empty, so there is nothing to search")
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError(f"the same objective twice: {', '.join(self.objectives)}")
+        return self
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the search looks at target labels."""
+        return any(each.startswith("oracle_") for each in self.objectives)
+
+
+def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, RangeConfig]]:
+    for key, value in node.items():
+        if value is None:  # taken out of the search
+            continue
+        if not isinstance(value, dict):
+            raise ValueError(f"space.{prefix}{key}: expected low and high, or choices, found {value!r}")
+        if value.keys() & RangeConfig.model_fields.keys():
+            try:
+                yield f"{prefix}{key}", RangeConfig.model_validate(value)
+            except ValidationError as error:
+                raise ValueError(f"space.{prefix}{key}: {error.errors()[0]['msg']}") from error
+        else:
+            yield from _ranges(value, f"{prefix}{key}.")
 
 
 class SelectionConfig(Section):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mergershift.adaptation import Adaptation, Weighting
 from mergershift.config import Config, instantiate
-from mergershift.errors import UserError
+from mergershift.errors import Diverged
 from mergershift.evaluation import score
 from mergershift.images import LabelledImages, Pair
 from mergershift.networks import Activations
@@ -92,7 +92,7 @@ class TransferTask(pl.LightningModule):
         logits, labels, probabilities = (torch.cat(each) for each in zip(*self._validated, strict=True))
         self._validated = []
         if not bool(torch.isfinite(logits).all()):
-            raise UserError(
+            raise Diverged(
                 f"The training diverged in epoch {self.current_epoch}: the network's outputs are no numbers any more.\n"
                 "Lower training.optimizer.lr or the penalty's weight and start again."
             )
