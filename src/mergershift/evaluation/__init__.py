@@ -1,6 +1,8 @@
 """Predictions in, numbers out: metrics, intervals by galaxy, tables, and the published figures beside them."""
 
 from mergershift.evaluation.bootstrap import Interval, bootstrap
+from mergershift.evaluation.calibration import best_temperature, negative_log_likelihood
+from mergershift.evaluation.challenge import Challenge, challenge
 from mergershift.evaluation.comparison import WonBack, compare, won_back
 from mergershift.evaluation.inference import activations, predict
 from mergershift.evaluation.metrics import COUNTS, METRICS, THRESHOLD, score, weighted_scores
@@ -29,6 +31,7 @@ __all__ = [
     "ROLES",
     "THRESHOLD",
     "VALIDATORS",
+    "Challenge",
     "Evidence",
     "Interval",
     "Results",
@@ -36,14 +39,17 @@ __all__ = [
     "WonBack",
     "activations",
     "agreement",
+    "best_temperature",
     "best_threshold",
     "bootstrap",
+    "challenge",
     "compare",
     "comparison_rows",
     "comparison_table",
     "evaluate",
     "flat",
     "join",
+    "negative_log_likelihood",
     "oracle_target_balanced_accuracy",
     "predict",
     "read_predictions",

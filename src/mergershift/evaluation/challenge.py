@@ -1,0 +1,103 @@
+"""A candidate beside a champion, by a validator that sees no label of the target, on the same validation images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mergershift.errors import UserError
+from mergershift.evaluation.metrics import Floats
+from mergershift.evaluation.resampling import RESAMPLES, Interval, draws, percentile_interval
+from mergershift.evaluation.validators import VALIDATORS, Evidence
+
+COLUMNS = ("role", "row", "galaxy", "camera", "label", "log_odds")
+"""Of a table of validation images, each rendering once: `label` is empty for the target, `log_odds` are what the
+network gives for a merger."""
+NEEDS_FEATURES = ("importance_weighted_risk",)
+
+
+class Challenge(NamedTuple):
+    """How a candidate stands beside a champion."""
+
+    validator: str
+    difference: Interval
+    """Candidate minus champion."""
+    galaxies: int
+    resamples: int
+
+
+def challenge(
+    candidate: pd.DataFrame,
+    champion: pd.DataFrame,
+    validator: str,
+    resamples: int = RESAMPLES,
+    rng_seed: int = 0,
+) -> Challenge:
+    """Compute the difference of a validator between two models, paired by image, with its 95 % interval.
+
+    The interval draws galaxies with replacement, all their renderings in both domains together and the same ones
+    for both models (as `bootstrap` does, but not within classes: the target's are not known). It says how far the
+    choice depends on the galaxies at hand; what another seed would have trained is not in it.
+
+    Args:
+        candidate: validation images with `COLUMNS`.
+        champion: of the same images.
+        validator: name in `VALIDATORS` of one that needs predictions alone.
+        resamples: number of bootstrap replicates.
+        rng_seed: seed of the resampling.
+
+    Raises UserError for a validator that needs features, and where the two tables do not show the same images.
+    """
+    if validator in NEEDS_FEATURES:
+        known = ", ".join(name for name in VALIDATORS if name not in NEEDS_FEATURES)
+        raise UserError(
+            f"{validator} weighs images by the network's features, which registered models do not carry.\n"
+            f"Compare by another one, selection.best_by=...: {known}."
+        )
+    models = [_sorted(table, name) for table, name in ((candidate, "candidate"), (champion, "champion"))]
+    images = models[0].drop(columns="log_odds")
+    if not images.equals(models[1].drop(columns="log_odds")):
+        raise UserError(
+            "The two models were validated on different images.\n"
+            "Expected the same data and split: register a model that was trained on the champion's."
+        )
+    score = VALIDATORS[validator]
+    _, members = np.unique(images["galaxy"], return_inverse=True)
+    by_role = {role: np.flatnonzero(images["role"] == role) for role in ("source", "target")}
+    galaxies = int(members.max()) + 1
+
+    def difference(weights: NDArray[np.int64]) -> float:
+        rows = {role: np.repeat(places, weights[members[places]]) for role, places in by_role.items()}
+        ours, theirs = (score(_evidence(table, rows["source"], rows["target"])) for table in models)
+        return ours - theirs
+
+    value = difference(np.ones(galaxies, dtype=np.int64))
+    replicates: list[float] = []
+    for weights, _ in draws(np.zeros(galaxies, dtype=np.int64), 1, len(images), resamples, rng_seed):
+        replicates += [difference(each.astype(np.int64)) for each in weights]
+    return Challenge(validator, percentile_interval(value, np.array(replicates)), galaxies, resamples)
+
+
+def _evidence(table: pd.DataFrame, source: NDArray[np.intp], target: NDArray[np.intp]) -> Evidence:
+    odds: Floats = table["log_odds"].to_numpy(dtype=np.float64)
+    logits = np.stack([np.zeros_like(odds), odds], axis=1)
+    return Evidence(
+        source_features=logits[source],
+        source_logits=logits[source],
+        source_labels=table["label"].to_numpy(dtype=np.float64)[source].astype(np.int64),
+        target_features=logits[target],
+        target_logits=logits[target],
+    )
+
+
+def _sorted(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    missing = [column for column in COLUMNS if column not in table]
+    if missing or set(table["role"]) != {"source", "target"}:
+        raise UserError(
+            f"The {name}'s validation images have no {', '.join(missing) or 'images of one of the domains'}.\n"
+            "Register the model again with `mergershift register`."
+        )
+    return table[list(COLUMNS)].sort_values(["role", "row"], ignore_index=True)

@@ -1,0 +1,94 @@
+"""Champion and candidate by what no label of the target takes part in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from mergershift.errors import UserError
+from mergershift.evaluation import challenge
+from mergershift.evaluation.validators import VALIDATORS
+
+MAXIMISATION = "information_maximisation"
+
+
+def table(gain, galaxies=60, cameras=4, seed=0):
+    """Validation images of both domains on which a model of log odds `gain` x truth + noise was run."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(galaxies) < galaxies // 3, cameras)
+    rows = []
+    for role in ("source", "target"):
+        odds = gain * (2 * truth - 1) + random.normal(0, 1, len(truth))
+        rows.append(
+            pd.DataFrame(
+                {
+                    "role": role,
+                    "row": np.arange(len(truth)),
+                    "galaxy": np.repeat(np.arange(galaxies), cameras),
+                    "camera": np.tile(np.arange(cameras), galaxies),
+                    "label": truth.astype(float) if role == "source" else np.nan,
+                    "log_odds": odds,
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def maximisation(odds):
+    """Written out for two classes."""
+
+    def entropy(chance):
+        return -(chance * np.log(chance) + (1 - chance) * np.log(1 - chance))
+
+    chance = expit(odds)
+    return entropy(chance.mean()) - entropy(chance).mean()
+
+
+def test_the_difference_is_the_validators_on_all_images():
+    ours, theirs = table(2.0), table(1.0, seed=1)
+    found = challenge(ours, theirs, MAXIMISATION, resamples=10)
+    odds = [each.loc[each["role"] == "target", "log_odds"] for each in (ours, theirs)]
+    assert found.difference["value"] == pytest.approx(maximisation(odds[0]) - maximisation(odds[1]))
+    assert found.galaxies == 60
+
+
+def test_the_interval_is_a_paired_bootstrap_of_galaxies():
+    """Against a plain loop over numpy's own draws, within what 2000 replicates scatter."""
+    ours, theirs = table(2.0), table(1.0, seed=1)
+    found = challenge(ours, theirs, MAXIMISATION).difference
+    odds = [
+        each.loc[each["role"] == "target", "log_odds"].to_numpy().reshape(60, 4) for each in (ours, theirs)
+    ]
+    random = np.random.default_rng(5)
+    replicates = []
+    for _ in range(2000):
+        drawn = random.integers(60, size=60)
+        replicates.append(maximisation(odds[0][drawn].ravel()) - maximisation(odds[1][drawn].ravel()))
+    low, high = np.quantile(replicates, [0.025, 0.975])
+    width = high - low
+    assert found["low"] == pytest.approx(low, abs=0.1 * width)
+    assert found["high"] == pytest.approx(high, abs=0.1 * width)
+
+
+@pytest.mark.parametrize("validator", [name for name in VALIDATORS if name != "importance_weighted_risk"])
+def test_a_model_does_not_beat_itself(validator):
+    ours = table(2.0, galaxies=12)
+    found = challenge(ours, ours.sample(frac=1, random_state=0), validator, resamples=20).difference
+    assert found == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_a_better_one_wins_and_a_worse_one_loses():
+    better, worse = table(3.0), table(0.5, seed=1)
+    for validator in ("source_validation_risk", MAXIMISATION):
+        assert challenge(better, worse, validator, resamples=200).difference["low"] > 0
+        assert challenge(worse, better, validator, resamples=200).difference["high"] < 0
+
+
+def test_what_can_not_be_compared_is_refused():
+    ours = table(2.0)
+    with pytest.raises(UserError, match="features"):
+        challenge(ours, ours, "importance_weighted_risk")
+    with pytest.raises(UserError, match="different images"):
+        challenge(ours, table(2.0, galaxies=30), MAXIMISATION)
+    with pytest.raises(UserError, match="candidate's validation images have no log_odds"):
+        challenge(ours.drop(columns="log_odds"), ours, MAXIMISATION)
