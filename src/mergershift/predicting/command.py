@@ -1,0 +1,105 @@
+"""`mergershift predict`: images in, a table out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mergershift.predicting.files import find_files
+from mergershift.predicting.inputs import Inputs
+from mergershift.predicting.model import load_model, nothing
+from mergershift.predicting.plans import Assumed
+from mergershift.predicting.table import NOT_FINITE, Form, Rows
+from mergershift.predicting.writers import check_output, fits_text, writing_table
+
+PIECE = 64
+"""Batches that are written at a time."""
+
+
+def predict_step(
+    images: Sequence[str],
+    model: str,
+    output: Path,
+    *,
+    assumed: Assumed,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """Write the table of predictions for all images that can be taken.
+
+    Args:
+        images: names of files, folders and patterns.
+        model: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a folder.
+        output: the table; its suffix names the format.
+        assumed: what is true of images that do not say it.
+        overwrite: replace a table that is there.
+        threads: of the processor; all there are if None.
+
+    Returns lines that say what was done, and why which files were refused.
+    Raises UserError where nothing is left to write, with nothing written.
+    """
+    import torch
+
+    check_output(output, overwrite)
+    names = find_files(images, leave_out=output)
+    loaded = load_model(model)
+    torch.set_num_threads(threads or _processors())
+    inputs = Inputs.of_files(names, assumed, loaded.package.facts, progress=True)
+    if not inputs.count:
+        raise nothing(inputs)
+    tally = _Tally()
+    with writing_table(output, loaded.form.table(), _widths(inputs)) as write:
+        for piece in _pieces(loaded.rows(inputs, progress=True)):
+            write(loaded.form.table(piece))
+            tally.add(loaded.form, piece)
+        if not tally.images:
+            raise nothing(inputs)
+    return tally.lines(output, loaded.form.threshold), inputs.refused
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.images = self.mergers = self.empty = self.strange = 0
+
+    def add(self, form: Form, piece: Sequence[Rows]) -> None:
+        for rows in piece:
+            self.images += len(rows.index)
+            self.mergers += int(np.count_nonzero(rows.scores[:, 0] >= form.threshold))
+            self.empty += int(np.count_nonzero(np.isnan(rows.scores[:, 0])))
+            self.strange += int(np.count_nonzero(rows.scores[:, 2] > 1))
+
+    def lines(self, output: Path, threshold: float) -> list[str]:
+        said = [
+            f"{output}: {self.images} images, {self.mergers} called mergers (probability >= {threshold:.3f})"
+        ]
+        if self.strange:
+            said.append(f"{self.strange} are unlike what the model was trained for (out_of_domain > 1)")
+        if self.empty:
+            said.append(f"{self.empty} have no prediction (flag '{NOT_FINITE}')")
+        return said
+
+
+def _pieces(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
+    piece: list[Rows] = []
+    for each in rows:
+        piece.append(each)
+        if len(piece) == PIECE:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _widths(inputs: Inputs) -> dict[str, int]:
+    """Longest texts that the table can come to hold."""
+    names = np.array([source.name for source in inputs.sources])
+    notes = np.array([source.plan.note for source in inputs.sources])
+    flags = np.char.add(notes, f"; {NOT_FINITE}")
+    return {"file": fits_text(names).itemsize, "flag": fits_text(flags).itemsize}
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,104 @@
+"""All images that were asked for, in batches of one size, and what of them had to be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergershift.predicting.brightness import Refused
+from mergershift.predicting.plans import Assumed
+from mergershift.predicting.sources import Source, open_array, open_file
+from mergershift.progress import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergershift.packaging import Facts
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images and where each is from."""
+
+    images: NDArray[np.float32]
+    """`(n, C, size, size)`"""
+    files: list[str]
+    index: NDArray[np.int64]
+    """`(n,)`, in its file."""
+    notes: list[str]
+    """What was done to it."""
+
+
+class Inputs:
+    """Images of several files, or of one array; headers are read at once, pixels when they are walked through.
+
+    Args:
+        sources: what has images that can be taken.
+        refused: why other files can't be, by their names; files that turn out to be damaged join them.
+    """
+
+    def __init__(self, sources: list[Source], refused: dict[str, str]) -> None:
+        self.sources, self.refused = sources, refused
+        self.count = sum(source.count for source in sources)
+
+    @classmethod
+    def of_files(
+        cls, names: Sequence[str], assumed: Assumed, facts: Facts, *, progress: bool = False
+    ) -> Inputs:
+        """Open files by their names."""
+        sources: list[Source] = []
+        refused: dict[str, str] = {}
+        with progress_bar(progress and len(names) > BATCH, "headers", len(names)) as advance:
+            for name in names:
+                try:
+                    sources.append(open_file(name, assumed, facts))
+                except Refused as reason:
+                    refused[name] = str(reason)
+                advance(1)
+        return cls(sources, refused)
+
+    @classmethod
+    def of_array(cls, images: NDArray[np.generic] | Tensor, assumed: Assumed, facts: Facts) -> Inputs:
+        """Take an array `(N, C, H, W)` or `(C, H, W)`; raises Refused where it can't be taken."""
+        return cls([open_array(images, assumed, facts)], {})
+
+    def batches(self) -> Iterator[Batch]:
+        """All images in order, `BATCH` at a time, small files together."""
+        parts: list[tuple[Source, int, NDArray[np.float64]]] = []
+        room = BATCH
+        for source in self.sources:
+            start = 0
+            blocks = source.blocks()
+            while (block := self._next(source, blocks)) is not None:
+                while len(block):
+                    part, block = block[:room], block[room:]
+                    parts.append((source, start, part))
+                    start += len(part)
+                    room -= len(part)
+                    if not room:
+                        yield _joined(parts)
+                        parts, room = [], BATCH
+        if parts:
+            yield _joined(parts)
+
+    def _next(self, source: Source, blocks: Iterator[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+        try:
+            return next(blocks, None)
+        except Refused as reason:
+            self.refused[source.name] = str(reason)
+            return None
+
+
+def _joined(parts: list[tuple[Source, int, NDArray[np.float64]]]) -> Batch:
+    with np.errstate(over="ignore", invalid="ignore"):  # what single precision can't hold is not finite
+        images = np.concatenate([part.astype(np.float32) for _, _, part in parts])
+    index = np.concatenate([np.arange(start, start + len(part)) for _, start, part in parts])
+    files = [source.name for source, _, part in parts for _ in range(len(part))]
+    notes = [source.plan.note for source, _, part in parts for _ in range(len(part))]
+    return Batch(images, files, index, notes)

@@ -1,0 +1,133 @@
+"""Where images are read from, block by block, as the model takes them: npy files, FITS files, arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from mergershift.archive import DATA_SETS, UNIT, Images
+from mergershift.archive.layouts import FileError, npy_layout
+from mergershift.predicting.brightness import Refused
+from mergershift.predicting.headers import describe, image_hdu
+from mergershift.predicting.plans import Assumed, Description, Plan, make_plan
+
+if TYPE_CHECKING:
+    from mergershift.packaging import Facts
+
+BLOCK_BYTES = 2**25
+"""Of images as double numbers that are read at a time; one image at least."""
+_ARCHIVE = {data_set.fits_name for data_set in DATA_SETS.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Images of one file or array."""
+
+    name: str
+    count: int
+    plan: Plan
+    raw: Callable[[], Iterator[NDArray[np.float64]]]
+    """Reads all of them in blocks `(n, C, H, W)`, as they are."""
+
+    def blocks(self) -> Iterator[NDArray[np.float64]]:
+        """All images as the model takes them; raises Refused where they turn out to be unreadable."""
+        try:
+            for images in self.raw():
+                yield self.plan(images)
+        except (MemoryError, Refused):
+            raise
+        # A damaged file can fail in any way, on any of its images.
+        except Exception as error:
+            raise Refused(f"can't be read ({_first_line(error)})") from error
+
+
+def open_file(name: str, assumed: Assumed, facts: Facts) -> Source:
+    """Read what a file's header says; raises Refused, with the reason, where its images can't be taken."""
+    path = Path(name)
+    if not path.is_file():
+        raise Refused("no such file")
+    if path.suffix == ".npy":
+        return _open_npy(path, assumed, facts)
+    return _open_fits(path, assumed, facts)
+
+
+def open_array(images: Any, assumed: Assumed, facts: Facts) -> Source:
+    """Take an array or tensor `(N, C, H, W)` or `(C, H, W)`; raises Refused as `open_file` does."""
+    shape = _four(tuple(images.shape))
+    plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
+    return Source("", shape[0], plan, partial(_array_blocks, images.reshape(shape), _rows(shape)))
+
+
+def _open_npy(path: Path, assumed: Assumed, facts: Facts) -> Source:
+    try:
+        layout = npy_layout(path)
+        layout.check_size()
+    except FileError as error:
+        raise Refused(f"{error.found}; expected {error.expected}") from None
+    if layout.dtype.kind not in "iuf":
+        raise Refused(f"images of type {layout.dtype}, expected real numbers")
+    shape = _four(layout.shape)
+    plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
+    images = Images(replace(layout, shape=shape))
+    return Source(str(path), shape[0], plan, partial(_npy_blocks, images, _rows(shape)))
+
+
+def _open_fits(path: Path, assumed: Assumed, facts: Facts) -> Source:
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            number = image_hdu(hdus)
+            shape = _four(tuple(hdus[number].shape))
+            found = describe(hdus[number], hdus[0].header)
+    except (MemoryError, Refused):
+        raise
+    except Exception as error:
+        raise Refused(f"not a FITS file ({_first_line(error)})") from None
+    if found.unit is None and path.name in _ARCHIVE:
+        found = replace(found, unit=UNIT)
+    plan = make_plan(found, assumed, facts)
+    return Source(str(path), shape[0], plan, partial(_fits_blocks, path, number, shape))
+
+
+def _npy_blocks(images: Images, rows: int) -> Iterator[NDArray[np.float64]]:
+    for _, block in images.blocks(rows):
+        yield block
+
+
+def _fits_blocks(path: Path, number: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float64]]:
+    rows = _rows(shape)
+    # Without a map: its pages would count as this process' memory.
+    with fits.open(path, memmap=False) as hdus:
+        hdu = hdus[number]
+        single = len(hdu.shape) == 3
+        for start in range(0, shape[0], rows):
+            block = hdu.section[:] if single else hdu.section[start : start + rows]
+            yield np.asarray(block, np.float64).reshape(-1, *shape[1:])
+
+
+def _array_blocks(images: Any, rows: int) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, len(images), rows):
+        block = images[start : start + rows]
+        yield np.asarray(block.detach().cpu() if hasattr(block, "detach") else block, np.float64)
+
+
+def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    if len(shape) == 3:
+        shape = (1, *shape)
+    if len(shape) != 4 or not all(shape):
+        raise Refused(f"images of shape {shape}, expected (C, H, W) or (N, C, H, W)")
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return max(1, BLOCK_BYTES // (8 * shape[1] * shape[2] * shape[3]))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
