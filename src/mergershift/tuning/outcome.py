@@ -1,0 +1,157 @@
+"""What a finished study leaves: the winner as an experiment file, tables, figures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import optuna
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from mergershift.errors import UserError
+from mergershift.project import root
+from mergershift.tuning.space import nested, resolved
+from mergershift.tuning.store import Search
+from mergershift.tuning.trials import FINISHED, original_number
+
+WRITTEN = "# Written by `mergershift tune`"
+_GROUPS = ("network", "adaptation", "training")
+_DPI = 150
+
+
+def winner(study: optuna.Study, search: Search, best_by: str) -> FrozenTrial:
+    """The best trial; of a Pareto front the one that the validator `best_by` puts first.
+
+    Raises UserError where no trial came to its end.
+    """
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        raise UserError(
+            f"{search.name}: none of {len(study.trials)} trials came to its end: all were pruned or diverged.\n"
+            "Narrow the ranges in conf/tuning/, or set tuning.pruning=false, and take another tuning.name."
+        )
+    if len(search.tuning.objectives) == 1:
+        return study.best_trial
+    return max(study.best_trials, key=lambda trial: (trial.user_attrs[best_by], -trial.number))
+
+
+def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> Path:
+    """Write the winner as conf/experiment/<name>.yaml; an own file of that name is kept beside as .bak."""
+    path = root() / "conf" / "experiment" / f"{search.experiment}.yaml"
+    if path.is_file() and not path.read_text().partition("\n")[2].startswith(WRITTEN):
+        os.replace(path, path.with_name(f"{path.name}.bak"))
+    reached = ", ".join(
+        f"{name} {value:.4f}" for name, value in zip(search.tuning.objectives, best.values, strict=True)
+    )
+    finished = len(study.get_trials(deepcopy=False, states=FINISHED))
+    seen = "target validation labels were seen: an oracle" if search.tuning.oracle else "no target label seen"
+    lines = [
+        "# @package _global_",
+        f"{WRITTEN}: trial {best.number} of {finished} in the study {search.name}, {reached} ({seen}).",
+        f"# Data {search.data_hash[:16]}, {search.config.training.epochs} epochs a trial, "
+        f"split={search.config.choices['split']}, seed {search.config.seed}.",
+    ]
+    defaults = [{f"override /{group}": search.config.choices[group]} for group in _GROUPS]
+    values = nested(resolved(best.params, search.tuning.ranges))
+    text = "\n".join(lines) + "\n" + yaml.safe_dump({"defaults": defaults} | values, sort_keys=False)
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+    return path
+
+
+def summary(search: Search, study: optuna.Study, best: FrozenTrial, best_by: str) -> dict[str, Any]:
+    """The facts of the study, as JSON takes them."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    return {
+        "study": search.name,
+        "experiment": search.experiment,
+        "objectives": list(search.tuning.objectives),
+        "best_by": best_by,
+        "data_hash": search.data_hash,
+        "config_hash": search.config.digest(),
+        "seed": search.tuning.seed,
+        "completed": states.count(TrialState.COMPLETE),
+        "pruned": states.count(TrialState.PRUNED),
+        "retried": sum(original_number(each) != each.number for each in study.trials),
+        "best": {
+            "trial": best.number,
+            "values": dict(zip(search.tuning.objectives, best.values, strict=True)),
+            "params": best.params,
+        },
+    }
+
+
+def table(search: Search, study: optuna.Study) -> pd.DataFrame:
+    """One row a trial: number, state, seconds, objectives, values of the searched keys."""
+    rows = []
+    for trial in study.trials:
+        values = trial.values or [float("nan")] * len(search.tuning.objectives)
+        rows.append(
+            {
+                "trial": trial.number,
+                "takes_up": original_number(trial) if original_number(trial) != trial.number else pd.NA,
+                "state": trial.user_attrs.get("why", trial.state.name.lower()),
+                "seconds": trial.duration.total_seconds() if trial.duration else float("nan"),
+                **dict(zip(search.tuning.objectives, values, strict=True)),
+                **trial.params,
+            }
+        )
+    return pd.DataFrame(rows).astype({"takes_up": "Int64"})
+
+
+def figures(search: Search, study: optuna.Study) -> dict[str, Figure]:
+    """History, parallel coordinates, importances and learning curves; the Pareto front of two objectives.
+
+    Those that need two different completed trials are left out where there is one.
+    """
+    matplotlib.use("Agg")
+    plots = optuna.visualization.matplotlib
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    drawings: dict[str, Callable[..., Any]] = {}
+    names = search.tuning.objectives
+    if len(names) > 1:
+        drawings["pareto_front"] = partial(plots.plot_pareto_front, target_names=list(names))
+    else:
+        drawings["intermediate_values"] = plots.plot_intermediate_values
+    for place, name in enumerate(names):
+        suffix = f"_{name}" * (len(names) > 1)
+        target = partial(_value, place)
+        options: dict[str, Any] = {"target": target, "target_name": name}
+        drawings[f"history{suffix}"] = partial(plots.plot_optimization_history, **options)
+        if len({target(trial) for trial in completed}) > 1:
+            drawings[f"parallel_coordinates{suffix}"] = partial(plots.plot_parallel_coordinate, **options)
+            drawings[f"importances{suffix}"] = partial(plots.plot_param_importances, **options)
+    return {name: _drawn(draw(study)) for name, draw in drawings.items()}
+
+
+def _value(place: int, trial: FrozenTrial) -> float:
+    return float(trial.values[place])
+
+
+def _drawn(axes: Any) -> Figure:
+    figure: Figure = axes.figure
+    figure.set_size_inches(11, 6)
+    return figure
+
+
+def write_outcome(
+    folder: Path, facts: dict[str, Any], trials: pd.DataFrame, drawn: dict[str, Figure]
+) -> list[Path]:
+    """Write study.json, trials.csv and the figures into an existing folder; returns the two files."""
+    (folder / "study.json").write_text(json.dumps(facts, indent=2) + "\n")
+    trials.to_csv(folder / "trials.csv", index=False, lineterminator="\n")
+    for name, figure in drawn.items():
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=_DPI, bbox_inches="tight")
+        (folder / f"{name}.png").write_bytes(content.getvalue())
+    return [folder / "study.json", folder / "trials.csv"]

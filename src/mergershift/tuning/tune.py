@@ -1,0 +1,141 @@
+"""The tuning step: starts workers on one study, waits for them and makes an experiment of the winner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import optuna
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+from mergershift import tracking
+from mergershift.config import compose
+from mergershift.errors import UserError, nearest
+from mergershift.folders import writing
+from mergershift.images import Prepared
+from mergershift.project import root
+from mergershift.steps import CONFIG, RUN, code_hash, prepared_images
+from mergershift.study import PLAIN
+from mergershift.tuning import outcome
+from mergershift.tuning.space import Values, current, resolved
+from mergershift.tuning.store import TRAINING, Search, address, open_study, shown
+from mergershift.tuning.trials import study_folder
+from mergershift.tuning.worker import work
+from mergershift.tuning.workers import run_workers
+
+
+def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared, str]:
+    """What `overrides` ask to search, on which images, and the validator that methods are compared by.
+
+    Trials take one thread each unless `overrides` name another trainer.
+    """
+    chosen = ["trainer=cpu_one_thread", *overrides]
+    method = compose([each for each in chosen if not each.startswith("tuning")]).choices["adaptation"]
+    if not any(each.startswith("tuning=") for each in overrides):
+        known = sorted(path.stem for path in (root() / "conf" / "tuning").glob("[!_]*.yaml"))
+        if method not in known:
+            raise UserError(
+                f"conf/tuning/{method}.yaml: missing, so nothing says what to search for adaptation={method}.\n"
+                f"Write it (like {nearest(method, known)}), or take tuning=NAME."
+            )
+        chosen.append(f"tuning={method}")
+    config = compose(chosen)
+    assert config.tuning is not None
+    assert config.selection is not None
+    if config.choices["experiment"] != PLAIN:
+        raise UserError(
+            f"experiment={config.choices['experiment']}: a search starts from the plain configuration.\n"
+            "Leave it out, and give what it changes as overrides."
+        )
+    prepared = prepared_images(config)
+    plain = config.model_copy(update={"tuning": None})
+    search = Search(plain, config.tuning, prepared.facts["data_hash"], code_hash())
+    current(plain, search.tuning.ranges)  # refuses a key that the configuration lacks
+    return search, prepared, config.selection.best_by
+
+
+def worker_step(overrides: Sequence[str]) -> None:
+    """Work on the study until it is finished; `tune_step` starts this in processes of its own."""
+    search, prepared, best_by = read_search(overrides)
+    with _storage_answers(search):
+        work(search, prepared, best_by)
+
+
+def tune_step(overrides: Sequence[str], workers: int) -> str:
+    """Bring the study to its number of trials with `workers` processes; returns lines to print.
+
+    Given again after any interruption, it goes on with what is missing. Every machine that gives the same
+    command with the same storage joins the same study.
+    """
+    search, _, best_by = read_search(overrides)
+    with _storage_answers(search):
+        study = open_study(search)
+        _begin_with_default(study, search)
+        run = _parent_run(search, study)
+        Console(stderr=True).print(
+            f"[bold]{search.name}[/] in {shown(address(search.tuning))}", highlight=False, soft_wrap=True
+        )
+        run_workers(search, study, list(overrides), workers)
+        best = outcome.winner(study, search, best_by)
+        facts = outcome.summary(search, study, best, best_by)
+        drawn = outcome.figures(search, study)
+        trials = outcome.table(search, study)
+    path = outcome.write_experiment(search, study, best)
+    figures = {f"best_{name}": value for name, value in facts["best"]["values"].items()}
+    figures |= {"completed": facts["completed"], "pruned": facts["pruned"]}
+    with writing(root() / "outputs" / "tuning" / search.experiment) as folder:
+        files = outcome.write_outcome(folder, facts, trials, drawn)
+        run.log_figures(drawn)
+        run.log_results(figures, [*files, path])
+        run.finish([])
+        # Beside the trials' records: DVC takes the folder of outputs away before it runs the stage again.
+        with writing(study_folder(search) / "record") as record:
+            (record / RUN).write_text(json.dumps(run.record(figures), indent=2) + "\n")
+            search.config.write(record / CONFIG)
+    values = resolved(best.params, search.tuning.ranges)
+    return "\n".join(
+        [
+            f"{search.name}: {facts['completed']} trials completed, {facts['pruned']} pruned; the best is "
+            f"{best.number}, "
+            + ", ".join(f"{name} {value:.4f}" for name, value in facts["best"]["values"].items()),
+            *(f"  {key}: {_short(value)}" for key, value in values.items()),
+            f"{path.relative_to(root())} holds it: `mergershift train experiment={search.experiment}`",
+        ]
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _begin_with_default(study: optuna.Study, search: Search) -> None:
+    """Make the present configuration the first trial, where its values lie within the ranges."""
+    values: Values | None = current(search.config, search.tuning.ranges)
+    if values is not None:
+        study.enqueue_trial(values, skip_if_exists=True)
+
+
+def _parent_run(search: Search, study: optuna.Study) -> tracking.Run:
+    config = search.config
+    opening = tracking.Opening(
+        training=study.user_attrs[TRAINING],
+        experiment=config.tracking.experiment,
+        name=search.name,
+        config=config.dump() | {"tuning": search.tuning.model_dump(mode="json", exclude={"storage"})},
+        tags={"study": search.name, "data_hash": search.data_hash, "config_hash": config.digest()},
+    )
+    return tracking.open_run(tracking.tracking_address(config.tracking.uri), opening)
+
+
+@contextmanager
+def _storage_answers(search: Search) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        words = str(error.__cause__ or error).splitlines()[0][:200]
+        raise UserError(
+            f"{shown(address(search.tuning))}: the study's database does not answer any more: {words}.\n"
+            "Finished trials are kept: start it, and give the command again."
+        ) from error

@@ -1,0 +1,82 @@
+"""A process that works on a study until it has all its trials; any number of them work side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType
+
+import numpy as np
+import optuna
+from filelock import FileLock
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import Trial, TrialState
+
+from mergershift.images import Prepared
+from mergershift.tuning.store import Search, open_study
+from mergershift.tuning.trials import FINISHED, Objective, Surplus, study_folder
+
+FEWEST_FINISHED = 5
+"""Trials that have to be finished before others are pruned by comparison with them."""
+_IDLE = 1.0
+
+
+def work(search: Search, prepared: Prepared, best_by: str) -> None:
+    """Run trials until the study has as many as it shall; ends early where the process that started it is gone.
+
+    Interrupted by SIGINT or SIGTERM, it hands its trial back, and whoever works on the study next goes on with
+    it; killed, it leaves that to the heartbeat.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    parent = os.getppid()
+    study = open_study(search)
+    study_folder(search).mkdir(parents=True, exist_ok=True)
+    # Within this machine trials are begun one after the other, so that none is begun too many.
+    door = FileLock(study_folder(search) / "begin.lock")
+    objective = Objective(search, prepared, best_by, started=lambda: door.release(force=True))
+
+    def guarded(trial: Trial) -> tuple[float, ...]:
+        try:
+            return objective(trial)
+        except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning makes the second of the first
+            # Optuna retries what a dead worker leaves, not what an interrupted one gives up.
+            frozen = trial.study.trials[trial.number]
+            RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, frozen)
+            raise KeyboardInterrupt from interruption
+
+    while os.getppid() == parent:
+        fail_stale_trials(study)
+        with door:
+            trials = study.get_trials(deepcopy=False)
+            finished = sum(each.state in FINISHED for each in trials)
+            if finished >= search.tuning.trials:
+                return
+            running = sum(each.state == TrialState.RUNNING for each in trials)
+            if finished + running < search.tuning.trials:
+                study.sampler = _sampler(search, len(trials))
+                study.pruner = _pruner(search)
+                study.optimize(guarded, n_trials=1, catch=(Surplus,))
+                continue
+        # The others' last trials may yet be left to us.
+        time.sleep(_IDLE)
+
+
+def _sampler(search: Search, begun: int) -> optuna.samplers.BaseSampler:
+    """Drawn from (seed, trials begun so far), so that a worker that is started again draws nothing twice."""
+    drawn = np.random.SeedSequence([search.tuning.seed, begun]).generate_state(1)
+    return TPESampler(seed=int(drawn[0]), multivariate=True)
+
+
+def _pruner(search: Search) -> BasePruner:
+    if not search.tuning.pruning or len(search.tuning.objectives) > 1:
+        return NopPruner()
+    # The first third of a training tells little of its end.
+    return MedianPruner(FEWEST_FINISHED, n_warmup_steps=search.config.training.epochs // 3)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
