@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mergershift import __version__
-from mergershift.cli_models import OVERRIDES
+from mergershift.cli_models import OVERRIDES, predict
 from mergershift.errors import UserError, nearest
 
 
@@ -195,6 +195,9 @@ def ui(host: str, port: int) -> None:
     from mergershift import pipeline
 
     pipeline.serve_ui(host, port)
+
+
+cli.add_command(predict)
 
 
 def _compose(overrides: tuple[str, ...]) -> Any:
