@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mergershift import evaluation, openings, tracking
+from mergershift import evaluation, openings, records, tracking
 from mergershift.config import Config, SelectionConfig
 from mergershift.errors import UserError
 from mergershift.evaluation import THRESHOLD
 from mergershift.folders import writing
 from mergershift.images import Prepared
+from mergershift.records import SELECTION, VALIDATORS
 from mergershift.report import figures
 from mergershift.state import clear_state
 from mergershift.steps import CONFIG, cell_name, prepared_images, read_run
 from mergershift.training.classifier import Classifier, load_classifier, model_epochs, model_file
 from mergershift.validating import ORACLE, Validation, compute_options
 
-SELECTION, VALIDATORS = "selection.json", "validators.csv"
 KEPT = "kept"
 
 
@@ -65,6 +65,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
             "validator": selection.validator,
             "best_by": selection.best_by,
             "threshold_rule": selection.threshold,
+            "training": record["training"],
         }
         for prefix, epoch in epochs.items():
             choice |= {f"{prefix}epoch": epoch, f"{prefix}threshold": thresholds[prefix]}
@@ -79,13 +80,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
         }
         for name, figure in drawn.items():
             figure.savefig(folder / f"{name}.png", dpi=150)
-        run = tracking.existing_run(tracking.tracking_address(config.tracking.uri), record["run_id"])
-        if run is not None:
-            run.log_figures(drawn)
-            names = (SELECTION, VALIDATORS, evaluation.JSON_NAME, "predictions.csv")
-            run.log_results(
-                {**evaluation.flat(results), "selected_epoch": chosen}, [folder / name for name in names]
-            )
+    tracking.tell(tracking.tracking_address(config.tracking.uri), records.read(trained))
     clear_state(cell_name(cell))
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (

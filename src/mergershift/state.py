@@ -39,6 +39,11 @@ class CellState:
         """Where the checkpoints lie."""
         return self.folder / "checkpoints"
 
+    @property
+    def began(self) -> int:
+        """When the training began, in milliseconds since 1970."""
+        return int((self.folder / "identity.json").stat().st_mtime * 1000)
+
     def tell_progress(self, epoch: int, epochs: int) -> None:
         """Say, to whoever watches several trainings, how many epochs of how many are done."""
         temporary = self.folder / "progress.json.part"

@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from mergershift.images import Prepared, origin, prepare
 from mergershift.state import Identity, cell_state
 from mergershift.study import PLAIN
 
-RUN, CONFIG = "run.json", "config.yaml"
+RUN, CONFIG, GIT_DIFF = "run.json", "config.yaml", "git.diff"
 DATA = "data"
 # What a training computes with; an interrupted one is not gone on with by other code.
 TRAINING_CODE = ("adaptation", "evaluation", "images", "networks", "training")
@@ -114,7 +115,8 @@ def cell_name(cell: Path) -> str:
     return cell.relative_to(outputs if outputs in cell.parents else root).as_posix()
 
 
-def _code_hash() -> str:
+def code_hash() -> str:
+    """Hash of all code that a training computes with."""
     package = Path(__file__).parent
     files = sorted(path for folder in TRAINING_CODE for path in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
@@ -132,7 +134,7 @@ def train_step(config: Config, output: Path) -> str:
 
     Interrupted at any moment, the same call goes on where it was.
     """
-    from mergershift import tracking
+    from mergershift import records, tracking
     from mergershift.report.figures import learning_curves
     from mergershift.training.fit import train
 
@@ -147,7 +149,7 @@ def train_step(config: Config, output: Path) -> str:
     def supersede(identity: Identity) -> None:
         tracking.abandon(address, identity.training, config.tracking.experiment)
 
-    with cell_state(cell, config.digest(), prepared.facts["data_hash"], _code_hash(), supersede) as state:
+    with cell_state(cell, config.digest(), prepared.facts["data_hash"], code_hash(), supersede) as state:
         tags = {
             "cell": cell,
             "data_hash": prepared.facts["data_hash"],
@@ -163,21 +165,30 @@ def train_step(config: Config, output: Path) -> str:
             **{f"choice.{group}": name for group, name in config.choices.items()},
         }
         run = tracking.open_run(
-            address, config.tracking.experiment, state.identity.training, cell, config.dump(), tags
+            address,
+            tracking.Opening(
+                training=state.identity.training,
+                experiment=config.tracking.experiment,
+                name=cell,
+                config=config.dump(),
+                tags=tags,
+                started=state.began,
+            ),
         )
         if code.diff:
-            run.log_text(code.diff, "git.diff")
+            run.log_text(code.diff, GIT_DIFF)
 
         def on_epoch(epochs: list[dict[str, float]], _classifier: object) -> None:
             state.tell_progress(len(epochs), config.training.epochs)
             run.log_epochs(epochs)
 
         result = train(config, prepared, state.checkpoints, on_epoch)
-        record = {
-            "run_id": run.run_id,
-            "experiment": config.tracking.experiment,
+        metrics = {
+            "best_epoch": float(result.best_epoch),
+            f"best_{config.training.keep_best}": result.best_score,
+        }
+        record = run.record(metrics) | {
             "cell": cell,
-            "training": state.identity.training,
             "data_hash": prepared.facts["data_hash"],
             "provenance": prepared.facts["provenance"],
             "split": config.split.model_dump(mode="json"),
@@ -192,11 +203,15 @@ def train_step(config: Config, output: Path) -> str:
             result.write(folder)
             config.write(folder / CONFIG)
             (folder / RUN).write_text(json.dumps(record, indent=2) + "\n")
-            run.log_figures({"learning_curves": learning_curves(result.table, result.best_epoch)})
-            run.log_results(
-                {"best_epoch": result.best_epoch, f"best_{config.training.keep_best}": result.best_score},
-                [folder / RUN, prepared.folder / "statistics.json"],
-            )
+            artifacts = folder / records.ARTIFACTS
+            (artifacts / records.FIGURES).mkdir(parents=True)
+            curves = learning_curves(result.table, result.best_epoch)
+            curves.savefig(artifacts / records.FIGURES / "learning_curves.png")
+            shutil.copyfile(prepared.folder / "statistics.json", artifacts / "statistics.json")
+            if code.diff:
+                (artifacts / GIT_DIFF).write_text(code.diff)
+        run.log_results(metrics)
+        run.log_files(records.training_files(output / "train"))
         run.finish(result.epochs)
     # The state stays until the evaluation: a kill before DVC has stored this result costs seconds, not a training.
     seconds = time.monotonic() - started

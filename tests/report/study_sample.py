@@ -122,6 +122,7 @@ def _write_cell(cell: Cell, network: str) -> None:
 def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run_id": f"{cell.method.adaptation}{cell.method.transfer}{cell.seed}".ljust(40, "0"),
+        "training": f"{cell.method.adaptation}-{cell.method.transfer}-{cell.seed}",
         "experiment": "mergershift",
         "data_hash": facts["data_hash"],
         "provenance": facts["provenance"],

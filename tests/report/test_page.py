@@ -213,7 +213,7 @@ def test_the_same_study_gives_the_same_bytes(study, tmp_path):
     by_run = write_report()
     after = {path.name: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
     assert before == after
-    run = f"mmd{FORWARD}0".ljust(40, "0")
+    run = ("mergershift", f"mmd-{FORWARD}-0")
     assert {name.partition("-")[0] for name in by_run[run]} == {"features", "examples", "saliency"}
 
 

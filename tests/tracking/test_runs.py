@@ -1,101 +1,249 @@
-"""Runs that can be written to again and again, on a database file and on a real server."""
+"""Runs that can be written to again and again, on a database file, on a real server, and on none."""
 
-import os
-import socket
+import itertools
+import logging
 import subprocess
-import sys
 import time
-import urllib.request
 
-import matplotlib.figure
 import pytest
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from tracking.server import Server
 
-from mergershift.errors import UserError
-from mergershift.tracking import abandon, existing_run, lineage, open_run, tracking_address
+from mergershift.tracking import Opening, abandon, lineage, open_run, runs, tracking_address
+from mergershift.tracking.finding import find
 
-EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(3)]
+EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(6)]
 CONFIG = {"training": {"epochs": 3, "optimizer": {"lr": 0.001}}, "seed": 0}
+PARAMETERS = {"training.epochs": "3", "training.optimizer.lr": "0.001", "seed": "0"}
+NOBODY = "http://127.0.0.1:9"
+number = itertools.count()
 
 
-@pytest.fixture
-def server(project):
-    """An MLflow server on loopback, as a team runs it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{project}/server.db",
-        "--artifacts-destination",
-        str(project / "art"),
-    ]
-    process = subprocess.Popen(
-        [*command, *store],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
 def address(request, project):
-    return tracking_address(None) if request.param == "file" else request.getfixturevalue("server")
+    if request.param == "file":
+        return tracking_address(None)
+    return request.getfixturevalue("server").address
 
 
-def test_one_training_is_one_run_however_often_it_is_taken_up(address):
-    def take_up():
-        return open_run(address, "e", "training-1", "cell", CONFIG, {"data_hash": "d", "git_commit": None})
+@pytest.fixture
+def opening():
+    """Of a training that no other test knows."""
+    return Opening(f"training-{next(number)}", "e", "cell", CONFIG, {"data_hash": "d", "git_commit": None})
 
-    run = take_up()
+
+def stored(address, opening):
+    """The training's only run."""
+    client = MlflowClient(tracking_uri=address)
+    home = client.get_experiment_by_name(opening.experiment).experiment_id
+    (run,) = client.search_runs([home], f"tags.`mergershift.training` = '{opening.training}'")
+    return client, run
+
+
+def history(address, opening, name):
+    client, run = stored(address, opening)
+    return [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+
+
+def test_one_training_is_one_run_however_often_it_is_taken_up(address, opening):
+    run = open_run(address, opening)
     run.log_epochs(EPOCHS[:2])
-    again = take_up()
+    again = open_run(address, opening)
     assert again.run_id == run.run_id
     again.log_epochs(EPOCHS)
-    again.log_figures({"curve": matplotlib.figure.Figure()})
+    again.log_figures({"curve": Figure()})
+    again.log_results({"best": 0.5})
     again.finish(EPOCHS)
-    take_up().finish(EPOCHS)
-    client = MlflowClient(tracking_uri=address)
-    found = client.get_run(run.run_id)
+    last = open_run(address, opening)
+    last.log_results({"best": 0.5})
+    last.finish(EPOCHS)
+    client, found = stored(address, opening)
+    assert found.info.run_id == run.run_id
     assert found.info.status == "FINISHED"
-    assert found.data.params == {"training.epochs": "3", "training.optimizer.lr": "0.001", "seed": "0"}
+    assert found.data.params == PARAMETERS
     assert found.data.tags["data_hash"] == "d"
-    history = client.get_metric_history(run.run_id, "source_val_loss")
-    assert [(m.step, m.value) for m in history] == [(n, e["source_val_loss"]) for n, e in enumerate(EPOCHS)]
+    assert history(address, opening, "source_val_loss") == [
+        (n, e["source_val_loss"]) for n, e in enumerate(EPOCHS)
+    ]
+    assert history(address, opening, "best") == [(0, 0.5)]
     assert {f.path for f in client.list_artifacts(run.run_id)} == {"config.yaml", "figures"}
-    assert len(client.search_runs([found.info.experiment_id])) == 1
 
 
-def test_an_abandoned_training_is_marked_as_killed(project):
+def test_a_kill_just_after_the_run_was_made_leaves_one_run(address, opening, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(address, opening)
+    assert stored(address, opening)[1].data.params == {}
+    open_run(address, opening).finish(EPOCHS)
+    assert stored(address, opening)[1].data.params == PARAMETERS
+
+
+def test_a_request_that_was_sent_twice_leaves_one_run(project, opening, monkeypatch):
+    """A server that took a request whose answer was lost gets it again."""
+    address, create = tracking_address(None), MlflowClient.create_run
+
+    def twice(*arguments, **named):
+        create(*arguments, **named)
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "create_run", twice)
+    run = open_run(address, opening)
+    run.finish(EPOCHS)
+    _, found = stored(address, opening)
+    assert found.info.run_id == run.run_id
+    assert len(history(address, opening, "train_loss")) == len(EPOCHS)
+
+
+def test_a_child_knows_its_parent(project, opening):
     address = tracking_address(None)
-    run = open_run(address, "e", "training-1", "cell", CONFIG, {})
-    abandon(address, "training-1", "e")
-    assert MlflowClient(tracking_uri=address).get_run(run.run_id).info.status == "KILLED"
+    child = Opening(f"{opening.training}-child", "e", "trial", {}, {}, parent=opening.training)
+    early = open_run(address, child)
+    assert "mlflow.parentRunId" not in stored(address, child)[1].data.tags
+    parent = open_run(address, opening)
+    assert open_run(address, child).run_id == early.run_id
+    assert stored(address, child)[1].data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_many_parameters_and_epochs_of_many_figures(project, opening):
+    """MLflow takes 100 parameters and 1000 figures in one request."""
+    address = tracking_address(None)
+    wide = Opening(opening.training, "e", "cell", {f"k{n}": n for n in range(250)}, {})
+    epochs = [{"epoch": float(n), **{f"m{k}": float(n * k) for k in range(300)}} for n in range(5)]
+    open_run(address, wide).finish(epochs)
+    _, found = stored(address, opening)
+    assert len(found.data.params) == 250
+    assert history(address, opening, "m299") == [(n, n * 299.0) for n in range(5)]
+
+
+def test_figures_of_an_undefined_epoch_are_not_doubled(project, opening):
+    address = tracking_address(None)
+    epochs = [{"epoch": 0.0, "loss": float("nan")}]
+    for _ in range(2):
+        run = open_run(address, opening)
+        run.log_results({"best": float("nan")})
+        run.finish(epochs)
+    assert len(history(address, opening, "loss")) == len(history(address, opening, "best")) == 1
+
+
+def test_an_abandoned_training_is_marked_as_killed(project, opening):
+    address = tracking_address(None)
+    open_run(address, opening)
+    abandon(address, opening.training, "e")
+    assert stored(address, opening)[1].info.status == "KILLED"
+
+
+def test_a_run_deleted_in_mid_training_comes_back(project, opening):
+    address = tracking_address(None)
+    run = open_run(address, opening)
+    MlflowClient(tracking_uri=address).delete_run(run.run_id)
+    open_run(address, opening).finish(EPOCHS)
+    assert stored(address, opening)[1].info.run_id == run.run_id
+
+
+def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(project, opening, caplog):
+    caplog.set_level(logging.INFO)
+    started = time.monotonic()
+    run = open_run("http://name:secret@127.0.0.1:9", opening)
+    for count in range(1, len(EPOCHS) + 1):
+        run.log_epochs(EPOCHS[:count])
+    run.log_text("diff", "git.diff")
+    run.log_figures({"curve": Figure()})
+    run.log_results({"best": 0.5})
+    assert len(caplog.records) == 1
+    run.finish(EPOCHS)
+    assert time.monotonic() - started < 10
+    assert run.run_id is None
+    first, last = caplog.messages
+    assert "does not answer" in first
+    assert "secret" not in caplog.text
+    assert last == "cell: not all of it is in MLflow; `mergershift sync` publishes later what is missing"
+    abandon(NOBODY, opening.training, "e")
+
+
+@pytest.mark.slow
+def test_a_server_lost_in_mid_training_and_back_loses_no_figure(
+    project, server, opening, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(runs, "FIRST_WAIT", 0.2)
+    run = open_run(server.address, opening)
+    run_id = run.run_id
+    run.log_epochs(EPOCHS[:1])
+    server.stop()
+    try:
+        run.log_epochs(EPOCHS[:2])
+        run.log_text("diff", "git.diff")
+        run.log_epochs(EPOCHS[:3])
+        assert caplog.text.count("does not answer") == 1
+    finally:
+        server.start()
+    time.sleep(1)
+    run.log_epochs(EPOCHS[:4])
+    assert "answers again" in caplog.text
+    client, _ = stored(server.address, opening)
+    steps = [m.step for m in client.get_metric_history(run_id, "train_loss")]
+    assert steps == [0, 1, 2, 3], "before the training's end"
+    run.log_results({"best": 0.5})
+    run.finish(EPOCHS)
+    for name in ("train_loss", "source_val_loss"):
+        assert history(server.address, opening, name) == [(n, e[name]) for n, e in enumerate(EPOCHS)]
+    assert {f.path for f in client.list_artifacts(run_id)} == {"config.yaml", "git.diff"}
+    assert stored(server.address, opening)[1].info.status == "FINISHED"
+    times = [m.timestamp for m in client.get_metric_history(run_id, "train_loss")]
+    assert times[2] < times[3], "as they were made, not as they came"
+
+
+@pytest.mark.slow
+def test_a_training_begun_without_a_server_gets_one_run_when_it_comes(
+    project, opening, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
+    server = Server(tmp_path)
+    run = open_run(server.address, opening)
+    run.log_epochs(EPOCHS[:3])
+    assert run.run_id is None
+    server.start()
+    try:
+        run.log_epochs(EPOCHS[:4])
+        assert history(server.address, opening, "train_loss") == [(n, 2.0) for n in range(4)]
+        # Killed here and given again, it is the same run.
+        again = open_run(server.address, opening)
+        again.finish(EPOCHS)
+        assert again.run_id == run.run_id
+        assert len(history(server.address, opening, "train_loss")) == len(EPOCHS)
+    finally:
+        server.stop()
+
+
+def test_an_answer_that_is_lost_doubles_nothing(project, opening, monkeypatch):
+    """The server has taken the figures, and the client does not know it."""
+    address, log_batch = tracking_address(None), MlflowClient.log_batch
+    monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
+    run = open_run(address, opening)
+
+    def taken(*arguments, **named):
+        log_batch(*arguments, **named)
+        raise MlflowException("timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", taken)
+        run.log_epochs(EPOCHS[:2])
+    run.finish(EPOCHS)
+    assert history(address, opening, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
 
 
 def test_the_database_is_the_main_checkouts_even_in_a_worktree(project, monkeypatch):
@@ -110,33 +258,11 @@ def test_an_address_from_the_environment_or_the_configuration(project, monkeypat
     assert tracking_address("http://mine:5000") == "http://mine:5000"
 
 
-def test_a_run_that_the_server_does_not_know(project):
+def test_a_run_that_the_server_does_not_know(project, opening):
     address = tracking_address(None)
-    open_run(address, "e", "training-1", "cell", CONFIG, {})
-    assert existing_run(address, "0" * 32) is None
-
-
-@pytest.mark.slow
-def test_a_server_that_is_down_is_said_in_two_lines(project, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match="MLflow does not answer") as caught:
-        open_run("http://127.0.0.1:9", "e", "training-1", "cell", CONFIG, {})
-    assert str(caught.value).count("\n") == 1
-
-
-@pytest.mark.slow
-def test_a_server_lost_in_mid_training_loses_no_epoch(project, server, monkeypatch, caplog):
-    run = open_run(server, "e", "training-1", "cell", CONFIG, {})
-    real = run._client
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    run.log_epochs(EPOCHS[:1])
-    run._client = MlflowClient(tracking_uri="http://127.0.0.1:9")
-    run.log_epochs(EPOCHS[:2])
-    assert "MLflow does not answer" in caplog.text
-    run._client = real
-    run.log_epochs(EPOCHS)
-    history = real.get_metric_history(run.run_id, "train_loss")
-    assert [m.step for m in history] == [0, 1, 2]
+    open_run(address, opening)
+    client, run = stored(address, opening)
+    assert find(client, run.info.experiment_id, "another") is None
 
 
 def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):

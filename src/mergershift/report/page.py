@@ -23,30 +23,28 @@ from mergershift.report.shift import compared_images, measure, prepared_images
 
 FOLDER = Path("outputs/report")
 PAGE_NAME = "index.html"
+ByRun = dict[tuple[str, str], dict[str, Figure]]
 
 
 def report_step() -> str:
     """Write the page and its figures, log each method's to its MLflow run; returns a line to print."""
     by_run = write_report()
     address = tracking.tracking_address(compose().tracking.uri)
-    for run_id, drawn in by_run.items():
-        run = tracking.existing_run(address, run_id)
-        if run is not None:
-            run.log_figures(drawn, "report")
+    tracking.add_figures(address, by_run, "report", "`mergershift report` logs its figures when it does")
     page = root() / FOLDER / PAGE_NAME
     figures = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6
     return f"{page.relative_to(root())}: {size:.1f} MB, with {figures} figures; open it in a browser"
 
 
-def write_report() -> dict[str, dict[str, Figure]]:
+def write_report() -> ByRun:
     """Write the page and its figures to outputs/report/.
 
-    Returns the figures that show a single method, by the id of its first seed's MLflow run and by name.
+    Returns the figures that show a single method, by its first seed's experiment and training and by name.
     Raises UserError where a part of the study is missing.
     """
     gathered = gather()
-    by_run: dict[str, dict[str, Figure]] = {}
+    by_run: ByRun = {}
     with writing(root() / FOLDER) as folder, style():
         (folder / "figures").mkdir()
         easel = _Easel(folder / "figures", gathered, by_run)
@@ -58,7 +56,7 @@ def write_report() -> dict[str, dict[str, Figure]]:
 class _Easel:
     """Saves figures and hands out their places on the page."""
 
-    def __init__(self, folder: Path, gathered: Gathered, by_run: dict[str, dict[str, Figure]]) -> None:
+    def __init__(self, folder: Path, gathered: Gathered, by_run: ByRun) -> None:
         self._folder, self._by_run = folder, by_run
         self._looks = gathered.looks
         self._note = words.note(gathered)
@@ -71,7 +69,8 @@ class _Easel:
         self._count += 1
         svg = save(Drawing(name, figure, alt), self._folder, self._looks, self._count)
         if of is not None:
-            self._by_run.setdefault(of.first.record["run_id"], {})[name] = figure
+            record = of.first.record
+            self._by_run.setdefault((record["experiment"], record["training"]), {})[name] = figure
         return {"svg": svg, "of": of.name if of else ""}
 
 

@@ -1,160 +1,174 @@
-"""One MLflow run for each training, across any number of interruptions."""
+"""One MLflow run for each training, across any number of interruptions, and with or without a server."""
 
 from __future__ import annotations
 
+import io
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from matplotlib.figure import Figure
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 
-from mergershift.project import main_checkout
-from mergershift.tracking.server import DATABASE, NO_ANSWER, answering, connect, first_line
+from mergershift.tracking.finding import find
+from mergershift.tracking.publishing import Opening, Published, find_or_make, now
+from mergershift.tracking.server import NO_ANSWER, connect, first_line, public, reach, tolerating
 
 logger = logging.getLogger(__name__)
 
-TRAINING_TAG = "mergershift.training"
-"""Tag that holds a training's own id, by which an interrupted one finds its run again."""
-
-
-def _experiment(client: MlflowClient, address: str, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    local = address.startswith("sqlite:")
-    where = (main_checkout() / "mlartifacts").as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=where))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
+FIRST_WAIT, LONGEST_WAIT = 60.0, 600.0
+"""Seconds after which a server that did not answer is tried again; each vain attempt doubles them."""
+LATER = "`mergershift sync` publishes later what is missing"
 
 
 class Run:
-    """An MLflow run that can be written to again and again without doubling anything."""
+    """A training's run in MLflow, which may be out of reach: what it lacks is kept here and brought later.
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self._client = client
-        self.run_id = run_id
-        self._logged: set[int] | None = None
+    No method raises because a server does not answer, and none waits for it for longer than seconds.
+    """
+
+    def __init__(self, address: str, opening: Opening) -> None:
+        self._address = address
+        self._opening = opening
+        self._published: Published | None = None
+        self._run_id: str | None = None
+        self._epochs: Sequence[Mapping[str, float]] = ()
+        self._times: dict[int, int] = {}
+        self._metrics: dict[str, tuple[float, int]] = {}
+        self._files: dict[str, bytes] = {}
+        self._end: tuple[str, int] | None = None
+        self._out_of_reach = False
+        self._wait, self._next_attempt = FIRST_WAIT, 0.0
+        self._bring()
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id; None as long as no server has answered."""
+        return self._run_id
 
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        """Log the figures of those epochs that the run does not have yet.
-
-        A tracking server that does not answer costs a warning: the next epoch brings what is missing.
-        """
-        try:
-            self._log_epochs(epochs)
-        except NO_ANSWER as error:
-            logger.warning("MLflow does not answer; its run gets this epoch later (%s)", first_line(error))
-
-    def _log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        if self._logged is None:
-            history = self._client.get_metric_history(self.run_id, "source_val_loss")
-            self._logged = {metric.step for metric in history}
-        for figures in epochs:
-            epoch = int(figures["epoch"])
-            if epoch in self._logged:
-                continue
-            now = int(time.time() * 1000)
-            metrics = [Metric(name, value, now, epoch) for name, value in figures.items() if name != "epoch"]
-            self._client.log_batch(self.run_id, metrics=metrics)
-            self._logged.add(epoch)
+        """Log the figures of those epochs that the run does not have yet; each has its number under "epoch"."""
+        self._hear(epochs)
+        self._bring()
 
     def log_text(self, text: str, name: str) -> None:
         """Log a text as a file of the run."""
-        with answering():
-            self._client.log_text(self.run_id, text, name)
+        self.log_files({name: text.encode()})
 
     def log_figures(self, figures: Mapping[str, Figure], folder: str = "figures") -> None:
         """Log matplotlib figures as PNG under `folder`."""
-        with answering():
-            for name, figure in figures.items():
-                self._client.log_figure(self.run_id, figure, f"{folder}/{name}.png")
+        self.log_files(drawn(figures, folder))
 
-    def log_results(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
-        """Log final figures and files; raises UserError where the tracking server does not answer."""
-        now = int(time.time() * 1000)
-        with answering():
-            known = self._client.get_run(self.run_id).data.metrics
-            entries = [
-                Metric(name, value, now, 0) for name, value in metrics.items() if known.get(name) != value
-            ]
-            self._client.log_batch(self.run_id, metrics=entries)
-            for path in files:
-                self._client.log_artifact(self.run_id, str(path))
+    def log_results(self, metrics: Mapping[str, float], files: Sequence[Path] = ()) -> None:
+        """Log final figures, and files by their names."""
+        made = now()
+        for name, value in metrics.items():
+            self._metrics[name] = (value, made)
+        self.log_files({path.name: path.read_bytes() for path in files})
 
-    def finish(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        """Log what is still missing and mark the run as finished; raises UserError if that does not succeed."""
-        with answering():
-            self._log_epochs(epochs)
-            self._client.set_terminated(self.run_id, "FINISHED")
+    def log_files(self, files: Mapping[str, bytes]) -> None:
+        """Log the contents of files by their paths in the run."""
+        self._files |= files
+        self._bring()
 
+    def finish(self, epochs: Sequence[Mapping[str, float]], status: str = "FINISHED") -> None:
+        """Log what is still missing and mark the run as ended with `status` (FINISHED, FAILED or KILLED)."""
+        self._hear(epochs)
+        self._end = status, now()
+        self._next_attempt = 0.0
+        self._bring()
+        if self._out_of_reach:
+            logger.warning("%s: not all of it is in MLflow; %s", self._opening.name, LATER)
 
-def open_run(
-    address: str,
-    experiment: str,
-    training: str,
-    name: str,
-    config: Mapping[str, Any],
-    tags: Mapping[str, str | None],
-) -> Run:
-    """Find the run of the training with id `training`, or make it with its parameters and tags.
+    def record(self, metrics: Mapping[str, float], status: str = "FINISHED") -> dict[str, Any]:
+        """What run.json has to hold so that the run can be published from its folder: plain JSON."""
+        return {
+            "run_id": self.run_id,
+            "experiment": self._opening.experiment,
+            "name": self._opening.name,
+            "training": self._opening.training,
+            "parent": self._opening.parent,
+            "tags": {key: value for key, value in self._opening.tags.items() if value is not None},
+            "status": status,
+            "metrics": dict(metrics),
+            "started": self._opening.started,
+            "ended": now(),
+            "epoch_times": {str(epoch): when for epoch, when in self._times.items()},
+        }
 
-    Raises UserError where the address does not answer.
-    """
-    with answering():
-        # Two processes that meet an empty database would both create its tables.
-        with FileLock(main_checkout() / f"{DATABASE}.lock"):
-            client = connect(address)
-            experiment_id = _experiment(client, address, experiment)
-        found = client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", max_results=1)
-        if found:
-            run_id = found[0].info.run_id
-            client.update_run(run_id, status="RUNNING")
-        else:
-            entries = {
-                TRAINING_TAG: training,
-                **{key: value for key, value in tags.items() if value is not None},
-            }
-            run_id = client.create_run(experiment_id, tags=entries, run_name=name).info.run_id
-        # Equal parameters may be logged again; a kill just after create_run would have left the run without.
-        client.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in _flat(config)])
-        client.log_dict(run_id, dict(config), "config.yaml")
-    return Run(client, run_id)
+    def _hear(self, epochs: Sequence[Mapping[str, float]]) -> None:
+        self._epochs = list(epochs)
+        made = now()
+        for figures in epochs:
+            self._times.setdefault(int(figures["epoch"]), made)
 
-
-def existing_run(address: str, run_id: str) -> Run | None:
-    """The run with this id; None where the server does not know it or it was deleted."""
-    with answering():
-        client = connect(address)
+    def _bring(self) -> None:
+        """Bring the server all that it lacks, unless it was out of reach a moment ago."""
+        if time.monotonic() < self._next_attempt:
+            return
         try:
-            deleted = client.get_run(run_id).info.lifecycle_stage == "deleted"
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-    return None if deleted else Run(client, run_id)
+            published = self._open()
+            published.epochs(self._epochs, self._times, now())
+            published.metrics(self._metrics)
+            published.files(self._files)
+            if self._end is not None:
+                published.end(*self._end)
+        except NO_ANSWER as error:
+            self._lose(error)
+            return
+        if self._out_of_reach:
+            logger.info("MLflow answers again: %s is there as far as it has come", self._opening.name)
+        self._out_of_reach, self._wait, self._next_attempt = False, FIRST_WAIT, 0.0
+
+    def _open(self) -> Published:
+        if self._published is None:
+            reach(self._address)
+            client = connect(self._address, brief=True)
+            # A training that goes on needs its run, even if somebody has deleted it.
+            published = find_or_make(client, self._address, self._opening, restore=True)
+            assert published is not None
+            if self._end is None:
+                published.begin()
+            self._published, self._run_id = published, published.run_id
+        return self._published
+
+    def _lose(self, error: Exception) -> None:
+        if not self._out_of_reach:
+            logger.warning(
+                "MLflow at %s does not answer (%s): %s goes on without it; %s",
+                public(self._address),
+                first_line(error),
+                self._opening.name,
+                LATER,
+            )
+        # Whatever answers next may be a server that knows nothing of this run.
+        self._out_of_reach, self._published = True, None
+        self._next_attempt = time.monotonic() + self._wait
+        self._wait = min(2 * self._wait, LONGEST_WAIT)
+
+
+def open_run(address: str, opening: Opening) -> Run:
+    """Find the run of a training on the server, or make it; where none answers within seconds, it is made later."""
+    return Run(address, opening)
+
+
+def drawn(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:
+    """Matplotlib figures as PNG files under `folder`."""
+    files = {}
+    for name, figure in figures.items():
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        files[f"{folder}/{name}.png"] = content.getvalue()
+    return files
 
 
 def abandon(address: str, training: str, experiment: str) -> None:
-    """Mark the run of a training that will not be gone on with as killed, if there is one."""
-    with answering():
-        client = connect(address)
+    """Mark the run of a training that will not be gone on with as killed, if the server has one and answers."""
+    with tolerating(address, "the run of a training that is not gone on with stays as it is"):
+        reach(address)
+        client = connect(address, brief=True)
         found = client.get_experiment_by_name(experiment)
-        if found is None:
-            return
-        for run in client.search_runs([found.experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
+        run = find(client, found.experiment_id, training) if found is not None else None
+        if run is not None:
             client.set_terminated(run.info.run_id, "KILLED")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Whoever may write to a server's store could else run code wherever one of its models is loaded.
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
+import requests
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,9 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from mergershift.errors import UserError
 from mergershift.project import main_checkout
 
+logger = logging.getLogger(__name__)
+
 DATABASE = "mlflow.db"
 SQLITE = "sqlite:///"
 NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
+PROBE_TIMEOUT = 3
+"""Seconds to wait for any answer of a server."""
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 def tracking_address(configured: str | None) -> str:
@@ -29,24 +37,53 @@ def tracking_address(configured: str | None) -> str:
     A relative SQLite path counts from there too: a worktree and what lies in it go with the next run.
     """
     address = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
-    if not address.startswith(SQLITE):
+    if not address.startswith(SQLITE) or os.path.isabs(address.removeprefix(SQLITE)):
         return address
     return f"{SQLITE}{main_checkout() / address.removeprefix(SQLITE)}"
 
 
-def connect(address: str) -> MlflowClient:
-    """A client of the server or database at `address`."""
+def connect(address: str, *, brief: bool = False) -> MlflowClient:
+    """A client of the server or database at `address`; a `brief` one waits for seconds where nothing answers.
+
+    Neither waits for MLflow's minutes of retries. What the environment says of them counts.
+    """
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # A server that is down is to be reported within seconds, not after MLflow's minutes of retries.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    return MlflowClient(tracking_uri=address, registry_uri=address)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of each attempt
+    retries, timeout = ("1", "5") if brief else ("3", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout)
+    with _alone(address):
+        return MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def _alone(address: str) -> AbstractContextManager[object]:
+    """Keeps two processes that meet an empty database file from both creating its tables."""
+    local = address.startswith(SQLITE)
+    return FileLock(f"{address.removeprefix(SQLITE)}.lock") if local else nullcontext()
+
+
+def reach(address: str) -> None:
+    """Raise an OSError within seconds where nothing answers at `address`; any answer counts, and any database."""
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        requests.get(f"{address.rstrip('/')}/health", timeout=PROBE_TIMEOUT)
+    except requests.exceptions.SSLError:  # MLflow's own settings decide which certificates it takes
+        return
+    except requests.RequestException as error:
+        raise ConnectionError(type(error).__name__) from error
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, short."""
-    return str(error).splitlines()[0][:200]
+    """What went wrong, short and without a password."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return _CREDENTIALS.sub("//", lines[0])[:200]
+
+
+def public(address: str) -> str:
+    """The address without a password."""
+    return _CREDENTIALS.sub("//", address)
 
 
 @contextmanager
@@ -59,3 +96,12 @@ def answering() -> Iterator[None]:
             f"MLflow does not answer: {first_line(error)}.\n"
             "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to another, and give the command again."
         ) from error
+
+
+@contextmanager
+def tolerating(address: str, remedy: str) -> Iterator[None]:
+    """Turn it into a warning that ends with `remedy`; what was to be done is left undone."""
+    try:
+        yield
+    except NO_ANSWER as error:
+        logger.warning("MLflow at %s does not answer (%s): %s", public(address), first_line(error), remedy)

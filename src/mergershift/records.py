@@ -1,0 +1,142 @@
+"""What the folders of a finished training tell of it, so that its MLflow run can be made from them alone.
+
+A training's folder holds run.json and, where it has them, config.yaml, epochs.csv and a folder artifacts/ with
+further files of the run. Beside a folder train/ lies evaluation/.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mergershift.errors import UserError
+from mergershift.evaluation import JSON_NAME, flat, read_results
+from mergershift.tracking import Finished, Opening
+
+RUN, CONFIG, EPOCHS, ARTIFACTS = "run.json", "config.yaml", "epochs.csv", "artifacts"
+SELECTION, VALIDATORS = "selection.json", "validators.csv"
+FIGURES = "figures"
+EVALUATED = (SELECTION, VALIDATORS, JSON_NAME, "predictions.csv")
+_Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+class _Record(BaseModel):
+    """What publishing needs of run.json; see `tracking.Run.record`. Times are milliseconds since 1970."""
+
+    model_config = ConfigDict(strict=True)
+
+    training: _Id
+    experiment: str = Field(min_length=1)
+    name: str | None = None
+    cell: str | None = None
+    parent: _Id | None = None
+    tags: dict[str, str] = {}
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
+    metrics: dict[str, float] = {}
+    started: int | None = None
+    ended: int | None = None
+    epoch_times: Annotated[dict[int, int], Field(strict=False)] = {}
+
+
+def training_files(folder: Path) -> dict[str, bytes]:
+    """The files that the run of the training in `folder` holds, by their paths in the run."""
+    files = {name: folder / name for name in (CONFIG, RUN) if (folder / name).is_file()}
+    artifacts = folder / ARTIFACTS
+    files |= {
+        path.relative_to(artifacts).as_posix(): path
+        for path in sorted(artifacts.rglob("*"))
+        if path.is_file()
+    }
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def read(folder: Path) -> Finished:
+    """Read the training in `folder`, with its evaluation; raises UserError where a file is torn or foreign."""
+    record = _record(folder / RUN)
+    ended = record.ended or _time(folder / RUN)
+    metrics = {name: (value, ended) for name, value in record.metrics.items()}
+    files = training_files(folder)
+    evaluated = folder.parent / "evaluation"
+    if folder.name == "train" and _is_of(evaluated, record.training):
+        made = _time(evaluated / JSON_NAME)
+        figures = flat(read_results(evaluated)) | {"selected_epoch": _json(evaluated / SELECTION)["epoch"]}
+        metrics |= {name: (value, made) for name, value in figures.items()}
+        files |= {name: (evaluated / name).read_bytes() for name in EVALUATED}
+        files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in sorted(evaluated.glob("*.png"))}
+    opening = Opening(
+        training=record.training,
+        experiment=record.experiment,
+        name=record.name or record.cell or folder.name,
+        config=_config(folder / CONFIG),
+        tags=record.tags,
+        parent=record.parent,
+        started=record.started,
+    )
+    epochs = _epochs(folder / EPOCHS)
+    return Finished(opening, record.status, ended, epochs, record.epoch_times, metrics, files)
+
+
+def _record(path: Path) -> _Record:
+    try:
+        return _Record.model_validate(_json(path))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        raise _foreign(path, f"{where}: {problem['msg']}") from error
+
+
+def _foreign(path: Path, why: str) -> UserError:
+    return UserError(
+        f"{path}: not of a training ({why}).\nMove it elsewhere, or train again to have it written anew."
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not JSON ({error}).\nTrain and evaluate again to have it written anew."
+        ) from error
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not YAML.\nTrain again to have it written anew.") from error
+    if not isinstance(config, dict):
+        raise _foreign(path, "no mapping")
+    return config
+
+
+def _epochs(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    try:
+        # Plain parsing is off by a last digit now and then: the same figure would count as another one.
+        table = pd.read_csv(path, float_precision="round_trip").astype(float)
+        if not (table["epoch"] % 1 == 0).all():
+            raise ValueError("epochs that are no integers")
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a table of epochs ({error}).\nTrain again to have it written anew."
+        ) from error
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _is_of(evaluated: Path, training: str) -> bool:
+    """Whether the evaluation is of this training, not of one before it that it has replaced."""
+    path = evaluated / SELECTION
+    return path.is_file() and _json(path).get("training") == training
+
+
+def _time(path: Path) -> int:
+    return int(path.stat().st_mtime * 1000)
