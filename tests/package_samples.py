@@ -53,7 +53,6 @@ def facts_of(**changed: object) -> Facts:
         "seed": 0,
         "epoch": 3,
         "validator": "source_validation_risk",
-        "best_by": "information_maximisation",
         "training": "t" * 32,
         "data_hash": "d" * 64,
         "data_kind": "mock",

@@ -1,4 +1,4 @@
-"""A trained classifier as something to hand on: its program, its facts, its card."""
+"""A trained classifier as something to hand on: its program and its facts; `assembling` makes one of a training."""
 
 from mergershift.packaging.distance import FeatureDistance, fit_distance
 from mergershift.packaging.facts import COLUMNS, FACTS, WEIGHTS, Facts

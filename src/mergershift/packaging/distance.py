@@ -7,7 +7,6 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 Floats = NDArray[np.float64]
@@ -74,6 +73,8 @@ def fit_distance(training: Floats, held_out: Floats) -> FeatureDistance:
 
     Raises ValueError on shapes that do not fit, too few images, and features that are not finite or all alike.
     """
+    from sklearn.decomposition import PCA  # a second that those who only use a model need not wait
+
     if training.ndim != 2 or held_out.ndim != 2 or training.shape[1] != held_out.shape[1]:
         raise ValueError(f"features {training.shape} and {held_out.shape}, expected (A, F) and (M, F)")
     if len(training) < 4 or not len(held_out) or training.shape[1] < 2:

@@ -62,8 +62,6 @@ class Facts(BaseModel):
     epoch: int
     validator: str
     """What chose the epoch."""
-    best_by: str
-    """What methods are compared by."""
     training: str
     """Id of the training, by which its run is found."""
     data_hash: str

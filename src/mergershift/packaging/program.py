@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from mergershift.packaging.distance import FeatureDistance
-from mergershift.training.classifier import Classifier
+
+if TYPE_CHECKING:
+    from mergershift.training.classifier import Classifier
 
 
 class Program(nn.Module):
