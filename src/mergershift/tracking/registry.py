@@ -197,14 +197,16 @@ class Registry:
             partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
             try:
                 with answering():
-                    artifacts.download_artifacts(
-                        version.uri,
-                        dst_path=str(partial),
-                        tracking_uri=self._address,
-                        registry_uri=self._address,
+                    # Asked for by models:/... MLflow would look in the registry of its environment.
+                    place = self._client.get_model_version_download_uri(version.name, str(version.number))
+                    made = artifacts.download_artifacts(
+                        place, dst_path=str(partial), tracking_uri=self._address
                     )
-                if not folder.is_dir():  # another process may have been quicker
-                    os.replace(partial, folder)
+                try:
+                    os.replace(made, folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process was quicker
+                        raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         return folder
