@@ -6,13 +6,13 @@ further files of the run. Beside a folder train/ lies evaluation/.
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mergershift.errors import UserError
 from mergershift.evaluation import JSON_NAME, flat, read_results
@@ -28,8 +28,6 @@ _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 class _Record(BaseModel):
     """What publishing needs of run.json; see `tracking.Run.record`. Times are milliseconds since 1970."""
 
-    model_config = ConfigDict(strict=True)
-
     training: _Id
     experiment: str = Field(min_length=1)
     name: str | None = None
@@ -40,7 +38,7 @@ class _Record(BaseModel):
     metrics: dict[str, float] = {}
     started: int | None = None
     ended: int | None = None
-    epoch_times: Annotated[dict[int, int], Field(strict=False)] = {}
+    epoch_times: dict[int, int] = {}
 
 
 def training_files(folder: Path) -> dict[str, bytes]:
@@ -121,15 +119,18 @@ def _epochs(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     try:
-        # Plain parsing is off by a last digit now and then: the same figure would count as another one.
-        table = pd.read_csv(path, float_precision="round_trip").astype(float)
-        if not (table["epoch"] % 1 == 0).all():
-            raise ValueError("epochs that are no integers")
-    except (KeyError, ValueError) as error:
+        with path.open(newline="") as file:
+            table = [
+                {name: float(value or "nan") for name, value in row.items()}
+                for row in csv.DictReader(file, restval="missing")
+            ]
+        if not all(row["epoch"].is_integer() for row in table):
+            raise ValueError("an epoch is no integer")
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: not a table of epochs ({error}).\nTrain again to have it written anew."
         ) from error
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    return table
 
 
 def _is_of(evaluated: Path, training: str) -> bool:
