@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mergershift import __version__
-from mergershift.cli_models import OVERRIDES, predict
+from mergershift.cli_models import OVERRIDES, predict, promote, register, tune
 from mergershift.errors import UserError, nearest
 
 
@@ -197,6 +197,9 @@ def ui(host: str, port: int) -> None:
     pipeline.serve_ui(host, port)
 
 
+cli.add_command(tune)
+cli.add_command(register)
+cli.add_command(promote)
 cli.add_command(predict)
 
 

@@ -88,3 +88,51 @@ def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
         tuning.worker_step(overrides)
     else:
         click.echo(tuning.tune_step(overrides, workers))
+
+
+@click.command()
+@click.option(
+    "--cell",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="An evaluated training, instead of the study's best.",
+)
+@OVERRIDES
+def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
+    """Register the study's best training as a candidate, with its card; the same model again is the same version.
+
+    KEY=VALUE says of which part of the study: filters=two transfer=pristine_to_noisy. No target label takes part in
+    the choice.
+    """
+    from mergershift import registering
+
+    click.echo(registering.register_step(overrides, cell))
+
+
+@click.command()
+@click.option(
+    "--force", metavar="REASON", help="Promote whatever the comparison says; the reason is recorded."
+)
+@click.option(
+    "--oracle-gate",
+    is_flag=True,
+    help="Demand besides that it beats the champion on the target's test labels.",
+)
+@click.argument("arguments", nargs=-1, metavar="[VERSION] [KEY=VALUE]...")
+def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) -> None:
+    """Make a candidate the champion if it beats the present one; the newest candidate without VERSION.
+
+    They are compared on the target's validation images by selection.best_by, which sees no target label.
+    """
+    from mergershift import promoting
+
+    numbers = [each for each in arguments if each.isdecimal()]
+    if len(numbers) > 1:
+        raise click.UsageError(f"{' and '.join(numbers)}: only one VERSION can be promoted.")
+    if force is not None and oracle_gate:
+        raise click.UsageError("--force skips the comparison, --oracle-gate adds to it: take one of them.")
+    if force is not None and not force.strip():
+        raise click.UsageError("--force needs a reason that others will understand.")
+    overrides = tuple(each for each in arguments if not each.isdecimal())
+    number = int(numbers[0]) if numbers else None
+    click.echo(promoting.promote_step(overrides, number, force, oracle_gate))
