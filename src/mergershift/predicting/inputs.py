@@ -75,7 +75,7 @@ class Inputs:
         for source in self.sources:
             start = 0
             blocks = source.blocks()
-            while (block := self._next(source, blocks)) is not None:
+            while (block := self._next(source, blocks, start)) is not None:
                 while len(block):
                     part, block = block[:room], block[room:]
                     parts.append((source, start, part))
@@ -87,11 +87,14 @@ class Inputs:
         if parts:
             yield _joined(parts)
 
-    def _next(self, source: Source, blocks: Iterator[NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    def _next(
+        self, source: Source, blocks: Iterator[NDArray[np.float64]], done: int
+    ) -> NDArray[np.float64] | None:
         try:
             return next(blocks, None)
         except Refused as reason:
-            self.refused[source.name] = str(reason)
+            place = f" from image {done} on, those before it are in the table" if done else ""
+            self.refused[source.name] = f"{reason}{place}"
             return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -81,7 +82,8 @@ def _open_npy(path: Path, assumed: Assumed, facts: Facts) -> Source:
 
 def _open_fits(path: Path, assumed: Assumed, facts: Facts) -> Source:
     try:
-        with fits.open(path, memmap=False) as hdus:
+        with warnings.catch_warnings(record=True) as said, fits.open(path, memmap=False) as hdus:
+            warnings.simplefilter("always")
             number = image_hdu(hdus)
             shape = _four(tuple(hdus[number].shape))
             found = describe(hdus[number], hdus[0].header)
@@ -89,6 +91,8 @@ def _open_fits(path: Path, assumed: Assumed, facts: Facts) -> Source:
         raise
     except Exception as error:
         raise Refused(f"not a FITS file ({_first_line(error)})") from None
+    if any("truncated" in str(each.message) for each in said):
+        raise Refused("truncated; it is shorter than its headers say")
     if found.unit is None and path.name in _ARCHIVE:
         found = replace(found, unit=UNIT)
     plan = make_plan(found, assumed, facts)

@@ -1,0 +1,260 @@
+"""Files, folders and patterns as one row of images, whatever their form."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archive.samples import STRUCTURE, write_sample
+from astropy.io import fits
+from numpy.typing import NDArray
+from package_samples import facts_of, stamps
+
+from mergershift.archive import DATA_SETS, Domain
+from mergershift.predicting.brightness import Refused
+from mergershift.predicting.files import find_files
+from mergershift.predicting.inputs import BATCH, Inputs
+from mergershift.predicting.plans import Assumed
+
+FACTS = facts_of()
+BUNIT = {"BUNIT": "uJy/arcsec2"}
+
+
+def gathered(inputs: Inputs) -> tuple[NDArray[np.float32], list[tuple[str, int]], list[str]]:
+    batches = list(inputs.batches())
+    assert all(len(batch.images) == BATCH for batch in batches[:-1])
+    rows = [(name, int(i)) for batch in batches for name, i in zip(batch.files, batch.index, strict=True)]
+    return (
+        np.concatenate([np.empty((0, 2, 75, 75), np.float32), *(batch.images for batch in batches)]),
+        rows,
+        [note for batch in batches for note in batch.notes],
+    )
+
+
+def read(*names: str | Path, assumed: Assumed | None = None) -> Inputs:
+    return Inputs.of_files(find_files(names), assumed or Assumed(), FACTS)
+
+
+def write_fits(path: Path, images: NDArray[np.generic], header: dict[str, object]) -> Path:
+    fits.PrimaryHDU(images, fits.Header(header)).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("form", ["f8", "f4", ">f4", "fortran", "single", "fits", "fits.gz", "fz", "hdu"])
+def test_every_form_gives_the_same_images(tmp_path: Path, form: str) -> None:
+    images = stamps(5)
+    if form == "single":
+        images = images[:1]
+        np.save(path := tmp_path / "one.npy", images[0])
+    elif form.startswith("fits"):
+        path = write_fits(tmp_path / f"cube.{form}", images.astype(">f8"), BUNIT)
+    elif form == "fz":
+        hdu = fits.CompImageHDU(images, fits.Header(BUNIT), compression_type="GZIP_2", quantize_level=0)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path := tmp_path / "cube.fits.fz")
+    elif form == "hdu":
+        weights = fits.ImageHDU(np.ones_like(images), name="WHT")
+        science = fits.ImageHDU(images, fits.Header(BUNIT), name="SCI")
+        fits.HDUList([fits.PrimaryHDU(), weights, science]).writeto(path := tmp_path / "cube.fits")
+    else:
+        dtype, order = ("f4", "F") if form == "fortran" else (form, "C")
+        np.save(path := tmp_path / "stack.npy", np.asarray(images, dtype, order=order))
+    made, rows, notes = gathered(read(path))
+    np.testing.assert_array_equal(made, images)
+    assert rows == [(str(path), number) for number in range(len(images))]
+    assert set(notes) == {"as is"}
+
+
+def test_the_archives_files_work_as_they_are_and_labels_are_passed_over(tmp_path: Path) -> None:
+    write_sample(tmp_path, formats=("npy", "fits"))
+    inputs = read(tmp_path)
+    assert not inputs.refused
+    assert inputs.count == 4 * STRUCTURE.rows
+    made, rows, notes = gathered(inputs)
+    assert set(notes) == {"as is"}
+    for domain in Domain:
+        data_set = DATA_SETS["two", domain]
+        expected = np.load(tmp_path / data_set.images_name).astype(np.float32)
+        for name in (data_set.images_name, data_set.fits_name):
+            mine = [place for place, (file, _) in enumerate(rows) if Path(file).name == name]
+            assert [rows[place][1] for place in mine] == list(range(STRUCTURE.rows))
+            np.testing.assert_array_equal(made[mine], expected)
+
+
+def test_folders_and_patterns_come_in_a_stable_order(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.npy", "a.fits", "in/c.npy", "in/.hidden.npy", "notes.txt", ".git/d.npy", "odd[1].npy"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    everything = ["a.fits", "b.npy", "in/c.npy", "odd[1].npy"]
+    assert find_files(["."]) == everything
+    assert find_files(["b.npy", "."]) == ["b.npy", "a.fits", "in/c.npy", "odd[1].npy"]
+    assert find_files(["**/*.npy", "in"]) == ["b.npy", "in/c.npy", "odd[1].npy"]
+    assert find_files(["odd[1].npy", "none*.npy", "gone.npy"]) == ["odd[1].npy", "none*.npy", "gone.npy"]
+    assert find_files(["."], leave_out=tmp_path / "a.fits") == everything[1:]
+
+
+def test_small_files_share_batches(tmp_path: Path) -> None:
+    images = stamps(BATCH + 30)
+    edges = [0, 1, 8, BATCH - 3, BATCH + 2, BATCH + 30]
+    for number, (start, stop) in enumerate(pairwise(edges)):
+        np.save(tmp_path / f"{number}.npy", images[start:stop])
+    made, rows, _ = gathered(read(tmp_path))
+    np.testing.assert_array_equal(made, images)
+    assert [index for _, index in rows] == [
+        index for start, stop in pairwise(edges) for index in range(stop - start)
+    ]
+
+
+WORLD = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg"}
+TURN = np.array([[-0.8, 0.6], [0.6, 0.8]]) * 0.1 / 3600
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        WORLD | {"CDELT1": -0.1 / 3600, "CDELT2": 0.1 / 3600},
+        WORLD | {f"CD{i + 1}_{j + 1}": TURN[i, j] for i in (0, 1) for j in (0, 1)},
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec"}
+        | {"CDELT1": -0.1, "CDELT2": 0.1},
+        {"CDELT1": 0.1 / 3600, "CDELT2": 0.1 / 3600},
+        {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR", "CUNIT1": "mas", "CUNIT2": "mas"}
+        | {"CDELT1": 100.0, "CDELT2": 100.0},
+        {"PIXSCALE": 0.1},
+        {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR", "CDELT1": 1.0, "CDELT2": 1.0, "PIXELSCL": 0.1},
+    ],
+)
+def test_the_pixel_scale_is_read_wherever_it_is(tmp_path: Path, scale: dict[str, object]) -> None:
+    images = np.full((1, 2, 160, 160), 4.0)
+    path = write_fits(tmp_path / "a.fits", images, {"BUNIT": "nJy/pixel", "REDSHIFT": 2.0} | scale)
+    inputs = read(path)
+    assert not inputs.refused
+    made, _, (note,) = gathered(inputs)
+    np.testing.assert_allclose(made, 4e-3 / 0.1**2, rtol=1e-5)
+    assert note == "re-binned from 160 x 160 pixels of 0.1 arcsec at z = 2; converted from nJy/pixel"
+
+
+def test_oblong_pixels_have_their_scales_on_the_right_axes(tmp_path: Path) -> None:
+    header = WORLD | BUNIT | {"CDELT1": 0.1 / 3600, "CDELT2": 0.2 / 3600, "Z": 2.0}
+    image = np.zeros((1, 2, 80, 160))
+    image[..., :, 80:] = 1.0
+    made, _, _ = gathered(read(write_fits(tmp_path / "a.fits", image, header)))
+    np.testing.assert_allclose(made[0, 0, :, 38:], 1.0)
+    np.testing.assert_allclose(made[0, 0, :, :37], 0.0)
+    assert read(write_fits(tmp_path / "b.fits", image.swapaxes(2, 3), header)).refused
+
+
+def test_scaled_integers_and_blanks(tmp_path: Path) -> None:
+    stored = np.arange(2 * 75 * 75, dtype=np.int16).reshape(1, 2, 75, 75)
+    hdu = fits.PrimaryHDU(stored, fits.Header(BUNIT))
+    hdu.header["BSCALE"], hdu.header["BZERO"], hdu.header["BLANK"] = 0.5, 3.0, 7
+    hdu.header.tofile(tmp_path / "a.fits")
+    raw = stored.astype(">i2").tobytes()
+    with (tmp_path / "a.fits").open("ab") as file:
+        file.write(raw + b"\0" * (-len(raw) % 2880))
+    made, _, _ = gathered(read(tmp_path / "a.fits"))
+    expected = stored * 0.5 + 3
+    assert np.isnan(made[0, 0, 0, 7])
+    np.testing.assert_array_equal(np.nan_to_num(made, nan=expected[0, 0, 0, 7]), expected)
+
+
+def test_filters_are_found_under_their_names(tmp_path: Path) -> None:
+    images = stamps(3)
+    names = {"FILTER1": "WFC3/F160W", "FILTER2": "ACS_F814W"}
+    made, _, notes = gathered(read(write_fits(tmp_path / "a.fits", images, BUNIT | names)))
+    np.testing.assert_array_equal(made, images[:, ::-1])
+    assert notes[0] == "as is; channels by their filters"
+    made, _, _ = gathered(read(write_fits(tmp_path / "b.fits", images, BUNIT | {"FILTERS": "f814w,f160w"})))
+    np.testing.assert_array_equal(made, images)
+
+
+def test_what_cannot_be_taken_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", stamps(2))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "complex.npy", stamps(1).astype(complex))
+    np.save(tmp_path / "flat.npy", stamps(1)[0, 0])
+    np.save(tmp_path / "none.npy", stamps(1)[:0])
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:-8])
+    (tmp_path / "text.fits").write_text("<html>")
+    write_fits(tmp_path / "bare.fits", stamps(1), {})
+    write_fits(tmp_path / "plane.fits", stamps(1)[0, 0], BUNIT)
+    write_fits(tmp_path / "word.fits", stamps(1), BUNIT | {"Z": "far"})
+    fits.BinTableHDU.from_columns([fits.Column("a", "D", array=[1.0])]).writeto(tmp_path / "table.fits")
+    cube = fits.ImageHDU(stamps(1), fits.Header(BUNIT))
+    fits.HDUList([fits.PrimaryHDU(), cube, cube.copy()]).writeto(tmp_path / "two.fits")
+    inputs = read(tmp_path, tmp_path / "gone.npy")
+    assert gathered(inputs)[1] == [(str(tmp_path / "good.npy"), 0), (str(tmp_path / "good.npy"), 1)]
+    reasons = {Path(name).name: reason for name, reason in inputs.refused.items()}
+    expected = {
+        "objects.npy": "pickled Python objects",
+        "complex.npy": "complex",
+        "flat.npy": "(75, 75)",
+        "none.npy": "(0, 2, 75, 75)",
+        "torn.npy": "truncated",
+        "text.fits": "not a FITS file",
+        "bare.fits": "BUNIT",
+        "plane.fits": "(75, 75)",
+        "word.fits": "redshift 'far'",
+        "table.fits": "no image",
+        "two.fits": "HDUs 1, 2",
+        "gone.npy": "no such file",
+    }
+    assert reasons.keys() == expected.keys()
+    for name, reason in expected.items():
+        assert reason in reasons[name]
+
+
+@pytest.mark.parametrize("form", ["fits", "fits.gz", "fits after its header was read"])
+def test_a_file_that_ends_early_is_refused_when_that_shows(tmp_path: Path, form: str) -> None:
+    path = write_fits(tmp_path / "a.fits", np.repeat(stamps(4), 200, axis=0), BUNIT)
+    late = form.endswith("read")
+    if form == "fits.gz":
+        path.with_suffix(".fits.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.unlink()
+        path = path.with_suffix(".fits.gz")
+    inputs = read(path) if late else None
+    path.write_bytes(path.read_bytes()[:-9000])
+    inputs = inputs or read(path)
+    _, rows, _ = gathered(inputs)
+    assert list(inputs.refused) == [str(path)]
+    assert (0 < len(rows) < 800) == late
+    if late:
+        assert f"from image {len(rows)} on" in inputs.refused[str(path)]
+
+
+def test_a_tensor_and_an_array_are_taken_alike() -> None:
+    import torch
+
+    images = stamps(4)
+    for each in (images, torch.from_numpy(images).requires_grad_()):
+        made, rows, notes = gathered(Inputs.of_array(each, Assumed(), FACTS))
+        np.testing.assert_array_equal(made, images)
+        assert rows == [("", number) for number in range(4)]
+        assert set(notes) == {"as is"}
+    with pytest.raises(Refused, match="3 channels"):
+        Inputs.of_array(stamps(1, channels=3), Assumed(), FACTS)
+
+
+@pytest.mark.parametrize("form", ["npy", "fits"])
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, form: str) -> None:
+    peaks = []
+    for count in (1200, 4800):
+        path = tmp_path / f"{count}.{form}"
+        if form == "npy":
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, 2, 75, 75))
+        else:
+            header = fits.PrimaryHDU(np.zeros((1, 2, 75, 75), np.float32), fits.Header(BUNIT)).header
+            header["NAXIS4"] = count
+            header.tofile(path)
+            with path.open("r+b") as file:
+                file.truncate(path.stat().st_size + -(-count * 45000 // 2880) * 2880)
+        inputs = read(path)
+        tracemalloc.start()
+        assert sum(len(batch.images) for batch in inputs.batches()) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.05 * peaks[0]
+    assert peaks[1] < 4800 * 45000

@@ -1,0 +1,110 @@
+"""Tables read back from every format as they were, and none left half-written."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from package_samples import facts_of
+from pyarrow import parquet
+
+from mergershift.errors import UserError
+from mergershift.packaging import COLUMNS
+from mergershift.predicting.table import DESCRIPTIONS, Form, Rows
+from mergershift.predicting.writers import WRITERS, check_output, writing_table
+
+FORM = Form(facts_of(), "models:/mergershift@champion", "mergershift/3")
+NAMES = ['a "b" c.npy', "", "Hubble µ.fits", "x" * 90]
+
+
+def pieces(count: int) -> list[list[Rows]]:
+    random = np.random.default_rng(count)
+    scores = random.random((count, 3))
+    scores[::7] = np.nan
+    whole = [NAMES[row % 4] for row in range(count)], np.arange(count), scores, ["", "as is"] * (count // 2)
+    edges = [0, count // 3, count // 3 + 1, count]
+    return [[Rows(*(each[start:stop] for each in whole))] for start, stop in itertools.pairwise(edges)]
+
+
+def write(path: Path, parts: list[list[Rows]]) -> Table:
+    with writing_table(path, FORM.table(), {"file": 96, "flag": 18}) as put:
+        for part in parts:
+            put(FORM.table(part))
+    return FORM.table([rows for part in parts for rows in part])
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("count", [100, 0])
+def test_what_is_written_is_read_back(tmp_path: Path, suffix: str, count: int) -> None:
+    path = tmp_path / "new" / f"table{suffix}"
+    expected = write(path, pieces(count))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Table.read(path)
+    assert found.colnames == list(DESCRIPTIONS)
+    assert len(found) == count
+    for name in ("file", "flag"):
+        texts = found[name].filled("") if hasattr(found[name], "filled") else found[name]
+        wanted = [text.replace("µ", r"\xb5") if suffix == ".fits" else text for text in expected[name]]
+        assert list(map(str, texts)) == wanted
+    for name in ("index", *COLUMNS):
+        values = np.ma.filled(np.ma.asarray(found[name]).astype(float), np.nan)
+        np.testing.assert_array_equal(values, np.asarray(expected[name]))
+    empty = np.ma.getmaskarray(np.ma.masked_invalid(np.ma.asarray(found["merger"]).astype(float)))
+    np.testing.assert_array_equal(empty, np.isnan(expected["probability"]))
+    called = np.asarray(found["merger"])[~empty]
+    np.testing.assert_array_equal(called, np.asarray(expected["probability"] >= 0.4)[~empty])
+    assert found.meta["VERSION"] == "mergershift/3"
+    assert found.meta["THRESHLD"] == 0.4
+    assert "z = 2" in " ".join(found.meta["comments"])
+    assert list(tmp_path.rglob("*")) == [path.parent, path]
+
+
+def test_descriptions_go_with_every_format(tmp_path: Path) -> None:
+    for suffix in WRITERS:
+        write(tmp_path / f"t{suffix}", pieces(4))
+    assert {name: column.description for name, column in Table.read(tmp_path / "t.ecsv").columns.items()} == (
+        DESCRIPTIONS
+    )
+    schema = parquet.read_schema(tmp_path / "t.parquet")
+    assert {each.name: each.metadata[b"description"].decode() for each in schema} == DESCRIPTIONS
+    assert schema.metadata[b"model"] == b"models:/mergershift@champion"
+    header = fits.getheader(tmp_path / "t.fits", 1)
+    assert [header[f"TCOMM{number}"] for number in range(1, 8)] == list(DESCRIPTIONS.values())
+    with fits.open(tmp_path / "t.fits") as hdus:
+        hdus.verify("exception")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_nothing_half_written_is_left_and_the_old_table_stays(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"table{suffix}"
+    write(path, pieces(10))
+    before = path.read_bytes()
+
+    def stopped() -> None:
+        with writing_table(path, FORM.table(), {"file": 96, "flag": 18}) as put:
+            put(FORM.table(pieces(20)[0]))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stopped()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_to_is_said_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "there.ecsv").touch()
+    (tmp_path / "folder.fits").mkdir()
+    for name, overwrite, reason in (
+        ("there.ecsv", False, "--overwrite"),
+        ("folder.fits", True, "exists"),
+        ("table.csv", False, ".ecsv, .fits, .parquet"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            check_output(tmp_path / name, overwrite)
+    check_output(tmp_path / "there.ecsv", True)
