@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mergershift import evaluation, packaging, tracking
 from mergershift.config import compose
 from mergershift.errors import UserError
-from mergershift.evaluation import Challenge
+from mergershift.evaluation import Challenge, Interval
 from mergershift.packaging.assembling import TEST, VALIDATION
 from mergershift.registering import CANDIDATES
 from mergershift.tracking.mutex import Held, mutex
 from mergershift.tracking.registry import FINGERPRINT, Registry, Version
 
 LOCK = "_promotion_lock"
+OUTCOME, DETAILS = "promotion.outcome", "promotion.details"
+"""Tags of a version: first, won, forced or refused, and in JSON what it was compared with and what came of it."""
 _SAME = ("data_hash", "split", "filter_set", "source", "target")
 """What two models have to agree in before a comparison says which is better."""
 
@@ -28,7 +31,7 @@ class _Verdict:
 
     wins: bool
     words: str
-    tags: dict[str, str]
+    figures: dict[str, Any]
 
 
 def promote_step(
@@ -56,26 +59,47 @@ def promote_step(
     registry = Registry(address)
     candidate = _candidate(registry, model, number)
     with mutex(address, f"{model}{LOCK}") as held:
+        crowning = _Crowning(registry, held, candidate, model)
         champion = registry.champion(model)
         if champion is None:
-            tags = {"promotion.outcome": "first", "promotion.champion_before": "none"}
-            return _crown(registry, held, candidate, model, tags, "there was no champion to beat")
+            return crowning.told("first", {"champion_before": None}, "there was no champion to beat")
         if champion.tags.get(FINGERPRINT) == candidate.tags.get(FINGERPRINT):
             return f"{candidate.uri} is the champion already, as {champion.uri}"
         verdict = _compare(registry, candidate, champion, validator, oracle_gate)
-        tags = {**verdict.tags, "promotion.champion_before": champion.uri}
+        details = {"champion_before": champion.uri, **verdict.figures}
         if force is not None:
-            tags |= {"promotion.outcome": "forced", "promotion.reason": force}
-            told = f"forced ({force}); compared with {champion.uri}: {verdict.words}"
-            return _crown(registry, held, candidate, model, tags, told)
-        if not verdict.wins:
-            registry.tag(candidate, {**tags, "promotion.outcome": "refused"})
-            raise UserError(
-                f"{candidate.uri} does not replace {champion.uri}: {verdict.words}.\n"
-                'It stays a candidate; `mergershift promote --force "REASON"` would overrule that.'
-            )
-        told = f"better than {champion.uri}: {verdict.words}"
-        return _crown(registry, held, candidate, model, {**tags, "promotion.outcome": "won"}, told)
+            words = f"forced ({force}); beside {champion.uri}: {verdict.words}"
+            return crowning.told("forced", {**details, "reason": force}, words)
+        if verdict.wins:
+            return crowning.told("won", details, f"better than {champion.uri}: {verdict.words}")
+        registry.tag(candidate, _tags("refused", details))
+        raise UserError(
+            f"{candidate.uri} does not replace {champion.uri}: {verdict.words}.\n"
+            'It stays a candidate; `mergershift promote --force "REASON"` would overrule that.'
+        )
+
+
+@dataclass(frozen=True)
+class _Crowning:
+    """Makes a candidate the champion of a model, while the mutex is held."""
+
+    registry: Registry
+    held: Held
+    candidate: Version
+    model: str
+
+    def told(self, outcome: str, details: dict[str, Any], words: str) -> str:
+        """Do it, record how it came about and return what to print."""
+        details = {**details, "candidate": self.candidate.uri}
+        copy = self.registry.copy(self.candidate, self.model, _tags(outcome, details))
+        self.held.check()
+        self.registry.crown(copy)
+        self.registry.tag(self.candidate, _tags(outcome, {**details, "version": copy.uri}))
+        return f"{self.candidate.uri} is now the champion, {copy.uri}:\n{words}"
+
+
+def _tags(outcome: str, details: dict[str, Any]) -> dict[str, str]:
+    return {OUTCOME: outcome, DETAILS: json.dumps(details, sort_keys=True)}
 
 
 def _candidate(registry: Registry, model: str, number: int | None) -> Version:
@@ -88,16 +112,6 @@ def _candidate(registry: Registry, model: str, number: int | None) -> Version:
     return every[-1]
 
 
-def _crown(
-    registry: Registry, held: Held, candidate: Version, model: str, tags: dict[str, str], told: str
-) -> str:
-    copy = registry.copy(candidate, model, {**tags, "promotion.candidate": candidate.uri})
-    held.check()
-    registry.crown(copy)
-    registry.tag(candidate, {**tags, "promotion.version": copy.uri})
-    return f"{candidate.uri} is now the champion, {copy.uri}:\n{told}"
-
-
 def _compare(
     registry: Registry, candidate: Version, champion: Version, validator: str, oracle_gate: bool
 ) -> _Verdict:
@@ -108,49 +122,44 @@ def _compare(
         name = differing[0]
         pair = " and ".join(_short(getattr(each, name)) for each in facts)
         words = f"the two can't be compared, they differ in {', '.join(differing)} ({name}: {pair})"
-        return _Verdict(False, words, {"promotion.incomparable": ", ".join(differing)})
+        return _Verdict(False, words, {"incomparable": differing})
     try:
         found = evaluation.challenge(_table(ours / VALIDATION), _table(theirs / VALIDATION), validator)
     except UserError as error:
         words = " ".join(str(error).split()).rstrip(".")
-        return _Verdict(False, words, {"promotion.incomparable": words[:500]})
-    wins, words, tags = _judge(found)
-    if oracle_gate:
-        passed, more, gate = _gate(ours, theirs)
-        wins, words, tags = wins and passed, f"{words}; {more}", tags | gate
-    return _Verdict(wins, words, tags)
-
-
-def _judge(found: Challenge) -> tuple[bool, str, dict[str, str]]:
-    low, high = found.difference["low"], found.difference["high"]
-    words = (
-        f"{found.validator} on validation images {found.difference['value']:+.4g} [{low:+.4g}, {high:+.4g}], "
-        f"{found.galaxies} galaxies, where the lower bound has to lie above 0"
+        return _Verdict(False, words, {"incomparable": words})
+    verdict = _judge(found)
+    if not oracle_gate:
+        return verdict
+    gate = _gate(ours, theirs)
+    return _Verdict(
+        verdict.wins and gate.wins, f"{verdict.words}; {gate.words}", verdict.figures | gate.figures
     )
-    tags = {
-        "promotion.validator": found.validator,
-        "promotion.difference": repr(found.difference["value"]),
-        "promotion.low": repr(low),
-        "promotion.high": repr(high),
-        "promotion.galaxies": str(found.galaxies),
-        "promotion.resamples": str(found.resamples),
-    }
-    return low > 0, words, tags
 
 
-def _gate(ours: Path, theirs: Path) -> tuple[bool, str, dict[str, str]]:
+def _judge(found: Challenge) -> _Verdict:
+    difference = found.difference
+    words = (
+        f"{found.validator} on validation images {_figure(difference)}, {found.galaxies} galaxies "
+        "(the lower bound has to lie above 0)"
+    )
+    return _Verdict(difference["low"] > 0, words, found._asdict())
+
+
+def _gate(ours: Path, theirs: Path) -> _Verdict:
     """Whether the candidate beats the champion on the labels of the target's test."""
     tables = {
         name: evaluation.read_predictions(folder / TEST).assign(seed=0)
         for name, folder in (("candidate", ours), ("champion", theirs))
     }
     row = evaluation.compare(tables, "champion").iloc[0]
-    words = (
-        f"oracle gate, balanced accuracy on the target's test {row['difference']:+.3f} "
-        f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-    )
-    tags = {f"promotion.oracle_gate.{name}": repr(float(row[name])) for name in ("difference", "low", "high")}
-    return bool(row["low"] > 0), words, tags
+    found = Interval(value=float(row["difference"]), low=float(row["low"]), high=float(row["high"]))
+    words = f"oracle gate, balanced accuracy on the target's test {_figure(found)}"
+    return _Verdict(found["low"] > 0, words, {"oracle_gate": found})
+
+
+def _figure(interval: Interval) -> str:
+    return f"{interval['value']:+.4g} [{interval['low']:+.4g}, {interval['high']:+.4g}]"
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -100,7 +100,7 @@ class TrackingConfig(Section):
 
     uri: str | None
     experiment: str
-    model: str = Field(pattern=r"^[A-Za-z0-9_]+$", default="mergershift")
+    model: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default="mergershift")
     """Name of the registered model; trainings recorded before there was one have none."""
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergershift.errors import UserError
-from mergershift.evaluation.metrics import Floats
 from mergershift.evaluation.resampling import RESAMPLES, Interval, draws, percentile_interval
 from mergershift.evaluation.validators import VALIDATORS, Evidence
 
@@ -64,14 +63,20 @@ def challenge(
             "The two models were validated on different images.\n"
             "Expected the same data and split: register a model that was trained on the champion's."
         )
-    score = VALIDATORS[validator]
     _, members = np.unique(images["galaxy"], return_inverse=True)
-    by_role = {role: np.flatnonzero(images["role"] == role) for role in ("source", "target")}
     galaxies = int(members.max()) + 1
+    by_role = [np.flatnonzero(images["role"] == role) for role in ("source", "target")]
+    labels = images["label"].to_numpy(dtype=np.float64)
+    logits = [np.stack([np.zeros(len(each)), each["log_odds"]], axis=1) for each in models]
+    score = VALIDATORS[validator]
 
     def difference(weights: NDArray[np.int64]) -> float:
-        rows = {role: np.repeat(places, weights[members[places]]) for role, places in by_role.items()}
-        ours, theirs = (score(_evidence(table, rows["source"], rows["target"])) for table in models)
+        source, target = (np.repeat(places, weights[members[places]]) for places in by_role)
+        of_source = labels[source].astype(np.int64)
+        ours, theirs = (
+            score(Evidence(each[source], each[source], of_source, each[target], each[target]))
+            for each in logits
+        )
         return ours - theirs
 
     value = difference(np.ones(galaxies, dtype=np.int64))
@@ -79,18 +84,6 @@ def challenge(
     for weights, _ in draws(np.zeros(galaxies, dtype=np.int64), 1, len(images), resamples, rng_seed):
         replicates += [difference(each.astype(np.int64)) for each in weights]
     return Challenge(validator, percentile_interval(value, np.array(replicates)), galaxies, resamples)
-
-
-def _evidence(table: pd.DataFrame, source: NDArray[np.intp], target: NDArray[np.intp]) -> Evidence:
-    odds: Floats = table["log_odds"].to_numpy(dtype=np.float64)
-    logits = np.stack([np.zeros_like(odds), odds], axis=1)
-    return Evidence(
-        source_features=logits[source],
-        source_logits=logits[source],
-        source_labels=table["label"].to_numpy(dtype=np.float64)[source].astype(np.int64),
-        target_features=logits[target],
-        target_logits=logits[target],
-    )
 
 
 def _sorted(table: pd.DataFrame, name: str) -> pd.DataFrame:
