@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,8 @@ from mergershift.tracking.server import answering, connect
 CHAMPION = "champion"
 FINGERPRINT = "mergershift.fingerprint"
 """Tag that holds what makes two models the same one (`packaging.Facts.fingerprint`)."""
+VERSION_RECORD = "registered_model_meta"
+"""File in a fetched folder that says which version it is; MLflow's own loader writes the same."""
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 
@@ -202,6 +205,8 @@ class Registry:
                     made = artifacts.download_artifacts(
                         place, dst_path=str(partial), tracking_uri=self._address
                     )
+                record = f"model_name: {json.dumps(version.name)}\nmodel_version: '{version.number}'\n"
+                (Path(made) / VERSION_RECORD).write_text(record)
                 try:
                     os.replace(made, folder)
                 except OSError:
