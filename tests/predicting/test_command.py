@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 import torch
 from astropy.io import fits
 from astropy.table import Table
+from mlflow import MlflowClient
 from package_samples import facts_of, program_of, stamps, write_package
 
 from mergershift.cli import main
@@ -144,13 +147,23 @@ def test_options_stand_in_for_what_headers_do_not_say(folder, tmp_path, monkeypa
     np.testing.assert_allclose(scores(table), Package.read(folder).predict(stamps(3)), atol=5e-3)
 
 
-def test_three_lines_outside_a_checkout_with_a_registered_folder(folder, images) -> None:
-    (folder / "registered_model_meta").write_text("model_name: mergershift\nmodel_version: '3'\n")
+@pytest.mark.slow
+def test_three_lines_outside_a_checkout_with_a_registered_model(folder, images, tmp_path) -> None:
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(address, address)
+    client.create_registered_model("mergershift")
+    made = client.create_model_version("mergershift", str(folder))
+    client.set_registered_model_alias("mergershift", "champion", made.version)
     code = (
         "from mergershift.predicting import load_model\n"
-        f"model = load_model({str(folder)!r})\n"
+        "model = load_model('models:/mergershift@champion')\n"
         "table = model.predict('0.npy')\n"
-        "print(len(table), table.meta['VERSION'])"
+        "print(table.meta['MODEL'], table.meta['VERSION'], table['probability'].tolist())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["10", "mergershift/3"]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": address, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    model, version, probabilities = done.stdout.split(maxsplit=2)
+    assert (model, version) == ("models:/mergershift@champion", "mergershift/1")
+    np.testing.assert_allclose(json.loads(probabilities), Package.read(folder).predict(images[:10])[:, 0])

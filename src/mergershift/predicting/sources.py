@@ -72,6 +72,8 @@ def _open_npy(path: Path, assumed: Assumed, facts: Facts) -> Source:
         layout.check_size()
     except FileError as error:
         raise Refused(f"{error.found}; expected {error.expected}") from None
+    except OSError as error:
+        raise Refused(f"can't be read ({error.strerror or error})") from None
     if layout.dtype.kind not in "iuf":
         raise Refused(f"images of type {layout.dtype}, expected real numbers")
     shape = _four(layout.shape)
