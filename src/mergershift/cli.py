@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mergershift import __version__
-from mergershift.cli_models import OVERRIDES, predict, promote, register, tune
+from mergershift.cli_models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.errors import UserError, nearest
 
 
@@ -201,6 +201,7 @@ cli.add_command(tune)
 cli.add_command(register)
 cli.add_command(promote)
 cli.add_command(predict)
+cli.add_command(sync)
 
 
 def _compose(overrides: tuple[str, ...]) -> Any:

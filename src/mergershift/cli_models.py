@@ -136,3 +136,26 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
     overrides = tuple(each for each in arguments if not each.isdecimal())
     number = int(numbers[0]) if numbers else None
     click.echo(promoting.promote_step(overrides, number, force, oracle_gate))
+
+
+@click.command()
+@click.argument(
+    "folders",
+    nargs=-1,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="[FOLDER]...",
+)
+def sync(folders: tuple[Path, ...]) -> None:
+    """Publish finished trainings that the MLflow server does not know, or not wholly; again, nothing doubles.
+
+    All of outputs/ and of the tuning studies, or those in FOLDER: trained without a server, taken from DVC's cache
+    or a colleague's, or recorded elsewhere before.
+    """
+    from mergershift import sync as syncing
+
+    synced = syncing.sync(folders)
+    for problem in synced.problems:
+        click.echo(problem, err=True)
+    click.echo(synced)
+    if synced.problems:
+        click.get_current_context().exit(1)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from mergershift.errors import UserError
-from mergershift.evaluation import JSON_NAME, flat, read_results
+from mergershift.evaluation import JSON_NAME, Results, flat, read_results
 from mergershift.tracking import Finished, Opening
 
 RUN, CONFIG, EPOCHS, ARTIFACTS = "run.json", "config.yaml", "epochs.csv", "artifacts"
@@ -25,8 +25,12 @@ EVALUATED = (SELECTION, VALIDATORS, JSON_NAME, "predictions.csv")
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
-class _Record(BaseModel):
-    """What publishing needs of run.json; see `tracking.Run.record`. Times are milliseconds since 1970."""
+class Torn(UserError):
+    """A file of a training is missing, torn or foreign."""
+
+
+class Record(BaseModel):
+    """What publishing needs of run.json; see `tracking.Run.record`."""
 
     training: _Id
     experiment: str = Field(min_length=1)
@@ -39,6 +43,7 @@ class _Record(BaseModel):
     started: int | None = None
     ended: int | None = None
     epoch_times: dict[int, int] = {}
+    """These three in milliseconds since 1970."""
 
 
 def training_files(folder: Path) -> dict[str, bytes]:
@@ -54,15 +59,24 @@ def training_files(folder: Path) -> dict[str, bytes]:
 
 
 def read(folder: Path) -> Finished:
-    """Read the training in `folder`, with its evaluation; raises UserError where a file is torn or foreign."""
-    record = _record(folder / RUN)
+    """Read the training in `folder`, with its evaluation; raises Torn where a file is missing, torn or foreign."""
+    try:
+        return _read(folder)
+    except FileNotFoundError as error:
+        raise Torn(
+            f"{error.filename}: missing.\nTrain and evaluate again to have it written anew."
+        ) from error
+
+
+def _read(folder: Path) -> Finished:
+    record = read_record(folder / RUN)
     ended = record.ended or _time(folder / RUN)
     metrics = {name: (value, ended) for name, value in record.metrics.items()}
     files = training_files(folder)
     evaluated = folder.parent / "evaluation"
     if folder.name == "train" and _is_of(evaluated, record.training):
         made = _time(evaluated / JSON_NAME)
-        figures = flat(read_results(evaluated)) | {"selected_epoch": _json(evaluated / SELECTION)["epoch"]}
+        figures = flat(_results(evaluated)) | {"selected_epoch": _json(evaluated / SELECTION)["epoch"]}
         metrics |= {name: (value, made) for name, value in figures.items()}
         files |= {name: (evaluated / name).read_bytes() for name in EVALUATED}
         files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in sorted(evaluated.glob("*.png"))}
@@ -79,17 +93,18 @@ def read(folder: Path) -> Finished:
     return Finished(opening, record.status, ended, epochs, record.epoch_times, metrics, files)
 
 
-def _record(path: Path) -> _Record:
+def read_record(path: Path) -> Record:
+    """Read a run.json; raises Torn where it is torn or foreign."""
     try:
-        return _Record.model_validate(_json(path))
+        return Record.model_validate(_json(path))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the whole"
         raise _foreign(path, f"{where}: {problem['msg']}") from error
 
 
-def _foreign(path: Path, why: str) -> UserError:
-    return UserError(
+def _foreign(path: Path, why: str) -> Torn:
+    return Torn(
         f"{path}: not of a training ({why}).\nMove it elsewhere, or train again to have it written anew."
     )
 
@@ -98,9 +113,16 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(
+        raise Torn(
             f"{path}: not JSON ({error}).\nTrain and evaluate again to have it written anew."
         ) from error
+
+
+def _results(folder: Path) -> Results:
+    try:
+        return read_results(folder)
+    except UserError as error:
+        raise Torn(str(error)) from error
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -109,7 +131,7 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
     except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not YAML.\nTrain again to have it written anew.") from error
+        raise Torn(f"{path}: not YAML.\nTrain again to have it written anew.") from error
     if not isinstance(config, dict):
         raise _foreign(path, "no mapping")
     return config
@@ -127,7 +149,7 @@ def _epochs(path: Path) -> list[dict[str, float]]:
         if not all(row["epoch"].is_integer() for row in table):
             raise ValueError("an epoch is no integer")
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
+        raise Torn(
             f"{path}: not a table of epochs ({error}).\nTrain again to have it written anew."
         ) from error
     return table
