@@ -126,16 +126,34 @@ def figures(search: Search, study: optuna.Study) -> dict[str, Figure]:
     for place, name in enumerate(names):
         suffix = f"_{name}" * (len(names) > 1)
         target = partial(_value, place)
-        options: dict[str, Any] = {"target": target, "target_name": name}
+        # Told a target, Optuna takes low values for good ones.
+        options: dict[str, Any] = {"target": target if suffix else None, "target_name": name}
         drawings[f"history{suffix}"] = partial(plots.plot_optimization_history, **options)
         if len({target(trial) for trial in completed}) > 1:
-            drawings[f"parallel_coordinates{suffix}"] = partial(plots.plot_parallel_coordinate, **options)
-            drawings[f"importances{suffix}"] = partial(plots.plot_param_importances, **options)
+            drawings[f"parallel_coordinates{suffix}"] = partial(_parallel_coordinates, **options)
+            # The evaluator weighs what leads to low values.
+            low = target if search.directions[place] == "minimize" else partial(_negative, place)
+            drawings[f"importances{suffix}"] = partial(
+                plots.plot_param_importances, target=low, target_name=name
+            )
     return {name: _drawn(draw(study)) for name, draw in drawings.items()}
 
 
 def _value(place: int, trial: FrozenTrial) -> float:
     return float(trial.values[place])
+
+
+def _negative(place: int, trial: FrozenTrial) -> float:
+    return -_value(place, trial)
+
+
+def _parallel_coordinates(study: optuna.Study, **options: Any) -> Any:
+    axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, **options)
+    keys = sorted({key for trial in study.get_trials(deepcopy=False) for key in trial.params})
+    names = [options["target_name"], *(key.rpartition(".")[2] for key in keys)]
+    if len(axes.get_xticks()) == len(names):  # Optuna cuts the keys after twenty letters
+        axes.set_xticks(axes.get_xticks(), names, rotation=20)
+    return axes
 
 
 def _drawn(axes: Any) -> Figure:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +115,7 @@ class Objective:
     def _open_run(self, trial: Trial, number: int, config: Config) -> tracking.Run:
         search, study = self._search, trial.study.user_attrs[TRAINING]
         trial.set_user_attr(TRAINING, f"{study}-{number}")
+        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
         opening = tracking.Opening(
             training=f"{study}-{number}",
             experiment=config.tracking.experiment,
