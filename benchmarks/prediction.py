@@ -1,0 +1,168 @@
+"""How fast is `mergershift predict`, and is its memory bounded? Images per second, peak memory, a plain loop beside.
+
+    python benchmarks/prediction.py                     # 100 000 images through an untrained network
+    python benchmarks/prediction.py --model FOLDER --images 20000
+
+Linux only: the stack of images is a sparse file, and the peak is what the system says of the process when it ends.
+The yardstick is a plain loop of batches over the same program and as many threads, with the images in memory. The
+rate is that between a small stack and the large one, so that the start of Python does not count.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from mergershift import archive
+from mergershift.archive import FILTER_SETS, IMAGE_SIZE
+from mergershift.config import compose
+from mergershift.packaging import WEIGHTS, Facts, Program, fit_distance
+from mergershift.tracking.programs import save_program
+from mergershift.training.classifier import build_classifier, save_classifier
+
+PLAIN = """
+import sys, time
+from pathlib import Path
+import numpy, torch
+from mergershift.packaging import Package
+package = Package.read(Path(sys.argv[1]))
+torch.set_num_threads(int(sys.argv[2]))
+facts = package.facts
+images = torch.zeros(2048, len(facts.filters), facts.image_size, facts.image_size)
+def run(rows):
+    with torch.inference_mode():
+        for start in range(0, rows, 256):
+            package.program(images[start : start + 256]).numpy()
+run(512)
+started = time.perf_counter()
+run(len(images))
+print(len(images) / (time.perf_counter() - started))
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process took."""
+
+    seconds: float
+    megabytes: float
+
+
+def write_untrained(folder: Path, filters: str) -> Path:
+    """A model with random weights in the form of a registered one: as quick as a trained one."""
+    config = compose([f"filters={filters}"])
+    torch.manual_seed(0)
+    images = torch.randn(64, config.channels, IMAGE_SIZE, IMAGE_SIZE)
+    classifier = build_classifier(config).eval()
+    classifier.stretch.fit(images)
+    with torch.inference_mode():
+        features = classifier(images).features.double().numpy()
+    program = Program(classifier, 1.0, fit_distance(features[:32], features[32:]))
+    facts = Facts(
+        name="untrained",
+        filter_set=filters,
+        filters=FILTER_SETS[filters].filter_names,
+        unit=archive.UNIT,
+        image_size=IMAGE_SIZE,
+        field_kpc=archive.FIELD_KPC,
+        pixel_arcsec=archive.PIXEL_ARCSEC,
+        redshift=archive.REDSHIFT,
+        threshold=0.5,
+        threshold_rule="half",
+        temperature=1.0,
+        classes="equally frequent",
+        domains=("pristine",),
+        source="pristine",
+        target="noisy",
+        oracle=False,
+        network=config.choices["network"],
+        adaptation="source_only",
+        transfer="pristine_to_noisy",
+        experiment=None,
+        seed=0,
+        epoch=0,
+        validator="kept",
+        training="",
+        data_hash="",
+        data_kind="none",
+        split={},
+        config_hash="",
+    )
+    facts.write(folder)
+    save_classifier(classifier, folder / WEIGHTS)
+    save_program(program, images[:2].numpy(), folder / "model", [folder / "facts.json", folder / WEIGHTS])
+    return folder / "model"
+
+
+def write_stack(path: Path, images: int, channels: int) -> Path:
+    """A sparse npy file: it takes no room on the disk."""
+    shape = (images, channels, IMAGE_SIZE, IMAGE_SIZE)
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    return path
+
+
+def predict(stack: Path, model: Path, output: Path, threads: int) -> Cost:
+    """Seconds and peak memory of the command, as a process of its own."""
+    command = [sys.executable, "-m", "mergershift", "predict", str(stack), "--model", str(model)]
+    command += ["--output", str(output), "--threads", str(threads)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise click.ClickException(f"{' '.join(command)} ended with {process.returncode}")
+    return Cost(time.perf_counter() - started, usage.ru_maxrss / 1024)
+
+
+def plain_rate(model: Path, threads: int) -> float:
+    """Images per second of the plain loop."""
+    command = [sys.executable, "-c", PLAIN, str(model), str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+@click.command()
+@click.option("--images", default=100_000, show_default=True)
+@click.option("--few", default=10_000, show_default=True, help="Images of the small stack.")
+@click.option("--filters", type=click.Choice(list(FILTER_SETS)), default="three", show_default=True)
+@click.option(
+    "--model", type=click.Path(exists=True, path_type=Path), help="Folder of a model.  [default: untrained]"
+)
+@click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
+@click.option("--suffix", type=click.Choice([".ecsv", ".fits", ".parquet"]), default=".parquet")
+def main(images: int, few: int, filters: str, model: Path | None, threads: int, suffix: str) -> None:
+    """Print the rate, its ratio to the plain loop, and the peak memory at two numbers of images."""
+    if images <= few:
+        raise click.UsageError("--images has to be more than --few")
+    with tempfile.TemporaryDirectory(dir=".") as scratch:
+        place = Path(scratch)
+        model = model or write_untrained(place, filters)
+        channels = len(Facts.read(model).filters)
+        plain = plain_rate(model, threads)
+        costs = {}
+        for count in (few, images):
+            stack = write_stack(place / f"{count}.npy", count, channels)
+            costs[count] = predict(stack, model, place / f"{count}{suffix}", threads)
+            print(
+                f"{count} images in {costs[count].seconds:.1f} s with the start of Python, "
+                f"peak memory {costs[count].megabytes:.0f} MB",
+                flush=True,
+            )
+        rate = (images - few) / (costs[images].seconds - costs[few].seconds)
+        print(
+            f"{rate:.0f} images/s, {rate / plain:.2f} of a plain loop in memory ({plain:.0f} images/s), "
+            f"{threads} threads"
+        )
+        print(f"peak memory {costs[images].megabytes / costs[few].megabytes:.2f} of that of {few} images")
+
+
+if __name__ == "__main__":
+    main()
