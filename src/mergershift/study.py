@@ -48,6 +48,17 @@ class Method(BaseModel):
         return self.adaptation if self.experiment == PLAIN else self.experiment
 
 
+class Search(BaseModel):
+    """A method whose values are searched before it is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    adaptation: Name
+    filters: Literal["two", "three"]
+    transfer: Name
+    trials: int = Field(ge=1)
+
+
 class Study(BaseModel):
     """The lists from which dvc.yaml makes its stages."""
 
@@ -58,6 +69,7 @@ class Study(BaseModel):
     trainer: Name
     split: Name
     selection: Name
+    tune: tuple[Search, ...]
     filters: tuple[Literal["two", "three"], ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -125,7 +137,13 @@ def _read(path: Path) -> Study:
         *((group, getattr(study, group)) for group in groups),
         *(("transfer", method.transfer) for method in study.methods),
         *(("adaptation", method.adaptation) for method in study.methods),
-        *(("experiment", method.experiment) for method in study.methods),
+        *(
+            ("experiment", method.experiment)
+            for method in study.methods
+            if method.experiment not in {f"tuned_{search.adaptation}" for search in study.tune}
+        ),
+        *(("tuning", search.adaptation) for search in study.tune),
+        *(("transfer", search.transfer) for search in study.tune),
     ]:
         if not (conf / group / f"{name}.yaml").is_file():
             known = sorted(each.stem for each in (conf / group).glob("*.yaml"))

@@ -56,6 +56,7 @@ def write_study(
         "trainer": "cpu_one_thread",
         "split": "by_galaxy",
         "selection": "label_free",
+        "tune": [],
         "filters": ["two"],
         "methods": [
             {"transfer": transfer, "adaptation": adaptation, "experiment": "default"}
