@@ -12,7 +12,6 @@ from mlflow.exceptions import MlflowException
 from tracking.server import Server
 
 from mergershift.tracking import Opening, abandon, lineage, open_run, runs, tracking_address
-from mergershift.tracking.finding import find
 
 EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(6)]
 CONFIG = {"training": {"epochs": 3, "optimizer": {"lr": 0.001}}, "seed": 0}
@@ -21,18 +20,10 @@ NOBODY = "http://127.0.0.1:9"
 number = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
-def address(request, project):
+def address(request, database):
     if request.param == "file":
-        return tracking_address(None)
+        return database
     return request.getfixturevalue("server").address
 
 
@@ -92,69 +83,64 @@ def test_a_kill_just_after_the_run_was_made_leaves_one_run(address, opening, mon
     assert stored(address, opening)[1].data.params == PARAMETERS
 
 
-def test_a_request_that_was_sent_twice_leaves_one_run(project, opening, monkeypatch):
+def test_a_request_that_was_sent_twice_leaves_one_run(database, opening, monkeypatch):
     """A server that took a request whose answer was lost gets it again."""
-    address, create = tracking_address(None), MlflowClient.create_run
+    create = MlflowClient.create_run
 
     def twice(*arguments, **named):
         create(*arguments, **named)
         return create(*arguments, **named)
 
     monkeypatch.setattr(MlflowClient, "create_run", twice)
-    run = open_run(address, opening)
+    run = open_run(database, opening)
     run.finish(EPOCHS)
-    _, found = stored(address, opening)
+    _, found = stored(database, opening)
     assert found.info.run_id == run.run_id
-    assert len(history(address, opening, "train_loss")) == len(EPOCHS)
+    assert len(history(database, opening, "train_loss")) == len(EPOCHS)
 
 
-def test_a_child_knows_its_parent(project, opening):
-    address = tracking_address(None)
+def test_a_child_knows_its_parent(database, opening):
     child = Opening(f"{opening.training}-child", "e", "trial", {}, {}, parent=opening.training)
-    early = open_run(address, child)
-    assert "mlflow.parentRunId" not in stored(address, child)[1].data.tags
-    parent = open_run(address, opening)
-    assert open_run(address, child).run_id == early.run_id
-    assert stored(address, child)[1].data.tags["mlflow.parentRunId"] == parent.run_id
+    early = open_run(database, child)
+    assert "mlflow.parentRunId" not in stored(database, child)[1].data.tags
+    parent = open_run(database, opening)
+    assert open_run(database, child).run_id == early.run_id
+    assert stored(database, child)[1].data.tags["mlflow.parentRunId"] == parent.run_id
 
 
-def test_many_parameters_and_epochs_of_many_figures(project, opening):
+def test_many_parameters_and_epochs_of_many_figures(database, opening):
     """MLflow takes 100 parameters and 1000 figures in one request."""
-    address = tracking_address(None)
     wide = Opening(opening.training, "e", "cell", {f"k{n}": n for n in range(250)}, {})
     epochs = [{"epoch": float(n), **{f"m{k}": float(n * k) for k in range(300)}} for n in range(5)]
-    open_run(address, wide).finish(epochs)
-    _, found = stored(address, opening)
+    open_run(database, wide).finish(epochs)
+    _, found = stored(database, opening)
     assert len(found.data.params) == 250
-    assert history(address, opening, "m299") == [(n, n * 299.0) for n in range(5)]
+    assert history(database, opening, "m299") == [(n, n * 299.0) for n in range(5)]
 
 
-def test_figures_of_an_undefined_epoch_are_not_doubled(project, opening):
-    address = tracking_address(None)
+def test_figures_of_an_undefined_epoch_are_not_doubled(database, opening):
     epochs = [{"epoch": 0.0, "loss": float("nan")}]
     for _ in range(2):
-        run = open_run(address, opening)
+        run = open_run(database, opening)
         run.log_results({"best": float("nan")})
         run.finish(epochs)
-    assert len(history(address, opening, "loss")) == len(history(address, opening, "best")) == 1
+    assert len(history(database, opening, "loss")) == len(history(database, opening, "best")) == 1
 
 
-def test_an_abandoned_training_is_marked_as_killed(project, opening):
-    address = tracking_address(None)
-    open_run(address, opening)
-    abandon(address, opening.training, "e")
-    assert stored(address, opening)[1].info.status == "KILLED"
+def test_an_abandoned_training_is_marked_as_killed(database, opening):
+    open_run(database, opening)
+    abandon(database, opening.training, "e")
+    assert stored(database, opening)[1].info.status == "KILLED"
 
 
-def test_a_run_deleted_in_mid_training_comes_back(project, opening):
-    address = tracking_address(None)
-    run = open_run(address, opening)
-    MlflowClient(tracking_uri=address).delete_run(run.run_id)
-    open_run(address, opening).finish(EPOCHS)
-    assert stored(address, opening)[1].info.run_id == run.run_id
+def test_a_run_deleted_in_mid_training_comes_back(database, opening):
+    run = open_run(database, opening)
+    MlflowClient(tracking_uri=database).delete_run(run.run_id)
+    open_run(database, opening).finish(EPOCHS)
+    assert stored(database, opening)[1].info.run_id == run.run_id
 
 
-def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(project, opening, caplog):
+def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(database, opening, caplog):
     caplog.set_level(logging.INFO)
     started = time.monotonic()
     run = open_run("http://name:secret@127.0.0.1:9", opening)
@@ -229,11 +215,11 @@ def test_a_training_begun_without_a_server_gets_one_run_when_it_comes(
         server.stop()
 
 
-def test_an_answer_that_is_lost_doubles_nothing(project, opening, monkeypatch):
+def test_an_answer_that_is_lost_doubles_nothing(database, opening, monkeypatch):
     """The server has taken the figures, and the client does not know it."""
-    address, log_batch = tracking_address(None), MlflowClient.log_batch
+    log_batch = MlflowClient.log_batch
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
-    run = open_run(address, opening)
+    run = open_run(database, opening)
 
     def taken(*arguments, **named):
         log_batch(*arguments, **named)
@@ -243,7 +229,23 @@ def test_an_answer_that_is_lost_doubles_nothing(project, opening, monkeypatch):
         patch.setattr(MlflowClient, "log_batch", taken)
         run.log_epochs(EPOCHS[:2])
     run.finish(EPOCHS)
-    assert history(address, opening, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
+    assert history(database, opening, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
+
+
+def test_a_store_that_is_full_for_a_while_costs_no_training(database, opening, monkeypatch, caplog):
+    def refused(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", refused)
+        run = open_run(database, opening)
+        run.log_epochs(EPOCHS)
+        assert caplog.text.count("no space left") == 1
+    run.finish(EPOCHS)
+    client, found = stored(database, opening)
+    assert [entry.path for entry in client.list_artifacts(found.info.run_id)] == ["config.yaml"]
+    assert len(history(database, opening, "train_loss")) == len(EPOCHS)
 
 
 def test_the_database_is_the_main_checkouts_even_in_a_worktree(project, monkeypatch):
@@ -256,13 +258,6 @@ def test_an_address_from_the_environment_or_the_configuration(project, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team:5000")
     assert tracking_address(None) == "http://team:5000"
     assert tracking_address("http://mine:5000") == "http://mine:5000"
-
-
-def test_a_run_that_the_server_does_not_know(project, opening):
-    address = tracking_address(None)
-    open_run(address, opening)
-    client, run = stored(address, opening)
-    assert find(client, run.info.experiment_id, "another") is None
 
 
 def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):

@@ -1,0 +1,312 @@
+"""What was trained without a server is published later, and twice doubles nothing."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from mergershift.cli import main
+from mergershift.config import compose, compose_selection
+from mergershift.evaluating import evaluate_step
+from mergershift.steps import default_output, prepare_step, train_step
+from mergershift.tracking import Opening, open_run, tracking_address
+
+NOBODY = "http://127.0.0.1:9"
+EPOCHS = [{"epoch": float(n), "train_loss": 1 / (n + 3)} for n in range(4)]
+OPENING = Opening(
+    "t1", "e", "a training", {"seed": 3, "training": {"lr": 1e-05}}, {"data_hash": "d"}, None, 1000
+)
+
+
+def finished(folder, opening=OPENING, status="FINISHED", epochs=EPOCHS):
+    """A finished training that no server knows, in a folder."""
+    folder.mkdir(parents=True)
+    run = open_run(NOBODY, opening)
+    run.log_epochs(epochs)
+    (folder / "run.json").write_text(json.dumps(run.record({"best": 0.25}, status)))
+    (folder / "config.yaml").write_text("seed: 3\ntraining:\n  lr: 1.0e-05\n")
+    pd.DataFrame(epochs).to_csv(folder / "epochs.csv", index=False)
+    (folder / "artifacts/figures").mkdir(parents=True)
+    (folder / "artifacts/git.diff").write_text("diff")
+    (folder / "artifacts/figures/curves.png").write_bytes(b"png")
+    return folder
+
+
+def sync(capsys, *folders):
+    """Exit code, the last line printed, and what was complained of."""
+    with pytest.raises(SystemExit) as ended:
+        main(["sync", *map(str, folders)])
+    out, err = capsys.readouterr()
+    return ended.value.code, out.strip(), err
+
+
+def stored(address):
+    """All that the active runs of a server hold, by training."""
+    client = MlflowClient(tracking_uri=address)
+
+    def files(run_id, folder=None):
+        for entry in client.list_artifacts(run_id, folder):
+            if entry.is_dir:
+                yield from files(run_id, entry.path)
+            else:
+                yield entry.path
+
+    found = {}
+    for run in client.search_runs([home.experiment_id for home in client.search_experiments()]):
+        run_id, training = run.info.run_id, run.data.tags["mergershift.training"]
+        assert training not in found, "one training, one run"
+        histories = {
+            name: sorted((m.step, m.timestamp, m.value) for m in client.get_metric_history(run_id, name))
+            for name in run.data.metrics
+        }
+        found[training] = {
+            "id": run_id,
+            "name": run.info.run_name,
+            "status": run.info.status,
+            "times": (run.info.start_time, run.info.end_time),
+            "parameters": run.data.params,
+            "tags": run.data.tags,
+            "metrics": histories,
+            "files": {name: _content(client, run_id, name) for name in files(run_id)},
+        }
+    return found
+
+
+def _content(client, run_id, name):
+    with TemporaryDirectory() as folder:
+        return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
+
+
+def test_a_folder_is_published_as_it_is_and_twice_doubles_nothing(database, project, capsys):
+    folder = finished(project / "outputs/cells/a/train")
+    code, line, _ = sync(capsys)
+    assert (code, line) == (
+        0,
+        f"1 trainings: 1 published to {database}, 0 complete before",
+    )
+    once = stored(database)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["run_id"] is None
+    run = once["t1"]
+    assert run["name"] == "a training"
+    assert run["status"] == "FINISHED"
+    assert run["times"] == (1000, record["ended"])
+    assert run["parameters"] == {"seed": "3", "training.lr": "1e-05"}
+    assert run["tags"]["data_hash"] == "d"
+    made = {int(epoch): when for epoch, when in record["epoch_times"].items()}
+    assert run["metrics"] == {
+        "train_loss": [(n, made[n], epoch["train_loss"]) for n, epoch in enumerate(EPOCHS)],
+        "best": [(0, record["ended"], 0.25)],
+    }
+    assert {name: run["files"][name] for name in ("git.diff", "figures/curves.png", "config.yaml")} == {
+        "git.diff": b"diff",
+        "figures/curves.png": b"png",
+        "config.yaml": (folder / "config.yaml").read_bytes(),
+    }
+    assert run["files"].keys() == {"git.diff", "figures/curves.png", "config.yaml", "run.json"}
+    assert sync(capsys)[1].endswith(f"0 published to {database}, 1 complete before")
+    assert stored(database) == once
+
+
+def test_a_run_that_was_cut_off_is_completed(database, project, capsys):
+    """Killed after two epochs had reached the server; the rest was trained where there is none."""
+    open_run(database, OPENING).log_epochs(EPOCHS[:2])
+    finished(project / "outputs/runs/a/train")
+    run_id = stored(database)["t1"]["id"]
+    assert "1 published" in sync(capsys)[1]
+    run = stored(database)["t1"]
+    assert (run["id"], run["status"]) == (run_id, "FINISHED")
+    assert [(step, value) for step, _, value in run["metrics"]["train_loss"]] == [
+        (n, epoch["train_loss"]) for n, epoch in enumerate(EPOCHS)
+    ]
+    (artifact,) = (project / "mlartifacts").rglob("curves.png")
+    artifact.unlink()
+    assert "1 published" in sync(capsys)[1]
+    assert artifact.read_bytes() == b"png", "a file that the server has lost comes back"
+    assert "1 complete" in sync(capsys)[1]
+
+
+def test_figures_that_changed_replace_the_old_ones_once(database, project, capsys):
+    """From a cache, with an older time than what they replace."""
+    folder = finished(project / "outputs/runs/a/train")
+    sync(capsys)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(
+        json.dumps(record | {"metrics": {"best": 0.75, "train_loss": 9.0}, "ended": 5})
+    )
+    (folder / "artifacts/git.diff").write_text("diffs")
+    for outcome in ("1 published", "1 complete"):
+        assert outcome in sync(capsys)[1]
+    run = stored(database)["t1"]
+    assert MlflowClient(tracking_uri=database).get_run(run["id"]).data.metrics["best"] == 0.75
+    assert [value for *_, value in run["metrics"]["best"]] == [0.25, 0.75]
+    assert run["files"]["git.diff"] == b"diffs"
+
+
+def test_trials_are_published_below_their_study(database, project, capsys):
+    """Whatever their names: a child's folder may come first."""
+    study = replace(OPENING, training="study", name="tuning of mmd")
+    trials = project / "state/tuning/mmd"
+    for number, status in enumerate(("FINISHED", "KILLED")):
+        child = replace(OPENING, training=f"trial{number}", parent="study")
+        finished(trials / f"0-trial{number}", child, status)
+    finished(trials / "study", study, epochs=[])
+    assert "3 published" in sync(capsys)[1]
+    found = stored(database)
+    assert found["trial1"]["status"] == "KILLED"
+    assert {found[f"trial{n}"]["tags"]["mlflow.parentRunId"] for n in (0, 1)} == {found["study"]["id"]}
+    assert "3 complete" in sync(capsys)[1]
+
+
+BAD = {
+    "torn": ('{"training": "t', "not JSON"),
+    "list": ('["training"]', "Input should be"),
+    "model": ('{"model": "x"}', "training: Field required"),
+    "query": ("""{"training": "' or 1", "experiment": "e"}""", "training: String should match"),
+    "word": ('{"training": "t2", "experiment": "e", "metrics": {"best": "high"}}', "metrics.best"),
+    "name": ('{"training": "t3", "experiment": "e", "metrics": {"b{e}st": 1.0}}', "MLflow refuses it"),
+}
+
+
+def test_what_cannot_be_published_is_named_and_the_rest_published(database, project, capsys):
+    good = finished(project / "outputs/cells/good/train")
+    for name, (text, _) in BAD.items():
+        (project / f"outputs/cells/{name}/train").mkdir(parents=True)
+        (project / f"outputs/cells/{name}/train/run.json").write_text(text)
+    table = finished(project / "outputs/cells/table/train", replace(OPENING, training="t4")) / "epochs.csv"
+    table.write_text("epoch,train_loss\n0,0.5\n1")
+    shutil.copytree(good, project / "outputs/cells/of_good/train")
+    finished(project / "outputs/cells/new/train.part", replace(OPENING, training="t5"))
+    code, line, err = sync(capsys)
+    assert code == 1
+    told = err.splitlines()
+    for name, (_, found) in BAD.items():
+        (problem,) = (each for each in told if f"/cells/{name}/train" in each)
+        assert found in problem
+    assert sum(str(table) in each for each in told) == 1
+    assert f"{project}/outputs/cells/of_good/train: the same training as {good}, which is published." in told
+    assert len(told) == 2 * (len(BAD) + 2)
+    assert line.startswith("9 trainings: 1 published")
+    assert line.endswith("8 not published, see above")
+
+
+def test_a_folder_is_synced_alone(database, project, capsys):
+    finished(project / "outputs/cells/b/train", replace(OPENING, training="b"))
+    named = finished(project / "outputs/runs/c/train", replace(OPENING, training="c"))
+    assert sync(capsys, named)[1].startswith("1 trainings: 1 published")
+    assert stored(database).keys() == {"c"}
+    assert sync(capsys)[1].startswith("2 trainings: 1 published")
+
+
+def test_a_run_that_somebody_deleted_stays_deleted(database, project, capsys):
+    finished(project / "outputs/cells/a/train")
+    sync(capsys)
+    client = MlflowClient(tracking_uri=database)
+    client.delete_run(stored(database)["t1"]["id"])
+    code, line, _ = sync(capsys)
+    assert code == 0
+    assert line.endswith("1 deleted there and left so")
+    everywhere = [home.experiment_id for home in client.search_experiments()]
+    assert len(client.search_runs(everywhere, run_view_type=ViewType.ALL)) == 1
+
+
+def test_a_server_that_does_not_answer_is_said_in_two_lines(project, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    finished(project / "outputs/cells/a/train")
+    code, line, err = sync(capsys)
+    assert (code, line) == (1, "")
+    assert err.startswith("Error: MLflow does not answer")
+    assert err.count("\n") == 2
+
+
+def test_two_at_once_would_make_a_run_twice(database, project, capsys):
+    (project / "state").mkdir()
+    with FileLock(project / "state/sync.lock"):
+        code, _, err = sync(capsys)
+    assert code == 1
+    assert "another process is publishing" in err
+
+
+@pytest.fixture
+def trained(archive, database):
+    """Trains and evaluates a cell; gives its configuration and folder."""
+
+    def train(seed=0):
+        config = compose(["filters=two", "training.epochs=2", "trainer.threads=1", f"seed={seed}"])
+        prepare_step(config)
+        cell = default_output(config)
+        train_step(config, cell)
+        evaluate_step(cell, compose_selection())
+        return cell
+
+    return train
+
+
+def content(run):
+    """What does not depend on when a run was made or what id a server gave it."""
+    return {
+        "name": run["name"],
+        "status": run["status"],
+        "parameters": run["parameters"],
+        "tags": run["tags"],
+        "metrics": {name: [(step, value) for step, _, value in h] for name, h in run["metrics"].items()},
+        "files": run["files"],
+    }
+
+
+@pytest.mark.slow
+def test_a_server_that_knows_nothing_gets_the_same_run_as_the_first(
+    archive, trained, server, capsys, monkeypatch
+):
+    """As with a cell that DVC took from its cache, or a colleague's."""
+    cell = trained()
+    ((training, first),) = stored(tracking_address(None)).items()
+    times = json.loads((cell / "train/run.json").read_text())["epoch_times"]
+    assert [when for _, when, _ in first["metrics"]["train_loss"]] == list(times.values())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    assert sync(capsys)[1] == f"1 trainings: 1 published to {server.address}, 0 complete before"
+    once = stored(server.address)[training]
+    assert content(once) == content(first)
+    assert sync(capsys)[1].endswith("1 complete before")
+    assert stored(server.address)[training] == once
+    assert {"git.diff"}.isdisjoint(once["files"]), "the checkout is clean"
+    assert {"config.yaml", "run.json", "statistics.json", "metrics.json", "predictions.csv"} <= set(
+        once["files"]
+    )
+    assert {"figures/learning_curves.png", "figures/roc.png"} <= set(once["files"])
+    assert {"selected_epoch", "best_epoch", "target.unique.auc"} <= set(once["metrics"])
+
+
+@pytest.mark.slow
+def test_a_training_and_its_evaluation_without_a_server(archive, trained, capsys, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    (archive / "src/mergershift/new.py").write_text("x = 1\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    cell = trained()
+    assert [each.levelname for each in caplog.records] == ["WARNING"] * 3, caplog.text
+    assert all("`mergershift sync`" in message for message in caplog.messages)
+    assert json.loads((cell / "train/run.json").read_text())["run_id"] is None
+    assert (cell / "evaluation/metrics.json").is_file()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    # A training that replaces another finds its evaluation there until it has one of its own.
+    other = trained(seed=1)
+    shutil.rmtree(other / "evaluation")
+    shutil.copytree(cell / "evaluation", other / "evaluation")
+    sync(capsys)
+    found = stored(tracking_address(None))
+    assert len(found) == 2
+    run = found[json.loads((cell / "train/run.json").read_text())["training"]]
+    assert run["status"] == "FINISHED"
+    assert b"+x = 1" in run["files"]["git.diff"]
+    assert [step for step, *_ in run["metrics"]["train_loss"]] == [0, 1]
+    assert run["metrics"]["target.unique.auc"]
+    assert sync(capsys)[1].startswith("2 trainings: 0 published")
+    assert stored(tracking_address(None)) == found
