@@ -15,6 +15,8 @@ from mergershift.packaging import WEIGHTS, Facts, Program, fit_distance
 from mergershift.tracking.programs import save_program
 from mergershift.training.classifier import Classifier, build_classifier, save_classifier
 
+CONF = Path(__file__).parents[1] / "conf"
+
 
 def stamps(count: int, seed: int = 0, channels: int = 2) -> NDArray[np.float32]:
     """`(count, channels, 75, 75)` blobs of a few pixels' width on a noisy sky, in µJy/arcsec²."""
@@ -65,7 +67,7 @@ def facts_of(**changed: object) -> Facts:
 def classifier_of(network: str = "deepmerge", seed: int = 0) -> Classifier:
     """An untrained classifier for two filters with its stretch fitted to stamps."""
     torch.manual_seed(seed)
-    classifier = build_classifier(compose(["filters=two", f"network={network}"])).eval()
+    classifier = build_classifier(compose(["filters=two", f"network={network}"], CONF)).eval()
     classifier.stretch.fit(torch.from_numpy(stamps(50)))
     return classifier
 

@@ -1,11 +1,7 @@
-"""A model that is handed on says what the trained one said, without pickle and without this package."""
+"""A model that is handed on says what the trained one said, and loads without pickle (see tracking/test_serving.py)."""
 
-import json
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -64,21 +60,6 @@ def test_held_out_stamps_are_in_the_domain_and_foreign_ones_are_not(folder):
         assert package.predict(foreign)[:, 2].min() > 2
     # Faint ones are near the sky with either sign.
     assert np.median(package.predict(-images)[:, 2]) > 1
-
-
-def test_it_loads_without_this_package_and_with_pickle_forbidden(folder, program):
-    np.save(folder.parent / "images.npy", stamps(3))
-    code = (
-        "import sys; sys.modules['mergershift'] = None\n"
-        "import mlflow.pyfunc, numpy\n"
-        f"made = mlflow.pyfunc.load_model({str(folder)!r}).predict(numpy.load({str(folder.parent / 'images.npy')!r}))\n"
-        "print(made.tolist())"
-    )
-    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
-    with torch.inference_mode():
-        expected = program(torch.from_numpy(stamps(3))).numpy()
-    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)
 
 
 def test_a_pickle_in_its_place_is_not_opened(folder, tmp_path):

@@ -1,0 +1,108 @@
+"""A champion on a real server, served by MLflow itself: the same numbers, without pickle and without this package."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from package_samples import facts_of, program_of, stamps, write_package
+
+from mergershift.packaging import WEIGHTS, Package
+from mergershift.tracking import fetch_model
+from mergershift.tracking.finding import TRAINING_TAG
+from mergershift.tracking.mutex import mutex
+from mergershift.tracking.registry import FINGERPRINT, Registry
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def serving(uri, folder, **environment):
+    """`mlflow models serve` on a free port of loopback; gives its address and stops it afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        "models",
+        "serve",
+        "-m",
+        uri,
+        "--env-manager",
+        "local",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    log = folder / "serving.log"
+    with log.open("w") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *command],
+            env=os.environ | environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=1)
+                break
+            except OSError:
+                assert started.poll() is None, log.read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, 9)
+        started.wait(30)
+
+
+def test_a_champion_is_served_and_fetched_with_the_same_numbers(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    facts, program = facts_of(), program_of()
+    folder = write_package(tmp_path / "package", facts, program)
+    client = MlflowClient(tracking_uri=server.address)
+    client.create_run(client.create_experiment("serving"), tags={TRAINING_TAG: facts.training})
+    registry = Registry(server.address)
+    tags = {FINGERPRINT: facts.fingerprint(folder / WEIGHTS)}
+    run_id = registry.run_of(facts.training, "serving")
+    candidate, new = registry.publish(folder, "served_candidates", run_id, tags, "test")
+    assert new
+    assert registry.publish(folder, "served_candidates", run_id, tags, "test") == (candidate, False)
+    with mutex(server.address, "served_promotion_lock") as held:
+        copy = registry.copy(candidate, "served", {})
+        held.check()
+        registry.crown(copy)
+    package = Package.read(fetch_model(server.address, "models:/served@champion"))
+    # As on a machine that has MLflow and PyTorch alone.
+    without = tmp_path / "without/mergershift"
+    without.mkdir(parents=True)
+    (without / "__init__.py").write_text("raise ImportError('not installed here')\n")
+    images = stamps(3)
+    environment = {"MLFLOW_TRACKING_URI": server.address, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    with serving(
+        "models:/served@champion", tmp_path, PYTHONPATH=str(without.parent), **environment
+    ) as address:
+        request = urllib.request.Request(
+            f"{address}/invocations",
+            json.dumps({"inputs": images.tolist()}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        answer = json.load(urllib.request.urlopen(request, timeout=60))
+    with torch.inference_mode():
+        expected = program(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(answer["predictions"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(package.predict(images), expected, rtol=0, atol=1e-5)
