@@ -4,12 +4,12 @@ import itertools
 import logging
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from tracking.server import Server
 
 from mergershift.tracking import Opening, abandon, lineage, open_run, runs, tracking_address
 
@@ -164,9 +164,11 @@ def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(databas
 def test_a_server_lost_in_mid_training_and_back_loses_no_figure(
     project, server, opening, caplog, monkeypatch
 ):
+    """Nor do those trainings that began while it was away get more than one run."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.2)
-    run = open_run(server.address, opening)
+    address, later = server.address, replace(opening, training=f"{opening.training}-later")
+    run = open_run(address, opening)
     run_id = run.run_id
     run.log_epochs(EPOCHS[:1])
     server.stop()
@@ -175,44 +177,30 @@ def test_a_server_lost_in_mid_training_and_back_loses_no_figure(
         run.log_text("diff", "git.diff")
         run.log_epochs(EPOCHS[:3])
         assert caplog.text.count("does not answer") == 1
+        begun = open_run(address, later)
+        begun.log_epochs(EPOCHS[:3])
+        assert begun.run_id is None
     finally:
         server.start()
     time.sleep(1)
     run.log_epochs(EPOCHS[:4])
     assert "answers again" in caplog.text
-    client, _ = stored(server.address, opening)
-    steps = [m.step for m in client.get_metric_history(run_id, "train_loss")]
-    assert steps == [0, 1, 2, 3], "before the training's end"
+    assert [step for step, _ in history(address, opening, "train_loss")] == [0, 1, 2, 3], "before its end"
     run.log_results({"best": 0.5})
     run.finish(EPOCHS)
     for name in ("train_loss", "source_val_loss"):
-        assert history(server.address, opening, name) == [(n, e[name]) for n, e in enumerate(EPOCHS)]
+        assert history(address, opening, name) == [(n, e[name]) for n, e in enumerate(EPOCHS)]
+    client, found = stored(address, opening)
+    assert (found.info.run_id, found.info.status) == (run_id, "FINISHED")
     assert {f.path for f in client.list_artifacts(run_id)} == {"config.yaml", "git.diff"}
-    assert stored(server.address, opening)[1].info.status == "FINISHED"
     times = [m.timestamp for m in client.get_metric_history(run_id, "train_loss")]
     assert times[2] < times[3], "as they were made, not as they came"
-
-
-@pytest.mark.slow
-def test_a_training_begun_without_a_server_gets_one_run_when_it_comes(
-    project, opening, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
-    server = Server(tmp_path)
-    run = open_run(server.address, opening)
-    run.log_epochs(EPOCHS[:3])
-    assert run.run_id is None
-    server.start()
-    try:
-        run.log_epochs(EPOCHS[:4])
-        assert history(server.address, opening, "train_loss") == [(n, 2.0) for n in range(4)]
-        # Killed here and given again, it is the same run.
-        again = open_run(server.address, opening)
-        again.finish(EPOCHS)
-        assert again.run_id == run.run_id
-        assert len(history(server.address, opening, "train_loss")) == len(EPOCHS)
-    finally:
-        server.stop()
+    begun.log_epochs(EPOCHS[:4])
+    # Killed here and given again, it is the same run.
+    again = open_run(address, later)
+    again.finish(EPOCHS)
+    assert again.run_id == begun.run_id == stored(address, later)[1].info.run_id
+    assert history(address, later, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
 
 
 def test_an_answer_that_is_lost_doubles_nothing(database, opening, monkeypatch):
