@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from package_samples import facts_of, stamps
 from mergershift.archive import DATA_SETS, Domain
 from mergershift.predicting.brightness import Refused
 from mergershift.predicting.files import find_files
-from mergershift.predicting.inputs import BATCH, Inputs
+from mergershift.predicting.inputs import BATCH, Batch, Inputs, ahead
 from mergershift.predicting.plans import Assumed
 
 FACTS = facts_of()
@@ -258,3 +259,24 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, form: st
         tracemalloc.stop()
     assert peaks[1] < 1.05 * peaks[0]
     assert peaks[1] < 4800 * 45000
+
+
+def test_reading_ahead_is_by_one_batch_and_passes_errors_on() -> None:
+    begun: list[int] = []
+
+    def batches() -> Iterator[Batch]:
+        for number in range(5):
+            begun.append(number)
+            yield Batch(stamps(1), [""], np.array([number]), [""])
+        raise MemoryError("no more")
+
+    seen = []
+
+    def walk() -> None:
+        for batch in ahead(batches()):
+            seen.append(int(batch.index[0]))
+            assert len(begun) <= len(seen) + 1
+
+    with pytest.raises(MemoryError, match="no more"):
+        walk()
+    assert seen == list(range(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,15 @@ class Inputs:
             place = f" from image {done} on, those before it are in the table" if done else ""
             self.refused[source.name] = f"{reason}{place}"
             return None
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each read while its forerunner is worked on; one more of them is in memory."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def _joined(parts: list[tuple[Source, int, NDArray[np.float64]]]) -> Batch:

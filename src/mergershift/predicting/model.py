@@ -14,7 +14,7 @@ from astropy.table import Table
 from mergershift.errors import UserError
 from mergershift.packaging import Package
 from mergershift.predicting.files import find_files
-from mergershift.predicting.inputs import Inputs
+from mergershift.predicting.inputs import Inputs, ahead
 from mergershift.predicting.plans import Assumed
 from mergershift.predicting.table import Form, Rows
 from mergershift.progress import progress_bar
@@ -73,7 +73,7 @@ class Model:
     def rows(self, inputs: Inputs, *, progress: bool = False) -> Iterator[Rows]:
         """What the model says of all images, batch by batch."""
         with progress_bar(progress, "predicting", inputs.count) as advance:
-            for batch in inputs.batches():
+            for batch in ahead(inputs.batches()):
                 yield Rows(batch.files, batch.index, self.package.predict(batch.images), batch.notes)
                 advance(len(batch.images))
 
