@@ -59,7 +59,7 @@ study: install
 	$(BIN)/mergershift repro --jobs $(JOBS)
 
 test: install
-	$(BIN)/python -m pytest --quiet --numprocesses 2 $(TESTS)
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -86,7 +86,7 @@ def _about(each: Contender) -> str:
         if not line.startswith("#"):
             break
         comment.append(line.removeprefix("#").strip())
-    return " ".join(comment)
+    return " ".join(line for line in comment if not line.startswith("@package"))
 
 
 def runs(gathered: Gathered) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -60,6 +61,7 @@ def work(search: Search, prepared: Prepared, best_by: str) -> None:
                 study.sampler = _sampler(search, len(trials))
                 study.pruner = _pruner(search)
                 study.optimize(guarded, n_trials=1, catch=(Surplus,))
+                gc.collect()  # a trainer and its images refer to each other
                 continue
         # The others' last trials may yet be left to us.
         time.sleep(_IDLE)
