@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable
@@ -164,12 +163,9 @@ def _drawn(axes: Any) -> Figure:
 
 def write_outcome(
     folder: Path, facts: dict[str, Any], trials: pd.DataFrame, drawn: dict[str, Figure]
-) -> list[Path]:
-    """Write study.json, trials.csv and the figures into an existing folder; returns the two files."""
+) -> None:
+    """Write study.json, trials.csv and the figures into an existing folder."""
     (folder / "study.json").write_text(json.dumps(facts, indent=2) + "\n")
     trials.to_csv(folder / "trials.csv", index=False, lineterminator="\n")
     for name, figure in drawn.items():
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=_DPI, bbox_inches="tight")
-        (folder / f"{name}.png").write_bytes(content.getvalue())
-    return [folder / "study.json", folder / "trials.csv"]
+        figure.savefig(folder / f"{name}.png", dpi=_DPI, bbox_inches="tight")

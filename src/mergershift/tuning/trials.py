@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import pandas as pd
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import Trial, TrialState
 
@@ -20,9 +21,9 @@ from mergershift.errors import Diverged
 from mergershift.folders import writing
 from mergershift.images import Prepared
 from mergershift.project import main_checkout
-from mergershift.steps import CONFIG, RUN
+from mergershift.records import CONFIG, EPOCHS, RUN, training_files
 from mergershift.training.classifier import Classifier
-from mergershift.training.fit import EPOCHS, train
+from mergershift.training.fit import train
 from mergershift.tuning.space import applied, resolved, suggest
 from mergershift.tuning.store import TRAINING, Search
 from mergershift.validating import Validation
@@ -141,14 +142,15 @@ class Objective:
         status: str,
     ) -> None:
         """Leave the record from which the run can be published again, and let go of the checkpoints."""
-        import pandas as pd
-
+        record = folder.with_name(f"{folder.name}-record")
+        with writing(record) as partial:
+            (partial / RUN).write_text(json.dumps(run.record(figures, status), indent=2) + "\n")
+            config.write(partial / CONFIG)
+            if epochs:
+                pd.DataFrame(epochs).to_csv(partial / EPOCHS, index=False)
         run.log_results(figures)
+        run.log_files(training_files(record))
         run.finish(epochs, status)
-        with writing(folder.with_name(f"{folder.name}-record")) as record:
-            (record / RUN).write_text(json.dumps(run.record(figures, status), indent=2) + "\n")
-            config.write(record / CONFIG)
-            pd.DataFrame(epochs).to_csv(record / EPOCHS, index=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
+import yaml
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from mergershift import tracking
-from mergershift.config import compose
+from mergershift.config import compose, compose_selection
 from mergershift.errors import UserError, nearest
 from mergershift.folders import writing
 from mergershift.images import Prepared
 from mergershift.project import root
-from mergershift.steps import CONFIG, RUN, code_hash, prepared_images
+from mergershift.records import ARTIFACTS, CONFIG, FIGURES, RUN, training_files
+from mergershift.steps import code_hash, prepared_images
 from mergershift.study import PLAIN
 from mergershift.tuning import outcome
 from mergershift.tuning.space import Values, current, resolved
@@ -42,8 +46,8 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared, str]:
             )
         chosen.append(f"tuning={method}")
     config = compose(chosen)
+    selection = compose_selection([each for each in overrides if each.startswith("selection")])
     assert config.tuning is not None
-    assert config.selection is not None
     if config.choices["experiment"] != PLAIN:
         raise UserError(
             f"experiment={config.choices['experiment']}: a search starts from the plain configuration.\n"
@@ -53,7 +57,7 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared, str]:
     plain = config.model_copy(update={"tuning": None})
     search = Search(plain, config.tuning, prepared.facts["data_hash"], code_hash())
     current(plain, search.tuning.ranges)  # refuses a key that the configuration lacks
-    return search, prepared, config.selection.best_by
+    return search, prepared, selection.best_by
 
 
 def worker_step(overrides: Sequence[str]) -> None:
@@ -86,14 +90,18 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
     figures = {f"best_{name}": value for name, value in facts["best"]["values"].items()}
     figures |= {"completed": facts["completed"], "pruned": facts["pruned"]}
     with writing(root() / "outputs" / "tuning" / search.experiment) as folder:
-        files = outcome.write_outcome(folder, facts, trials, drawn)
-        run.log_figures(drawn)
-        run.log_results(figures, [*files, path])
-        run.finish([])
+        outcome.write_outcome(folder, facts, trials, drawn)
         # Beside the trials' records: DVC takes the folder of outputs away before it runs the stage again.
         with writing(study_folder(search) / "record") as record:
             (record / RUN).write_text(json.dumps(run.record(figures), indent=2) + "\n")
-            search.config.write(record / CONFIG)
+            (record / CONFIG).write_text(yaml.safe_dump(_told(search), sort_keys=False))
+            for each in [*folder.iterdir(), path]:
+                artifact = record / ARTIFACTS / (FIGURES if each.suffix == ".png" else "") / each.name
+                artifact.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(each, artifact)
+    run.log_results(figures)
+    run.log_files(training_files(study_folder(search) / "record"))
+    run.finish([])
     values = resolved(best.params, search.tuning.ranges)
     return "\n".join(
         [
@@ -117,13 +125,18 @@ def _begin_with_default(study: optuna.Study, search: Search) -> None:
         study.enqueue_trial(values, skip_if_exists=True)
 
 
+def _told(search: Search) -> dict[str, Any]:
+    """What the study's run says that it was told; an address may hold a password."""
+    return search.config.dump() | {"tuning": search.tuning.model_dump(mode="json", exclude={"storage"})}
+
+
 def _parent_run(search: Search, study: optuna.Study) -> tracking.Run:
     config = search.config
     opening = tracking.Opening(
         training=study.user_attrs[TRAINING],
         experiment=config.tracking.experiment,
         name=search.name,
-        config=config.dump() | {"tuning": search.tuning.model_dump(mode="json", exclude={"storage"})},
+        config=_told(search),
         tags={"study": search.name, "data_hash": search.data_hash, "config_hash": config.digest()},
     )
     return tracking.open_run(tracking.tracking_address(config.tracking.uri), opening)
