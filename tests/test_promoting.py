@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from package_samples import facts_of
 
-from mergershift import evaluation, promoting
+from mergershift import cli_models, evaluation, promoting
 from mergershift.config import compose
 from mergershift.errors import UserError
 from mergershift.promoting import DETAILS, OUTCOME, promote_step
@@ -236,3 +237,25 @@ def test_whoever_lost_the_mutex_in_between_does_not_take_the_crown(team, address
     with pytest.raises(UserError, match="another one has gone ahead"):
         promote()
     assert team.champion() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["1", "2"], "only one VERSION"),
+        (["--force", "because", "--oracle-gate"], "take one of them"),
+        (["--force", " "], "needs a reason"),
+    ],
+)
+def test_the_command_refuses_what_contradicts_itself(arguments, words):
+    made = CliRunner().invoke(cli_models.promote, arguments)
+    assert made.exit_code == 2
+    assert words in made.output
+
+
+def test_the_command_tells_a_version_from_overrides(monkeypatch):
+    heard = []
+    monkeypatch.setattr(promoting, "promote_step", lambda *arguments: heard.append(arguments) or "done")
+    arguments = ["tracking.model=x", "12", "--oracle-gate"]
+    assert CliRunner().invoke(cli_models.promote, arguments).output == "done\n"
+    assert heard == [(("tracking.model=x",), 12, None, True)]

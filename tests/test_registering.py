@@ -29,10 +29,7 @@ from mergershift.training.classifier import load_classifier, model_file
 pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[1]
 SMALL = ["filters=two", "training.epochs=1", "trainer=cpu_one_thread"]
-STUDY = """
-{network: deepmerge, training: demo, trainer: cpu_one_thread, split: by_galaxy, selection: label_free, filters: [two],
- methods: [{transfer: pristine_to_noisy, adaptation: source_only, experiment: default}], seeds: [0, 1]}
-"""
+METHOD = {"transfer": "pristine_to_noisy", "adaptation": "source_only", "experiment": "default"}
 
 
 def change(path, **values):
@@ -51,7 +48,9 @@ def study(tmp_path_factory):
     (folder / "data/PROVENANCE.json").write_text(
         json.dumps(provenance | {"filter_sets": ["two"], "fits": False})
     )
-    (folder / "conf/study.yaml").write_text(STUDY)
+    path = folder / "conf/study.yaml"
+    listed = yaml.safe_load(path.read_text()) | {"filters": ["two"], "methods": [METHOD], "seeds": [0, 1]}
+    path.write_text(yaml.safe_dump(listed))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
 
 from mergershift import evaluation, packaging, tracking
 from mergershift.config import compose
@@ -65,7 +66,8 @@ def promote_step(
             return crowning.told("first", {"champion_before": None}, "there was no champion to beat")
         if champion.tags.get(FINGERPRINT) == candidate.tags.get(FINGERPRINT):
             return f"{candidate.uri} is the champion already, as {champion.uri}"
-        verdict = _compare(registry, candidate, champion, validator, oracle_gate)
+        with Console(stderr=True).status(f"comparing {candidate.uri} with {champion.uri}"):
+            verdict = _compare(registry, candidate, champion, validator, oracle_gate)
         details = {"champion_before": champion.uri, **verdict.figures}
         if force is not None:
             words = f"forced ({force}); beside {champion.uri}: {verdict.words}"

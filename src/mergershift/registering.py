@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from rich.console import Console
 
 from mergershift import openings, tracking
 from mergershift.config import Config, compose
@@ -43,20 +44,23 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
             f"{training.name}: trained on the target's labels.\n"
             f"Register it under a name that says so: tracking.model={ORACLE}{name}."
         )
-    registry = Registry(tracking.tracking_address(config.tracking.uri))
+    address = tracking.tracking_address(config.tracking.uri)
+    registry = Registry(address)
     record = training.record
     run_id = registry.run_of(record["training"], record["experiment"])
     if run_id is None:
         raise UserError(
-            f"{training.name}: MLflow does not know this training's run.\n"
-            "Publish it with `mergershift sync`, then register it again."
+            f"{training.name}: {tracking.public(address)} has no run of this training, or somebody deleted it.\n"
+            "Publish it with `mergershift sync` (or restore it there), then register it again."
         )
     candidates = f"{name}{CANDIDATES}"
     known = registry.same(candidates, training.fingerprint)
     if known is not None:
         return f"{training.name}: the same model is {known.uri} already"
     lineage = _lineage(training, run_id)
-    with TemporaryDirectory() as temporary:
+    # A spinner on a terminal: thousands of images take a while to pass the network.
+    doing = Console(stderr=True).status(f"{training.name}: measuring features, exporting")
+    with doing, TemporaryDirectory() as temporary:
         staged, folder = Path(temporary) / "files", Path(temporary) / "model"
         staged.mkdir()
         files = training.write(

@@ -15,7 +15,7 @@ from mergershift.packaging import Package
 
 @pytest.fixture(scope="module")
 def program():
-    return program_of()
+    return program_of(images=400)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,10 @@ def test_an_image_that_is_not_finite_gets_a_row_of_nan_and_no_other_notices(fold
 
 def test_held_out_stamps_are_in_the_domain_and_foreign_ones_are_not(folder):
     package, images = Package.read(folder), stamps(400, seed=9)
-    assert np.mean(package.predict(images)[:, 2] > 1) < 0.04
+    assert np.mean(package.predict(images)[:, 2] > 1) < 0.03
     noise = np.random.default_rng(0).normal(0, images.std(), (20, *images.shape[1:]))
-    for foreign in (noise, 100 * images[:20]):
-        assert package.predict(foreign)[:, 2].min() > 2
-    # Faint ones are near the sky with either sign.
-    assert np.median(package.predict(-images)[:, 2]) > 1
+    for foreign, least in ((noise, 4), (100 * images[:20], 50), (-images[:100], 1)):
+        assert package.predict(foreign)[:, 2].min() > least
 
 
 def test_a_pickle_in_its_place_is_not_opened(folder, tmp_path):

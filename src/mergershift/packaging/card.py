@@ -12,7 +12,7 @@ from mergershift.archive import DOI
 from mergershift.evaluation import Interval, Results
 from mergershift.packaging.facts import COLUMNS, Facts
 
-CARD = "model_card.md"
+CARD, _TEMPLATE = "model_card.md", "card.md.j2"
 SHOWN = ("balanced_accuracy", "auc", "recall", "precision", "brier", "ece")
 _THRESHOLDS = {
     "source_validation": "the best balanced accuracy on labelled validation images",
@@ -58,7 +58,7 @@ def write_card(facts: Facts, results: Results, **told: Any) -> str:
         loader=PackageLoader("mergershift.packaging", "."),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-    ).get_template(f"{CARD.replace('model_', '')}.j2")
+    ).get_template(_TEMPLATE)
     of_test: Mapping[str, Interval] = results["target"]["unique"]
     return template.render(
         facts=facts,

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mergershift.errors import UserError
 from mergershift.project import main_checkout
 from mergershift.tracking.finding import deleted, find
-from mergershift.tracking.server import answering, connect
+from mergershift.tracking.server import answering, connect, public
 
 CHAMPION = "champion"
 FINGERPRINT = "mergershift.fingerprint"
@@ -176,7 +176,7 @@ class Registry:
         every = self.versions(parts["name"])
         if not every:
             raise UserError(
-                f"{uri}: {self._address} has no model '{parts['name']}'.\n"
+                f"{uri}: {public(self._address)} has no model '{parts['name']}'.\n"
                 "Register one with `mergershift register`, or set MLFLOW_TRACKING_URI to the server that has it."
             )
         if parts["alias"]:
