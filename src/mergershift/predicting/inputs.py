@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mergershift.predicting.brightness import Refused
-from mergershift.predicting.plans import Assumed
+from mergershift.predicting.plans import Assumed, Plan
 from mergershift.predicting.sources import Source, open_array, open_file
 from mergershift.progress import progress_bar
 
@@ -55,10 +55,13 @@ class Inputs:
         """Open files by their names."""
         sources: list[Source] = []
         refused: dict[str, str] = {}
+        plans: dict[Plan, Plan] = {}
         with progress_bar(progress and len(names) > BATCH, "headers", len(names)) as advance:
             for name in names:
                 try:
-                    sources.append(open_file(name, assumed, facts))
+                    source = open_file(name, assumed, facts)
+                    # A million files of a kind have one plan, not a million.
+                    sources.append(replace(source, plan=plans.setdefault(source.plan, source.plan)))
                 except Refused as reason:
                     refused[name] = str(reason)
                 advance(1)

@@ -51,12 +51,9 @@ class Source:
 
 def open_file(name: str, assumed: Assumed, facts: Facts) -> Source:
     """Read what a file's header says; raises Refused, with the reason, where its images can't be taken."""
-    path = Path(name)
-    if not path.is_file():
+    if not Path(name).is_file():
         raise Refused("no such file")
-    if path.suffix == ".npy":
-        return _open_npy(path, assumed, facts)
-    return _open_fits(path, assumed, facts)
+    return (_open_npy if name.endswith(".npy") else _open_fits)(name, assumed, facts)
 
 
 def open_array(images: Any, assumed: Assumed, facts: Facts) -> Source:
@@ -66,9 +63,9 @@ def open_array(images: Any, assumed: Assumed, facts: Facts) -> Source:
     return Source("", shape[0], plan, partial(_array_blocks, images.reshape(shape), _rows(shape)))
 
 
-def _open_npy(path: Path, assumed: Assumed, facts: Facts) -> Source:
+def _open_npy(name: str, assumed: Assumed, facts: Facts) -> Source:
     try:
-        layout = npy_layout(path)
+        layout = npy_layout(Path(name))
         layout.check_size()
     except FileError as error:
         raise Refused(f"{error.found}; expected {error.expected}") from None
@@ -79,12 +76,12 @@ def _open_npy(path: Path, assumed: Assumed, facts: Facts) -> Source:
     shape = _four(layout.shape)
     plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
     images = Images(replace(layout, shape=shape))
-    return Source(str(path), shape[0], plan, partial(_npy_blocks, images, _rows(shape)))
+    return Source(name, shape[0], plan, partial(_npy_blocks, images, _rows(shape)))
 
 
-def _open_fits(path: Path, assumed: Assumed, facts: Facts) -> Source:
+def _open_fits(name: str, assumed: Assumed, facts: Facts) -> Source:
     try:
-        with warnings.catch_warnings(record=True) as said, fits.open(path, memmap=False) as hdus:
+        with warnings.catch_warnings(record=True) as said, fits.open(name, memmap=False) as hdus:
             warnings.simplefilter("always")
             number = image_hdu(hdus)
             shape = _four(tuple(hdus[number].shape))
@@ -95,10 +92,10 @@ def _open_fits(path: Path, assumed: Assumed, facts: Facts) -> Source:
         raise Refused(f"not a FITS file ({_first_line(error)})") from None
     if any("truncated" in str(each.message) for each in said):
         raise Refused("truncated; it is shorter than its headers say")
-    if found.unit is None and path.name in _ARCHIVE:
+    if found.unit is None and Path(name).name in _ARCHIVE:
         found = replace(found, unit=UNIT)
     plan = make_plan(found, assumed, facts)
-    return Source(str(path), shape[0], plan, partial(_fits_blocks, path, number, shape))
+    return Source(name, shape[0], plan, partial(_fits_blocks, name, number, shape))
 
 
 def _npy_blocks(images: Images, rows: int) -> Iterator[NDArray[np.float64]]:
@@ -106,10 +103,10 @@ def _npy_blocks(images: Images, rows: int) -> Iterator[NDArray[np.float64]]:
         yield block
 
 
-def _fits_blocks(path: Path, number: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float64]]:
+def _fits_blocks(name: str, number: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float64]]:
     rows = _rows(shape)
     # Without a map: its pages would count as this process' memory.
-    with fits.open(path, memmap=False) as hdus:
+    with fits.open(name, memmap=False) as hdus:
         hdu = hdus[number]
         single = len(hdu.shape) == 3
         for start in range(0, shape[0], rows):
