@@ -16,6 +16,7 @@ import torch
 from mlflow import MlflowClient
 from package_samples import facts_of, program_of, stamps, write_package
 
+from mergershift.errors import UserError
 from mergershift.packaging import WEIGHTS, Package
 from mergershift.tracking import fetch_model
 from mergershift.tracking.finding import TRAINING_TAG
@@ -82,7 +83,10 @@ def test_a_champion_is_served_and_fetched_with_the_same_numbers(server, tmp_path
     candidate, new = registry.publish(folder, "served_candidates", run_id, tags, "test")
     assert new
     assert registry.publish(folder, "served_candidates", run_id, tags, "test") == (candidate, False)
+    monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
     with mutex(server.address, "served_promotion_lock") as held:
+        with pytest.raises(UserError, match="under way"), mutex(server.address, "served_promotion_lock"):
+            pass
         copy = registry.copy(candidate, "served", {})
         held.check()
         registry.crown(copy)
