@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+MOST_REFUSALS = 100
+"""That are named one by one."""
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
 
@@ -60,8 +62,10 @@ def predict(
     )
     for line in lines:
         click.echo(line)
-    for name, reason in refused.items():
+    for name, reason in list(refused.items())[:MOST_REFUSALS]:
         click.echo(f"Refused: {name}: {reason}.", err=True)
+    if len(refused) > MOST_REFUSALS:
+        click.echo(f"Refused: {len(refused) - MOST_REFUSALS} more files.", err=True)
     if refused:
         click.get_current_context().exit(1)
 

@@ -112,6 +112,17 @@ def test_a_refused_file_is_named_at_the_end_and_the_others_are_done(folder, imag
     assert len(Table.read("predictions.ecsv")) == 10
 
 
+def test_of_many_refused_files_the_first_are_named(folder, images, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("mergershift.cli_models.MOST_REFUSALS", 2)
+    code, _, err = run(capsys, "0.npy", *(f"gone{number}.npy" for number in range(5)), "--model", folder)
+    assert code == 1
+    assert [line.split(":")[1].strip() for line in err.splitlines()] == [
+        "gone0.npy",
+        "gone1.npy",
+        "3 more files.",
+    ]
+
+
 def test_where_nothing_can_be_taken_no_table_is_made(folder, images, capsys) -> None:
     np.save("small.npy", images[:, :, 20:50, 20:50])
     for arguments, reason in (
