@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import socket
 import subprocess
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mergershift.tracking import Opening, abandon, lineage, open_run, runs, tracking_address
+from mergershift.tracking import server as tracking_server
 
 EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(6)]
 CONFIG = {"training": {"epochs": 3, "optimizer": {"lr": 0.001}}, "seed": 0}
@@ -158,6 +160,19 @@ def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(databas
     assert "secret" not in caplog.text
     assert last == "cell: not all of it is in MLflow; `mergershift sync` publishes later what is missing"
     abandon(NOBODY, opening.training, "e")
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(
+    project, opening, caplog, monkeypatch
+):
+    monkeypatch.setattr(tracking_server, "PROBE_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        run = open_run(f"http://127.0.0.1:{silent.getsockname()[1]}", opening)
+        for count in range(1, len(EPOCHS) + 1):
+            run.log_epochs(EPOCHS[:count])
+        assert time.monotonic() - started < 2, "once for all these epochs"
+    assert caplog.text.count("does not answer (ReadTimeout)") == 1
 
 
 @pytest.mark.slow
