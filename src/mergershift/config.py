@@ -84,6 +84,13 @@ class Config(Section):
         return self
 
     @property
+    def is_oracle(self) -> bool:
+        """Whether target labels took part: it trains on them, or its values were tuned by them."""
+        return self.transfer.labelled == "oracle_target" or self.choices.get("experiment", "").startswith(
+            "oracle_"
+        )
+
+    @property
     def channels(self) -> int:
         """Number of filters."""
         return len(FILTER_SETS[self.filters.name].filters)

@@ -11,7 +11,6 @@ from mergershift.config import compose
 from mergershift.errors import UserError, nearest
 from mergershift.evaluating import evaluate_step
 from mergershift.images import Prepared
-from mergershift.project import root
 from mergershift.steps import (
     default_output,
     prepare_step,
@@ -20,6 +19,8 @@ from mergershift.steps import (
     train_step,
 )
 
+EXPERIMENTS = ("deepmerge_2020",)
+"""Those of conf/experiment/ whose figures are published and stand in `evaluation.PUBLISHED`."""
 # The published networks were trained and tested within one domain, noisy ones on noisy labels.
 TRANSFERS = {"pristine": "pristine_to_noisy", "noisy": "oracle_target_only"}
 
@@ -29,9 +30,10 @@ def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
 
     What is finished already is not run again. Raises UserError for an experiment without published figures.
     """
-    known = [path.stem for path in (root() / "conf" / "experiment").glob("*.yaml")]
-    if experiment not in known:
-        raise UserError(f"conf/experiment/ has no '{experiment}'.\nNearest: {nearest(experiment, known)}.")
+    if experiment not in EXPERIMENTS:
+        raise UserError(
+            f"'{experiment}' has no published figures to compare with.\nNearest: {nearest(experiment, EXPERIMENTS)}."
+        )
     ours: dict[str, evaluation.Scores] = {}
     console = Console()
     for domain, transfer in TRANSFERS.items():

@@ -39,9 +39,9 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
     name = config.tracking.model
     place, choice = (cell.resolve(), "nothing: named by hand") if cell else _best_cell(config)
     training = _read(place)
-    if training.config.transfer.labelled == "oracle_target" and not name.startswith(ORACLE):
+    if training.config.is_oracle and not name.startswith(ORACLE):
         raise UserError(
-            f"{training.name}: trained on the target's labels.\n"
+            f"{training.name}: trained or tuned on the target's labels.\n"
             f"Register it under a name that says so: tracking.model={ORACLE}{name}."
         )
     address = tracking.tracking_address(config.tracking.uri)

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, YAMLError
 from mergershift.errors import UserError, nearest
 from mergershift.project import root
 
-BASELINE = "source_only"
+BASELINE, ORACLE = "source_only", "oracle_"
 PLAIN = "default"
 """The experiment that changes nothing."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -32,8 +32,8 @@ class Method(BaseModel):
 
     @property
     def is_oracle(self) -> bool:
-        """Whether it is trained on target labels."""
-        return self.transfer.startswith("oracle_")
+        """Whether target labels took part: it is trained on them, or its values were tuned by them."""
+        return self.transfer.startswith(ORACLE) or self.experiment.startswith(ORACLE)
 
     @property
     def is_baseline(self) -> bool:
@@ -43,7 +43,7 @@ class Method(BaseModel):
     @property
     def title(self) -> str:
         """Short name within a direction: an oracle's is its transfer's, a tuned method's that of its experiment."""
-        if self.is_oracle:
+        if self.transfer.startswith(ORACLE):
             return self.transfer
         return self.adaptation if self.experiment == PLAIN else self.experiment
 

@@ -96,7 +96,7 @@ class Training:
             domains=domains_seen(config),
             source=transfer.source,
             target=transfer.target,
-            oracle=transfer.labelled == "oracle_target",
+            oracle=self.config.is_oracle,
             network=config.choices["network"],
             adaptation=config.choices["adaptation"],
             transfer=config.choices["transfer"],

@@ -200,7 +200,9 @@ def _looks(study: Study) -> dict[Method, tuple[str, Look]]:
     looks = {}
     for method in study.methods:
         if method.is_oracle:
-            looks[method] = "Oracle (target labels)", ORACLE
+            trained = method.title == method.transfer
+            name = "Oracle (target labels)" if trained else f"{spelt(method.title)} (target labels)"
+            looks[method] = name, ORACLE
         elif method.is_baseline:
             looks[method] = "Source only", BASELINE
         else:

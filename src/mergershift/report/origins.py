@@ -73,7 +73,7 @@ def configurations(gathered: Gathered) -> dict[str, Any]:
 def _about(each: Contender) -> str:
     """What the file of the method in conf/ says of it in its first lines of comment."""
     method = each.method
-    if each.is_oracle:
+    if method.title == method.transfer:
         group, name = "transfer", method.transfer
     elif method.title == method.adaptation:
         group, name = "adaptation", method.adaptation
