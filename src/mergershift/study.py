@@ -129,8 +129,9 @@ def _read(path: Path) -> Study:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
+        found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
         raise UserError(
-            f"{path}: {where}: {problem['msg']}, found {problem['input']!r}.\nMend the file."
+            f"{path}: {where}: {problem['msg']}{found}.\nMend the file; those in conf/studies/ show the form."
         ) from error
     groups = ("network", "training", "trainer", "split", "selection")
     for group, name in [
