@@ -13,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from astropy.table import Table
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from package_samples import facts_of, program_of, stamps, write_package
 
+from mergershift.cli import cli
 from mergershift.errors import UserError
-from mergershift.packaging import WEIGHTS, Package
+from mergershift.packaging import COLUMNS, WEIGHTS, Package
+from mergershift.predicting import load_model
 from mergershift.tracking import fetch_model
 from mergershift.tracking.finding import TRAINING_TAG
 from mergershift.tracking.mutex import mutex
@@ -70,7 +74,7 @@ def serving(uri, folder, **environment):
         started.wait(30)
 
 
-def test_a_champion_is_served_and_fetched_with_the_same_numbers(server, tmp_path, monkeypatch):
+def test_server_command_and_function_give_a_champions_same_numbers(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     facts, program = facts_of(), program_of()
@@ -110,3 +114,13 @@ def test_a_champion_is_served_and_fetched_with_the_same_numbers(server, tmp_path
         expected = program(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(answer["predictions"], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(package.predict(images), expected, rtol=0, atol=1e-5)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    np.save("images.npy", images)
+    command = ["predict", "images.npy", "--model", "models:/served@champion", "--output", "table.ecsv"]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    by_function = load_model("models:/served@champion").predict(images)
+    for table in (Table.read("table.ecsv"), by_function):
+        columns = np.column_stack([table[name] for name in COLUMNS])
+        np.testing.assert_allclose(columns, answer["predictions"], rtol=0, atol=1e-5)
