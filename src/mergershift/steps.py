@@ -115,10 +115,11 @@ def cell_name(cell: Path) -> str:
     return cell.relative_to(outputs if outputs in cell.parents else root).as_posix()
 
 
-def code_hash() -> str:
-    """Hash of all code that a training computes with."""
+def code_hash(*further: str) -> str:
+    """Hash of all code that a training computes with, and of `further` files of the package."""
     package = Path(__file__).parent
     files = sorted(path for folder in TRAINING_CODE for path in (package / folder).rglob("*.py"))
+    files += [package / name for name in further]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from mergershift.config import compose
@@ -20,8 +23,9 @@ from mergershift.errors import UserError
 from mergershift.steps import prepare_step
 from mergershift.tracking import tracking_address
 from mergershift.tuning import outcome
-from mergershift.tuning.store import TRAINING, open_study
-from mergershift.tuning.trials import FINISHED, Objective, original_number
+from mergershift.tuning.space import current
+from mergershift.tuning.store import TRAINING, answering, open_study
+from mergershift.tuning.trials import FINISHED, Objective, original_number, study_folder
 from mergershift.tuning.tune import read_search
 from mergershift.tuning.worker import work
 
@@ -39,7 +43,7 @@ def ready(archive, monkeypatch):
 
 
 def study_of(overrides):
-    search, _, _ = read_search(overrides)
+    search, _ = read_search(overrides)
     return open_study(search)
 
 
@@ -118,35 +122,132 @@ def test_a_killed_workers_trial_is_taken_up_and_none_is_lost_or_doubled(ready, s
     assert (ready / "conf/experiment/tuned_mmd.yaml").read_text() == written
 
 
-def test_two_objectives_give_a_pareto_front_and_an_interruption_hands_the_trial_back(ready, monkeypatch):
+def test_two_objectives_give_a_pareto_front(ready):
     objectives = "tuning.objectives=[source_balanced_accuracy,domain_distance]"
-    overrides = [*QUICK, objectives, "tuning.trials=2", "training.epochs=1"]
-    search, prepared, best_by = read_search(overrides)
+    search, prepared = read_search([*QUICK, objectives, "tuning.trials=2", "training.epochs=1"])
     study = open_study(search)
-
-    def interrupted(self, trial):
-        trial.suggest_float("x", 0, 1)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Objective, "__call__", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            work(search, prepared, best_by)
-    assert [each.state for each in study.trials] == [TrialState.FAIL, TrialState.WAITING]
-    work(search, prepared, best_by)
-    finished = study.get_trials(states=FINISHED)
-    assert len(finished) == 2
-    assert original_number(finished[0]) == 0
-    best = outcome.winner(study, search, best_by)
+    work(search, prepared)
+    assert len(study.get_trials(states=FINISHED)) == 2
+    best = outcome.winner(study, search)
     front = {each.number for each in study.best_trials}
     assert best.number in front
-    assert best.user_attrs[best_by] == max(study.trials[n].user_attrs[best_by] for n in front)
+    assert best.user_attrs[search.best_by] == max(study.trials[n].user_attrs[search.best_by] for n in front)
     accuracy, distance = best.values
     assert 0 <= accuracy <= 1
     assert -0.1 < distance <= 2
     assert "pareto_front" in outcome.figures(search, study)
     table = outcome.table(search, study)
     assert table.loc[table["state"] == "complete", "domain_distance"].notna().all()
+
+
+def play(monkeypatch, first):
+    """Let the first trial do as it is told, and all others take no time."""
+    begun = []
+
+    def act(self, trial):
+        trial.set_user_attr("worker", "here:1")
+        trial.suggest_float("x", 0, 1)
+        begun.append(trial.number)
+        if len(begun) == 1:
+            first(trial)
+        return (0.5,)
+
+    monkeypatch.setattr(Objective, "__call__", act)
+
+
+def test_an_interruption_hands_the_trial_back_once(ready, monkeypatch):
+    search, prepared = read_search([*QUICK, "tuning.trials=3"])
+
+    def interrupt(trial):
+        raise KeyboardInterrupt
+
+    play(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work(search, prepared)
+    study = open_study(search)
+    assert [each.state for each in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    work(search, prepared)
+    finished = study.get_trials(states=FINISHED)
+    assert [original_number(each) for each in finished] == [0, 2, 3]
+
+
+def test_a_trial_that_was_taken_for_dead_is_left_to_the_other_worker(ready, monkeypatch):
+    search, prepared = read_search([*QUICK, "tuning.trials=2"])
+
+    def sleep_too_long(trial):
+        other = open_study(search)
+        other.tell(trial.number, state=TrialState.FAIL)
+        RetryHeartbeatStaleTrialCallback()(other, other.trials[trial.number])
+        trial.report(0.5, 0)
+
+    play(monkeypatch, sleep_too_long)
+    work(search, prepared)
+    study = open_study(search)
+    assert [each.state for each in study.trials] == [
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    assert original_number(study.trials[1]) == 0
+
+
+def test_a_trial_without_a_sign_of_life_holds_up_nobody(ready, monkeypatch):
+    search, prepared = read_search([*QUICK, "tuning.trials=1"])
+    study = open_study(search)
+    study.ask()  # and then its worker died
+    play(monkeypatch, lambda trial: None)
+    work(search, prepared)
+    assert [each.state for each in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_an_error_in_a_training_is_no_lost_trial(ready, monkeypatch):
+    search, prepared = read_search([*QUICK, "tuning.trials=1"])
+
+    def break_down(trial):
+        raise ValueError("a mistake in the code")
+
+    play(monkeypatch, break_down)
+    with pytest.raises(ValueError, match="a mistake in the code"):
+        work(search, prepared)
+
+
+def test_a_database_that_fails_in_the_middle_is_said_in_two_lines(ready):
+    search, _ = read_search(QUICK)
+    study = open_study(search)
+    with sqlite3.connect(ready / "optuna.db") as connection:
+        connection.execute("DROP TABLE trials")
+    with (
+        pytest.raises(UserError, match="does not answer any more: .*no such table") as caught,
+        answering(search),
+    ):
+        study.ask()
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_study_of_the_same_name_elsewhere_has_its_own_checkpoints(ready):
+    here = study_of([*QUICK, "tuning.name=ours"])
+    there = study_of([*QUICK, "tuning.name=ours", f"tuning.storage=sqlite:///{ready}/other.db"])
+    assert study_folder(here) != study_folder(there)
+
+
+def test_the_winner_keeps_what_the_search_was_told(ready):
+    overrides = ["network.dropout=0.4", "tuning.space.network.dropout=null", "training.class_weights=none"]
+    search, _ = read_search([*QUICK, *overrides])
+    ranges = search.tuning.ranges
+    values = current(search.config, ranges) | {"training.softening": 3.0}
+    distributions = {
+        key: CategoricalDistribution(list(each.choices))
+        if each.choices
+        else FloatDistribution(each.low, each.high)
+        for key, each in ranges.items()
+    }
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=0.5))
+    outcome.write_experiment(search, study, study.best_trial)
+    trained = compose(["experiment=tuned_mmd", "filters=two"])
+    assert trained.network == search.config.network
+    assert trained.adaptation == search.config.adaptation
+    assert trained.training == search.config.training.model_copy(update={"softening": 3.0})
 
 
 def test_a_diverged_training_is_a_pruned_trial(ready):
@@ -156,31 +257,34 @@ def test_a_diverged_training_is_a_pruned_trial(ready):
         "training.optimizer.lr=1e30",
         "tuning.space.training.optimizer.lr={low: 1e29, high: 1e31, log: true}",
     ]
-    search, prepared, best_by = read_search(overrides)
-    work(search, prepared, best_by)
+    search, prepared = read_search(overrides)
+    work(search, prepared)
     (trial,) = open_study(search).trials
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["why"] == "diverged"
     with pytest.raises(UserError, match="none of 1 trials came to its end"):
-        outcome.winner(open_study(search), search, best_by)
+        outcome.winner(open_study(search), search)
 
 
 def test_an_oracle_is_called_so_everywhere(ready):
-    search, _, _ = read_search([*QUICK, "tuning.objectives=[oracle_target_balanced_accuracy]"])
+    search, _ = read_search([*QUICK, "tuning.objectives=[oracle_target_balanced_accuracy]"])
     assert search.experiment == "oracle_tuned_mmd"
     assert search.name.startswith("oracle_tuned_mmd-")
+    trained_on_target = ["filters=two", "transfer=oracle_target_only", "adaptation=source_only"]
+    search, _ = read_search(trained_on_target)
+    assert search.experiment == "oracle_tuned_source_only"
 
 
 def test_a_search_says_nothing_of_target_labels(ready):
     """Turning all labels of the target round changes no trial."""
-    search, prepared, best_by = read_search([*QUICK, "tuning.trials=1", "training.epochs=1"])
-    work(search, prepared, best_by)
+    search, prepared = read_search([*QUICK, "tuning.trials=1", "training.epochs=1"])
+    work(search, prepared)
     (first,) = open_study(search).trials
     path = prepared.folder / "noisy-labels.npy"
     labels = np.load(path)
     np.save(path, 1 - labels)
-    other, prepared, _ = read_search([*QUICK, "tuning.trials=1", "training.epochs=1", "tuning.name=turned"])
-    work(other, prepared, best_by)
+    other, prepared = read_search([*QUICK, "tuning.trials=1", "training.epochs=1", "tuning.name=turned"])
+    work(other, prepared)
     (second,) = open_study(other).trials
     assert second.values == first.values
     assert second.params == first.params
@@ -219,13 +323,11 @@ def test_a_method_without_ranges_is_named(ready):
 
 
 def test_an_own_experiment_is_not_overwritten(ready):
-    search, _, _ = read_search([*QUICK, "tuning.trials=1"])
+    search, _ = read_search([*QUICK, "tuning.trials=1"])
     study = optuna.create_study()
     ranges = search.tuning.ranges
     params = {key: 0.5 * (each.low + each.high) for key, each in ranges.items() if each.choices is None}
-    distributions = {
-        key: optuna.distributions.FloatDistribution(ranges[key].low, ranges[key].high) for key in params
-    }
+    distributions = {key: FloatDistribution(ranges[key].low, ranges[key].high) for key in params}
     study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=0.5))
     path = ready / "conf/experiment/tuned_mmd.yaml"
     path.write_text("# @package _global_\n# mine\n")

@@ -16,9 +16,10 @@ import yaml
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from mergershift.config import compose
 from mergershift.errors import UserError
 from mergershift.project import root
-from mergershift.tuning.space import nested, resolved
+from mergershift.tuning.space import leaves, nested, resolved
 from mergershift.tuning.store import Search
 from mergershift.tuning.trials import FINISHED, original_number
 
@@ -27,8 +28,8 @@ _GROUPS = ("network", "adaptation", "training")
 _DPI = 150
 
 
-def winner(study: optuna.Study, search: Search, best_by: str) -> FrozenTrial:
-    """The best trial; of a Pareto front the one that the validator `best_by` puts first.
+def winner(study: optuna.Study, search: Search) -> FrozenTrial:
+    """The best trial; of a Pareto front the one that the validator `search.best_by` puts first.
 
     Raises UserError where no trial came to its end.
     """
@@ -39,7 +40,7 @@ def winner(study: optuna.Study, search: Search, best_by: str) -> FrozenTrial:
         )
     if len(search.tuning.objectives) == 1:
         return study.best_trial
-    return max(study.best_trials, key=lambda trial: (trial.user_attrs[best_by], -trial.number))
+    return max(study.best_trials, key=lambda trial: (trial.user_attrs[search.best_by], -trial.number))
 
 
 def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> Path:
@@ -51,7 +52,7 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
         f"{name} {value:.4f}" for name, value in zip(search.tuning.objectives, best.values, strict=True)
     )
     finished = len(study.get_trials(deepcopy=False, states=FINISHED))
-    seen = "target validation labels were seen: an oracle" if search.tuning.oracle else "no target label seen"
+    seen = "target labels were seen: an oracle" if search.oracle else "no target label seen"
     lines = [
         "# @package _global_",
         f"{WRITTEN}: trial {best.number} of {finished} in the study {search.name}, {reached} ({seen}).",
@@ -59,7 +60,7 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
         f"split={search.config.choices['split']}, seed {search.config.seed}.",
     ]
     defaults = [{f"override /{group}": search.config.choices[group]} for group in _GROUPS]
-    values = nested(resolved(best.params, search.tuning.ranges))
+    values = nested(_given(search) | resolved(best.params, search.tuning.ranges))
     text = "\n".join(lines) + "\n" + yaml.safe_dump({"defaults": defaults} | values, sort_keys=False)
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(path.name + ".part")
@@ -68,14 +69,24 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
     return path
 
 
-def summary(search: Search, study: optuna.Study, best: FrozenTrial, best_by: str) -> dict[str, Any]:
+def _given(search: Search) -> dict[str, Any]:
+    """What overrides of single keys have made different from the files of the groups, by key."""
+    groups = [f"{group}={search.config.choices[group]}" for group in ("filters", "transfer", *_GROUPS)]
+    ours, plain = (
+        dict(leaves(each.model_dump(mode="json", include=set(_GROUPS))))
+        for each in (search.config, compose(groups))
+    )
+    return {key: value for key, value in ours.items() if key not in plain or plain[key] != value}
+
+
+def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str, Any]:
     """The facts of the study, as JSON takes them."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     return {
         "study": search.name,
         "experiment": search.experiment,
         "objectives": list(search.tuning.objectives),
-        "best_by": best_by,
+        "best_by": search.best_by,
         "data_hash": search.data_hash,
         "config_hash": search.config.digest(),
         "seed": search.tuning.seed,

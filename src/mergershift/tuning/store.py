@@ -8,13 +8,15 @@ import logging
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import optuna
 import sqlalchemy
 from filelock import FileLock
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -25,8 +27,10 @@ from mergershift.sections import TuningConfig
 from mergershift.validating import DOMAIN_DISTANCE
 
 DATABASE = "optuna.db"
-DIGEST, TRAINING = "mergershift.digest", "mergershift.training"
+DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
+"""Attributes of a study: what it searches, an id of its own, and when it began, in milliseconds since 1970."""
 _ATTEMPTS, _PATIENCE = 5, 50
+_SQLITE = {"connect_args": {"timeout": 60}}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Search:
     tuning: TuningConfig
     data_hash: str
     code_hash: str
+    best_by: str
+    """The validator that methods are compared by; it also chooses from a Pareto front."""
 
     @property
     def digest(self) -> str:
@@ -46,7 +52,8 @@ class Search:
             plain.pop(group)
             plain["choices"].pop(group, None)
         tuning = self.tuning.model_dump(mode="json", include={"objectives", "pruning", "space"})
-        text = json.dumps([plain, tuning, self.data_hash, self.code_hash], sort_keys=True)
+        deciding = self.best_by if len(self.tuning.objectives) > 1 else None
+        text = json.dumps([plain, tuning, self.data_hash, self.code_hash, deciding], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -57,9 +64,14 @@ class Search:
         return self.tuning.name or "-".join(parts)
 
     @property
+    def oracle(self) -> bool:
+        """Whether target labels take part, in the trainings or in what they are judged by."""
+        return self.tuning.oracle or self.config.is_oracle
+
+    @property
     def experiment(self) -> str:
         """Name of the file in conf/experiment/ that the winner becomes."""
-        return f"{'oracle_' * self.tuning.oracle}tuned_{self.config.choices['adaptation']}"
+        return f"{'oracle_' * self.oracle}tuned_{self.config.choices['adaptation']}"
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -85,6 +97,19 @@ def shown(url: str) -> str:
     return sqlalchemy.make_url(url).render_as_string(hide_password=True)
 
 
+@contextmanager
+def answering(search: Search) -> Iterator[None]:
+    """Turn what goes wrong between Optuna and the study's database into a UserError."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        words = str(error.__cause__ or error).splitlines()[0][:200]
+        raise UserError(
+            f"{shown(address(search.tuning))}: the study's database does not answer any more: {words}.\n"
+            "Finished trials are kept: start it, and give the command again."
+        ) from error
+
+
 def open_study(search: Search) -> optuna.Study:
     """The study, made where it is missing; any number of processes and machines may do so at once.
 
@@ -106,7 +131,7 @@ def open_study(search: Search) -> optuna.Study:
             f"tuning.storage: not the address of a database ({str(error).splitlines()[0]}).\n"
             "Expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
         ) from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, StorageInternalError) as error:
         words = str(error.__cause__ or error).splitlines()[0][:200]
         raise UserError(
             f"{shown(url)}: the database does not answer: {words}.\n"
@@ -126,14 +151,14 @@ def _create(search: Search, url: str) -> optuna.Study:
         try:
             storage = RDBStorage(
                 url,
-                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
+                engine_kwargs=_SQLITE if url.startswith("sqlite:") else {"pool_pre_ping": True},
                 heartbeat_interval=tuning.heartbeat,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
                     max_retry=tuning.retries, inherit_intermediate_values=True
                 ),
             )
             return _make_or_load(search, storage)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, StorageInternalError) as error:
             refused = isinstance(error, ArgumentError | NoSuchModuleError)
             if refused or attempt == _ATTEMPTS - 1:
                 raise
@@ -152,5 +177,6 @@ def _make_or_load(search: Search, storage: RDBStorage) -> optuna.Study:
                 return study
             time.sleep(0.2)  # else whoever made it has died at once
     study.set_user_attr(TRAINING, uuid.uuid4().hex)
+    study.set_user_attr(STARTED, int(time.time() * 1000))
     study.set_user_attr(DIGEST, search.digest)
     return study

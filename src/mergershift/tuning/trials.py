@@ -8,10 +8,12 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import optuna
 import pandas as pd
+from filelock import FileLock
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import Trial, TrialState
 
@@ -28,7 +30,7 @@ from mergershift.tuning.space import applied, resolved, suggest
 from mergershift.tuning.store import TRAINING, Search
 from mergershift.validating import Validation
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, WORKER = "checkpoints", "worker"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 Figures = dict[str, float]
 
@@ -37,9 +39,28 @@ class Surplus(Exception):
     """Another machine has taken the last trial in the same moment."""
 
 
-def study_folder(search: Search) -> Path:
-    """Where the trials of a study leave their records and, while they run, their checkpoints."""
-    return main_checkout() / "state" / "tuning" / search.name
+def study_folder(study: optuna.Study) -> Path:
+    """Where the trials of a study leave their records and, while they run, their checkpoints.
+
+    Its id is in the name: a study of the same name in another database has other trials of the same numbers.
+    """
+    name = f"{study.study_name}-{study.user_attrs[TRAINING][:8]}"
+    return main_checkout() / "state" / "tuning" / name
+
+
+def trial_folder(study: optuna.Study, number: int) -> Path:
+    """Where the trial with this original number keeps its checkpoints."""
+    return study_folder(study) / f"trial-{number:04d}"
+
+
+def training_id(study: optuna.Study, number: int) -> str:
+    """By which the run of the trial with this original number is found."""
+    return f"{study.user_attrs[TRAINING]}-{number}"
+
+
+def milliseconds(moment: datetime | None) -> int | None:
+    """Since 1970, of the local time in which Optuna counts."""
+    return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def original_number(trial: optuna.trial.FrozenTrial | Trial) -> int:
@@ -57,22 +78,33 @@ class Objective:
     """
 
     def __init__(
-        self, search: Search, prepared: Prepared, best_by: str, started: Callable[[], None] = lambda: None
+        self, search: Search, prepared: Prepared, started: Callable[[], None] = lambda: None
     ) -> None:
         self._search, self._prepared = search, prepared
-        self._figures = tuple(dict.fromkeys([*search.tuning.objectives, best_by]))
+        self._figures = tuple(dict.fromkeys([*search.tuning.objectives, search.best_by]))
         self._started = started
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
-        """Train and score; raises TrialPruned where it is not worth going on, or where the training diverged."""
+        """Train and score; raises TrialPruned where it is not worth going on, or where the training diverged.
+
+        Raises Optuna's UpdateFinishedTrialError where the trial was taken for dead meanwhile and is another
+        worker's now.
+        """
         search = self._search
+        trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
         self._started()
         if _is_surplus(trial, search.tuning.trials):
             raise Surplus
         ranges = search.tuning.ranges
         config = applied(search.config, resolved(suggest(trial, ranges), ranges))
         number = original_number(trial)
-        folder = study_folder(search) / f"trial-{number:04d}"
+        # Whoever was taken for dead while it only slept notices at its next epoch and gives way.
+        with FileLock(trial_folder(trial.study, number).with_suffix(".lock")):
+            return self._run(trial, number, config)
+
+    def _run(self, trial: Trial, number: int, config: Config) -> tuple[float, ...]:
+        search = self._search
+        folder = trial_folder(trial.study, number)
         run = self._open_run(trial, number, config)
         validation = Validation(config, self._prepared)
         # The scores of epochs before an interruption; a trial inherits them.
@@ -114,11 +146,9 @@ class Objective:
         return tuple(figures[name] for name in search.tuning.objectives)
 
     def _open_run(self, trial: Trial, number: int, config: Config) -> tracking.Run:
-        search, study = self._search, trial.study.user_attrs[TRAINING]
-        trial.set_user_attr(TRAINING, f"{study}-{number}")
-        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+        search, study = self._search, trial.study
         opening = tracking.Opening(
-            training=f"{study}-{number}",
+            training=training_id(study, number),
             experiment=config.tracking.experiment,
             name=f"{search.name}/trial-{number}",
             config=config.dump(),
@@ -128,7 +158,8 @@ class Objective:
                 "data_hash": search.data_hash,
                 "config_hash": config.digest(),
             },
-            parent=study,
+            parent=study.user_attrs[TRAINING],
+            started=milliseconds(study.trials[number].datetime_start),
         )
         return tracking.open_run(tracking.tracking_address(config.tracking.uri), opening)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
+from filelock import FileLock
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
 from mergershift import tracking
 from mergershift.config import compose, compose_selection
@@ -24,14 +25,14 @@ from mergershift.steps import code_hash, prepared_images
 from mergershift.study import PLAIN
 from mergershift.tuning import outcome
 from mergershift.tuning.space import Values, current, resolved
-from mergershift.tuning.store import TRAINING, Search, address, open_study, shown
-from mergershift.tuning.trials import study_folder
+from mergershift.tuning.store import STARTED, TRAINING, Search, address, answering, open_study, shown
+from mergershift.tuning.trials import FINISHED, original_number, study_folder, training_id, trial_folder
 from mergershift.tuning.worker import work
 from mergershift.tuning.workers import run_workers
 
 
-def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared, str]:
-    """What `overrides` ask to search, on which images, and the validator that methods are compared by.
+def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
+    """What `overrides` ask to search, and on which images.
 
     Trials take one thread each unless `overrides` name another trainer.
     """
@@ -55,16 +56,17 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared, str]:
         )
     prepared = prepared_images(config)
     plain = config.model_copy(update={"tuning": None})
-    search = Search(plain, config.tuning, prepared.facts["data_hash"], code_hash())
+    code = code_hash("tuning/trials.py", "validating.py")
+    search = Search(plain, config.tuning, prepared.facts["data_hash"], code, selection.best_by)
     current(plain, search.tuning.ranges)  # refuses a key that the configuration lacks
-    return search, prepared, selection.best_by
+    return search, prepared
 
 
 def worker_step(overrides: Sequence[str]) -> None:
     """Work on the study until it is finished; `tune_step` starts this in processes of its own."""
-    search, prepared, best_by = read_search(overrides)
-    with _storage_answers(search):
-        work(search, prepared, best_by)
+    search, prepared = read_search(overrides)
+    with answering(search):
+        work(search, prepared)
 
 
 def tune_step(overrides: Sequence[str], workers: int) -> str:
@@ -73,8 +75,8 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
     Given again after any interruption, it goes on with what is missing. Every machine that gives the same
     command with the same storage joins the same study.
     """
-    search, _, best_by = read_search(overrides)
-    with _storage_answers(search):
+    search, _ = read_search(overrides)
+    with answering(search):
         study = open_study(search)
         _begin_with_default(study, search)
         run = _parent_run(search, study)
@@ -82,26 +84,12 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
             f"[bold]{search.name}[/] in {shown(address(search.tuning))}", highlight=False, soft_wrap=True
         )
         run_workers(search, study, list(overrides), workers)
-        best = outcome.winner(study, search, best_by)
-        facts = outcome.summary(search, study, best, best_by)
-        drawn = outcome.figures(search, study)
-        trials = outcome.table(search, study)
-    path = outcome.write_experiment(search, study, best)
-    figures = {f"best_{name}": value for name, value in facts["best"]["values"].items()}
-    figures |= {"completed": facts["completed"], "pruned": facts["pruned"]}
-    with writing(root() / "outputs" / "tuning" / search.experiment) as folder:
-        outcome.write_outcome(folder, facts, trials, drawn)
-        # Beside the trials' records: DVC takes the folder of outputs away before it runs the stage again.
-        with writing(study_folder(search) / "record") as record:
-            (record / RUN).write_text(json.dumps(run.record(figures), indent=2) + "\n")
-            (record / CONFIG).write_text(yaml.safe_dump(_told(search), sort_keys=False))
-            for each in [*folder.iterdir(), path]:
-                artifact = record / ARTIFACTS / (FIGURES if each.suffix == ".png" else "") / each.name
-                artifact.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(each, artifact)
-    run.log_results(figures)
-    run.log_files(training_files(study_folder(search) / "record"))
-    run.finish([])
+        # Machines that share the folder all come here with the last trial.
+        with FileLock(study_folder(study) / "outcome.lock"):
+            _give_up_lost(search, study)
+            best = outcome.winner(study, search)
+            facts = outcome.summary(search, study, best)
+            path = _leave(search, study, run, best, facts)
     values = resolved(best.params, search.tuning.ranges)
     return "\n".join(
         [
@@ -112,6 +100,42 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
             f"{path.relative_to(root())} holds it: `mergershift train experiment={search.experiment}`",
         ]
     )
+
+
+def _leave(
+    search: Search, study: optuna.Study, run: tracking.Run, best: FrozenTrial, facts: dict[str, Any]
+) -> Path:
+    """Write what the study has come to, also to its run; returns the experiment's file."""
+    path = outcome.write_experiment(search, study, best)
+    figures = {f"best_{name}": value for name, value in facts["best"]["values"].items()}
+    figures |= {"completed": facts["completed"], "pruned": facts["pruned"]}
+    # Beside the trials' records: DVC takes the folder of outputs away before it runs the stage again.
+    record = study_folder(study) / "record"
+    with writing(root() / "outputs" / "tuning" / search.experiment) as folder:
+        outcome.write_outcome(folder, facts, outcome.table(search, study), outcome.figures(search, study))
+        with writing(record) as partial:
+            (partial / RUN).write_text(json.dumps(run.record(figures), indent=2) + "\n")
+            (partial / CONFIG).write_text(yaml.safe_dump(_told(search), sort_keys=False))
+            for each in [*folder.iterdir(), path]:
+                artifact = partial / ARTIFACTS / (FIGURES if each.suffix == ".png" else "") / each.name
+                artifact.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(each, artifact)
+    run.log_results(figures)
+    run.log_files(training_files(record))
+    run.finish([])
+    return path
+
+
+def _give_up_lost(search: Search, study: optuna.Study) -> None:
+    """Close the runs of trials that no worker will take up any more, and drop their checkpoints."""
+    trials = study.get_trials(deepcopy=False)
+    finished = {original_number(each) for each in trials if each.state in FINISHED}
+    tracked = search.config.tracking
+    for number in {original_number(each) for each in trials if each.state == TrialState.FAIL} - finished:
+        shutil.rmtree(trial_folder(study, number), ignore_errors=True)
+        tracking.abandon(
+            tracking.tracking_address(tracked.uri), training_id(study, number), tracked.experiment
+        )
 
 
 def _short(value: object) -> str:
@@ -138,17 +162,6 @@ def _parent_run(search: Search, study: optuna.Study) -> tracking.Run:
         name=search.name,
         config=_told(search),
         tags={"study": search.name, "data_hash": search.data_hash, "config_hash": config.digest()},
+        started=study.user_attrs[STARTED],
     )
     return tracking.open_run(tracking.tracking_address(config.tracking.uri), opening)
-
-
-@contextmanager
-def _storage_answers(search: Search) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        words = str(error.__cause__ or error).splitlines()[0][:200]
-        raise UserError(
-            f"{shown(address(search.tuning))}: the study's database does not answer any more: {words}.\n"
-            "Finished trials are kept: start it, and give the command again."
-        ) from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import time
+from contextlib import suppress
+from datetime import datetime, timedelta
 from types import FrameType
 
 import numpy as np
 import optuna
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
@@ -18,14 +22,14 @@ from optuna.trial import Trial, TrialState
 
 from mergershift.images import Prepared
 from mergershift.tuning.store import Search, open_study
-from mergershift.tuning.trials import FINISHED, Objective, Surplus, study_folder
+from mergershift.tuning.trials import FINISHED, WORKER, Objective, Surplus, study_folder
 
 FEWEST_FINISHED = 5
 """Trials that have to be finished before others are pruned by comparison with them."""
 _IDLE = 1.0
 
 
-def work(search: Search, prepared: Prepared, best_by: str) -> None:
+def work(search: Search, prepared: Prepared) -> None:
     """Run trials until the study has as many as it shall; ends early where the process that started it is gone.
 
     Interrupted by SIGINT or SIGTERM, it hands its trial back, and whoever works on the study next goes on with
@@ -35,22 +39,13 @@ def work(search: Search, prepared: Prepared, best_by: str) -> None:
     signal.signal(signal.SIGINT, _interrupt)
     parent = os.getppid()
     study = open_study(search)
-    study_folder(search).mkdir(parents=True, exist_ok=True)
+    study_folder(study).mkdir(parents=True, exist_ok=True)
     # Within this machine trials are begun one after the other, so that none is begun too many.
-    door = FileLock(study_folder(search) / "begin.lock")
-    objective = Objective(search, prepared, best_by, started=lambda: door.release(force=True))
-
-    def guarded(trial: Trial) -> tuple[float, ...]:
-        try:
-            return objective(trial)
-        except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning makes the second of the first
-            # Optuna retries what a dead worker leaves, not what an interrupted one gives up.
-            frozen = trial.study.trials[trial.number]
-            RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, frozen)
-            raise KeyboardInterrupt from interruption
-
+    door = FileLock(study_folder(study) / "begin.lock")
+    objective = Objective(search, prepared, started=lambda: door.release(force=True))
     while os.getppid() == parent:
         fail_stale_trials(study)
+        _fail_stillborn(study, search)
         with door:
             trials = study.get_trials(deepcopy=False)
             finished = sum(each.state in FINISHED for each in trials)
@@ -60,11 +55,59 @@ def work(search: Search, prepared: Prepared, best_by: str) -> None:
             if finished + running < search.tuning.trials:
                 study.sampler = _sampler(search, len(trials))
                 study.pruner = _pruner(search)
-                study.optimize(guarded, n_trials=1, catch=(Surplus,))
+                _run_trial(study, objective)
                 gc.collect()  # a trainer and its images refer to each other
                 continue
         # The others' last trials may yet be left to us.
         time.sleep(_IDLE)
+
+
+def _run_trial(study: optuna.Study, objective: Objective) -> None:
+    interrupted = broken = False
+
+    def guarded(trial: Trial) -> tuple[float, ...]:
+        nonlocal interrupted, broken
+        try:
+            return objective(trial)
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
+            interrupted = True
+            _hand_back(study, trial)
+            raise KeyboardInterrupt from None
+        except (optuna.TrialPruned, Surplus, UpdateFinishedTrialError):
+            raise
+        except Exception:
+            broken = True
+            raise
+
+    try:
+        study.optimize(guarded, n_trials=1, catch=(Surplus,))
+    except (UpdateFinishedTrialError, ValueError):  # the second is what telling of a finished trial raises
+        if interrupted:
+            raise KeyboardInterrupt from None
+        if broken:
+            raise
+        logging.getLogger(__name__).warning("a trial was taken for dead, and another worker goes on with it")
+
+
+def _hand_back(study: optuna.Study, trial: Trial) -> None:
+    """Queue the trial again: Optuna does so for what a dead worker leaves, not for what one gives up.
+
+    Failed first, so that a kill in between can't queue it twice.
+    """
+    with suppress(UpdateFinishedTrialError, ValueError):
+        study.tell(trial, state=TrialState.FAIL)
+        frozen = study.trials[trial.number]
+        RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, frozen)
+
+
+def _fail_stillborn(study: optuna.Study, search: Search) -> None:
+    """Fail trials whose worker died before its first sign of life; Optuna would wait for them for ever."""
+    latest = datetime.now() - timedelta(seconds=2 * search.tuning.heartbeat + _IDLE)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        began = trial.datetime_start
+        if WORKER not in trial.user_attrs and began is not None and began < latest:
+            with suppress(UpdateFinishedTrialError, ValueError):
+                study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _sampler(search: Search, begun: int) -> optuna.samplers.BaseSampler:
