@@ -62,7 +62,8 @@ class Validation:
         A method that fits the trained network to the target (AdaBN) does so for each domain apart.
         """
         own = copy.deepcopy(classifier)
-        batches = (own.stretched(images) for images in self._source_train.split(_BATCH))
+        device = next(own.parameters()).device  # a GPU's in mid-training
+        batches = (own.stretched(images.to(device)) for images in self._source_train.split(_BATCH))
         self._penalty.after_training(own.network, batches)
         return own
 

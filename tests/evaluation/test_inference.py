@@ -1,9 +1,11 @@
+from typing import Self
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mergershift.evaluation import predict
+from mergershift.evaluation import activations, predict
 from mergershift.networks import Activations
 from mergershift.networks.deepmerge import DeepMerge
 
@@ -56,6 +58,33 @@ def test_threads_for_the_call_only() -> None:
 
 def test_no_images_no_probabilities() -> None:
     assert predict(Mean(), torch.zeros(0, 1, 2, 2)).shape == (0,)
+
+
+class Travelling(nn.Module):
+    """A module that can be sent to the meta device and back, and a record of where its images arrived."""
+
+    def __init__(self, outputs: int = 2) -> None:
+        super().__init__()
+        self.weight, self.outputs, self.places = nn.Parameter(torch.zeros(1)), outputs, []
+
+    def to(self, device: torch.device) -> Self:
+        return self.to_empty(device=device)  # the meta device keeps no values to bring back
+
+    def forward(self, images: Tensor) -> Activations:
+        self.places.append((self.weight.device.type, images.device.type))
+        return Activations(torch.zeros(len(images), 1), torch.zeros(len(images), self.outputs))
+
+
+def test_another_device_for_the_call_only() -> None:
+    module, images = Travelling(), torch.zeros(3, 1, 2, 2)
+    predict(module, images, device="meta")
+    activations(module, images, batch_size=2, device="meta")
+    assert module.places == [("meta", "meta")] * 3
+    assert module.weight.device.type == "cpu"
+    unfit = Travelling(outputs=3)
+    with pytest.raises(ValueError, match="logits of shape"):
+        predict(unfit, images, device="meta")
+    assert unfit.weight.device.type == "cpu"
 
 
 def test_unfit_shapes_are_named_and_the_mode_restored() -> None:

@@ -22,14 +22,14 @@ def predict(
 ) -> Floats:
     """Compute the probability of a merger for each image, `(N,)` float64, in evaluation mode.
 
-    The module is left in the mode it was in. PyTorch is imported here and not with the package, since all
-    other evaluation does without it.
+    The module is left in the mode and on the device it was in. PyTorch is imported here and not with the package,
+    since all other evaluation does without it.
 
     Args:
         module: maps images `(B, C, H, W)` to activations with two `logits` `(B, 2)`.
         images: `(N, C, H, W)`, in the units that the module expects.
         batch_size: images at a time.
-        device: where to compute (the module is moved there); where the module is if None.
+        device: where to compute (the module is moved there for the call); where the module is if None.
         threads: threads of the CPU during the call; as many as before if None.
 
     Raises ValueError on images that are not four-dimensional and on logits that are not two an image.
@@ -69,14 +69,15 @@ def _forward(
 
     if images.ndim != 4:
         raise ValueError(f"images of shape {tuple(images.shape)}, expected (N, C, H, W)")
-    if device is not None:
-        module.to(device)
-    place = next((each.device for each in module.parameters()), torch.device("cpu"))
+    home = next((each.device for each in module.parameters()), torch.device("cpu"))
+    place = home if device is None else torch.device(device)
     training, before = module.training, torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     module.eval()
     try:
+        if device is not None:
+            module.to(place)
         for start in range(0, len(images), batch_size):
             batch = torch.as_tensor(images[start : start + batch_size]).to(place)
             with torch.inference_mode():
@@ -86,4 +87,6 @@ def _forward(
             yield made.features.cpu(), made.logits.cpu()
     finally:
         module.train(training)
+        if device is not None:
+            module.to(home)  # what is done with it next counts on it
         torch.set_num_threads(before)
