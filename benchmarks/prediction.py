@@ -84,6 +84,7 @@ def write_untrained(folder: Path, filters: str) -> Path:
         domains=("pristine",),
         source="pristine",
         target="noisy",
+        labelled="pristine",
         oracle=False,
         network=config.choices["network"],
         adaptation="source_only",

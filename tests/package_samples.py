@@ -47,6 +47,7 @@ def facts_of(**changed: object) -> Facts:
         "domains": ("pristine", "noisy"),
         "source": "pristine",
         "target": "noisy",
+        "labelled": "pristine",
         "oracle": False,
         "network": "deepmerge",
         "adaptation": "mmd",

@@ -96,6 +96,7 @@ class Training:
             domains=domains_seen(config),
             source=transfer.source,
             target=transfer.target,
+            labelled=transfer.labelled_domain,
             oracle=self.config.is_oracle,
             network=config.choices["network"],
             adaptation=config.choices["adaptation"],

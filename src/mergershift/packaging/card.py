@@ -66,7 +66,7 @@ def write_card(facts: Facts, results: Results, **told: Any) -> str:
         data_kind=facts.data_kind,
         doi=DOI,
         columns=COLUMNS,
-        labelled=facts.target if facts.oracle else facts.source,
+        trained_on_target=facts.labelled == facts.target,
         threshold=_THRESHOLDS[facts.threshold_rule],
         split=_split(facts.split),
         metrics={

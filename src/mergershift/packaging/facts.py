@@ -51,8 +51,10 @@ class Facts(BaseModel):
     """Domains whose training images the training saw; distances (the third column) are from these."""
     source: str
     target: str
+    labelled: str
+    """Domain whose labels it was trained on; threshold, temperature and perhaps the epoch were chosen by them too."""
     oracle: bool
-    """Whether it was trained on the target's labels."""
+    """Whether labels of the target took part: it was trained on them, or its values were tuned by them."""
     network: str
     adaptation: str
     transfer: str
