@@ -28,6 +28,15 @@ def test_a_written_configuration_reads_back(project, tmp_path):
     assert Config.read(tmp_path / "config.yaml").digest() == config.digest()
 
 
+def test_a_written_configuration_holds_no_password(project, tmp_path):
+    config = compose(["tracking.uri='https://bob:s@cret@mlflow.example:8080/team'"])
+    assert config.tracking.uri == "https://bob:s@cret@mlflow.example:8080/team", "what a training talks to"
+    config.write(tmp_path / "config.yaml")
+    written = Config.read(tmp_path / "config.yaml")
+    assert written.tracking.uri == config.dump()["tracking"]["uri"] == "https://mlflow.example:8080/team"
+    assert written.digest() == config.digest()
+
+
 def test_digest_follows_what_decides_the_result(project):
     base = compose()
     assert compose(["training.epochs=7"]).digest() != base.digest()

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 
+from mergershift.addresses import public
 from mergershift.archive import FILTER_SETS
 from mergershift.errors import UserError, nearest
 from mergershift.sections import (
@@ -96,10 +97,15 @@ class Config(Section):
         return len(FILTER_SETS[self.filters.name].filters)
 
     def dump(self) -> dict[str, Any]:
-        """All that a training is told: plain dictionaries, lists and scalars, as YAML and JSON take them."""
+        """All that a training is told: plain dictionaries, lists and scalars, as YAML and JSON take them.
+
+        It goes into files and onto servers, so the address of the tracking server comes without a password.
+        """
         elsewhere = {"selection", "tuning"}
         plain = self.model_dump(mode="json", exclude=elsewhere)
         plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in elsewhere}
+        if self.tracking.uri is not None:
+            plain["tracking"]["uri"] = public(self.tracking.uri)
         return plain
 
     def digest(self) -> str:

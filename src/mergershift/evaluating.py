@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mergershift import evaluation, openings, records, tracking
-from mergershift.config import Config, SelectionConfig
+from mergershift.config import Config, SelectionConfig, compose
 from mergershift.errors import UserError
 from mergershift.evaluation import THRESHOLD
 from mergershift.folders import writing
@@ -80,7 +80,8 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
         }
         for name, figure in drawn.items():
             figure.savefig(folder / f"{name}.png", dpi=150)
-    tracking.tell(tracking.tracking_address(config.tracking.uri), records.read(trained))
+    address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
+    tracking.tell(address, records.read(trained))
     clear_state(cell_name(cell))
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (

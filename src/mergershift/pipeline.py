@@ -72,11 +72,11 @@ def _look_at_archive() -> None:
 
 def serve_ui(host: str, port: int) -> None:
     """Serve MLflow's pages on the tracking database until interrupted."""
-    from mergershift.tracking import tracking_address
+    from mergershift.tracking import public, tracking_address
 
     address = tracking_address(compose().tracking.uri)
     if not address.startswith("sqlite:"):
-        print(f"The runs are on a server of their own: {address}")
+        print(f"The runs are on a server of their own: {public(address)}")
         return
     print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--workers", "1"]

@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mergershift.tracking import Opening, abandon, lineage, open_run, runs, tracking_address
+from mergershift.tracking import (
+    Opening,
+    abandon,
+    lineage,
+    open_run,
+    public,
+    recorded_address,
+    runs,
+    tracking_address,
+)
 from mergershift.tracking import server as tracking_server
 
 EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(6)]
@@ -261,6 +270,43 @@ def test_an_address_from_the_environment_or_the_configuration(project, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team:5000")
     assert tracking_address(None) == "http://team:5000"
     assert tracking_address("http://mine:5000") == "http://mine:5000"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://team:5000", "http://team:5000"),
+        ("http://bob:secret@team:5000/x", "http://team:5000/x"),
+        ("http://bob:s@cr@t@team:5000", "http://team:5000"),
+        ("postgresql+psycopg://bob@db/runs", "postgresql+psycopg://db/runs"),
+        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("sqlite:////home@x/a@b.db", "sqlite:////home@x/a@b.db"),
+        ("no answer of //bob:p@ss@team and http://b@c/", "no answer of //team and http://c/"),
+    ],
+)
+def test_addresses_are_shown_without_users_and_passwords(address, shown):
+    assert public(address) == shown
+
+
+def test_a_finished_training_is_found_by_todays_password(project, monkeypatch):
+    secret = "http://bob:s@cret@team:5000"
+    assert recorded_address(public(secret), secret) == secret
+    assert recorded_address(public(secret), "http://other:5000") == public(secret)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
+    assert recorded_address(public(secret), None) == secret
+    assert recorded_address(public(secret), "http://other:5000") == secret
+    assert recorded_address("http://bob:old@team:5000", None) == secret
+    assert recorded_address("http://alone:5000", None) == "http://alone:5000"
+    assert recorded_address(None, None) == secret
+    assert recorded_address(None, "http://other:5000") == "http://other:5000"
+
+
+def test_lineage_keeps_no_password(project):
+    (project / "conf/study.yaml").write_text("uri: http://bob:s@cret@team:5000\n")
+    (project / "src/new.py").write_text("ADDRESS = 'https://ann:pw@team/x'\n")
+    diff = lineage(project).diff
+    assert "+uri: http://team:5000" in diff
+    assert "+ADDRESS = 'https://team/x'" in diff
 
 
 def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):

@@ -18,6 +18,8 @@ from mergershift.config import compose, compose_selection
 from mergershift.evaluating import evaluate_step
 from mergershift.steps import default_output, prepare_step, train_step
 from mergershift.tracking import Opening, open_run, tracking_address
+from mergershift.tracking import finished as finishing
+from mergershift.tracking.server import reach
 
 NOBODY = "http://127.0.0.1:9"
 EPOCHS = [{"epoch": float(n), "train_loss": 1 / (n + 3)} for n in range(4)]
@@ -239,8 +241,10 @@ def test_two_at_once_would_make_a_run_twice(database, project, capsys):
 def trained(archive, database):
     """Trains and evaluates a cell; gives its configuration and folder."""
 
-    def train(seed=0):
-        config = compose(["filters=two", "training.epochs=2", "trainer.threads=1", f"seed={seed}"])
+    def train(*overrides, seed=0):
+        config = compose(
+            ["filters=two", "training.epochs=2", "trainer.threads=1", f"seed={seed}", *overrides]
+        )
         prepare_step(config)
         cell = default_output(config)
         train_step(config, cell)
@@ -289,8 +293,12 @@ def test_a_server_that_knows_nothing_gets_the_same_run_as_the_first(
 def test_a_training_and_its_evaluation_without_a_server(archive, trained, capsys, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     (archive / "src/mergershift/new.py").write_text("x = 1\n")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
-    cell = trained()
+    secret, asked = NOBODY.replace("//", "//bob:s@cret@"), []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
+    monkeypatch.setattr(finishing, "reach", lambda address: asked.append(address) or reach(address))
+    cell = trained(f"tracking.uri='{secret}'")
+    assert asked == [secret], "the evaluation has today's password, and the training's folder none"
+    assert not any(b"cret@" in path.read_bytes() for path in cell.rglob("*") if path.is_file())
     assert [each.levelname for each in caplog.records] == ["WARNING"] * 3, caplog.text
     assert all("`mergershift sync`" in message for message in caplog.messages)
     assert json.loads((cell / "train/run.json").read_text())["run_id"] is None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
+from mergershift.addresses import public
 from mergershift.project import root
 from mergershift.report.gather import Contender, Gathered, Training
 
@@ -122,11 +123,10 @@ def _run(run: Training, address: str) -> dict[str, Any]:
 
 def _public(address: str) -> str:
     """The address of MLflow's pages, without a user's name and password."""
-    parts = urlsplit(address)
+    parts = urlsplit(public(address))
     if parts.scheme not in ("http", "https"):
         return LOCAL
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
 def references() -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from mergershift.tracking.lineage import Lineage, lineage
 from mergershift.tracking.publishing import Opening
 from mergershift.tracking.registry import fetch_model
 from mergershift.tracking.runs import Run, abandon, open_run
-from mergershift.tracking.server import public, tracking_address
+from mergershift.tracking.server import public, recorded_address, tracking_address
 
 __all__ = [
     "Finished",
@@ -21,6 +21,7 @@ __all__ = [
     "lineage",
     "open_run",
     "public",
+    "recorded_address",
     "tell",
     "tracking_address",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergershift.addresses import public
 from mergershift.project import git
 
 # DVC rewrites these while a pipeline runs; what they pin is recorded as the data hash.
@@ -15,7 +16,7 @@ NOT_CODE = (":(exclude)dvc.lock", ":(exclude)*.dvc")
 
 @dataclass(frozen=True)
 class Lineage:
-    """Commit of the checkout and its uncommitted changes; both None outside git."""
+    """Commit of the checkout and its uncommitted changes, without passwords; both None outside git."""
 
     commit: str | None
     diff: str | None
@@ -37,4 +38,4 @@ def lineage(folder: Path) -> Lineage:
         else:
             # It exits with 1 where the two differ, which a new file and nothing always do.
             parts.append(git("diff", *PLAIN, "--no-index", "--", "/dev/null", name, folder=folder, fine=1))
-    return Lineage(commit, "\n".join(part for part in parts if part) or None)
+    return Lineage(commit, public("\n".join(part for part in parts if part)) or None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -19,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from mergershift.addresses import public
 from mergershift.errors import UserError
 from mergershift.project import main_checkout
 
@@ -29,7 +29,6 @@ SQLITE = "sqlite:///"
 NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
 PROBE_TIMEOUT = 3
 """Seconds to wait for any answer of a server."""
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 def tracking_address(configured: str | None) -> str:
@@ -41,6 +40,23 @@ def tracking_address(configured: str | None) -> str:
     if not address.startswith(SQLITE) or os.path.isabs(address.removeprefix(SQLITE)):
         return address
     return f"{SQLITE}{main_checkout() / address.removeprefix(SQLITE)}"
+
+
+def recorded_address(recorded: str | None, configured: str | None) -> str:
+    """Where the run of a finished training is.
+
+    Args:
+        recorded: the address in the training's configuration, which keeps no password.
+        configured: today's.
+
+    It is the address of today's configuration or environment that differs from the recorded one by credentials
+    alone, else the recorded one; where the training's configuration named none, `tracking_address` of today's.
+    """
+    if recorded is None:
+        return tracking_address(configured)
+    today = (configured, os.environ.get("MLFLOW_TRACKING_URI"))
+    same = (each for each in today if each and public(each) == public(recorded))
+    return tracking_address(next(same, recorded))
 
 
 def connect(address: str, *, brief: bool = False) -> MlflowClient:
@@ -79,12 +95,7 @@ def reach(address: str) -> None:
 def first_line(error: Exception) -> str:
     """What went wrong, short and without a password."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return _CREDENTIALS.sub("//", lines[0])[:200]
-
-
-def public(address: str) -> str:
-    """The address without a password."""
-    return _CREDENTIALS.sub("//", address)
+    return public(lines[0])[:200]
 
 
 @contextmanager
