@@ -31,8 +31,11 @@ def deleted(run: Run) -> bool:
     return bool(run.info.lifecycle_stage == "deleted")
 
 
-def experiment_id(client: MlflowClient, address: str, name: str) -> str:
-    """The id of the experiment with this name, which is made where it is not there."""
+def experiment_id(client: MlflowClient, address: str, name: str, *, restore: bool) -> str | None:
+    """The id of the experiment with this name, which is made where it is not there.
+
+    One that somebody has deleted is left so, with all its runs, and None returned, unless `restore`.
+    """
     found = client.get_experiment_by_name(name)
     if found is None:
         local = address.startswith(SQLITE)
@@ -46,5 +49,7 @@ def experiment_id(client: MlflowClient, address: str, name: str) -> str:
         if found is None:
             raise MlflowException(f"the experiment {name} is there and cannot be found")
     if found.lifecycle_stage == "deleted":
+        if not restore:
+            return None
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

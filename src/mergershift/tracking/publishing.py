@@ -181,9 +181,11 @@ def find_or_make(
 ) -> Published | None:
     """The run of a training with its parameters and tags, made where the server does not know it.
 
-    A run that somebody has deleted is left so and None returned, unless `restore`.
+    A run that somebody has deleted, or whose experiment, is left so and None returned, unless `restore`.
     """
-    experiment = experiment_id(client, address, opening.experiment)
+    experiment = experiment_id(client, address, opening.experiment, restore=restore)
+    if experiment is None:
+        return None
     run = find(client, experiment, opening.training)
     made = run is None
     if run is None:
