@@ -9,19 +9,20 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from mergershift.errors import UserError
-from mergershift.evaluation import JSON_NAME, Results, flat, read_results
+from mergershift.evaluation import JSON_NAME, flat, read_results
 from mergershift.tracking import Finished, Opening
 
 RUN, CONFIG, EPOCHS, ARTIFACTS = "run.json", "config.yaml", "epochs.csv", "artifacts"
 SELECTION, VALIDATORS = "selection.json", "validators.csv"
 FIGURES = "figures"
 EVALUATED = (SELECTION, VALIDATORS, JSON_NAME, "predictions.csv")
+_Kind = TypeVar("_Kind", bound=BaseModel)
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
@@ -44,6 +45,13 @@ class Record(BaseModel):
     ended: int | None = None
     epoch_times: dict[int, int] = {}
     """These three in milliseconds since 1970."""
+
+
+class Selection(BaseModel):
+    """What publishing needs of an evaluation's selection.json."""
+
+    training: str | None = None
+    epoch: int
 
 
 def training_files(folder: Path) -> dict[str, bytes]:
@@ -74,9 +82,11 @@ def _read(folder: Path) -> Finished:
     metrics = {name: (value, ended) for name, value in record.metrics.items()}
     files = training_files(folder)
     evaluated = folder.parent / "evaluation"
-    if folder.name == "train" and _is_of(evaluated, record.training):
+    selection = _selection(evaluated / SELECTION) if folder.name == "train" else None
+    # Else the evaluation is of a training before this one, that it has replaced.
+    if selection is not None and selection.training == record.training:
         made = _time(evaluated / JSON_NAME)
-        figures = flat(_results(evaluated)) | {"selected_epoch": _json(evaluated / SELECTION)["epoch"]}
+        figures = _figures(evaluated) | {"selected_epoch": selection.epoch}
         metrics |= {name: (value, made) for name, value in figures.items()}
         files |= {name: (evaluated / name).read_bytes() for name in EVALUATED}
         files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in sorted(evaluated.glob("*.png"))}
@@ -95,8 +105,16 @@ def _read(folder: Path) -> Finished:
 
 def read_record(path: Path) -> Record:
     """Read a run.json; raises Torn where it is torn or foreign."""
+    return _valid(Record, path)
+
+
+def _selection(path: Path) -> Selection | None:
+    return _valid(Selection, path) if path.is_file() else None
+
+
+def _valid(kind: type[_Kind], path: Path) -> _Kind:
     try:
-        return Record.model_validate(_json(path))
+        return kind.model_validate(_json(path))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the whole"
@@ -118,11 +136,15 @@ def _json(path: Path) -> Any:
         ) from error
 
 
-def _results(folder: Path) -> Results:
+def _figures(evaluated: Path) -> dict[str, float]:
     try:
-        return read_results(folder)
+        return flat(read_results(evaluated))
     except UserError as error:
         raise Torn(str(error)) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _foreign(
+            evaluated / JSON_NAME, f"no metrics of an evaluation, {type(error).__name__}"
+        ) from error
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -153,12 +175,6 @@ def _epochs(path: Path) -> list[dict[str, float]]:
             f"{path}: not a table of epochs ({error}).\nTrain again to have it written anew."
         ) from error
     return table
-
-
-def _is_of(evaluated: Path, training: str) -> bool:
-    """Whether the evaluation is of this training, not of one before it that it has replaced."""
-    path = evaluated / SELECTION
-    return path.is_file() and _json(path).get("training") == training
 
 
 def _time(path: Path) -> int:

@@ -200,6 +200,35 @@ def test_what_cannot_be_published_is_named_and_the_rest_published(database, proj
     assert line.endswith("8 not published, see above")
 
 
+FOREIGN = {
+    "list": ("selection.json", '["t"]', "Input should be"),
+    "no-epoch": ("selection.json", '{"training": "no-epoch"}', "epoch: Field required"),
+    "word": ("selection.json", '{"training": "word", "epoch": "last"}', "epoch: Input should be"),
+    "torn": ("selection.json", '{"training": "to', "not JSON"),
+    "metrics": ("metrics.json", '["t"]', "no metrics"),
+    "flat": ("metrics.json", '{"target": {"unique": {"auc": 0.5}}}', "no metrics"),
+    "gone": ("metrics.json", None, "missing"),
+}
+
+
+def test_a_foreign_evaluation_is_named_and_the_rest_published(database, project, capsys):
+    finished(project / "outputs/cells/good/train")
+    for training, (name, text, _) in FOREIGN.items():
+        folder = finished(project / f"outputs/cells/{training}/train", replace(OPENING, training=training))
+        evaluated = folder.with_name("evaluation")
+        evaluated.mkdir()
+        files = {"selection.json": json.dumps({"training": training, "epoch": 1}), "metrics.json": "{}"}
+        for each, content in (files | {name: text}).items():
+            if content is not None:
+                (evaluated / each).write_text(content)
+    code, line, err = sync(capsys)
+    assert code == 1
+    assert line.startswith(f"{1 + len(FOREIGN)} trainings: 1 published")
+    for training, (name, _, reason) in FOREIGN.items():
+        (problem,) = (each for each in err.splitlines() if f"/cells/{training}/evaluation/{name}" in each)
+        assert reason in problem
+
+
 def test_a_folder_is_synced_alone(database, project, capsys):
     finished(project / "outputs/cells/b/train", replace(OPENING, training="b"))
     named = finished(project / "outputs/runs/c/train", replace(OPENING, training="c"))
@@ -218,6 +247,22 @@ def test_a_run_that_somebody_deleted_stays_deleted(database, project, capsys):
     assert line.endswith("1 deleted there and left so")
     everywhere = [home.experiment_id for home in client.search_experiments()]
     assert len(client.search_runs(everywhere, run_view_type=ViewType.ALL)) == 1
+
+
+def test_an_experiment_that_somebody_deleted_stays_deleted(database, project, capsys):
+    finished(project / "outputs/cells/a/train")
+    sync(capsys)
+    client = MlflowClient(tracking_uri=database)
+    home = client.get_experiment_by_name("e").experiment_id
+    client.delete_experiment(home)
+    finished(project / "outputs/cells/b/train", replace(OPENING, training="t2"))
+    code, line, _ = sync(capsys)
+    assert code == 0
+    assert line.endswith("0 published to " + database + ", 0 complete before, 2 deleted there and left so")
+    assert client.get_experiment(home).lifecycle_stage == "deleted"
+    run = open_run(database, OPENING)
+    assert client.get_experiment(home).lifecycle_stage == "active", "a training that goes on needs it"
+    assert run.run_id in {each["id"] for each in stored(database).values()}
 
 
 def test_a_server_that_does_not_answer_is_said_in_two_lines(project, capsys, monkeypatch):
