@@ -3,8 +3,11 @@
 import contextlib
 import json
 import re
+import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlparse
 
 import numpy as np
 import pandas as pd
@@ -90,8 +93,19 @@ def team(address, tmp_path, monkeypatch, request):
         tags = registry.same(model, mark).tags
         return tags[OUTCOME], json.loads(tags[DETAILS])
 
+    def files(version):
+        client = MlflowClient(tracking_uri=address)
+        place = client.get_model_version_download_uri(version.name, str(version.number))
+        return Path(urlparse(place).path)
+
     return SimpleNamespace(
-        name=name, config=config, registry=registry, register=register, champion=champion, recorded=recorded
+        name=name,
+        config=config,
+        registry=registry,
+        register=register,
+        champion=champion,
+        recorded=recorded,
+        files=files,
     )
 
 
@@ -170,6 +184,49 @@ def test_force_records_its_reason_and_the_comparison(team):
     outcome, details = team.recorded("b", team.name)
     assert (outcome, details["reason"]) == ("forced", "a has a bug")
     assert details["difference"]["high"] < 0
+
+
+def test_force_on_the_first_one_records_its_reason_too(team):
+    team.register("a", 1.0)
+    promote(force="the paper's model")
+    for model in (f"{team.name}_candidates", team.name):
+        outcome, details = team.recorded("a", model)
+        assert (outcome, details["reason"], details["champion_before"]) == (
+            "first",
+            "the paper's model",
+            None,
+        )
+
+
+@pytest.mark.parametrize("damage", ["lost", "facts.json"])
+def test_a_broken_champion_gives_way_to_force_alone(team, damage):
+    broken = team.register("a", 1.0)
+    promote()
+    place = team.files(broken)
+    if damage == "lost":
+        shutil.rmtree(place)
+    else:
+        (place / damage).write_bytes(b"\xff")
+    team.register("b", 1.0)
+    with pytest.raises(UserError) as caught:
+        promote()
+    assert str(caught.value).count("\n") == 1
+    assert team.champion() == "a"
+    promote(force="the champion is broken")
+    assert team.champion() == "b"
+    outcome, details = team.recorded("b")
+    assert (outcome, details["reason"]) == ("forced", "the champion is broken")
+    assert "\n" not in details["incomparable"]
+
+
+def test_a_broken_candidate_is_not_forced(team):
+    team.register("a", 1.0)
+    promote()
+    broken = team.register("b", 1.0)
+    shutil.rmtree(team.files(broken))
+    with pytest.raises(UserError):
+        promote(force="never mind")
+    assert team.champion() == "a"
 
 
 def test_the_oracle_gate_looks_at_test_labels_and_nothing_else_does(team):

@@ -42,8 +42,9 @@ def promote_step(
 
     The two are compared by the validator selection.best_by on the target's validation images, without its labels, and
     the lower end of the interval of the difference (`evaluation.challenge`) has to lie above 0. Without a champion
-    there is nothing to beat. Whatever comes of it is recorded in tags of the version. Of two promotions at once
-    the second one waits and then challenges the new champion.
+    there is nothing to beat; one whose files are lost or damaged gives way only to force. Whatever comes of it is
+    recorded in tags of the version. Of two promotions at once the second one waits and then challenges the new
+    champion.
 
     Args:
         overrides: of conf/, for instance selection.best_by=target_entropy.
@@ -63,11 +64,14 @@ def promote_step(
         crowning = _Crowning(registry, held, candidate, model)
         champion = registry.champion(model)
         if champion is None:
-            return crowning.told("first", {"champion_before": None}, "there was no champion to beat")
+            reason = {} if force is None else {"reason": force}
+            return crowning.told(
+                "first", {"champion_before": None, **reason}, "there was no champion to beat"
+            )
         if champion.tags.get(FINGERPRINT) == candidate.tags.get(FINGERPRINT):
             return f"{candidate.uri} is the champion already, as {champion.uri}"
         with Console(stderr=True).status(f"comparing {candidate.uri} with {champion.uri}"):
-            verdict = _compare(registry, candidate, champion, validator, oracle_gate)
+            verdict = _compare(registry, candidate, champion, validator, oracle_gate, force is not None)
         details = {"champion_before": champion.uri, **verdict.figures}
         if force is not None:
             words = f"forced ({force}); beside {champion.uri}: {verdict.words}"
@@ -115,10 +119,23 @@ def _candidate(registry: Registry, model: str, number: int | None) -> Version:
 
 
 def _compare(
-    registry: Registry, candidate: Version, champion: Version, validator: str, oracle_gate: bool
+    registry: Registry,
+    candidate: Version,
+    champion: Version,
+    validator: str,
+    oracle_gate: bool,
+    forced: bool,
 ) -> _Verdict:
-    ours, theirs = registry.fetch(candidate), registry.fetch(champion)
-    facts = [packaging.Facts.read(folder) for folder in (ours, theirs)]
+    ours = registry.fetch(candidate)
+    facts = [packaging.Facts.read(ours)]
+    try:
+        theirs = registry.fetch(champion)
+        facts.append(packaging.Facts.read(theirs))
+    except UserError as error:
+        # A champion that nobody can use must be replaceable; a candidate in that state is refused above.
+        if not forced:
+            raise
+        return _incomparable(error)
     differing = [name for name in _SAME if getattr(facts[0], name) != getattr(facts[1], name)]
     if differing:
         name = differing[0]
@@ -128,8 +145,7 @@ def _compare(
     try:
         found = evaluation.challenge(_table(ours / VALIDATION), _table(theirs / VALIDATION), validator)
     except UserError as error:
-        words = " ".join(str(error).split()).rstrip(".")
-        return _Verdict(False, words, {"incomparable": words})
+        return _incomparable(error)
     verdict = _judge(found)
     if not oracle_gate:
         return verdict
@@ -137,6 +153,11 @@ def _compare(
     return _Verdict(
         verdict.wins and gate.wins, f"{verdict.words}; {gate.words}", verdict.figures | gate.figures
     )
+
+
+def _incomparable(error: UserError) -> _Verdict:
+    words = " ".join(str(error).split()).rstrip(".")
+    return _Verdict(False, words, {"incomparable": words})
 
 
 def _judge(found: Challenge) -> _Verdict:

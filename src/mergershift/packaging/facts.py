@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
 from mergershift.errors import UserError
@@ -82,7 +82,7 @@ class Facts(BaseModel):
         path = folder / FACTS
         try:
             return cls.model_validate_json(path.read_text())
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:  # what is not UTF-8 too
             raise UserError(
                 f"{folder}: no model of mergershift ({FACTS}: {type(error).__name__}).\n"
                 "Name one that `mergershift register` made, as a folder or as models:/NAME@ALIAS."
