@@ -9,11 +9,13 @@ import time
 import psutil
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from mergershift.errors import UserError
 from mergershift.tracking import fetch_model
 from mergershift.tracking.finding import TRAINING_TAG
 from mergershift.tracking.mutex import mutex
+from mergershift.tracking.publishing import Published
 from mergershift.tracking.registry import FINGERPRINT, Registry
 
 
@@ -176,6 +178,45 @@ def test_a_mutex_that_is_held_is_waited_for_and_then_named(registry, address, na
     monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
     with pytest.raises(UserError, match=f"under way \\(process {os.getpid()}"), mutex(address, name):
         pass
+
+
+def test_a_mutex_whose_making_was_answered_twice_is_held(registry, address, name, monkeypatch):
+    """The server made it, the answer was lost, MLflow asked again and hears that it is there."""
+    make = MlflowClient.create_registered_model
+
+    def ask_twice(*arguments, **options):
+        make(*arguments, **options)
+        make(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_registered_model", ask_twice)
+    monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
+    with mutex(address, name) as held:
+        held.check()
+    assert not MlflowClient(tracking_uri=address).search_registered_models(f"name = '{name}'")
+
+
+def test_a_store_that_fails_in_its_own_way_is_said_in_two_lines(
+    registry, address, name, tmp_path, monkeypatch
+):
+    """MLflow lets through what the library of an artifact store raises, here that it is not installed."""
+    monkeypatch.setitem(sys.modules, "google.cloud", None)
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.create_experiment(name, artifact_location="gs://bucket/folder")
+    run = client.create_run(experiment)
+    for folder in ("cache", "model"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(UserError, match=r"files could not be stored: .*google") as storing:
+        registry.publish(tmp_path / "model", name, run.info.run_id, {FINGERPRINT: "m"}, "")
+    assert registry.versions(name) == []
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+    with pytest.raises(UserError, match=r"could not be fetched: .*google") as fetching:
+        fetch_model(address, f"models:/{name}/1")
+    for caught in (storing, fetching):
+        assert str(caught.value).count("\n") == 1
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    with pytest.raises(MlflowException, match=r"could not be listed: .*google"):
+        Published(client, run).files({"config.yaml": b""})
 
 
 def test_whoever_lost_the_mutex_notices_and_leaves_the_others_alone(registry, address, name):

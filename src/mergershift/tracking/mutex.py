@@ -81,6 +81,8 @@ def _acquire(client: MlflowClient, name: str, token: str) -> None:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         holder = _read(client, name)
+        if holder is not None and holder.tags.get("token") == token:
+            return  # the answer to the first request was lost, and MLflow sent it again
         if holder is not None and _abandoned(holder):
             now = _read(client, name)  # another one may have taken it over meanwhile
             if now is not None and now.tags.get("token") == holder.tags.get("token"):

@@ -18,6 +18,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from mergershift.tracking.finding import TRAINING_TAG, deleted, experiment_id, find
+from mergershift.tracking.server import reaching_store
 
 FILES_TAG = "mergershift.files"
 """Tag that holds a digest of each file of the run, so that a file is not read back to compare it."""
@@ -144,7 +145,8 @@ class Published:
         """Log the files, by their paths in the run, that it lacks or has with another content."""
         digests = {path: hashlib.sha256(content).hexdigest()[:16] for path, content in files.items()}
         if self._there is None:
-            self._there = set(self._listed())
+            with reaching_store("the files of the run could not be listed"):
+                self._there = set(self._listed())
         missing = [
             path for path in files if path not in self._there or self._digests.get(path) != digests[path]
         ]
@@ -156,10 +158,8 @@ class Published:
                 local.parent.mkdir(parents=True, exist_ok=True)
                 local.write_bytes(files[path])
                 inside = str(PurePosixPath(path).parent)
-                try:
+                with reaching_store(f"{path} could not be stored"):
                     self._client.log_artifact(self.run_id, str(local), None if inside == "." else inside)
-                except Exception as error:  # the libraries of artifact stores fail in many ways
-                    raise MlflowException(f"{path} could not be stored: {error}") from error
         self._there |= set(missing)
         self._digests |= {path: digests[path] for path in missing}
         self._log(tags=[RunTag(FILES_TAG, json.dumps(self._digests, sort_keys=True))])

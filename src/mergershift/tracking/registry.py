@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mergershift.errors import UserError
 from mergershift.project import main_checkout
 from mergershift.tracking.finding import deleted, find
-from mergershift.tracking.server import answering, connect, public
+from mergershift.tracking.server import answering, connect, public, reaching_store
 
 CHAMPION = "champion"
 FINGERPRINT = "mergershift.fingerprint"
@@ -119,7 +119,8 @@ class Registry:
         # Two models of one training (by other thresholds, say) must not overwrite each other.
         place = f"models/{mark[:16]}"
         with answering():
-            self._client.log_artifacts(run_id, str(folder), place)
+            with reaching_store("the model's files could not be stored"):
+                self._client.log_artifacts(run_id, str(folder), place)
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{place}"
         made = self._create(name, source, run_id, tags, description)
         first = self.same(name, mark) or made
@@ -202,9 +203,10 @@ class Registry:
                 with answering():
                     # Asked for by models:/... MLflow would look in the registry of its environment.
                     place = self._client.get_model_version_download_uri(version.name, str(version.number))
-                    made = artifacts.download_artifacts(
-                        place, dst_path=str(partial), tracking_uri=self._address
-                    )
+                    with reaching_store(f"the files of {version.uri} could not be fetched"):
+                        made = artifacts.download_artifacts(
+                            place, dst_path=str(partial), tracking_uri=self._address
+                        )
                 record = f"model_name: {json.dumps(version.name)}\nmodel_version: '{version.number}'\n"
                 (Path(made) / VERSION_RECORD).write_text(record)
                 try:

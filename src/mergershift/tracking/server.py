@@ -111,6 +111,18 @@ def answering() -> Iterator[None]:
 
 
 @contextmanager
+def reaching_store(failure: str) -> Iterator[None]:
+    """Turn whatever an artifact store's library raises into an MlflowException that begins with `failure`.
+
+    Stores such as S3 are reached by libraries of their own, which fail in many ways and may not be there at all.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise MlflowException(f"{failure}: {error}") from error
+
+
+@contextmanager
 def tolerating(address: str, remedy: str) -> Iterator[None]:
     """Turn it into a warning that ends with `remedy`; what was to be done is left undone."""
     try:
