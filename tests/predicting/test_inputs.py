@@ -126,6 +126,8 @@ TURN = np.array([[-0.8, 0.6], [0.6, 0.8]]) * 0.1 / 3600
         | {"CDELT1": 100.0, "CDELT2": 100.0},
         {"PIXSCALE": 0.1},
         {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR", "CDELT1": 1.0, "CDELT2": 1.0, "PIXELSCL": 0.1},
+        {"CDELT1": 1.0, "CDELT2": 1.0, "PIXSCALE": 0.1},
+        {"PC1_1": 1.0, "PC2_2": 1.0, "PIXSCALE": 0.1},
     ],
 )
 def test_the_pixel_scale_is_read_wherever_it_is(tmp_path: Path, scale: dict[str, object]) -> None:
@@ -136,6 +138,19 @@ def test_the_pixel_scale_is_read_wherever_it_is(tmp_path: Path, scale: dict[str,
     made, _, (note,) = gathered(inputs)
     np.testing.assert_allclose(made, 4e-3 / 0.1**2, rtol=1e-5)
     assert note == "re-binned from 160 x 160 pixels of 0.1 arcsec at z = 2; converted from nJy/pixel"
+
+
+def test_a_scale_of_1_that_stands_for_none_is_no_scale(tmp_path: Path) -> None:
+    none = BUNIT | {"CTYPE1": "", "CTYPE2": "", "CDELT1": 1.0, "CDELT2": -1.0}
+    _, _, notes = gathered(read(write_fits(tmp_path / "a.fits", stamps(1), none)))
+    assert notes == ["as is"]
+    inputs = read(write_fits(tmp_path / "b.fits", stamps(1), none | {"Z": 0.1}))
+    assert inputs.refused[str(tmp_path / "b.fits")].endswith(
+        "of a scale that nothing says; --pixel-arcsec does"
+    )
+    degree = none | WORLD | {"Z": 0.1}
+    inputs = read(write_fits(tmp_path / "c.fits", stamps(1), degree))
+    assert "3600 arcsec" in inputs.refused[str(tmp_path / "c.fits")]
 
 
 def test_oblong_pixels_have_their_scales_on_the_right_axes(tmp_path: Path) -> None:

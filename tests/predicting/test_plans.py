@@ -26,6 +26,12 @@ def test_finer_pixels_of_a_larger_field_become_the_networks() -> None:
     )
 
 
+def test_pixels_twice_as_coarse_as_the_networks_are_still_taken() -> None:
+    scale = FACTS.field_kpc / kpc_per_arcsec(2.0) / 38
+    plan = make_plan(Description((2, 38, 38), "uJy/arcsec2", (scale, scale), 2.0), NOTHING, FACTS)
+    assert plan(np.ones((1, 2, 38, 38))).shape == (1, 2, 75, 75)
+
+
 def test_the_networks_own_grid_is_left_as_it_is() -> None:
     plan = make_plan(Description((2, 75, 75), "uJy/arcsec2", (0.1875, 0.1875), 2.0), NOTHING, FACTS)
     images = stamps(3)
@@ -98,6 +104,12 @@ def test_channels_are_put_in_the_models_order() -> None:
         (Description((2, 150, 150), "counts", (0.1, 0.1), 2.0), NOTHING, "zero point"),
         (Description((2, 75, 75), "uJy/arcsec2", (0.1, 0.1), 2.0), NOTHING, "shows 64 x 64 kpc .* needs 120"),
         (Description((2, 200, 100), "uJy/arcsec2", (0.1, 0.1), 2.0), NOTHING, "shows 171 x 85 kpc"),
+        (
+            Description((2, 75, 75), "uJy/arcsec2", (3600.0, 3600.0), 0.1),
+            NOTHING,
+            r"120 kpc span 0\.018\d* x 0\.018\d* pixels .*3600 arcsec at z = 0\.1\), it needs 37\.5 a side",
+        ),
+        (Description((2, 80, 80), "uJy/arcsec2", (0.2, 0.39), 2.0), NOTHING, r"span 70\.4 x 36\.1 pixels"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_with_the_reason(

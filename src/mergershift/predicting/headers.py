@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -85,13 +86,18 @@ def _world_scale(header: Header) -> tuple[float, float] | None:
             world = WCS(header, naxis=2)
             world.wcs.set()
     except Exception as error:  # wcslib's errors are many
-        raise Refused(f"world coordinates that make no sense ({_first_line(error)})") from None
+        raise Refused(f"world coordinates that make no sense ({first_line(error)})") from None
     scales = proj_plane_pixel_scales(world)
-    kinds = [str(each) for each in world.wcs.ctype]
-    # Without a word on the axes CDELT is in degrees by custom.
+    kinds, named = [str(each) for each in world.wcs.ctype], [str(each) for each in world.wcs.cunit]
+    # Without a word on the axes CDELT is in degrees by custom; the 1 that stands for none is nothing at all.
+    if any(
+        not kind and not unit and math.isclose(scale, 1)
+        for kind, unit, scale in zip(kinds, named, scales, strict=True)
+    ):
+        return None
     angles = [
         units.Unit(each or "deg") if each or not kind else None
-        for each, kind in zip(map(str, world.wcs.cunit), kinds, strict=True)
+        for each, kind in zip(named, kinds, strict=True)
     ]
     if any(each is None or not each.is_equivalent(units.deg) for each in angles):
         return None
@@ -123,5 +129,6 @@ def _filter_name(text: str) -> str:
     return found[-1] if found else plain
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    """What went wrong while a file was read, short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]

@@ -15,6 +15,8 @@ from mergershift.predicting.grid import Axis, central, kpc_per_arcsec, rebin
 
 SLACK = 0.005
 """Relative deviation of the field that is put up with: the archive's own pixel scale is rounded."""
+COARSEST = 0.5
+"""Least pixels a side of the field for each of the model's: fewer hold no structure, however finely re-binned."""
 AS_IS = "as is"
 
 
@@ -92,10 +94,7 @@ def make_plan(found: Description, assumed: Assumed, facts: Facts) -> Plan:
         raise Refused("the redshift is not known, thus not the scale in kpc; --redshift says it")
     window = _window(shape, scale, redshift, facts)
     if window is not None:
-        pixels = (
-            f"{scale[0]:.4g}" if math.isclose(*scale, rel_tol=1e-3) else f"{scale[0]:.4g} x {scale[1]:.4g}"
-        )
-        notes.insert(0, f"re-binned from {_times(shape)} pixels of {pixels} arcsec at z = {redshift:g}")
+        notes.insert(0, f"re-binned from {_seen(shape, scale, redshift)}")
     return Plan(size, light, channels, window, "; ".join(notes))
 
 
@@ -124,14 +123,24 @@ def _window(
     if any(width > length * (1 + SLACK) for width, length in zip(widths, shape, strict=True)):
         shown = " x ".join(f"{length * kpc * each:.0f}" for length, each in zip(shape, scale, strict=True))
         raise Refused(
-            f"shows {shown} kpc ({_times(shape)} pixels of {scale[0]:.4g} arcsec at z = {redshift:g}), "
-            f"the model needs {facts.field_kpc:g}"
+            f"shows {shown} kpc ({_seen(shape, scale, redshift)}), the model needs {facts.field_kpc:g}"
         )
     size = facts.image_size
+    if any(width < COARSEST * size for width in widths):
+        spanned = " x ".join(f"{width:.3g}" for width in widths)
+        raise Refused(
+            f"the model's {facts.field_kpc:g} kpc span {spanned} pixels ({_seen(shape, scale, redshift)}), "
+            f"it needs {COARSEST * size:g} a side"
+        )
     if shape == (size, size) and all(abs(width / size - 1) <= SLACK for width in widths):
         return None
     rows, columns = (central(length, width) for length, width in zip(shape, widths, strict=True))
     return rows, columns
+
+
+def _seen(shape: tuple[int, ...], scale: tuple[float, float], redshift: float) -> str:
+    pixels = f"{scale[0]:.4g}" if math.isclose(*scale, rel_tol=1e-3) else f"{scale[0]:.4g} x {scale[1]:.4g}"
+    return f"{_times(shape)} pixels of {pixels} arcsec at z = {redshift:g}"
 
 
 def _times(shape: tuple[int, ...]) -> str:

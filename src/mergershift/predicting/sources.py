@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mergershift.archive import DATA_SETS, UNIT, Images
 from mergershift.archive.layouts import FileError, npy_layout
 from mergershift.predicting.brightness import Refused
-from mergershift.predicting.headers import describe, image_hdu
+from mergershift.predicting.headers import describe, first_line, image_hdu
 from mergershift.predicting.plans import Assumed, Description, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Source:
             raise
         # A damaged file can fail in any way, on any of its images.
         except Exception as error:
-            raise Refused(f"can't be read ({_first_line(error)})") from error
+            raise Refused(f"can't be read ({first_line(error)})") from error
 
 
 def open_file(name: str, assumed: Assumed, facts: Facts) -> Source:
@@ -89,7 +89,7 @@ def _open_fits(name: str, assumed: Assumed, facts: Facts) -> Source:
     except (MemoryError, Refused):
         raise
     except Exception as error:
-        raise Refused(f"not a FITS file ({_first_line(error)})") from None
+        raise Refused(f"not a FITS file ({first_line(error)})") from None
     if any("truncated" in str(each.message) for each in said):
         raise Refused("truncated; it is shorter than its headers say")
     if found.unit is None and Path(name).name in _ARCHIVE:
@@ -130,7 +130,3 @@ def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 def _rows(shape: tuple[int, ...]) -> int:
     return max(1, BLOCK_BYTES // (8 * shape[1] * shape[2] * shape[3]))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
