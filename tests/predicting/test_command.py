@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from mergershift.cli import main
 from mergershift.errors import UserError
 from mergershift.packaging import COLUMNS, Package
 from mergershift.predicting import load_model
+from mergershift.predicting.brightness import brightness
+from mergershift.predicting.command import _width
+from mergershift.predicting.inputs import Inputs
+from mergershift.predicting.plans import Plan
+from mergershift.predicting.sources import Source
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +162,17 @@ def test_options_stand_in_for_what_headers_do_not_say(folder, tmp_path, monkeypa
     table = Table.read("predictions.ecsv")
     assert table["flag"][0].startswith("re-binned from 150 x 150 pixels of 0.09372 arcsec at z = 2")
     np.testing.assert_allclose(scores(table), Package.read(folder).predict(stamps(3)), atol=5e-3)
+
+
+def test_one_long_name_among_many_costs_no_memory() -> None:
+    plan = Plan(75, brightness("uJy/arcsec2", None), note="as is")
+    sources = [Source(name, 1, plan, lambda: iter(())) for name in ["é" * 20000, *map(str, range(1000))]]
+    tracemalloc.start()
+    widths = [_width(Inputs(sources, {}), column) for column in ("file", "flag")]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert widths == [80000, len("as is; not finite")]
+    assert peak < 2e6
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from mergershift.predicting.table import DESCRIPTIONS, Form, Rows
 from mergershift.predicting.writers import WRITERS, check_output, writing_table
 
 FORM = Form(facts_of(), "models:/mergershift@champion", "mergershift/3")
+WIDTHS = {"file": 96, "flag": 18}
 NAMES = ['a "b" c.npy', "", "Hubble µ.fits", "x" * 90]
 
 
@@ -32,7 +33,7 @@ def pieces(count: int) -> list[list[Rows]]:
 
 
 def write(path: Path, parts: list[list[Rows]]) -> Table:
-    with writing_table(path, FORM.table(), {"file": 96, "flag": 18}) as put:
+    with writing_table(path, FORM.table(), WIDTHS.__getitem__) as put:
         for part in parts:
             put(FORM.table(part))
     return FORM.table([rows for part in parts for rows in part])
@@ -87,7 +88,7 @@ def test_nothing_half_written_is_left_and_the_old_table_stays(tmp_path: Path, su
     before = path.read_bytes()
 
     def stopped() -> None:
-        with writing_table(path, FORM.table(), {"file": 96, "flag": 18}) as put:
+        with writing_table(path, FORM.table(), WIDTHS.__getitem__) as put:
             put(FORM.table(pieces(20)[0]))
             raise RuntimeError("stop")
 
@@ -95,6 +96,26 @@ def test_nothing_half_written_is_left_and_the_old_table_stays(tmp_path: Path, su
         stopped()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_model_of_any_name_is_named(tmp_path: Path, suffix: str) -> None:
+    form = Form(facts_of(), "modèles/" * 12, "")
+    with writing_table(path := tmp_path / f"table{suffix}", form.table(), WIDTHS.__getitem__) as put:
+        put(form.table(pieces(4)[0]))
+    name = "modèles/" * 12
+    assert Table.read(path).meta["MODEL"] == (name.replace("è", r"\xe8") if suffix == ".fits" else name)
+
+
+def test_a_format_that_needs_no_widths_asks_for_none(tmp_path: Path) -> None:
+    """A million names take a while to look through."""
+    asked: dict[str, list[str]] = {suffix: [] for suffix in WRITERS}
+    for suffix, names in asked.items():
+        with writing_table(
+            tmp_path / f"t{suffix}", FORM.table(), lambda name, said=names: said.append(name) or 9
+        ):
+            pass
+    assert asked == {".ecsv": [], ".fits": ["file", "flag"], ".parquet": ["file", "flag"]}
 
 
 def test_what_cannot_be_written_to_is_said_beforehand(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def predict_step(
     if not inputs.count:
         raise nothing(inputs)
     tally = _Tally()
-    with writing_table(output, loaded.form.table(), _widths(inputs)) as write:
+    with writing_table(output, loaded.form.table(), partial(_width, inputs)) as write:
         for piece in _pieces(loaded.rows(inputs, progress=True)):
             write(loaded.form.table(piece))
             tally.add(loaded.form, piece)
@@ -93,12 +94,12 @@ def _pieces(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
         yield piece
 
 
-def _widths(inputs: Inputs) -> dict[str, int]:
-    """Longest texts that the table can come to hold."""
-    names = np.array([source.name for source in inputs.sources])
-    notes = np.array([source.plan.note for source in inputs.sources])
-    flags = np.char.add(notes, f"; {NOT_FINITE}")
-    return {"file": fits_text(names).itemsize, "flag": fits_text(flags).itemsize}
+def _width(inputs: Inputs, column: str) -> int:
+    """Length of the longest text that the table can come to hold in this column."""
+    if column == "flag":
+        notes = {source.plan.note for source in inputs.sources}
+        return max(len(fits_text(f"{note}; {NOT_FINITE}")) for note in notes)
+    return max(len(fits_text(source.name)) for source in inputs.sources)
 
 
 def _processors() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from mergershift.errors import UserError
 
 Write = Callable[[Table], object]
+Width = Callable[[str], int]
+"""Number of characters, in ASCII as `fits_text` makes it, of the longest text in a column."""
 NULL = 255
 """What stands in a FITS table for a masked small integer."""
 _FITS_FORMATS = {"i": ("K", ">i8"), "u": ("B", "u1"), "f": ("D", ">f8")}
@@ -34,7 +36,7 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def writing_table(path: Path, empty: Table, widths: Mapping[str, int]) -> Iterator[Write]:
+def writing_table(path: Path, empty: Table, width: Width) -> Iterator[Write]:
     """A function that adds rows to a table in the format that the suffix names.
 
     The table appears under its name when the block ends without an error, else nothing is left.
@@ -42,12 +44,12 @@ def writing_table(path: Path, empty: Table, widths: Mapping[str, int]) -> Iterat
     Args:
         path: is replaced.
         empty: columns and meta of the table, without rows; every piece has the same.
-        widths: longest text in each column of texts, in characters; FITS needs it beforehand.
+        width: says how long the texts of a column become; asked only where the format needs it beforehand.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file, WRITERS[path.suffix](file, empty, widths) as write:
+        with part.open("wb") as file, WRITERS[path.suffix](file, empty, width) as write:
             yield write
         os.replace(part, path)
     finally:
@@ -55,7 +57,7 @@ def writing_table(path: Path, empty: Table, widths: Mapping[str, int]) -> Iterat
 
 
 @contextmanager
-def _ecsv(file: IO[bytes], empty: Table, widths: Mapping[str, int]) -> Iterator[Write]:
+def _ecsv(file: IO[bytes], empty: Table, width: Width) -> Iterator[Write]:
     def text(table: Table) -> str:
         made = io.StringIO()
         table.write(made, format="ascii.ecsv")
@@ -68,22 +70,21 @@ def _ecsv(file: IO[bytes], empty: Table, widths: Mapping[str, int]) -> Iterator[
 
 
 @contextmanager
-def _parquet(file: IO[bytes], empty: Table, widths: Mapping[str, int]) -> Iterator[Write]:
+def _parquet(file: IO[bytes], empty: Table, width: Width) -> Iterator[Write]:
     import pyarrow as arrow
     from pyarrow.parquet import ParquetWriter
 
     # With these astropy gives the same table back; other readers find descriptions at the columns.
     record = {"table_meta_yaml": "\n".join(get_yaml_from_table(empty))}
-    record |= {f"table::len::{name}": str(width) for name, width in widths.items()}
+    texts = [name for name in empty.colnames if empty[name].dtype.kind == "U"]
+    record |= {f"table::len::{name}": str(width(name)) for name in texts}
     record |= {key.lower(): str(value) for key, value in empty.meta.items() if key != "comments"}
     record["comments"] = "\n".join(empty.meta["comments"])
     schema = arrow.schema(
         [
             arrow.field(
                 name,
-                arrow.string()
-                if empty[name].dtype.kind == "U"
-                else arrow.from_numpy_dtype(empty[name].dtype),
+                arrow.string() if name in texts else arrow.from_numpy_dtype(empty[name].dtype),
                 metadata={"description": empty[name].description},
             )
             for name in empty.colnames
@@ -102,22 +103,22 @@ def _parquet(file: IO[bytes], empty: Table, widths: Mapping[str, int]) -> Iterat
 
 
 @contextmanager
-def _fits(file: IO[bytes], empty: Table, widths: Mapping[str, int]) -> Iterator[Write]:
+def _fits(file: IO[bytes], empty: Table, width: Width) -> Iterator[Write]:
     columns, fields = [], []
     for name in empty.colnames:
         kind = empty[name].dtype.kind
-        width = max(widths.get(name, 1), 1)
-        form, dtype = (f"{width}A", f"S{width}") if kind == "U" else _FITS_FORMATS[kind]
+        length = max(width(name), 1) if kind == "U" else 0
+        form, dtype = (f"{length}A", f"S{length}") if kind == "U" else _FITS_FORMATS[kind]
         columns.append(fits.Column(name, form, null=NULL if kind == "u" else None))
         fields.append((name, dtype))
     hdu = fits.BinTableHDU.from_columns(columns, nrows=0, name="PREDICTIONS")
     for number, name in enumerate(empty.colnames, 1):
-        hdu.header[f"TCOMM{number}"] = empty[name].description
+        hdu.header[f"TCOMM{number}"] = fits_text(empty[name].description)
     for key, value in empty.meta.items():
         if key != "comments":
-            hdu.header[key] = value
+            hdu.header[key] = fits_text(value) if isinstance(value, str) else value
     for comment in empty.meta["comments"]:
-        hdu.header["COMMENT"] = comment
+        hdu.header["COMMENT"] = fits_text(comment)
     file.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
     start, rows = file.tell(), 0
     file.write(hdu.header.tostring().encode("ascii"))
@@ -140,12 +141,12 @@ def _fits(file: IO[bytes], empty: Table, widths: Mapping[str, int]) -> Iterator[
 
 def _fits_values(column: Any) -> NDArray[Any]:
     values = column.filled(NULL) if hasattr(column, "filled") else column
-    return np.asarray(fits_text(values) if column.dtype.kind == "U" else values)
+    return np.asarray([fits_text(value) for value in values] if column.dtype.kind == "U" else values)
 
 
-def fits_text(values: NDArray[np.str_]) -> NDArray[np.bytes_]:
-    """Texts as FITS takes them, in ASCII: other characters as Python's escapes."""
-    return np.char.encode(np.asarray(values, np.str_), "ascii", "backslashreplace")
+def fits_text(text: str) -> str:
+    """The text as FITS takes it, in ASCII: other characters as Python's escapes."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 WRITERS = {".ecsv": _ecsv, ".fits": _fits, ".parquet": _parquet}
