@@ -223,3 +223,28 @@ def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_pa
         with pytest.raises(UserError, match=words) as caught:
             register_step(overrides, cell)
         assert str(caught.value).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"training": None}, "training"),
+        ({"data_hash": None}, "data_hash"),
+        ({"provenance": {}}, "provenance.kind"),
+        ({"split": {"kind": "by_galaxy"}}, "split"),
+        (None, "dictionary"),
+    ],
+)
+def test_the_record_of_something_else_is_said_in_two_lines(study, changed, words):
+    cell = study / "outputs/runs/foreign"
+    shutil.copytree(seed_folder(study, 0), cell, dirs_exist_ok=True)
+    record = json.loads((cell / "train/run.json").read_text()) | (changed or {})
+    kept = {name: value for name, value in record.items() if value is not None}
+    (cell / "train/run.json").write_text(json.dumps(kept if changed else [kept]))
+    with pytest.raises(UserError, match=rf"run\.json: not of a training .*{words}") as caught:
+        register_step((), cell)
+    assert str(caught.value).count("\n") == 1
+    shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
+    (cell / "evaluation/selection.json").write_text("[]")
+    with pytest.raises(UserError, match="of another training"):
+        register_step((), cell)

@@ -92,7 +92,7 @@ def _read(cell: Path) -> Training:
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).\nEvaluate the training again.") from error
-    if selection.get("training") != record["training"]:
+    if not isinstance(selection, dict) or selection.get("training") != record["training"]:
         raise UserError(
             f"{path}: of another training than the one in {cell / 'train'}.\n"
             f"Evaluate it again: `mergershift evaluate {cell}`."

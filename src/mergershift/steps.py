@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mergershift import project
-from mergershift.config import Config
+from mergershift.config import Config, SplitConfig
 from mergershift.errors import UserError
 from mergershift.folders import writing
 from mergershift.images import Prepared, origin, prepare
@@ -91,8 +92,26 @@ def default_output(config: Config) -> Path:
     return project.root() / "outputs" / "runs" / folder
 
 
+class _Provenance(BaseModel):
+    kind: str
+
+
+class _Recorded(BaseModel):
+    """What the later steps need of run.json."""
+
+    training: str
+    experiment: str
+    data_hash: str
+    provenance: _Provenance
+    split: SplitConfig
+    config_hash: str
+    git_commit: str | None
+    git_dirty: bool
+    best_epoch: int
+
+
 def read_run(cell: Path) -> dict[str, Any]:
-    """The record of the finished training in `cell`; raises UserError where there is none or it is torn."""
+    """The record of the finished training in `cell`; raises UserError where there is none or it is torn or foreign."""
     path = cell / "train" / RUN
     try:
         record: dict[str, Any] = json.loads(path.read_text())
@@ -103,6 +122,15 @@ def read_run(cell: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).\nTrain again.") from error
+    try:
+        _Recorded.model_validate(record)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        raise UserError(
+            f"{path}: not of a training by `mergershift train` ({where}: {problem['msg']}).\n"
+            f"Move it elsewhere and train: `mergershift train --output {cell}`."
+        ) from error
     return record
 
 
