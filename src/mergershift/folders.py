@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders that appear whole or not at all, and what files in them are called by those who share them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+RUN, CONFIG = "run.json", "config.yaml"
+"""Record and configuration of a training, in its folder; the latter in its MLflow run, too."""
+VERSION_RECORD = "registered_model_meta"
+"""File in a fetched model's folder that says which version it is; MLflow's own loader writes the same."""
 
 
 @contextmanager

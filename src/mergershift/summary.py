@@ -17,9 +17,9 @@ from mergershift import evaluation
 from mergershift.config import Config
 from mergershift.errors import UserError
 from mergershift.evaluating import ORACLE, SELECTION, VALIDATORS
-from mergershift.folders import writing
+from mergershift.folders import CONFIG, writing
 from mergershift.project import root
-from mergershift.steps import CONFIG, read_run
+from mergershift.steps import read_run
 from mergershift.study import Cell, Method, Study, read_study
 
 FOLDER = "outputs/summary"

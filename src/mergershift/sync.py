@@ -12,9 +12,10 @@ from filelock import FileLock, Timeout
 
 from mergershift.config import compose
 from mergershift.errors import UserError
+from mergershift.folders import RUN
 from mergershift.progress import progress_bar
 from mergershift.project import main_checkout, root
-from mergershift.records import RUN, Torn, read, read_record
+from mergershift.records import Torn, read, read_record
 from mergershift.tracking import Outcome, Publisher, Refused, public, tracking_address
 
 # Folders that are being written, or deleted.

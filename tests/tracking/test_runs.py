@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 
 import pytest
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -63,7 +62,7 @@ def test_one_training_is_one_run_however_often_it_is_taken_up(address, opening):
     again = open_run(address, opening)
     assert again.run_id == run.run_id
     again.log_epochs(EPOCHS)
-    again.log_figures({"curve": Figure()})
+    again.log_files({"figures/curve.png": b"png"})
     again.log_results({"best": 0.5})
     again.finish(EPOCHS)
     last = open_run(address, opening)
@@ -158,7 +157,7 @@ def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(databas
     for count in range(1, len(EPOCHS) + 1):
         run.log_epochs(EPOCHS[:count])
     run.log_text("diff", "git.diff")
-    run.log_figures({"curve": Figure()})
+    run.log_files({"figures/curve.png": b"png"})
     run.log_results({"best": 0.5})
     assert len(caplog.records) == 1
     run.finish(EPOCHS)

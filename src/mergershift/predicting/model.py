@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from mergershift.errors import UserError
+from mergershift.folders import VERSION_RECORD
 from mergershift.packaging import Package
 from mergershift.predicting.files import find_files
 from mergershift.predicting.inputs import Inputs, ahead
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 URI = "models:/"
 CHAMPION = f"{URI}mergershift@champion"
-_REGISTERED = "registered_model_meta"
 _log = logging.getLogger(__name__)
 
 
@@ -137,7 +137,7 @@ def _version(folder: Path) -> str:
     import yaml
 
     try:
-        record = yaml.safe_load((folder / _REGISTERED).read_text())
+        record = yaml.safe_load((folder / VERSION_RECORD).read_text())
         return f"{record['model_name']}/{record['model_version']}"
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return ""

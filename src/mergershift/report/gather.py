@@ -15,6 +15,7 @@ from mergershift import evaluation
 from mergershift.archive import FILTER_SETS
 from mergershift.config import Config
 from mergershift.errors import UserError
+from mergershift.folders import CONFIG, RUN
 from mergershift.project import root
 from mergershift.report.looks import BASELINE, ORACLE, Look, method_look, spelt
 from mergershift.study import Cell, Method, Study, read_study
@@ -215,8 +216,8 @@ def _training(cell: Cell) -> Training:
     return Training(
         cell,
         folder,
-        Config.read(_there(folder / "train" / "config.yaml")),
-        _json(folder / "train" / "run.json"),
+        Config.read(_there(folder / "train" / CONFIG)),
+        _json(folder / "train" / RUN),
         _json(folder / "evaluation" / "selection.json"),
     )
 

@@ -17,13 +17,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from mergershift.folders import CONFIG
 from mergershift.tracking.finding import TRAINING_TAG, deleted, experiment_id, find
 from mergershift.tracking.server import reaching_store
 
 FILES_TAG = "mergershift.files"
 """Tag that holds a digest of each file of the run, so that a file is not read back to compare it."""
 PARENT_TAG = "mlflow.parentRunId"
-CONFIG = "config.yaml"
 # MLflow takes no more in one request.
 MOST_ENTRIES, MOST_METRICS, LONGEST_PARAMETER = 100, 1000, 6000
 

@@ -19,6 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from mergershift.errors import UserError
+from mergershift.folders import VERSION_RECORD
 from mergershift.project import main_checkout
 from mergershift.tracking.finding import deleted, find
 from mergershift.tracking.server import answering, connect, public, reaching_store
@@ -26,8 +27,6 @@ from mergershift.tracking.server import answering, connect, public, reaching_sto
 CHAMPION = "champion"
 FINGERPRINT = "mergershift.fingerprint"
 """Tag that holds what makes two models the same one (`packaging.Facts.fingerprint`)."""
-VERSION_RECORD = "registered_model_meta"
-"""File in a fetched folder that says which version it is; MLflow's own loader writes the same."""
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 

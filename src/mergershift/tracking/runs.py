@@ -6,7 +6,6 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -56,16 +55,12 @@ class Run:
         """Log a text as a file of the run."""
         self.log_files({name: text.encode()})
 
-    def log_figures(self, figures: Mapping[str, Figure], folder: str = "figures") -> None:
-        """Log matplotlib figures as PNG under `folder`."""
-        self.log_files(drawn(figures, folder))
-
-    def log_results(self, metrics: Mapping[str, float], files: Sequence[Path] = ()) -> None:
-        """Log final figures, and files by their names."""
+    def log_results(self, metrics: Mapping[str, float]) -> None:
+        """Log final figures."""
         made = now()
         for name, value in metrics.items():
             self._metrics[name] = (value, made)
-        self.log_files({path.name: path.read_bytes() for path in files})
+        self._bring()
 
     def log_files(self, files: Mapping[str, bytes]) -> None:
         """Log the contents of files by their paths in the run."""

@@ -20,10 +20,10 @@ from optuna.trial import Trial, TrialState
 from mergershift import tracking
 from mergershift.config import Config
 from mergershift.errors import Diverged
-from mergershift.folders import writing
+from mergershift.folders import CONFIG, RUN, writing
 from mergershift.images import Prepared
 from mergershift.project import main_checkout
-from mergershift.records import CONFIG, EPOCHS, RUN, training_files
+from mergershift.records import EPOCHS, training_files
 from mergershift.training.classifier import Classifier
 from mergershift.training.fit import train
 from mergershift.tuning.space import applied, resolved, suggest

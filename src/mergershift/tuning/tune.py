@@ -17,10 +17,10 @@ from rich.console import Console
 from mergershift import tracking
 from mergershift.config import compose, compose_selection
 from mergershift.errors import UserError, nearest
-from mergershift.folders import writing
+from mergershift.folders import CONFIG, RUN, writing
 from mergershift.images import Prepared
 from mergershift.project import root
-from mergershift.records import ARTIFACTS, CONFIG, FIGURES, RUN, training_files
+from mergershift.records import ARTIFACTS, FIGURES, training_files
 from mergershift.steps import code_hash, prepared_images
 from mergershift.study import PLAIN
 from mergershift.tuning import outcome
