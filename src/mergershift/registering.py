@@ -15,10 +15,11 @@ from mergershift import openings, tracking
 from mergershift.config import Config, compose
 from mergershift.errors import UserError
 from mergershift.evaluating import SELECTION, VALIDATORS
+from mergershift.folders import CONFIG
 from mergershift.packaging.assembling import Training
 from mergershift.project import root
 from mergershift.report.origins import references
-from mergershift.steps import CONFIG, cell_name, prepared_images, read_run
+from mergershift.steps import cell_name, prepared_images, read_run
 from mergershift.study import read_study
 from mergershift.summary import FOLDER
 from mergershift.tracking.programs import save_program

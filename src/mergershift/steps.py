@@ -22,12 +22,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mergershift import project
 from mergershift.config import Config, SplitConfig
 from mergershift.errors import UserError
-from mergershift.folders import writing
+from mergershift.folders import CONFIG, RUN, writing
 from mergershift.images import Prepared, origin, prepare
 from mergershift.state import Identity, cell_state
 from mergershift.study import PLAIN
 
-RUN, CONFIG, GIT_DIFF = "run.json", "config.yaml", "git.diff"
+GIT_DIFF = "git.diff"
 DATA = "data"
 # What a training computes with; an interrupted one is not gone on with by other code.
 TRAINING_CODE = ("adaptation", "evaluation", "images", "networks", "training")
