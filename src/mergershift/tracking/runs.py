@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mergershift.tracking.finding import find
+from mergershift.tracking.finding import deleted, find
 from mergershift.tracking.publishing import Opening, Published, find_or_make, now
 from mergershift.tracking.server import NO_ANSWER, connect, first_line, public, reach, tolerating
 
@@ -165,5 +165,5 @@ def abandon(address: str, training: str, experiment: str) -> None:
         client = connect(address, brief=True)
         found = client.get_experiment_by_name(experiment)
         run = find(client, found.experiment_id, training) if found is not None else None
-        if run is not None:
+        if run is not None and not deleted(run):
             client.set_terminated(run.info.run_id, "KILLED")
