@@ -52,6 +52,7 @@ demo: install
 	@echo "       outputs/report/index.html is the page of the study: open it in a browser"
 	@echo "       outputs/summary/          has the table as CSV and JSON; outputs/cells/ each training and its figures"
 	@echo "       mergershift train adaptation=mmd training.epochs=50    trains one network of your own"
+	@echo "       mergershift register && mergershift promote            make the study's best one the champion: mergershift predict"
 
 study: install
 	$(BIN)/mergershift data mock $(MOCK)
