@@ -83,7 +83,7 @@ def test_three_files_make_a_method(archive):
         "defaults: [default, _self_]\nepochs: 2\ncandidates: 2\n"
     )
     study(archive, "source_only")
-    run(archive, "mergershift", "repro")
+    run(archive, "dvc", "repro", "evaluate")
 
     files = {
         "src/mergershift/adaptation/mean_difference.py": METHOD,

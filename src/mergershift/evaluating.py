@@ -12,15 +12,14 @@ import pandas as pd
 from mergershift import evaluation, openings, records, tracking
 from mergershift.config import Config, SelectionConfig, compose
 from mergershift.errors import UserError
-from mergershift.evaluation import THRESHOLD
-from mergershift.folders import CONFIG, writing
+from mergershift.evaluation import ORACLE, THRESHOLD
+from mergershift.folders import CONFIG, SELECTION, VALIDATORS, writing
 from mergershift.images import Prepared
-from mergershift.records import SELECTION, VALIDATORS
 from mergershift.report import figures
 from mergershift.state import clear_state
 from mergershift.steps import cell_name, prepared_images, read_run
 from mergershift.training.classifier import Classifier, load_classifier, model_epochs, model_file
-from mergershift.validating import ORACLE, Validation, compute_options
+from mergershift.validating import Validation, compute_options
 
 KEPT = "kept"
 

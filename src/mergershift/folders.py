@@ -9,6 +9,8 @@ from pathlib import Path
 
 RUN, CONFIG = "run.json", "config.yaml"
 """Record and configuration of a training, in its folder; the latter in its MLflow run, too."""
+SELECTION, VALIDATORS = "selection.json", "validators.csv"
+"""What was chosen in an evaluation, and the scores it was chosen by."""
 VERSION_RECORD = "registered_model_meta"
 """File in a fetched model's folder that says which version it is; MLflow's own loader writes the same."""
 

@@ -16,11 +16,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from mergershift.errors import UserError
 from mergershift.evaluation import JSON_NAME, flat, read_results
-from mergershift.folders import CONFIG, RUN
+from mergershift.folders import CONFIG, RUN, SELECTION, VALIDATORS
 from mergershift.tracking import Finished, Opening
 
 EPOCHS, ARTIFACTS = "epochs.csv", "artifacts"
-SELECTION, VALIDATORS = "selection.json", "validators.csv"
 FIGURES = "figures"
 EVALUATED = (SELECTION, VALIDATORS, JSON_NAME, "predictions.csv")
 _Kind = TypeVar("_Kind", bound=BaseModel)

@@ -14,8 +14,7 @@ from rich.console import Console
 from mergershift import openings, tracking
 from mergershift.config import Config, compose
 from mergershift.errors import UserError
-from mergershift.evaluating import SELECTION, VALIDATORS
-from mergershift.folders import CONFIG
+from mergershift.folders import CONFIG, SELECTION, VALIDATORS
 from mergershift.packaging.assembling import Training
 from mergershift.project import root
 from mergershift.report.origins import references

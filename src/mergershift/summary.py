@@ -16,8 +16,8 @@ from rich.table import Table
 from mergershift import evaluation
 from mergershift.config import Config
 from mergershift.errors import UserError
-from mergershift.evaluating import ORACLE, SELECTION, VALIDATORS
-from mergershift.folders import CONFIG, writing
+from mergershift.evaluation import ORACLE
+from mergershift.folders import CONFIG, SELECTION, VALIDATORS, writing
 from mergershift.project import root
 from mergershift.steps import read_run
 from mergershift.study import Cell, Method, Study, read_study

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from mergershift import evaluation
 from mergershift.config import Config, instantiate
-from mergershift.evaluation import Evidence
+from mergershift.evaluation import ORACLE, Evidence
 from mergershift.evaluation.embeddings import squared_mmd
 from mergershift.images import LabelledImages, Prepared
 from mergershift.training.classifier import Classifier
@@ -19,7 +19,6 @@ from mergershift.training.classifier import Classifier
 if TYPE_CHECKING:
     from torch import Tensor
 
-ORACLE = "oracle_target_balanced_accuracy"
 SOURCE_ACCURACY = "source_balanced_accuracy"
 DOMAIN_DISTANCE = "domain_distance"
 """Squared maximum mean discrepancy between the domains' features (`squared_mmd`)."""

@@ -107,14 +107,14 @@ def test_a_stopped_training_ends_as_an_uninterrupted_one(archive, extra):
     data = prepared(archive, config)
     whole = train(config, data, archive / "a")
 
-    def kill(epochs):
+    def kill(epochs, _classifier):
         if len(epochs) == 3:
             raise Killed
 
     with pytest.raises(Killed):
         train(config, data, archive / "b", kill)
     told = []
-    resumed = train(config, data, archive / "b", lambda epochs: told.append(len(epochs)))
+    resumed = train(config, data, archive / "b", lambda epochs, _classifier: told.append(len(epochs)))
     assert told == [3, 4], "the epoch that was killed before its checkpoint is trained again, no other"
     assert same(whole, resumed)
     assert whole.epochs == resumed.epochs
@@ -153,7 +153,7 @@ def test_candidates_are_spread_over_the_training_and_survive_an_interruption(arc
     class Killed(Exception):
         pass
 
-    def kill(epochs):
+    def kill(epochs, _classifier):
         if len(epochs) == 4:
             raise Killed
 
@@ -195,7 +195,7 @@ def test_gpu_without_a_gpu_is_said_in_two_lines(archive, monkeypatch):
 
 
 def kill_after(epochs: int):
-    def kill(history):
+    def kill(history, _classifier):
         if len(history) == epochs:
             raise Killed
 

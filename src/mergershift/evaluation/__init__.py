@@ -21,12 +21,13 @@ from mergershift.evaluation.results import (
 )
 from mergershift.evaluation.thresholds import best_threshold
 from mergershift.evaluation.unique import unique_renderings
-from mergershift.evaluation.validators import VALIDATORS, Evidence, oracle_target_balanced_accuracy
+from mergershift.evaluation.validators import ORACLE, VALIDATORS, Evidence, oracle_target_balanced_accuracy
 
 __all__ = [
     "COUNTS",
     "JSON_NAME",
     "METRICS",
+    "ORACLE",
     "PUBLISHED",
     "ROLES",
     "THRESHOLD",
