@@ -59,8 +59,9 @@ study: install
 	$(BIN)/mergershift study use study
 	$(BIN)/mergershift repro --jobs $(JOBS)
 
+# One thread for each of the two processes: more would wait for one another.
 test: install
-	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .
