@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from mergershift.config import leaves
 from mergershift.folders import CONFIG
 from mergershift.tracking.finding import TRAINING_TAG, deleted, experiment_id, find
 from mergershift.tracking.server import reaching_store
@@ -74,7 +75,9 @@ class Published:
         known = self._run.data.params
         # A parameter stays what it was: MLflow takes no second value, and where data lie may have changed.
         entries = [
-            Param(key, value[:LONGEST_PARAMETER]) for key, value in _flat(opening.config) if key not in known
+            Param(key, str(value)[:LONGEST_PARAMETER])
+            for key, value in leaves(opening.config)
+            if key not in known
         ]
         for some in _parts(entries, MOST_ENTRIES):
             self._log(params=some)
@@ -204,14 +207,6 @@ def find_or_make(
     published.changed = made
     published.open(opening)
     return published
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
 
 
 def _parts(entries: Sequence[Any], most: int) -> Iterable[Sequence[Any]]:

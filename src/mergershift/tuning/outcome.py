@@ -16,10 +16,10 @@ import yaml
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from mergershift.config import compose
+from mergershift.config import compose, leaves
 from mergershift.errors import UserError
 from mergershift.project import root
-from mergershift.tuning.space import leaves, nested, resolved
+from mergershift.tuning.space import nested, resolved
 from mergershift.tuning.store import Search
 from mergershift.tuning.trials import FINISHED, original_number
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import Trial
@@ -73,15 +73,6 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             node = node.setdefault(part, {})
         node[name] = value
     return tree
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"a": {"b": 1}}`` as ``("a.b", 1)``; a list is a leaf."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _place(plain: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
