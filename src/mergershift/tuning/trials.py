@@ -140,10 +140,10 @@ class Objective:
             trial.set_user_attr("why", "diverged" if isinstance(error, Diverged) else "pruned")
             self._close(run, config, folder, logged, figures, "KILLED")
             raise optuna.TrialPruned from error
-        for name, value in figures.items():
-            trial.set_user_attr(name, value)
+        for each, value in figures.items():
+            trial.set_user_attr(each, value)
         self._close(run, config, folder, logged, figures, "FINISHED")
-        return tuple(figures[name] for name in search.tuning.objectives)
+        return tuple(figures[each] for each in search.tuning.objectives)
 
     def _open_run(self, trial: Trial, number: int, config: Config) -> tracking.Run:
         search, study = self._search, trial.study
