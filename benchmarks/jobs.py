@@ -22,7 +22,7 @@ import click
 from ruamel.yaml import YAML
 
 from mergershift.archive.mock import write_archive
-from mergershift.worktrees import mirror
+from mergershift.pipeline.worktrees import mirror
 
 ROOT = Path(__file__).parents[1]
 SAME = ("train/epochs.csv", "evaluation/metrics.json")

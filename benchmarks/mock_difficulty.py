@@ -28,8 +28,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 from mergershift.archive import Domain
 from mergershift.archive.mock import MOCK_VERSION, write_archive
+from mergershift.classifier.inference import predict
 from mergershift.config import Config, compose
-from mergershift.evaluation import predict, score
+from mergershift.evaluation import score
 from mergershift.images import Prepared, prepare
 from mergershift.training.fit import train
 

@@ -24,16 +24,16 @@ import torch
 
 from mergershift import archive
 from mergershift.archive import FILTER_SETS, IMAGE_SIZE
+from mergershift.classifier.classifier import build_classifier, save_classifier
 from mergershift.config import compose
-from mergershift.packaging import WEIGHTS, Facts, Program, fit_distance
-from mergershift.tracking.programs import save_program
-from mergershift.training.classifier import build_classifier, save_classifier
+from mergershift.registry import WEIGHTS, Facts, Program, fit_distance
+from mergershift.tracking.exported_models import save_program
 
 PLAIN = """
 import sys, time
 from pathlib import Path
 import numpy, torch
-from mergershift.packaging import Package
+from mergershift.registry import Package
 package = Package.read(Path(sys.argv[1]))
 torch.set_num_threads(int(sys.argv[2]))
 facts = package.facts

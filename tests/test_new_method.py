@@ -19,7 +19,7 @@ METHOD = '''
 
 from torch import Tensor, nn
 
-from mergershift.adaptation.contract import Adaptation, check_features
+from mergershift.adaptation.base import Adaptation, check_features
 from mergershift.networks import Activations
 
 

@@ -1,5 +1,5 @@
 """`python -m mergershift` is the command `mergershift`."""
 
-from mergershift.cli import main
+from mergershift.cli.main import main
 
 main()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mergershift.adaptation.adabn import AdaBN
 from mergershift.adaptation.source_only import SourceOnly
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations, Network
 from mergershift.networks.deepmerge_2020 import DeepMerge2020
 

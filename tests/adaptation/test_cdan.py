@@ -11,7 +11,7 @@ from mergershift.adaptation.cdan import CDAN, entropy_weights
 from mergershift.adaptation.dann import DANN, ReverseGradient
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed, Ramp
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 LABELS = torch.zeros(0, dtype=torch.long)

@@ -13,7 +13,7 @@ from mergershift.adaptation.fisher import Fisher
 from mergershift.adaptation.mmd import MMD
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.config import instantiate
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations, Network
 from mergershift.networks.deepmerge import DeepMerge
 

@@ -11,7 +11,7 @@ from mergershift.adaptation import Adaptation
 from mergershift.adaptation.dann import DANN, DomainNetwork, ReverseGradient, domain_loss, joined_features
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed, Ramp
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 LABELS = torch.zeros(0, dtype=torch.long)

@@ -11,7 +11,7 @@ from mergershift.adaptation.fisher import Fisher, trace_ratio
 from mergershift.adaptation.mmd import MedianMMD
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mergershift.adaptation.mcc import MCC, class_confusion
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed, Ramp
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

@@ -25,7 +25,7 @@ from mergershift.adaptation.mmd import (
 )
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

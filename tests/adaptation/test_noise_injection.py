@@ -11,7 +11,7 @@ from torch import Generator
 from mergershift.adaptation.noise_injection import NoiseInjection
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.archive import FILTER_SETS, Domain
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 CONFIGURED = Path(__file__).parents[2] / "conf" / "adaptation" / "noise_injection.yaml"

@@ -8,7 +8,7 @@ from mergershift.adaptation.sidda import SIDDA
 from mergershift.adaptation.sinkhorn import sinkhorn
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed, Learned
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 LABELS = torch.zeros(0, dtype=torch.long)

@@ -8,7 +8,7 @@ from torch import Tensor
 from mergershift.adaptation.sinkhorn import Sinkhorn, sinkhorn
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 LABELS = torch.zeros(0, dtype=torch.long)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mergershift.adaptation.weighting import Fixed, Learned, Ramp, Weighting
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 
 def test_fixed_stays() -> None:

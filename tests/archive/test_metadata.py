@@ -9,7 +9,7 @@ from archive.samples import STRUCTURE
 
 from mergershift.archive import DATA_SETS, PUBLISHED_ROWS, Domain, RowStructure, read_metadata, write_metadata
 from mergershift.archive.metadata import COLUMNS, IDS_NAME, MASSES_NAME, STAGES_NAME, add_published_metadata
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 GALAXIES = STRUCTURE.mergers + STRUCTURE.non_mergers
 

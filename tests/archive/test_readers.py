@@ -9,7 +9,7 @@ from archive.samples import STRUCTURE, write_sample
 from astropy.io import fits
 
 from mergershift.archive import DATA_SETS, Domain, available, open_images, read_labels, read_structure
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 TWO = DATA_SETS["two", Domain.PRISTINE]
 THREE = DATA_SETS["three", Domain.NOISY]

@@ -8,7 +8,7 @@ from astropy.table import Table
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import prediction
 
-from mergershift.packaging import Package
+from mergershift.registry import Package
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation import challenge
 from mergershift.evaluation.validators import VALIDATORS
 

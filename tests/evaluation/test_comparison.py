@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation import Interval, bootstrap, compare, won_back
 from mergershift.evaluation.resampling import draws
 from mergershift.evaluation.significance import holm, sign_flip_p

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from evaluation.samples import part, predictions
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation import join, read_predictions, write_predictions
 
 

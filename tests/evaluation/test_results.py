@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from evaluation.samples import STRUCTURE, part, predictions
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation import (
     COUNTS,
     METRICS,

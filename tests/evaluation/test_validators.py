@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from mergershift.evaluation import VALIDATORS, Evidence, agreement, oracle_target_balanced_accuracy, regret
-from mergershift.evaluation.shift import density_ratios
+from mergershift.evaluation.density_ratios import density_ratios
 from mergershift.evaluation.validators import importance_weighted_risk
 
 Floats = NDArray[np.float64]

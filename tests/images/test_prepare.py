@@ -9,7 +9,7 @@ from archive.samples import LARGER, images_of, write_sample
 
 from mergershift.archive import DATA_SETS, Domain
 from mergershift.config import SplitConfig
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.images import Prepared, prepare
 
 RULE = SplitConfig(kind="by_galaxy", seed=68, train=0.7, validation=0.1, disjoint_domains=False)

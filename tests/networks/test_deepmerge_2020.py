@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks.deepmerge_2020 import DeepMerge2020, WidthNorm
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks.resnet18 import ResidualBlock, ResNet18
 
 

@@ -16,17 +16,17 @@ import torch
 from astropy.io import fits
 from astropy.table import Table
 from mlflow import MlflowClient
-from package_samples import facts_of, program_of, stamps, write_package
+from registry.samples import facts_of, program_of, stamps, write_package
 
-from mergershift.cli import main
-from mergershift.errors import UserError
-from mergershift.packaging import COLUMNS, Package
+from mergershift.cli.main import main
+from mergershift.core.errors import UserError
 from mergershift.predicting import load_model
-from mergershift.predicting.brightness import brightness
 from mergershift.predicting.command import _width
+from mergershift.predicting.conversion import Plan
 from mergershift.predicting.inputs import Inputs
-from mergershift.predicting.plans import Plan
 from mergershift.predicting.sources import Source
+from mergershift.predicting.units import brightness
+from mergershift.registry import COLUMNS, Package
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_refused_file_is_named_at_the_end_and_the_others_are_done(folder, imag
 
 
 def test_of_many_refused_files_the_first_are_named(folder, images, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("mergershift.cli_models.MOST_REFUSALS", 2)
+    monkeypatch.setattr("mergershift.cli.models.MOST_REFUSALS", 2)
     code, _, err = run(capsys, "0.npy", *(f"gone{number}.npy" for number in range(5)), "--model", folder)
     assert code == 1
     assert [line.split(":")[1].strip() for line in err.splitlines()] == [

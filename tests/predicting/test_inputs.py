@@ -13,13 +13,13 @@ import pytest
 from archive.samples import STRUCTURE, write_sample
 from astropy.io import fits
 from numpy.typing import NDArray
-from package_samples import facts_of, stamps
+from registry.samples import facts_of, stamps
 
 from mergershift.archive import DATA_SETS, Domain
-from mergershift.predicting.brightness import Refused
+from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.files import find_files
 from mergershift.predicting.inputs import BATCH, Batch, Inputs, ahead
-from mergershift.predicting.plans import Assumed
+from mergershift.predicting.units import Refused
 
 FACTS = facts_of()
 BUNIT = {"BUNIT": "uJy/arcsec2"}

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from package_samples import facts_of
 from pyarrow import parquet
+from registry.samples import facts_of
 
-from mergershift.errors import UserError
-from mergershift.packaging import COLUMNS
+from mergershift.core.errors import UserError
 from mergershift.predicting.table import DESCRIPTIONS, Form, Rows
 from mergershift.predicting.writers import WRITERS, check_output, writing_table
+from mergershift.registry import COLUMNS
 
 FORM = Form(facts_of(), "models:/mergershift@champion", "mergershift/3")
 WIDTHS = {"file": 96, "flag": 18}

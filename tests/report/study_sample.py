@@ -15,14 +15,14 @@ from ruamel.yaml import YAML
 from torch import Tensor, nn
 
 from mergershift import evaluation
+from mergershift.classifier.classifier import build_classifier, model_file, save_classifier
 from mergershift.config import Config, compose
+from mergershift.config.study import Cell, read_study
+from mergershift.core.checkout import root
 from mergershift.images import Prepared
 from mergershift.networks import Activations, Network
-from mergershift.project import root
-from mergershift.steps import prepare_step, prepared_folder
-from mergershift.study import Cell, read_study
-from mergershift.summary import write_summary
-from mergershift.training.classifier import build_classifier, model_file, save_classifier
+from mergershift.stages.summary import write_summary
+from mergershift.stages.train import prepare_step, prepared_folder
 
 EPOCHS = (1, 3)
 FORWARD, ORACLE = "pristine_to_noisy", "oracle_target_only"

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from report.study_sample import FORWARD, METHODS, mark_as, write_study
 
-from mergershift import openings
-from mergershift.cli import main
-from mergershift.errors import UserError
+from mergershift.cells import ledger
+from mergershift.cli.main import main
+from mergershift.core.errors import UserError
 from mergershift.report.page import write_report
 
 pytestmark = pytest.mark.slow
@@ -252,7 +252,7 @@ def test_the_archive_and_the_looks_at_its_test_are_named(fresh):
     write_study(methods=METHODS[1:3])
     record = json.loads((fresh / "outputs/prepared/two-by_galaxy/prepared.json").read_text())
     for _ in range(3):
-        openings.record("cell", record["data_hash"], record["split"])
+        ledger.record("cell", record["data_hash"], record["split"])
     write_report()
     text = Document((fresh / "outputs/report/index.html").read_text()).text
     assert "F814W, F160W: 3 times" in text

@@ -11,16 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mergershift.tracking import (
-    Opening,
-    abandon,
-    lineage,
-    open_run,
-    public,
-    recorded_address,
-    runs,
-    tracking_address,
-)
+from mergershift.cells import code_version as lineage
+from mergershift.tracking import Opening, abandon, open_run, public, recorded_address, runs, tracking_address
 from mergershift.tracking import server as tracking_server
 
 EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(6)]

@@ -16,16 +16,16 @@ import torch
 from astropy.table import Table
 from click.testing import CliRunner
 from mlflow import MlflowClient
-from package_samples import facts_of, program_of, stamps, write_package
+from registry.samples import facts_of, program_of, stamps, write_package
 
-from mergershift.cli import cli
-from mergershift.errors import UserError
-from mergershift.packaging import COLUMNS, WEIGHTS, Package
+from mergershift.cli.main import cli
+from mergershift.core.errors import UserError
 from mergershift.predicting import load_model
+from mergershift.registry import COLUMNS, WEIGHTS, Package
 from mergershift.tracking import fetch_model
-from mergershift.tracking.finding import TRAINING_TAG
+from mergershift.tracking.find_run import TRAINING_TAG
+from mergershift.tracking.model_registry import FINGERPRINT, Registry
 from mergershift.tracking.mutex import mutex
-from mergershift.tracking.registry import FINGERPRINT, Registry
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,12 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from mergershift.cli import main
+from mergershift.cli.main import main
 from mergershift.config import compose, compose_selection
-from mergershift.evaluating import evaluate_step
-from mergershift.steps import default_output, prepare_step, train_step
+from mergershift.stages.evaluate import evaluate_step
+from mergershift.stages.train import default_output, prepare_step, train_step
 from mergershift.tracking import Opening, open_run, tracking_address
-from mergershift.tracking import finished as finishing
+from mergershift.tracking import publisher as finishing
 from mergershift.tracking.server import reach
 
 NOBODY = "http://127.0.0.1:9"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from mergershift.classifier.classifier import load_classifier, model_epochs, model_file
 from mergershift.config import Config, compose
 from mergershift.images import Prepared, prepare
-from mergershift.training.classifier import load_classifier, model_epochs, model_file
 from mergershift.training.fit import Result, train
 
 SMALL = ["filters=two", "training.epochs=2", "training.batch_size=64", "trainer.threads=1"]
@@ -186,7 +186,7 @@ def test_a_method_may_change_labelled_images_and_the_trained_network(archive):
 
 
 def test_gpu_without_a_gpu_is_said_in_two_lines(archive, monkeypatch):
-    from mergershift.errors import UserError
+    from mergershift.core.errors import UserError
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = compose([*SMALL, "trainer=gpu"])

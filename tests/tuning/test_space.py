@@ -6,8 +6,8 @@ import pytest
 from optuna.trial import FixedTrial
 
 from mergershift.config import compose
-from mergershift.errors import UserError
-from mergershift.sections import TuningConfig
+from mergershift.config.schema import TuningConfig
+from mergershift.core.errors import UserError
 from mergershift.tuning.space import applied, current, nested, resolved, suggest
 
 CONF = Path(__file__).parents[2] / "conf"

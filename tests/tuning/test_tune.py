@@ -19,13 +19,13 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from mergershift.config import compose
-from mergershift.errors import UserError
-from mergershift.steps import prepare_step
+from mergershift.core.errors import UserError
+from mergershift.stages.train import prepare_step
 from mergershift.tracking import tracking_address
 from mergershift.tuning import outcome
+from mergershift.tuning.objective import FINISHED, Objective, original_number, study_folder
 from mergershift.tuning.space import current
-from mergershift.tuning.store import TRAINING, answering, open_study
-from mergershift.tuning.trials import FINISHED, Objective, original_number, study_folder
+from mergershift.tuning.storage import TRAINING, answering, open_study
 from mergershift.tuning.tune import read_search
 from mergershift.tuning.worker import work
 

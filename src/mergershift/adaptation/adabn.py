@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mergershift.adaptation.contract import Adaptation
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations, Network
 
 

@@ -8,8 +8,8 @@ from typing import cast
 
 from torch import Generator, Tensor, nn
 
-from mergershift.adaptation.contract import Adaptation
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations, Network
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation, check_features
+from mergershift.adaptation.base import Adaptation, check_features
 from mergershift.networks import Activations
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mergershift.adaptation.contract import Adaptation, check_features
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation, check_features
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation
+from mergershift.adaptation.base import Adaptation
 from mergershift.networks import Activations
 
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mergershift.adaptation.contract import Adaptation
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 _LARGEST_RATIO = 1e6

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation
+from mergershift.adaptation.base import Adaptation
 from mergershift.adaptation.entropy import softmax_entropy
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 _LEAST_MASS = 1e-12

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation, check_features
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation, check_features
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 PUBLISHED_SIGMAS = (

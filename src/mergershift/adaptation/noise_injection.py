@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from mergershift.adaptation.contract import Adaptation
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

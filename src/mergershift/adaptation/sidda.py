@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation, check_features
+from mergershift.adaptation.base import Adaptation, check_features
 from mergershift.adaptation.sinkhorn import checked_scaling, sinkhorn
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

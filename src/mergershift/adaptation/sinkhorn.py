@@ -8,8 +8,8 @@ import torch
 from geomloss import SamplesLoss
 from torch import Tensor
 
-from mergershift.adaptation.contract import Adaptation, check_features
-from mergershift.errors import UserError
+from mergershift.adaptation.base import Adaptation, check_features
+from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 
 class Weighting(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 
 class FileError(UserError):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mergershift.archive.facts import RowStructure
 from mergershift.archive.readers import available, read_structure
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mergershift.archive.manifest import published_files
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 PROVENANCE_NAME = "PROVENANCE.json"
 

@@ -4,7 +4,6 @@ from mergershift.evaluation.bootstrap import Interval, bootstrap
 from mergershift.evaluation.calibration import best_temperature, negative_log_likelihood
 from mergershift.evaluation.challenge import Challenge, challenge
 from mergershift.evaluation.comparison import WonBack, compare, won_back
-from mergershift.evaluation.inference import activations, predict
 from mergershift.evaluation.metrics import COUNTS, METRICS, THRESHOLD, score, weighted_scores
 from mergershift.evaluation.predictions import ROLES, join, read_predictions, write_predictions
 from mergershift.evaluation.published import PUBLISHED, comparison_rows, comparison_table
@@ -38,7 +37,6 @@ __all__ = [
     "Results",
     "Scores",
     "WonBack",
-    "activations",
     "agreement",
     "best_temperature",
     "best_threshold",
@@ -52,7 +50,6 @@ __all__ = [
     "join",
     "negative_log_likelihood",
     "oracle_target_balanced_accuracy",
-    "predict",
     "read_predictions",
     "read_results",
     "regret",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation.resampling import RESAMPLES, Interval, draws, percentile_interval
 from mergershift.evaluation.validators import VALIDATORS, Evidence
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation.metrics import Floats
 from mergershift.evaluation.paired import Decisions, read_decisions
 from mergershift.evaluation.predictions import ROLES

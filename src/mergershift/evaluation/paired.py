@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mergershift.errors import UserError, nearest
+from mergershift.core.errors import UserError, nearest
 from mergershift.evaluation.metrics import Floats
 from mergershift.evaluation.resampling import galaxy_members
 from mergershift.evaluation.unique import unique_renderings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 ROLES = ("source", "target")
 """Where the labels of the training came from, and where the classifier has to go."""

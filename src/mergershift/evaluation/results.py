@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.evaluation.bootstrap import RESAMPLES, Interval, bootstrap
 from mergershift.evaluation.predictions import ROLES, check_table
 from mergershift.evaluation.unique import unique_renderings

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mergershift.evaluation.density_ratios import density_ratios
 from mergershift.evaluation.metrics import Floats
-from mergershift.evaluation.shift import density_ratios
 
 TEMPERATURE = 0.05
 """Of the soft neighbourhoods, as published."""

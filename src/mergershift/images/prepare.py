@@ -25,8 +25,8 @@ from mergershift.archive import (
     read_provenance,
 )
 from mergershift.config import SplitConfig
-from mergershift.errors import UserError
-from mergershift.folders import writing
+from mergershift.core.errors import UserError
+from mergershift.core.files import writing
 from mergershift.images.split import row_table
 
 BLOCK_BYTES = 16 * 2**20

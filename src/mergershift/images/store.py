@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mergershift.archive import Domain
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.images.split import unique_renderings
 
 

@@ -1,5 +1,5 @@
 """Networks, one per file, all `(B, C, H, W)` -> `Activations`; `conf/network/` names them by their path."""
 
-from mergershift.networks.contract import CLASSES, Activations, Network
+from mergershift.networks.base import CLASSES, Activations, Network
 
 __all__ = ["CLASSES", "Activations", "Network"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mergershift.networks.contract import Activations, Network, check_dropout, check_images, pooled_size
+from mergershift.networks.base import Activations, Network, check_dropout, check_images, pooled_size
 
 
 class DeepMerge(Network):

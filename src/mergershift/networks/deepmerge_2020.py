@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mergershift.errors import UserError
-from mergershift.networks.contract import (
+from mergershift.core.errors import UserError
+from mergershift.networks.base import (
     Activations,
     Network,
     check_dropout,

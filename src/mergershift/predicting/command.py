@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.files import find_files
 from mergershift.predicting.inputs import Inputs
 from mergershift.predicting.model import load_model, nothing
-from mergershift.predicting.plans import Assumed
 from mergershift.predicting.table import NOT_FINITE, Form, Rows
 from mergershift.predicting.writers import check_output, fits_text, writing_table
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.predicting.brightness import Refused
-from mergershift.predicting.plans import Assumed, Plan
+from mergershift.core.progress import progress_bar
+from mergershift.predicting.conversion import Assumed, Plan
 from mergershift.predicting.sources import Source, open_array, open_file
-from mergershift.progress import progress_bar
+from mergershift.predicting.units import Refused
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergershift.packaging import Facts
+    from mergershift.registry import Facts
 
 BATCH = 256
 

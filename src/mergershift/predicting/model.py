@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from astropy.table import Table
 
-from mergershift.errors import UserError
-from mergershift.folders import VERSION_RECORD
-from mergershift.packaging import Package
+from mergershift.core.errors import UserError
+from mergershift.core.files import VERSION_RECORD
+from mergershift.core.progress import progress_bar
+from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.files import find_files
 from mergershift.predicting.inputs import Inputs, ahead
-from mergershift.predicting.plans import Assumed
 from mergershift.predicting.table import Form, Rows
-from mergershift.progress import progress_bar
+from mergershift.registry import Package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def nothing(inputs: Inputs) -> UserError:
 def _address() -> str:
     """Where models are registered: as the checkout says, or outside of one as the environment says."""
     from mergershift.config import compose
-    from mergershift.project import root
+    from mergershift.core.checkout import root
     from mergershift.tracking import tracking_address
 
     try:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from mergershift.archive import DATA_SETS, UNIT, Images
 from mergershift.archive.layouts import FileError, npy_layout
-from mergershift.predicting.brightness import Refused
-from mergershift.predicting.headers import describe, first_line, image_hdu
-from mergershift.predicting.plans import Assumed, Description, Plan, make_plan
+from mergershift.predicting.conversion import Assumed, Description, Plan, make_plan
+from mergershift.predicting.fits_headers import describe, first_line, image_hdu
+from mergershift.predicting.units import Refused
 
 if TYPE_CHECKING:
-    from mergershift.packaging import Facts
+    from mergershift.registry import Facts
 
 BLOCK_BYTES = 2**25
 """Of images as double numbers that are read at a time; one image at least."""

@@ -11,10 +11,10 @@ from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
 from mergershift import __version__
-from mergershift.packaging import COLUMNS
+from mergershift.registry import COLUMNS
 
 if TYPE_CHECKING:
-    from mergershift.packaging import Facts
+    from mergershift.registry import Facts
 
 NOT_FINITE = "not finite"
 DESCRIPTIONS = {
@@ -35,7 +35,7 @@ class Rows:
     files: Sequence[str]
     index: NDArray[np.int64]
     scores: NDArray[np.float64]
-    """`(n, 3)`, the columns that `packaging.COLUMNS` names."""
+    """`(n, 3)`, the columns that `registry.COLUMNS` names."""
     notes: Sequence[str]
 
 

@@ -15,7 +15,7 @@ from astropy.table import Table
 from astropy.table.meta import get_yaml_from_table
 from numpy.typing import NDArray
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 
 Write = Callable[[Table], object]
 Width = Callable[[str], int]

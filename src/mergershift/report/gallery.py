@@ -14,12 +14,12 @@ from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mergershift.archive import FILTER_SETS, PIXEL_ARCSEC, Domain
+from mergershift.classifier.saliency import grad_cam
 from mergershift.evaluation.metrics import Floats
-from mergershift.evaluation.saliency import grad_cam
 from mergershift.images import Prepared
-from mergershift.report.gather import Contender, Setting
-from mergershift.report.looks import INK, MUTED
-from mergershift.report.shift import chosen_classifier, prepared_images
+from mergershift.report.feature_shift import chosen_classifier, prepared_images
+from mergershift.report.study_results import Contender, Setting
+from mergershift.report.style import INK, MUTED
 
 SHOWN_FILTER = "f160w"
 """The filter of the archive's two sets that both hold and that sees the older stars."""

@@ -10,16 +10,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mergershift import __version__, tracking
+from mergershift.classifier.saliency import NoConvolution
 from mergershift.config import compose
-from mergershift.evaluation.saliency import NoConvolution
-from mergershift.folders import writing
-from mergershift.project import root
-from mergershift.report import gallery, study_figures, tables, words
-from mergershift.report.drawing import Drawing, mark, save, style
-from mergershift.report.gather import Contender, Gathered, Setting, gather
-from mergershift.report.looks import PAGE, spelt
-from mergershift.report.origins import LOCAL, configurations, openings, references, runs
-from mergershift.report.shift import compared_images, measure, prepared_images
+from mergershift.core.checkout import root
+from mergershift.core.files import writing
+from mergershift.report import gallery, method_figures, prose, tables
+from mergershift.report.feature_shift import compared_images, measure, prepared_images
+from mergershift.report.lineage import LOCAL, configurations, openings, references, runs
+from mergershift.report.study_results import Contender, Gathered, Setting, gather
+from mergershift.report.style import PAGE, spelt
+from mergershift.report.svg import Drawing, mark, save, style
 
 FOLDER = Path("outputs/report")
 PAGE_NAME = "index.html"
@@ -59,7 +59,7 @@ class _Easel:
     def __init__(self, folder: Path, gathered: Gathered, by_run: ByRun) -> None:
         self._folder, self._by_run = folder, by_run
         self._looks = gathered.looks
-        self._note = words.note(gathered)
+        self._note = prose.note(gathered)
         self._count = 0
 
     def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
@@ -82,10 +82,10 @@ def _setting(setting: Setting, gathered: Gathered, easel: _Easel) -> dict[str, A
     shifts = measure(setting)
     shown: dict[str, Any] = {
         "setting": setting,
-        "sizes": words.sizes(setting),
-        "compared": words.compared(compared_images(setting)),
-        "summary": words.summary(setting, gathered),
-        "tiles": words.tiles(setting, gathered),
+        "sizes": prose.sizes(setting),
+        "compared": prose.compared(compared_images(setting)),
+        "summary": prose.summary(setting, gathered),
+        "tiles": prose.tiles(setting, gathered),
         "transfer": tables.transfer_rows(setting, gathered.transfer),
         "comparison": tables.comparison_rows(setting, gathered.comparison),
         "drop": tables.drop(setting, gathered.comparison),
@@ -95,19 +95,19 @@ def _setting(setting: Setting, gathered: Gathered, easel: _Easel) -> dict[str, A
         "distances": tables.distance_rows(setting, shifts),
         "dots": easel(
             f"accuracy-{slug}",
-            study_figures.accuracy_dots(setting, accuracy),
+            method_figures.accuracy_dots(setting, accuracy),
             f"Dot plot of balanced accuracy by method, {setting.title}; the values stand in the table above.",
         ),
         "curves": [
             easel(
                 f"roc-{slug}",
-                study_figures.roc_curves(setting),
+                method_figures.roc_curves(setting),
                 f"ROC curves of {len(setting.contenders)} methods on the {setting.target} test images, "
                 f"{setting.title}; the areas stand in the first table.",
             ),
             easel(
                 f"reliability-{slug}",
-                study_figures.reliability_curves(setting),
+                method_figures.reliability_curves(setting),
                 f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
                 f"{setting.target} test images, {setting.title}.",
             ),
@@ -115,7 +115,7 @@ def _setting(setting: Setting, gathered: Gathered, easel: _Easel) -> dict[str, A
         "learning": [
             easel(
                 f"learning-{slug}-{_slug(each)}",
-                study_figures.learning(each),
+                method_figures.learning(each),
                 f"Learning curves of {each.name}, {setting.title}: losses above, balanced accuracy on the source's "
                 "validation images below.",
             )
@@ -126,7 +126,7 @@ def _setting(setting: Setting, gathered: Gathered, easel: _Easel) -> dict[str, A
     planes = {
         each.contender: easel(
             f"features-{slug}-{_slug(each.contender)}",
-            study_figures.feature_plane(setting, each),
+            method_figures.feature_plane(setting, each),
             f"Test images in the first two principal components of the features of {each.contender.name}, "
             f"{setting.title}: {setting.source} and {setting.target}, mergers and non-mergers.",
             of=each.contender,
@@ -193,10 +193,10 @@ def _render(gathered: Gathered, settings: Sequence[Mapping[str, Any]]) -> str:
         css=(here / "page.css").read_text(),
         looks=[look for look in gathered.looks if look.variable not in own],
         settings=settings,
-        banner=words.banner(gathered),
-        title=words.title(gathered),
-        facts=words.facts(gathered, openings(gathered)),
-        lead=words.lead(gathered),
+        banner=prose.banner(gathered),
+        title=prose.title(gathered),
+        facts=prose.facts(gathered, openings(gathered)),
+        lead=prose.lead(gathered),
         configuration=configurations(gathered),
         runs=runs(gathered),
         references=references(),

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mergershift.report.gather import Contender, Setting
-from mergershift.report.looks import spelt
-from mergershift.report.shift import Shift
+from mergershift.report.feature_shift import Shift
+from mergershift.report.study_results import Contender, Setting
+from mergershift.report.style import spelt
 
 NONE = "–"
 

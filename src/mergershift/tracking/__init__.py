@@ -1,9 +1,9 @@
 """Records trainings in MLflow; the only place that knows it."""
 
-from mergershift.tracking.finished import Finished, Outcome, Publisher, Refused, add_figures, tell
-from mergershift.tracking.lineage import Lineage, lineage
-from mergershift.tracking.publishing import Opening
-from mergershift.tracking.registry import fetch_model
+from mergershift.cells.code_version import Lineage, lineage
+from mergershift.tracking.model_registry import fetch_model
+from mergershift.tracking.published_run import Opening
+from mergershift.tracking.publisher import Finished, Outcome, Publisher, Refused, add_figures, tell
 from mergershift.tracking.runs import Run, abandon, open_run
 from mergershift.tracking.server import public, recorded_address, tracking_address
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
-from mergershift.errors import UserError
+from mergershift.core.errors import UserError
 from mergershift.tracking.server import answering, connect
 
 STALE_SECONDS = 600.0

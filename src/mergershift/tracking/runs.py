@@ -10,8 +10,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mergershift.tracking.finding import deleted, find
-from mergershift.tracking.publishing import Opening, Published, find_or_make, now
+from mergershift.tracking.find_run import deleted, find
+from mergershift.tracking.published_run import Opening, Published, find_or_make, now
 from mergershift.tracking.server import NO_ANSWER, connect, first_line, public, reach, tolerating
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from mergershift.addresses import public
-from mergershift.errors import UserError
-from mergershift.project import main_checkout
+from mergershift.core.checkout import main_checkout
+from mergershift.core.errors import UserError
+from mergershift.core.redaction import public
 
 logger = logging.getLogger(__name__)
 

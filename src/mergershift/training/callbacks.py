@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from mergershift.training.classifier import Classifier
+from mergershift.classifier.classifier import Classifier
 
 Epochs = list[dict[str, float]]
 OnEpoch = Callable[[Epochs, Classifier], None]

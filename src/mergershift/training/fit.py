@@ -17,12 +17,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from safetensors.torch import load_file
 
 from mergershift.adaptation import Adaptation
-from mergershift.config import Config, instantiate
-from mergershift.errors import UserError
-from mergershift.images import Prepared
-from mergershift.networks import CLASSES
-from mergershift.training.callbacks import Candidates, Checkpoint, Epochs, History, OnEpoch, Patience
-from mergershift.training.classifier import (
+from mergershift.classifier.classifier import (
     MODELS,
     Classifier,
     build_classifier,
@@ -30,6 +25,11 @@ from mergershift.training.classifier import (
     model_file,
     save_classifier,
 )
+from mergershift.config import Config, instantiate
+from mergershift.core.errors import UserError
+from mergershift.images import Prepared
+from mergershift.networks import CLASSES
+from mergershift.training.callbacks import Candidates, Checkpoint, Epochs, History, OnEpoch, Patience
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 

@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from mergershift.adaptation import Adaptation, Weighting
+from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config, instantiate
-from mergershift.errors import Diverged
+from mergershift.core.errors import Diverged
 from mergershift.evaluation import score
 from mergershift.images import LabelledImages, Pair
 from mergershift.networks import Activations
-from mergershift.training.classifier import Classifier
 from mergershift.training.datamodule import TransferData, class_weights
 
 

@@ -16,12 +16,13 @@ import yaml
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from mergershift.config import compose, leaves
-from mergershift.errors import UserError
-from mergershift.project import root
+from mergershift.config import compose
+from mergershift.config.composition import leaves
+from mergershift.core.checkout import root
+from mergershift.core.errors import UserError
+from mergershift.tuning.objective import FINISHED, original_number
 from mergershift.tuning.space import nested, resolved
-from mergershift.tuning.store import Search
-from mergershift.tuning.trials import FINISHED, original_number
+from mergershift.tuning.storage import Search
 
 WRITTEN = "# Written by `mergershift tune`"
 _GROUPS = ("network", "adaptation", "training")

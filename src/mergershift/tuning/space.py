@@ -9,8 +9,8 @@ from typing import Any
 from optuna.trial import Trial
 
 from mergershift.config import Config
-from mergershift.errors import UserError, nearest
-from mergershift.sections import RangeConfig
+from mergershift.config.schema import RangeConfig
+from mergershift.core.errors import UserError, nearest
 
 Values = dict[str, Any]
 """By key of the configuration; where a range has choices the name of one."""

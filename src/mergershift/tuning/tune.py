@@ -15,20 +15,20 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from mergershift import tracking
+from mergershift.cells.records import ARTIFACTS, FIGURES, training_files
 from mergershift.config import compose, compose_selection
-from mergershift.errors import UserError, nearest
-from mergershift.folders import CONFIG, RUN, writing
+from mergershift.config.study import PLAIN
+from mergershift.core.checkout import root
+from mergershift.core.errors import UserError, nearest
+from mergershift.core.files import CONFIG, RUN, writing
 from mergershift.images import Prepared
-from mergershift.project import root
-from mergershift.records import ARTIFACTS, FIGURES, training_files
-from mergershift.steps import code_hash, prepared_images
-from mergershift.study import PLAIN
+from mergershift.stages.train import code_hash, prepared_images
 from mergershift.tuning import outcome
+from mergershift.tuning.launcher import run_workers
+from mergershift.tuning.objective import FINISHED, original_number, study_folder, training_id, trial_folder
 from mergershift.tuning.space import Values, current, resolved
-from mergershift.tuning.store import STARTED, TRAINING, Search, address, answering, open_study, shown
-from mergershift.tuning.trials import FINISHED, original_number, study_folder, training_id, trial_folder
+from mergershift.tuning.storage import STARTED, TRAINING, Search, address, answering, open_study, shown
 from mergershift.tuning.worker import work
-from mergershift.tuning.workers import run_workers
 
 
 def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
@@ -56,7 +56,7 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
         )
     prepared = prepared_images(config)
     plain = config.model_copy(update={"tuning": None})
-    code = code_hash("tuning/trials.py", "validating.py")
+    code = code_hash("tuning/objective.py")
     search = Search(plain, config.tuning, prepared.facts["data_hash"], code, selection.best_by)
     current(plain, search.tuning.ranges)  # refuses a key that the configuration lacks
     return search, prepared

@@ -21,8 +21,8 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import Trial, TrialState
 
 from mergershift.images import Prepared
-from mergershift.tuning.store import Search, open_study
-from mergershift.tuning.trials import FINISHED, WORKER, Objective, Surplus, study_folder
+from mergershift.tuning.objective import FINISHED, WORKER, Objective, Surplus, study_folder
+from mergershift.tuning.storage import Search, open_study
 
 FEWEST_FINISHED = 5
 """Trials that have to be finished before others are pruned by comparison with them."""

@@ -19,7 +19,7 @@ from mergershift.archive.mock.calibration import factors
 from mergershift.archive.mock.galaxies import NOISE, History, generator, render_galaxy
 from mergershift.archive.mock.recipe import RECIPE, Recipe
 from mergershift.archive.mock.vectors import Floats
-from mergershift.progress import progress_bar
+from mergershift.core.progress import progress_bar
 
 FILTERS = FILTER_SETS["three"].filters
 SHAPE = (RowStructure.CAMERAS, len(FILTERS), IMAGE_SIZE, IMAGE_SIZE)

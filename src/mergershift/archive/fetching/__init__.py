@@ -1,0 +1,1 @@
+"""Fetches the published files over HTTP."""

@@ -1,0 +1,81 @@
+"""Making a mock archive in the place of a data folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from mergershift.archive.bars import Bars
+from mergershift.archive.facts import DATA_SETS, IMAGE_SIZE, RowStructure
+from mergershift.archive.manifest import differences, published_files, take
+from mergershift.archive.metadata import METADATA_NAME
+from mergershift.archive.provenance import (
+    MockProvenance,
+    read_provenance,
+    require_same_origin,
+    write_provenance,
+)
+from mergershift.archive.replacement import fresh, locked, require_space, swap
+
+
+def make_mock(
+    folder: Path,
+    wanted: MockProvenance,
+    *,
+    replace: bool = False,
+    workers: int | None = None,
+    bars: Bars | None = None,
+) -> bool:
+    """Make a mock archive, swap it in and return True; False where the very same one lies there complete.
+
+    It is written beside the folder, so what lies there stays whole until the new one is. Raises UserError where
+    the folder holds anything but this mock (unless `replace`) or the disk is too small.
+    """
+    from mergershift.archive.mock import write_archive
+
+    with locked(folder):
+        require_same_origin(folder, wanted, replace)
+        shown = bars or Bars()
+        if not replace and _complete(folder, wanted, shown):
+            return False
+        require_space(folder, needed_bytes(wanted))
+        work = fresh(folder, "mock")
+        write_archive(
+            work,
+            mergers=wanted.mergers,
+            non_mergers=wanted.non_mergers,
+            seed=wanted.seed,
+            filter_sets=wanted.filter_sets,
+            fits=wanted.fits,
+            workers=workers,
+            progress=shown.console.is_terminal,
+        )
+        files = published_files(work)
+        with shown:
+            total = sum(path.stat().st_size for path in files)
+            write_provenance(work, wanted.with_files(take(files, shown.bar("hashing", total))))
+        swap(work, folder)
+        return True
+
+
+def needed_bytes(wanted: MockProvenance) -> int:
+    """Bytes that a mock takes while it is made: its images and, for a time, each rendering once in all filters."""
+    structure = RowStructure(wanted.mergers, wanted.non_mergers)
+    sets = [each for (name, _), each in DATA_SETS.items() if name in wanted.filter_sets]
+    images = sum(math.prod(each.shape(structure.rows)) for each in sets) * (1 + wanted.fits)
+    renderings = (wanted.mergers + wanted.non_mergers) * RowStructure.CAMERAS * 3 * IMAGE_SIZE**2
+    return (images + renderings) * 8
+
+
+def _complete(folder: Path, wanted: MockProvenance, bars: Bars) -> bool:
+    found = read_provenance(folder)
+    if not isinstance(found, MockProvenance) or not found.same_archive(wanted) or not found.files:
+        return False
+    if not (folder / METADATA_NAME).is_file():
+        return False
+    held = sum(path.stat().st_size for path in published_files(folder))
+    with bars:
+        changed = differences(folder, found.files, bars.bar("comparing", held))
+        for name, how in changed.items():
+            bars.say(f"{name}: {how}; making the mock again")
+    return not changed

@@ -1,0 +1,163 @@
+"""Write a mock universe as the archive's own files: npy, FITS and the metadata table, in its row structure."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy import units
+from astropy.io.fits import BinTableHDU, Column, Header, StreamingHDU
+from astropy.io.fits import append as append_hdu
+from numpy.typing import NDArray
+
+from mergershift.archive.facts import DATA_SETS, FILTER_SETS, UNIT, DataSet, Domain, RowStructure
+from mergershift.archive.metadata import write_metadata
+from mergershift.archive.mock.universe import Universe, render_universe
+from mergershift.archive.mock.vectors import Floats
+from mergershift.core.errors import UserError
+from mergershift.core.progress import progress_bar
+
+COPIES: dict[str, Callable[[Floats], Floats]] = {
+    "as rendered": lambda images: images,
+    "flipud": lambda images: images[..., ::-1, :],
+    "fliplr": lambda images: images[..., ::-1],
+    "rot90": lambda images: np.rot90(images, axes=(-2, -1)),
+    "rot180": lambda images: images[..., ::-1, ::-1],
+}
+"""The five dihedral copies of a merger's rendering, by the names of `RowStructure.BLOCKS`."""
+STREAM_ROWS = 128
+
+
+def write_archive(
+    folder: Path,
+    *,
+    mergers: int,
+    non_mergers: int,
+    seed: int,
+    filter_sets: Sequence[str] = ("two", "three"),
+    fits: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Write a mock archive into an empty folder: images `(N, C, 75, 75)` float64 in µJy/arcsec², labels `(N,)`.
+
+    The files have the names of `DATA_SETS`, N and the order of rows are those of `RowStructure(mergers,
+    non_mergers)`; noise is drawn once a rendering, the five copies of a merger share it, and the two-filter set
+    holds the first two channels of the three-filter one. `fits` adds the FITS files; `metadata.ecsv` says what each
+    row shows. The same seed and numbers give the same archive. Raises UserError where there is nothing to write,
+    the folder is not there or holds files.
+    """
+    _check(folder, mergers, non_mergers, seed, filter_sets)
+    structure = RowStructure(mergers, non_mergers)
+    with tempfile.TemporaryDirectory(prefix=".renderings-", dir=folder) as scratch:
+        universe = render_universe(
+            mergers,
+            non_mergers,
+            seed,
+            storage=Path(scratch) / "renderings.npy",
+            workers=workers,
+            progress=progress,
+        )
+        _describe(folder, universe)
+        for domain in Domain:
+            data_sets = [DATA_SETS[name, domain] for name in filter_sets]
+            _write_images(folder, data_sets, universe, progress)
+            for data_set in data_sets:
+                np.save(folder / data_set.labels_names[0], structure.labels)
+    if fits:
+        for (name, _), data_set in DATA_SETS.items():
+            if name in filter_sets:
+                _write_fits(folder, data_set, progress)
+
+
+def _describe(folder: Path, universe: Universe) -> None:
+    """Write the table that says what each row shows."""
+    histories = universe.histories
+    write_metadata(
+        folder,
+        universe.structure,
+        stage=[("past" if each.time >= 0 else "future") if each.merger else "" for each in histories],
+        log_mstar=[each.log_mass for each in histories],
+        mass_ratio=[each.mass_ratio if each.merger else np.nan for each in histories],
+    )
+
+
+def _check(folder: Path, mergers: int, non_mergers: int, seed: int, filter_sets: Sequence[str]) -> None:
+    for name, count in (("mergers", mergers), ("non-mergers", non_mergers)):
+        if count < 1:
+            raise UserError(f"a mock archive of {count} {name}; give at least one of each class")
+    if seed < 0:
+        raise UserError(f"seed {seed} of the mock archive; expected zero or more")
+    for name in filter_sets:
+        if name not in FILTER_SETS:
+            raise UserError(f"no filter set '{name}'; known are {', '.join(FILTER_SETS)}")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder to write the mock archive into; make it first")
+    if any(folder.iterdir()):
+        raise UserError(f"{folder}: not empty; a mock archive goes into an empty folder")
+
+
+def _rows(structure: RowStructure) -> list[list[NDArray[np.int64]]]:
+    """Rows that show each galaxy, block by block (one for a non-merger), cameras in order."""
+    order = np.lexsort((structure.camera, structure.block, structure.galaxy))
+    edges = np.cumsum(np.bincount(structure.galaxy))[:-1]
+    blocks = [len(COPIES)] * structure.mergers + [1] * structure.non_mergers
+    return [np.split(rows, count) for rows, count in zip(np.split(order, edges), blocks, strict=True)]
+
+
+def _write_images(folder: Path, data_sets: Sequence[DataSet], universe: Universe, progress: bool) -> None:
+    structure = universe.structure
+    parts = [folder / f"{data_set.images_name}.part" for data_set in data_sets]
+    files = [
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.float64, shape=data_set.shape(structure.rows))
+        for part, data_set in zip(parts, data_sets, strict=True)
+    ]
+    noisy = data_sets[0].domain is Domain.NOISY
+    rows = _rows(structure)
+    with progress_bar(progress, f"writing {data_sets[0].domain} images", len(rows)) as advance:
+        for galaxy, blocks in enumerate(rows):
+            images = universe.pristine(galaxy)
+            if noisy:
+                images = images + universe.noise(galaxy)
+            for name, places in zip(COPIES, blocks, strict=False):
+                copy = COPIES[name](images[: len(places)])
+                for file in files:
+                    file[places[0] : places[-1] + 1] = copy[:, : file.shape[1]]
+            advance(1)
+    while files:
+        files.pop().flush()
+    for part, data_set in zip(parts, data_sets, strict=True):
+        part.rename(folder / data_set.images_name)
+
+
+def _write_fits(folder: Path, data_set: DataSet, progress: bool) -> None:
+    images = np.load(folder / data_set.images_name, mmap_mode="r", allow_pickle=False)
+    labels = np.load(folder / data_set.labels_names[0], allow_pickle=False)
+    header = Header()
+    header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -64, images.ndim
+    for axis, length in enumerate(reversed(images.shape), 1):
+        header[f"NAXIS{axis}"] = length
+    header["EXTEND"] = True
+    header["EXTNAME"] = "Images"
+    header["BUNIT"] = units.Unit(UNIT).to_string("fits")
+    header["FILTERS"] = ",".join(data_set.filter_set.filter_names)
+    part = folder / f"{data_set.fits_name}.part"
+    with progress_bar(progress, f"writing {data_set.fits_name}", len(images)) as advance:
+        stream = StreamingHDU(part, header)
+        try:
+            for block in _blocks(len(images)):
+                stream.write(images[block].astype(">f8"))
+                advance(block.stop - block.start)
+        finally:
+            stream.close()
+    column = Column("label", "K", array=labels)
+    table = BinTableHDU.from_columns([column])
+    table.header["EXTNAME"] = "MergerLabels"
+    append_hdu(part, table.data, table.header)
+    part.rename(folder / data_set.fits_name)
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + STREAM_ROWS, rows)) for start in range(0, rows, STREAM_ROWS))

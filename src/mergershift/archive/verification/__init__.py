@@ -1,0 +1,1 @@
+"""Checks whether the files of a data folder are sound and are what they are called."""

@@ -1,0 +1,289 @@
+"""Checks everything about the files in a data folder that their published description allows to check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mergershift.archive.facts import DATA_SETS, PUBLISHED_ROWS, DataSet, Domain, RowStructure
+from mergershift.archive.layouts import FileError
+from mergershift.archive.manifest import Difference, differences, published_files, published_names
+from mergershift.archive.provenance import (
+    PROVENANCE_NAME,
+    ArchiveProvenance,
+    MockProvenance,
+    read_provenance,
+)
+from mergershift.archive.readers import (
+    FORMATS,
+    Format,
+    Images,
+    images_file,
+    images_in,
+    labels_file,
+    labels_in,
+)
+from mergershift.archive.verification.findings import Finding, Remedy, Report
+from mergershift.archive.verification.pixels import (
+    PixelChecks,
+    compare_domains,
+    compare_filter_sets,
+    compare_formats,
+)
+from mergershift.archive.verification.scan import scan
+from mergershift.core.errors import UserError, nearest
+
+SCANS_AT_ONCE = 2
+BLOCK_ROWS = 128
+"""Two walks at once in blocks of this size stay under 300 MB with three filters."""
+
+Advance = Callable[[int], None]
+"""Told how many bytes more were read."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    data_set: DataSet
+    format: Format
+    images: Images | None
+    labels: NDArray[np.int64] | None
+    structure: RowStructure | None
+
+
+def bytes_to_read(folder: Path) -> int:
+    """Bytes that `verify` will read, for a progress bar: once for the pixels, once for hashes where it has them."""
+    try:
+        known = read_provenance(folder)
+    except UserError:
+        known = None
+    hashed = known.files if known else {}
+    return sum(path.stat().st_size * (1 + (path.name in hashed)) for path in published_files(folder))
+
+
+def verify(folder: Path, advance: Advance | None = None) -> Report:
+    """Check names, hashes, shapes, types, values, labels and row structure of an archive, whole or in part.
+
+    Raises UserError where the folder holds no file that could be checked.
+    """
+    if not folder.is_dir() or not (published_files(folder) or _misnamed(folder)):
+        raise UserError(
+            f"{folder}: no file of the archive\n"
+            "Make a mock with `mergershift data mock`, or fetch the archive with `mergershift data fetch`"
+        )
+    report = Report(checked=[path.name for path in published_files(folder)])
+    for name in _misnamed(folder):
+        near = nearest(name, published_names(), count=1)
+        report.add(
+            "error", name, found="a name the archive has not", expected=near, remedy="Rename or remove it"
+        )
+    provenance = _check_provenance(folder, report)
+    changed = _check_manifest(folder, provenance, report, advance)
+    remedy = _remedy(provenance, changed)
+    opened = [
+        _open(folder, each, format, report, remedy)
+        for each in DATA_SETS.values()
+        for format in FORMATS
+        if images_file(folder, each, format).is_file() or labels_file(folder, each, format).is_file()
+    ]
+    _check_labels(folder, opened, provenance, report, remedy)
+    _check_pixels(opened, report, remedy, advance)
+    return report
+
+
+def _misnamed(folder: Path) -> list[str]:
+    """Arrays under a name that the archive does not have."""
+    known = published_names()
+    names = (
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in {".npy", ".fits"} or path.name.startswith("hlsp_")
+    )
+    return sorted(name for name in names if name not in known)
+
+
+def _check_provenance(folder: Path, report: Report) -> MockProvenance | ArchiveProvenance | None:
+    try:
+        found = read_provenance(folder)
+    except UserError as error:
+        expected = "what `mergershift data` wrote"
+        report.add(
+            "error",
+            PROVENANCE_NAME,
+            found=str(error).split(": ", 1)[-1],
+            expected=expected,
+            remedy="Restore it",
+        )
+        return None
+    if found is None:
+        report.add(
+            "warning",
+            PROVENANCE_NAME,
+            found="not there, so where the files come from is unknown",
+            expected="a mock or an archive that says so",
+            remedy="Results on files of unknown provenance are not results on the archive",
+        )
+    return found
+
+
+def _check_manifest(
+    folder: Path,
+    provenance: MockProvenance | ArchiveProvenance | None,
+    report: Report,
+    advance: Advance | None,
+) -> dict[str, Difference]:
+    if provenance is None:
+        return {}
+    changed = differences(folder, provenance.files, advance)
+    again = "`mergershift data mock`" if provenance.kind == "mock" else "`mergershift data fetch`"
+    for name, how in changed.items():
+        found = "not there" if how == "missing" else "content differs from the manifest"
+        expected = f"SHA-256 {provenance.files[name]}"
+        remedy = f"Give {again} again as before: it restores what is missing or differs"
+        report.add("error", name, found=found, expected=expected, remedy=remedy)
+    for path in published_files(folder):
+        if path.name not in provenance.files:
+            expected = "only files whose origin is known"
+            remedy = "Remove it, or fetch or make it by the commands"
+            report.add(
+                "warning",
+                path.name,
+                found=f"not listed in {PROVENANCE_NAME}",
+                expected=expected,
+                remedy=remedy,
+            )
+    return changed
+
+
+def _remedy(provenance: MockProvenance | ArchiveProvenance | None, changed: dict[str, Difference]) -> Remedy:
+    def remedy(name: str) -> str:
+        if provenance is None:
+            return "Get the file again from where it came"
+        if provenance.kind == "mock":
+            return "Make the mock again: `mergershift data mock --replace`"
+        if name in changed:
+            return "Get it again with `mergershift data fetch`"
+        return f"Delete {name} and get it again with `mergershift data fetch --replace`"
+
+    return remedy
+
+
+def _open(folder: Path, data_set: DataSet, format: Format, report: Report, remedy: Remedy) -> _Opened:
+    images, labels, structure = None, None, None
+    images_path, labels_path = images_file(folder, data_set, format), labels_file(folder, data_set, format)
+    for path, what in ((images_path, "images"), (labels_path, "labels")):
+        if not path.is_file():
+            how = "fetch or make it, or remove its partner"
+            report.add(
+                "error", path.name, found="not there", expected=f"the {what} of this data set", remedy=how
+            )
+    try:
+        images = images_in(images_path, data_set) if images_path.is_file() else None
+    except FileError as error:
+        report.add(
+            "error",
+            images_path.name,
+            found=error.found,
+            expected=error.expected,
+            remedy=remedy(images_path.name),
+        )
+    try:
+        labels = labels_in(labels_path) if labels_path.is_file() else None
+        structure = None if labels is None else RowStructure.from_labels(labels)
+    except FileError as error:
+        report.add(
+            "error",
+            labels_path.name,
+            found=error.found,
+            expected=error.expected,
+            remedy=remedy(labels_path.name),
+        )
+    except ValueError as error:
+        expected = "the archive's row structure"
+        report.add(
+            "error", labels_path.name, found=str(error), expected=expected, remedy=remedy(labels_path.name)
+        )
+    return _Opened(data_set, format, images, labels, structure)
+
+
+def _check_labels(
+    folder: Path,
+    opened: list[_Opened],
+    provenance: MockProvenance | ArchiveProvenance | None,
+    report: Report,
+    remedy: Remedy,
+) -> None:
+    expected = PUBLISHED_ROWS if isinstance(provenance, ArchiveProvenance) else None
+    if isinstance(provenance, MockProvenance):
+        expected = RowStructure(provenance.mergers, provenance.non_mergers)
+    for each in opened:
+        name = labels_file(folder, each.data_set, each.format).name
+        if each.images is not None and each.labels is not None and len(each.images) != len(each.labels):
+            found, rows = (
+                f"{len(each.labels)} labels",
+                f"{len(each.images)}, as {each.images.path.name} has images",
+            )
+            report.add("error", name, found=found, expected=rows, remedy=remedy(name))
+        if expected and each.structure and each.structure != expected:
+            found = f"{each.structure.mergers} mergers and {each.structure.non_mergers} non-mergers"
+            text = f"{expected.mergers} and {expected.non_mergers}, as {PROVENANCE_NAME} says"
+            report.add("error", name, found=found, expected=text, remedy=remedy(name))
+    by_name = {
+        labels_file(folder, each.data_set, each.format).name: each.labels
+        for each in opened
+        if each.labels is not None
+    }
+    # the labels that most files agree on are taken for the right ones
+    votes = Counter(labels.tobytes() for labels in by_name.values())
+    agreed = next(
+        (name for name, each in by_name.items() if each.tobytes() == votes.most_common(1)[0][0]), ""
+    )
+    for name, labels in by_name.items():
+        if not np.array_equal(labels, by_name[agreed]):
+            found = f"{labels.sum()} mergers in {len(labels)} rows, in part in other rows"
+            report.add("error", name, found=found, expected=f"the labels of {agreed}", remedy=remedy(name))
+
+
+def _check_pixels(opened: list[_Opened], report: Report, remedy: Remedy, advance: Advance | None) -> None:
+    def check(each: _Opened) -> PixelChecks:
+        assert each.images is not None
+        images = each.images
+        row_bytes = int(np.prod(images.shape[1:])) * 8
+        found = scan(images, (lambda rows: advance(rows * row_bytes)) if advance else None, BLOCK_ROWS)
+        fits_images = each.structure is not None and each.structure.rows == len(images)
+        return PixelChecks(
+            images.path.name, each.data_set, found, each.structure if fits_images else None, remedy
+        )
+
+    readable = [each for each in opened if each.images is not None]
+    with ThreadPoolExecutor(SCANS_AT_ONCE) as pool:
+        checks = list(pool.map(check, readable))
+    for each in checks:
+        report.statistics += each.statistics()
+        report.findings += each.all()
+    report.findings += _compare(checks)
+
+
+def _compare(checks: list[PixelChecks]) -> list[Finding]:
+    findings: list[Finding] = []
+    pairs = [
+        (one, other) for one, other in combinations(checks, 2) if len(one.scan.means) == len(other.scan.means)
+    ]
+    for one, other in pairs:
+        first, second = one.data_set, other.data_set
+        same_format = Path(one.file).suffix == Path(other.file).suffix
+        if first == second:
+            findings += compare_formats(one, other)
+        elif first.filter_set == second.filter_set and same_format:
+            pristine, noisy = (one, other) if first.domain is Domain.PRISTINE else (other, one)
+            findings += compare_domains(pristine, noisy)
+        elif first.domain == second.domain and same_format:
+            two, three = sorted((one, other), key=lambda each: len(each.data_set.filter_set.filters))
+            findings += compare_filter_sets(two, three)
+    return findings

@@ -1,0 +1,85 @@
+"""A network with its stretch in front, and its file; knows nothing of training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mergershift.config import Config, instantiate
+from mergershift.core.errors import UserError
+from mergershift.images import Stretch
+from mergershift.networks import Activations, Network
+
+MODELS = "models"
+
+
+class Classifier(nn.Module):
+    """A network with its stretch in front: raw µJy/arcsec² `(B, C, H, W)` to `Activations`."""
+
+    def __init__(self, stretch: Stretch, network: Network) -> None:
+        super().__init__()
+        self.stretch = stretch
+        self.network = network
+
+    def forward(self, images: Tensor) -> Activations:
+        """Classify a batch of images."""
+        activations: Activations = self.network(self.stretched(images))
+        return activations
+
+    def stretched(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        stretched: Tensor = self.stretch(images)
+        # Channels last is the layout that convolutions on a CPU are quickest in.
+        return stretched.contiguous(memory_format=torch.channels_last)
+
+
+def build_classifier(config: Config) -> Classifier:
+    """The configured network, freshly initialised, behind the configured stretch, not yet fitted to images."""
+    softening = config.training.softening if config.training.stretch == "asinh" else None
+    network: Network = instantiate(config.network, channels=config.channels)
+    classifier = Classifier(Stretch(config.channels, softening), network)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return classifier
+
+
+def save_classifier(classifier: Classifier, path: Path) -> None:
+    """Write the weights, with the stretch's, as safetensors."""
+    weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
+    temporary = path.with_name(path.name + ".part")
+    save_file(weights, temporary)
+    os.replace(temporary, path)
+
+
+def load_classifier(path: Path, config: Config) -> Classifier:
+    """The classifier that `save_classifier` wrote, in evaluation mode."""
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not readable ({error}).\nTrain again.") from error
+    classifier = build_classifier(config)
+    try:
+        classifier.load_state_dict(state)
+    except RuntimeError as error:
+        network = config.choices["network"]
+        raise UserError(f"{path}: does not fit the network {network} as it is now.\nTrain again.") from error
+    return classifier.eval()
+
+
+def model_file(trained: Path, epoch: int) -> Path:
+    """Where a training in the folder `trained` keeps the classifier of an epoch."""
+    return trained / MODELS / f"epoch{epoch:03d}.safetensors"
+
+
+def model_epochs(trained: Path) -> list[int]:
+    """The epochs whose classifiers a training kept, in order; raises UserError where there is none."""
+    epochs = sorted(
+        int(path.stem.removeprefix("epoch")) for path in (trained / MODELS).glob("epoch*.safetensors")
+    )
+    if not epochs:
+        raise UserError(f"{trained / MODELS}: no model here.\nTrain again.")
+    return epochs

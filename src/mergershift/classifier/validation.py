@@ -1,0 +1,135 @@
+"""What a classifier makes of validation images: the evidence by which epochs, trials and models are compared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+
+from mergershift import evaluation
+from mergershift.classifier import inference
+from mergershift.classifier.classifier import Classifier
+from mergershift.config import Config, instantiate
+from mergershift.evaluation import ORACLE, Evidence
+from mergershift.evaluation.embeddings import squared_mmd
+from mergershift.images import LabelledImages, Prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SOURCE_ACCURACY = "source_balanced_accuracy"
+DOMAIN_DISTANCE = "domain_distance"
+"""Squared maximum mean discrepancy between the domains' features (`squared_mmd`)."""
+NEEDS_TRAINING_IMAGES = "importance_weighted_risk"
+MOST_TRAINING_IMAGES = 500
+"""Of each domain, for the density ratio of the importance-weighted risk."""
+_BATCH = 128
+
+
+class Validation:
+    """What epochs are compared on: labelled validation images, and the target's without labels."""
+
+    def __init__(self, config: Config, prepared: Prepared) -> None:
+        import torch
+
+        domain, target = config.transfer.labelled_domain, config.transfer.target
+        self._options = compute_options(config)
+        self._penalty = instantiate(config.adaptation.penalty)
+        self._generator = torch.Generator()
+        rows = prepared.rows("validation", unique=True)
+        labelled = prepared.labelled(domain, rows)
+        self._source = LabelledImages(self._as_trained(labelled.images), labelled.labels)
+        self._target = prepared.images(target, rows)
+        self._source_train = self._as_trained(
+            prepared.images(domain, _thinned(prepared.rows("train", trains="source", unique=True)))
+        )
+        self._target_train = prepared.images(
+            target, _thinned(prepared.rows("train", trains="target", unique=True))
+        )
+        self._galaxies = prepared.table["galaxy"].to_numpy()[rows]
+        self._oracle_labels = prepared.labelled(target, rows).labels.numpy()
+
+    def _as_trained(self, images: Tensor) -> Tensor:
+        changed: Tensor = self._penalty.labelled_images(images, self._generator.manual_seed(0))
+        return changed
+
+    def for_source(self, classifier: Classifier) -> Classifier:
+        """The classifier as it is used on the labelled domain.
+
+        A method that fits the trained network to the target (AdaBN) does so for each domain apart.
+        """
+        own = copy.deepcopy(classifier)
+        device = next(own.parameters()).device  # a GPU's in mid-training
+        batches = (own.stretched(images.to(device)) for images in self._source_train.split(_BATCH))
+        self._penalty.after_training(own.network, batches)
+        return own
+
+    def evidence(self, classifier: Classifier, with_training_images: bool = True) -> Evidence:
+        """What validators may know of a classifier."""
+        of_source = self.for_source(classifier)
+        source, source_logits = inference.activations(of_source, self._source.images, **self._options)
+        target, target_logits = inference.activations(classifier, self._target, **self._options)
+        seen = with_training_images
+        return Evidence(
+            source_features=source,
+            source_logits=source_logits,
+            source_labels=self._source.labels.numpy(),
+            target_features=target,
+            target_logits=target_logits,
+            source_train_features=self._features(of_source, self._source_train) if seen else None,
+            target_train_features=self._features(classifier, self._target_train) if seen else None,
+        )
+
+    def scores(self, classifier: Classifier) -> dict[str, float]:
+        """What each validator makes of a classifier, and the oracle."""
+        evidence = self.evidence(classifier)
+        scores = {name: validator(evidence) for name, validator in evaluation.VALIDATORS.items()}
+        return scores | {ORACLE: self._oracle(evidence)}
+
+    def figures(self, classifier: Classifier, names: Sequence[str]) -> dict[str, float]:
+        """Some figures of a classifier: of validators, `SOURCE_ACCURACY`, `DOMAIN_DISTANCE` or the `ORACLE`."""
+        evidence = self.evidence(classifier, with_training_images=NEEDS_TRAINING_IMAGES in names)
+        return {name: self._figure(evidence, name) for name in names}
+
+    def _figure(self, evidence: Evidence, name: str) -> float:
+        if name == ORACLE:
+            return self._oracle(evidence)
+        if name == SOURCE_ACCURACY:
+            if not np.isfinite(evidence.source_logits).all():
+                return float("nan")
+            probabilities = softmax(evidence.source_logits, axis=1)[:, 1]
+            return evaluation.score(evidence.source_labels, probabilities)["balanced_accuracy"]
+        if name == DOMAIN_DISTANCE:
+            features = evidence.source_features, evidence.target_features
+            if not all(np.isfinite(each).all() for each in features):
+                return float("nan")
+            return squared_mmd(*features, self._galaxies, self._galaxies)
+        return evaluation.VALIDATORS[name](evidence)
+
+    def _oracle(self, evidence: Evidence) -> float:
+        return evaluation.oracle_target_balanced_accuracy(self._oracle_labels, evidence.target_logits)
+
+    def _features(self, classifier: Classifier, images: Tensor) -> Any:
+        return inference.activations(classifier, images, **self._options)[0]
+
+    def threshold(self, classifier: Classifier) -> float:
+        """The threshold with the best balanced accuracy on the labelled validation images."""
+        of_source = self.for_source(classifier)
+        probabilities = inference.predict(of_source, self._source.images, **self._options)
+        return evaluation.best_threshold(self._source.labels.numpy(), probabilities)
+
+
+def _thinned(rows: Any) -> Any:
+    """At most `MOST_TRAINING_IMAGES` of the rows, evenly spread."""
+    return rows[:: -(-len(rows) // MOST_TRAINING_IMAGES)]
+
+
+def compute_options(config: Config) -> dict[str, Any]:
+    """Where to compute: as the training did, on a GPU if there is one."""
+    import torch
+
+    gpu = config.trainer.accelerator == "gpu" and torch.cuda.is_available()
+    return {"threads": config.trainer.threads, "device": "cuda" if gpu else None}

@@ -1,0 +1,241 @@
+"""The command line: one command per step of the corridor. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mergershift import __version__
+from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
+from mergershift.core.errors import UserError, nearest
+
+
+class Corridor(click.Group):
+    """Lists commands in the order of their use and names the nearest valid ones for a misspelt one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = self.list_commands(ctx)
+            raise UserError(
+                f"'{args[0]}' is not a command of {ctx.command_path}.\nNearest: {nearest(args[0], known)}."
+            )
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Corridor):
+    """A group whose commands live in another module, imported when one of them is asked for."""
+
+    def __init__(self, *args: Any, module: str, attribute: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._module, self._attribute = module, attribute
+
+    def _load(self) -> click.Group:
+        group = getattr(import_module(self._module), self._attribute)
+        assert isinstance(group, click.Group)
+        return group
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._load().commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self._load().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Corridor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mergershift")
+def cli() -> None:
+    """Galaxy-merger classifiers that have to survive a change of domain.
+
+    KEY=VALUE arguments override conf/, for instance `mergershift train adaptation=mmd training.epochs=50`.
+    """
+
+
+cli.add_command(
+    LazyGroup(
+        "data",
+        module="mergershift.cli.data",
+        attribute="data",
+        help="The archive: what it is, getting it, checking it.",
+    )
+)
+
+
+@cli.command()
+@OVERRIDES
+def prepare(overrides: tuple[str, ...]) -> None:
+    """Archive files to float32 images with galaxy ids, split and statistics."""
+    from mergershift.stages import train as steps
+
+    click.echo(steps.prepare_step(_compose(overrides)))
+
+
+@cli.command()
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the cell; its train/ is written.")
+@OVERRIDES
+def train(output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Train one network; a killed training goes on when the command is given again."""
+    from mergershift.stages import train as steps
+
+    config = _compose(overrides)
+    click.echo(steps.train_step(config, output or steps.default_output(config)))
+
+
+@cli.command()
+@click.argument("cell", type=click.Path(path_type=Path))
+@OVERRIDES
+def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
+    """Choose an epoch of the training in CELL and test it on both domains' test images.
+
+    KEY=VALUE says how to choose: selection=NAME, selection.validator=source_validation_risk, ...
+    """
+    from mergershift.config import compose_selection
+    from mergershift.stages import evaluate as evaluating
+
+    click.echo(evaluating.evaluate_step(cell, compose_selection(overrides)))
+
+
+@cli.command(hidden=True)
+def code() -> None:
+    """Record which source files each method and network is made of; the pipeline calls it."""
+    from mergershift.stages import code as method_code
+
+    method_code.write_code()
+
+
+@cli.group(cls=Corridor)
+def study() -> None:
+    """Which trainings the pipeline runs: conf/study.yaml."""
+
+
+@study.command("list")
+def study_list() -> None:
+    """List the studies in conf/studies/ with their sizes."""
+    from mergershift.config import study as studies
+
+    in_use = studies.study_file().read_text() if studies.study_file().is_file() else ""
+    for name, each in studies.sizes().items():
+        mark = (
+            "*" if (studies.study_file().parent / "studies" / f"{name}.yaml").read_text() == in_use else " "
+        )
+        click.echo(
+            f"{mark} {name:<12} {len(each.cells()):>4} cells: filters {', '.join(each.filters)}; "
+            f"{len(each.methods)} methods; {len(each.seeds)} seeds; training={each.training}"
+        )
+
+
+@study.command("use")
+@click.argument("name")
+def study_use(name: str) -> None:
+    """Write the study NAME of conf/studies/ to conf/study.yaml."""
+    from mergershift.config import study as studies
+
+    click.echo(studies.use(name))
+
+
+@cli.command()
+@click.option("--quiet", is_flag=True, help="Write the table, do not print it.")
+def summary(quiet: bool) -> None:
+    """Gather the study's evaluations in one table and print it."""
+    from mergershift.stages import summary as page
+
+    page.write_summary()
+    if not quiet:
+        page.print_summary()
+
+
+@cli.command()
+def report() -> None:
+    """Write the study's page, outputs/report/index.html, and its figures."""
+    from mergershift.report import page
+
+    click.echo(page.report_step())
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Cells to run at the same time, each with the threads that conf/trainer gives it.  [default: 1]",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
+def repro(jobs: int, arguments: tuple[str, ...]) -> None:
+    """Run what is out of date of the pipeline (`dvc repro`) and print the transfer table."""
+    from mergershift.pipeline import repro as pipeline
+
+    pipeline.repro(arguments, jobs)
+
+
+@cli.command()
+@click.argument("experiment")
+@OVERRIDES
+def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
+    """Run a published EXPERIMENT (deepmerge_2020) and print its figures beside the published ones."""
+    from mergershift.pipeline import reproduce as published
+
+    published.reproduce(experiment, overrides)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=5000, show_default=True)
+def ui(host: str, port: int) -> None:
+    """Open MLflow's pages on the recorded trainings."""
+    from mergershift.pipeline import repro as pipeline
+
+    pipeline.serve_ui(host, port)
+
+
+cli.add_command(tune)
+cli.add_command(register)
+cli.add_command(promote)
+cli.add_command(predict)
+cli.add_command(sync)
+
+
+def _compose(overrides: tuple[str, ...]) -> Any:
+    from mergershift.config import compose
+
+    return compose(overrides)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends with exit code 1 (or click's 2) and no traceback."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    try:
+        status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
+        # Without standalone mode click hands over the code of ctx.exit() instead of leaving.
+        sys.exit(status if isinstance(status, int) else 0)
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
+        click.echo("Mend that (disk space? rights?) and give the same command again.", err=True)
+        sys.exit(1)
+    except click.NoSuchOption as error:
+        known = [name for each in error.ctx.command.params for name in each.opts] if error.ctx else []
+        where = error.ctx.command_path if error.ctx else "mergershift"
+        click.echo(f"Error: '{error.option_name}' is not an option of {where}.", err=True)
+        click.echo(f"Nearest: {nearest(error.option_name, [*known, '--help'])}.", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx:
+            click.echo(f"See `{error.ctx.command_path} --help`.", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Give the same command again to go on.", err=True)
+        sys.exit(130)

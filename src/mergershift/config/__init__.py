@@ -1,0 +1,25 @@
+"""The configuration in conf/: composed, typed and validated."""
+
+from mergershift.config.composition import Config, compose, compose_selection, instantiate, locate
+from mergershift.config.schema import (
+    ArchiveConfig,
+    LabelFree,
+    SelectionConfig,
+    SplitConfig,
+    Target,
+    TuningConfig,
+)
+
+__all__ = [
+    "ArchiveConfig",
+    "Config",
+    "LabelFree",
+    "SelectionConfig",
+    "SplitConfig",
+    "Target",
+    "TuningConfig",
+    "compose",
+    "compose_selection",
+    "instantiate",
+    "locate",
+]

@@ -1,0 +1,256 @@
+"""Composes conf/ into one typed, validated `Config`; the only module that knows Hydra's composition."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra import utils as hydra_utils
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, ValidationError, model_validator
+
+from mergershift.archive import FILTER_SETS
+from mergershift.config.schema import (
+    AdaptationConfig,
+    ArchiveConfig,
+    FiltersConfig,
+    Section,
+    SelectionConfig,
+    SplitConfig,
+    Target,
+    TrackingConfig,
+    TrainerConfig,
+    TrainingConfig,
+    TransferConfig,
+    TuningConfig,
+)
+from mergershift.core.errors import UserError, nearest
+from mergershift.core.redaction import public
+
+
+class Config(Section):
+    """Everything that decides what a training does."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    archive: ArchiveConfig
+    filters: FiltersConfig
+    split: SplitConfig
+    transfer: TransferConfig
+    network: Target
+    adaptation: AdaptationConfig
+    training: TrainingConfig
+    trainer: TrainerConfig
+    tracking: TrackingConfig
+    selection: SelectionConfig | None = None
+    """Read when a training is evaluated; None in the record of a training, which knows nothing of it."""
+    tuning: TuningConfig | None = None
+    """Read when a method is tuned; None in all else."""
+    choices: dict[str, str]
+    """Which file of each group was taken, for instance ``{"adaptation": "mmd"}``."""
+
+    @model_validator(mode="after")
+    def _oracle_is_called_so(self) -> Self:
+        named = self.choices["transfer"].startswith("oracle_")
+        if named != (self.transfer.labelled == "oracle_target"):
+            raise ValueError(
+                f"transfer={self.choices['transfer']} has labelled: {self.transfer.labelled}; "
+                "what sees target labels is named oracle_..., and nothing else is"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _method_fits_the_source(self) -> Self:
+        if self.adaptation.source not in (None, self.transfer.source):
+            raise ValueError(
+                f"adaptation={self.choices['adaptation']} is made for {self.adaptation.source} source images, "
+                f"and transfer={self.choices['transfer']} has {self.transfer.source} ones"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _oracle_needs_no_penalty(self) -> Self:
+        if self.transfer.labelled == "oracle_target" and self.choices["adaptation"] != "source_only":
+            raise ValueError(
+                f"transfer={self.choices['transfer']} trains on the target's labels: take adaptation=source_only"
+            )
+        return self
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether target labels took part: it trains on them, or its values were tuned by them."""
+        return self.transfer.labelled == "oracle_target" or self.choices.get("experiment", "").startswith(
+            "oracle_"
+        )
+
+    @property
+    def channels(self) -> int:
+        """Number of filters."""
+        return len(FILTER_SETS[self.filters.name].filters)
+
+    def dump(self) -> dict[str, Any]:
+        """All that a training is told: plain dictionaries, lists and scalars, as YAML and JSON take them.
+
+        It goes into files and onto servers, so the address of the tracking server comes without a password.
+        """
+        elsewhere = {"selection", "tuning"}
+        plain = self.model_dump(mode="json", exclude=elsewhere)
+        plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in elsewhere}
+        if self.tracking.uri is not None:
+            plain["tracking"]["uri"] = public(self.tracking.uri)
+        return plain
+
+    def digest(self) -> str:
+        """SHA-256 of what decides a training's result: neither where data come from nor where runs are recorded."""
+        elsewhere = {"archive", "tracking"}
+        kept = {key: value for key, value in self.dump().items() if key not in elsewhere}
+        kept["choices"] = {key: value for key, value in kept["choices"].items() if key not in elsewhere}
+        text = json.dumps(kept, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the whole configuration as YAML."""
+        path.write_text(yaml.safe_dump(self.dump(), sort_keys=False))
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read what `write` wrote; raises UserError where it is damaged."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except (OSError, yaml.YAMLError, ValidationError) as error:
+            raise UserError(
+                f"{path}: not a configuration of a training ({type(error).__name__}).\nTrain again."
+            ) from error
+
+
+def _option_names(conf: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+
+
+def _known_keys(node: Any, prefix: str = "") -> Iterable[str]:
+    if isinstance(node, DictConfig):
+        for key in map(str, node):
+            yield f"{prefix}{key}"
+            yield from _known_keys(node._get_node(key), f"{prefix}{key}.")
+
+
+def _check_overrides(conf: Path, overrides: Sequence[str]) -> None:
+    """Refuse an unknown group, option or key with the nearest valid names, which Hydra's own errors lack."""
+    groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(
+                f"'{override}' is not an override.\nExpected KEY=VALUE, for instance adaptation=mmd."
+            )
+        name = key.lstrip("+~")
+        if name in groups and value not in ("null", ""):
+            options = _option_names(conf, name)
+            if value not in options:
+                raise UserError(
+                    f"{key}={value}: conf/{name}/ has no '{value}'.\nNearest: {nearest(value, options)}."
+                )
+
+
+def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
+    """Compose conf/ with Hydra overrides; raises UserError in two lines where they do not fit."""
+    from mergershift.core.checkout import root
+
+    conf = conf or root() / "conf"
+    _check_overrides(conf, overrides)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        try:
+            composed = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+        except yaml.YAMLError as error:
+            raise UserError(f"conf/: not YAML: {' '.join(str(error).split())}.\nMend that file.") from error
+        except HydraException as error:
+            keys = list(_known_keys(hydra_compose("config"))) + [p.name for p in conf.iterdir() if p.is_dir()]
+            for override in overrides:
+                key = override.partition("=")[0].lstrip("+~")
+                if key not in keys:
+                    raise UserError(
+                        f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
+                    ) from error
+            raise UserError(f"The configuration does not compose: {str(error).splitlines()[0]}") from error
+    choices = {
+        k: str(v) for k, v in composed.hydra.runtime.choices.items() if v and not k.startswith("hydra/")
+    }
+    try:
+        OmegaConf.set_struct(composed, False)
+        del composed["hydra"]
+        plain = OmegaConf.to_container(composed, resolve=True)
+        assert isinstance(plain, dict)
+        return Config.model_validate(plain | {"choices": choices})
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration does not resolve: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from error
+
+
+def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
+    """How to choose an epoch of a finished training; raises UserError for an override of anything else."""
+    foreign = [each for each in overrides if not each.startswith(("selection=", "selection."))]
+    if foreign:
+        raise UserError(
+            f"'{foreign[0]}' would change the training, which is finished.\n"
+            "Only selection=... is taken here; give the rest to `mergershift train`."
+        )
+    selection = compose(overrides).selection
+    if selection is None:
+        raise UserError(
+            "conf/config.yaml: names no selection.\nAdd `- selection: label_free` to its defaults."
+        )
+    return selection
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{"a": {"b": 1}}`` as ``("a.b", 1)``; a list is a leaf."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: not a known configuration key.\nRemove it, or check its spelling in conf/."
+    found = "" if problem["loc"] == () else f", found {problem['input']!r}"
+    return f"{where}: {message}{found}.\nMend the override or the file in conf/."
+
+
+def locate(target: Target) -> Any:
+    """The class that a `_target_` names; raises UserError where there is none."""
+    name = target.get("_target_", "")
+    try:
+        return hydra_utils.get_class(name)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"_target_: no class '{name}'.\nMend it in the file in conf/ that names it."
+        ) from error
+
+
+def instantiate(target: Target, **arguments: Any) -> Any:
+    """Make the object that a `_target_` with its arguments describes; raises UserError where that fails."""
+    locate(target)
+    try:
+        return hydra_utils.instantiate(target, **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f"{target['_target_']}: {reason}.\nMend its arguments in conf/ or on the command line."
+        ) from error

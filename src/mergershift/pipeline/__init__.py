@@ -1,0 +1,1 @@
+"""Runs the stages of dvc.yaml, one after the other or several at a time."""

@@ -1,0 +1,134 @@
+"""What FITS headers say of images: which HDU has them, their unit, scale, redshift and filters."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from astropy import units
+from astropy.io.fits import CompImageHDU, Header, ImageHDU, PrimaryHDU
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from mergershift.predicting.conversion import Description
+from mergershift.predicting.units import Refused
+
+SCIENCE = ("SCI", "SCIENCE", "IMAGES")
+"""Names of the HDU that has the images, where several have some."""
+SCALES = ("PIXSCALE", "PIXELSCL", "SECPIX")
+"""Keywords of the pixel scale in arcsec, for headers without world coordinates."""
+REDSHIFTS = ("REDSHIFT", "Z")
+_FILTER = re.compile(r"f\d{3,4}[a-z]+\d?")
+
+
+def image_hdu(hdus: Sequence[Any]) -> int:
+    """Number of the HDU with the images, `(C, H, W)` or `(N, C, H, W)`.
+
+    Raises Refused where none has any, or several have and none of them has a name of `SCIENCE`.
+    """
+    images = {
+        number: tuple(hdu.shape)
+        for number, hdu in enumerate(hdus)
+        if isinstance(hdu, PrimaryHDU | ImageHDU | CompImageHDU) and hdu.shape
+    }
+    cubes = [number for number, shape in images.items() if len(shape) in (3, 4)]
+    if not cubes:
+        found = ", ".join(map(str, images.values()))
+        raise Refused(f"images of shape {found}, expected (C, H, W) or (N, C, H, W)" if found else "no image")
+    named = [number for number in cubes if hdus[number].name in SCIENCE]
+    if len(named or cubes) > 1:
+        raise Refused(
+            f"images in HDUs {', '.join(map(str, cubes))}; the one to take has to have the EXTNAME {SCIENCE[0]}"
+        )
+    return (named or cubes)[0]
+
+
+def describe(hdu: Any, primary: Header) -> Description:
+    """What the headers of an HDU and of its file say; raises Refused where a value makes no sense."""
+    headers = (hdu.header, primary)
+    unit = _first(headers, ("BUNIT",))
+    redshift = _first(headers, REDSHIFTS)
+    shape = tuple(int(length) for length in hdu.shape[-3:])
+    return Description(
+        shape=(shape[0], shape[1], shape[2]),
+        unit=str(unit).strip() or None if unit is not None else None,
+        pixel_arcsec=_world_scale(hdu.header) or _stated_scale(headers),
+        redshift=None if redshift is None else _number("redshift", redshift),
+        filters=_filters(headers, shape[0]),
+    )
+
+
+def _first(headers: Sequence[Header], names: Sequence[str]) -> Any:
+    for header in headers:
+        for name in names:
+            if header.get(name) is not None:
+                return header[name]
+    return None
+
+
+def _number(what: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise Refused(f"{what} '{value}', expected a number") from None
+
+
+def _world_scale(header: Header) -> tuple[float, float] | None:
+    """Arcsec along rows' and columns' numbers, of the first two world coordinates where they are angles."""
+    if not any(name in header for name in ("CDELT1", "CD1_1", "CD1_2", "PC1_1")):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it repairs
+            world = WCS(header, naxis=2)
+            world.wcs.set()
+    except Exception as error:  # wcslib's errors are many
+        raise Refused(f"world coordinates that make no sense ({first_line(error)})") from None
+    scales = proj_plane_pixel_scales(world)
+    kinds, named = [str(each) for each in world.wcs.ctype], [str(each) for each in world.wcs.cunit]
+    # Without a word on the axes CDELT is in degrees by custom; the 1 that stands for none is nothing at all.
+    if any(
+        not kind and not unit and math.isclose(scale, 1)
+        for kind, unit, scale in zip(kinds, named, scales, strict=True)
+    ):
+        return None
+    angles = [
+        units.Unit(each or "deg") if each or not kind else None
+        for each, kind in zip(named, kinds, strict=True)
+    ]
+    if any(each is None or not each.is_equivalent(units.deg) for each in angles):
+        return None
+    x, y = (float((scale * each).to_value(units.arcsec)) for scale, each in zip(scales, angles, strict=True))
+    return y, x
+
+
+def _stated_scale(headers: Sequence[Header]) -> tuple[float, float] | None:
+    value = _first(headers, SCALES)
+    if value is None:
+        return None
+    scale = _number("pixel scale", value)
+    return scale, scale
+
+
+def _filters(headers: Sequence[Header], channels: int) -> tuple[str, ...] | None:
+    """Names of the channels' filters, by FILTER1, FILTER2, ... or by a list in FILTERS."""
+    numbered = [_first(headers, (f"FILTER{number}",)) for number in range(1, channels + 1)]
+    if all(each is not None for each in numbered):
+        return tuple(_filter_name(str(each)) for each in numbered)
+    listed = _first(headers, ("FILTERS",))
+    return tuple(_filter_name(each) for each in str(listed).split(",")) if listed is not None else None
+
+
+def _filter_name(text: str) -> str:
+    """The filter in a name that may hold its instrument too: f160w for WFC3_IR/F160W."""
+    plain = text.strip().lower()
+    found = _FILTER.findall(plain)
+    return found[-1] if found else plain
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong while a file was read, short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]

@@ -1,0 +1,194 @@
+"""From a finished and evaluated training to the files of a model that can be handed on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mergershift import archive, evaluation
+from mergershift.archive import FILTER_SETS
+from mergershift.classifier.classifier import Classifier, load_classifier, model_file
+from mergershift.classifier.validation import Validation
+from mergershift.config import Config
+from mergershift.evaluation import Evidence, Results
+from mergershift.images import Prepared
+from mergershift.registry.domains import domain_features, domains_seen
+from mergershift.registry.model_card import CARD, summary, write_card
+from mergershift.registry.model_facts import WEIGHTS, Facts
+from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
+from mergershift.registry.program import Program
+
+VALIDATION, TEST = "validation.csv", "predictions.csv"
+"""Of a registered model: what promotion compares by, and its predictions on test galaxies."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished and evaluated training and the images that it was trained on.
+
+    What takes a while (features, temperature, distances) is computed when it is asked for.
+    """
+
+    cell: Path
+    name: str
+    config: Config
+    prepared: Prepared
+    record: Mapping[str, Any]
+    """run.json"""
+    selection: Mapping[str, Any]
+    """selection.json"""
+
+    @property
+    def weights(self) -> Path:
+        """File of the classifier of the chosen epoch."""
+        return model_file(self.cell / "train", self.selection["epoch"])
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """Of the chosen epoch, as it is used on the target."""
+        return load_classifier(self.weights, self.config)
+
+    @cached_property
+    def results(self) -> Results:
+        """Figures on test galaxies."""
+        return evaluation.read_results(self.cell / "evaluation")
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the training counted both classes alike."""
+        return self.config.training.class_weights == "balanced"
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the classifier makes of validation images."""
+        validation = Validation(self.config, self.prepared)
+        return validation.evidence(self.classifier, with_training_images=False)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What the model is."""
+        config, transfer = self.config, self.config.transfer
+        odds = _log_odds(self.evidence.source_logits)
+        temperature = evaluation.best_temperature(self.evidence.source_labels, odds, balanced=self.balanced)
+        return Facts(
+            name=self.name,
+            filter_set=config.filters.name,
+            filters=FILTER_SETS[config.filters.name].filter_names,
+            unit=archive.UNIT,
+            image_size=archive.IMAGE_SIZE,
+            field_kpc=archive.FIELD_KPC,
+            pixel_arcsec=archive.PIXEL_ARCSEC,
+            redshift=archive.REDSHIFT,
+            threshold=self.selection["threshold"],
+            threshold_rule=self.selection["threshold_rule"],
+            # Another machine's last digits would make another model of the same one.
+            temperature=float(f"{temperature:.5g}"),
+            classes="equally frequent" if self.balanced else "as frequent as in the archive",
+            domains=domains_seen(config),
+            source=transfer.source,
+            target=transfer.target,
+            labelled=transfer.labelled_domain,
+            oracle=self.config.is_oracle,
+            network=config.choices["network"],
+            adaptation=config.choices["adaptation"],
+            transfer=config.choices["transfer"],
+            experiment=config.choices.get("experiment"),
+            seed=config.seed,
+            epoch=self.selection["epoch"],
+            validator=self.selection["validator"],
+            training=self.record["training"],
+            data_hash=self.record["data_hash"],
+            data_kind=self.record["provenance"]["kind"],
+            split=self.record["split"],
+            config_hash=self.record["config_hash"],
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What makes two models the same one."""
+        return self.facts.fingerprint(self.weights)
+
+    @cached_property
+    def distance(self) -> FeatureDistance:
+        """How far from the training an image is."""
+        training, held_out = (
+            domain_features(self.config, self.prepared, self.classifier, split)
+            for split in ("train", "validation")
+        )
+        return fit_distance(training, held_out)
+
+    @property
+    def program(self) -> Program:
+        """Raw images to columns."""
+        return Program(self.classifier, self.facts.temperature, self.distance)
+
+    @property
+    def example(self) -> NDArray[np.float32]:
+        """Two images of the labelled domain."""
+        rows = self.prepared.rows("train", trains="source")[[0, -1]]
+        images = self.prepared.images(self.config.transfer.labelled_domain, rows)
+        return np.asarray(images.numpy(), dtype=np.float32)
+
+    @property
+    def summary(self) -> str:
+        """What the model is and how good, short."""
+        return f"{summary(self.facts, self.results)} See {CARD} among its files."
+
+    def validation_table(self) -> pd.DataFrame:
+        """What `evaluation.challenge` compares models by; no label of the target."""
+        rows = self.prepared.rows("validation", unique=True)
+        shown = self.prepared.table.set_index("row").loc[rows, ["galaxy", "camera"]].reset_index()
+        parts = {
+            "source": (self.evidence.source_labels, self.evidence.source_logits),
+            "target": (None, self.evidence.target_logits),
+        }
+        return pd.concat(
+            [
+                shown.assign(role=role, label=labels, log_odds=_log_odds(logits))
+                for role, (labels, logits) in parts.items()
+            ],
+            ignore_index=True,
+        )
+
+    def write(self, folder: Path, **told: Any) -> list[Path]:
+        """Write what lies beside the program into an empty folder; returns the files.
+
+        Args:
+            folder: must exist.
+            told: what the card says and only the caller knows: choice, lineage, openings, references.
+        """
+        self.facts.write(folder)
+        shutil.copy(self.weights, folder / WEIGHTS)
+        shutil.copy(self.cell / "evaluation" / TEST, folder)
+        self.validation_table().to_csv(folder / VALIDATION, index=False, lineterminator="\n")
+        odds, labels = _log_odds(self.evidence.source_logits), self.evidence.source_labels
+        before, after = (
+            evaluation.negative_log_likelihood(labels, odds, temperature, balanced=self.balanced)
+            for temperature in (1.0, self.facts.temperature)
+        )
+        card = write_card(
+            self.facts,
+            self.results,
+            validation_images=len(odds),
+            risk_before=before,
+            risk_after=after,
+            components=self.distance.components,
+            licence=metadata("mergershift")["License-Expression"],
+            **told,
+        )
+        (folder / CARD).write_text(card)
+        return sorted(folder.iterdir())
+
+
+def _log_odds(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    odds: NDArray[np.float64] = logits[:, 1] - logits[:, 0]
+    return odds

@@ -1,0 +1,220 @@
+"""Figures of a setting with all its methods: accuracy, ROC, reliability, learning curves, feature planes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import roc_curve
+
+from mergershift.evaluation.metrics import Floats
+from mergershift.report.feature_shift import Shift
+from mergershift.report.study_results import Contender, Setting
+from mergershift.report.style import CARD, INK, MUTED, RULE, SOURCE, TARGET
+from mergershift.report.svg import panel
+from mergershift.report.tables import of_method
+
+MOST_POINTS = 200
+"""Of each domain in a plane; more would hide each other."""
+GRID = np.linspace(0, 1, 201)
+BINS = 10
+FEWEST_IN_A_BIN = 10
+"""A share among fewer images says nothing."""
+
+
+def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
+    """Balanced accuracy by method with its interval: target filled, source open, the oracle's choice as a bar.
+
+    `figures` holds the rows of transfer.csv for this setting and for balanced accuracy.
+    """
+    order = [*setting.contenders][::-1]
+    figure, axes = panel(height=1.1 + 0.42 * len(order))
+    for place, each in enumerate(order):
+        own = of_method(figures, each)
+        for role, choice, offset in (("source", "label_free", 0.16), ("target", "label_free", -0.1)):
+            row = own[(own["role"] == role) & (own["choice"] == choice)]
+            if row.empty:
+                continue
+            value, low, high = (float(row[name].iloc[0]) for name in ("value", "low", "high"))
+            colour, filled = each.look.light, role == "target"
+            axes.plot([low, high], [place + offset] * 2, color=colour, linewidth=2.2 if filled else 1.0)
+            axes.plot(
+                value,
+                place + offset,
+                each.look.marker,
+                color=colour,
+                markerfacecolor=colour if filled else CARD.light,
+                markersize=8 if filled else 5.5,
+            )
+        oracle = own[(own["role"] == "target") & (own["choice"] == "oracle")]
+        if len(oracle) and not each.is_oracle:
+            axes.plot(oracle["value"].iloc[0], place - 0.1, "|", color=INK.light, markersize=13, mew=1.3)
+    names = [f"{each.name} (best)" if each is setting.best else each.name for each in order]
+    axes.set_yticks(range(len(order)), names)
+    for label, each in zip(axes.get_yticklabels(), order, strict=True):
+        label.set_color(INK.light)
+        label.set_fontweight("bold" if each is setting.best else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.axvline(0.5, color=MUTED.light, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="balanced accuracy", ylim=(-0.6, len(order) - 0.4))
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            color=MUTED.light,
+            linewidth=2.2,
+            markersize=7,
+            label=f"{setting.target} (target)",
+        ),
+        Line2D(
+            [],
+            [],
+            marker="o",
+            color=MUTED.light,
+            markerfacecolor=CARD.light,
+            linewidth=1,
+            markersize=5.5,
+            label=f"{setting.source} (source)",
+        ),
+        Line2D(
+            [], [], marker="|", color=INK.light, linewidth=0, markersize=11, mew=1.3, label="oracle's epoch"
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.5, columnspacing=1.2)
+    return figure
+
+
+def roc_curves(setting: Setting) -> Figure:
+    """True against false positives on the target's test, mean of the seeds at equal false positive rates."""
+    figure, axes = _square_panel(setting)
+    axes.plot([0, 1], [0, 1], color=RULE.light, linewidth=1)
+    for each in setting.contenders:
+        curves = []
+        for training in each.trainings:
+            false, true, _ = roc_curve(training.target["label"], training.target["probability"])
+            curves.append(np.interp(GRID, false, true))
+        mean = np.mean(curves, axis=0)
+        mean[0] = 0.0
+        axes.plot(GRID, mean, label=each.name, color=each.look.light, **_stroke(setting, each))
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    _legend_below(figure, axes)
+    return figure
+
+
+def reliability_curves(setting: Setting) -> Figure:
+    """Share of mergers against predicted probability on the target's test, all seeds' predictions together."""
+    figure, axes = _square_panel(setting)
+    axes.plot([0, 1], [0, 1], color=RULE.light, linewidth=1)
+    for each in setting.contenders:
+        pooled = pd.concat([training.target for training in each.trainings])
+        share, probability = _reliability(pooled["label"].to_numpy(), pooled["probability"].to_numpy())
+        axes.plot(
+            probability,
+            share,
+            label=each.name,
+            color=each.look.light,
+            marker=each.look.marker,
+            markersize=4.5,
+            **_stroke(setting, each),
+        )
+    axes.set(xlabel="predicted probability of a merger", ylabel="share of mergers", aspect="equal")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    _legend_below(figure, axes)
+    return figure
+
+
+def learning(each: Contender) -> Figure:
+    """Losses and source-validation balanced accuracy by epoch, one line a seed; dots mark the epochs taken."""
+    figure = Figure(figsize=(3.3, 3.5), layout="constrained")
+    losses, accuracy = figure.subplots(2, 1, sharex=True)
+    for training in each.trainings:
+        epochs, first = training.epochs, training is each.first
+        weight = {"linewidth": 1.5 if first else 0.7, "alpha": 1.0 if first else 0.6}
+        losses.plot(
+            epochs["epoch"], epochs["train_classification_loss"], color=MUTED.light, linestyle=":", **weight
+        )
+        losses.plot(epochs["epoch"], epochs["source_val_loss"], color=each.look.light, **weight)
+        accuracy.plot(
+            epochs["epoch"], epochs["source_val_balanced_accuracy"], color=each.look.light, **weight
+        )
+        taken = epochs[epochs["epoch"] == training.selection["epoch"]]
+        for axes, name in ((losses, "source_val_loss"), (accuracy, "source_val_balanced_accuracy")):
+            axes.plot(taken["epoch"], taken[name], "o", color=each.look.light, markersize=5.5)
+    losses.set(title=each.name, ylabel="cross-entropy")
+    accuracy.set(xlabel="epoch", ylabel="balanced acc.")
+    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    figure.align_ylabels()
+    return figure
+
+
+def feature_plane(setting: Setting, shift: Shift) -> Figure:
+    """Source and target validation images in the first two joint principal components of a network's features."""
+    figure, axes = panel(height=4.5)
+    step = -(-len(shift.labels) // MOST_POINTS)
+    for look, points in ((SOURCE, shift.plane.source), (TARGET, shift.plane.target)):
+        for label, marker in ((0, "o"), (1, "^")):
+            chosen = points[shift.labels == label][::step]
+            if points.shape[1] == 2:
+                axes.scatter(
+                    chosen[:, 0],
+                    chosen[:, 1],
+                    s=15,
+                    marker=marker,
+                    facecolor=look.light if label else "none",
+                    edgecolor=look.light,
+                    linewidth=0.8,
+                    alpha=0.75,
+                    clip_on=False,
+                )
+    shares = [f" ({100 * share:.0f} % of the variance)" for share in shift.plane.explained] + ["", ""]
+    axes.set(xlabel=f"component 1{shares[0]}", ylabel=f"component 2{shares[1]}", title=shift.contender.name)
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker=marker,
+            color=look.light,
+            markerfacecolor=face,
+            linewidth=0,
+            markersize=5.5,
+            label=text,
+        )
+        for look, domain in ((SOURCE, setting.source), (TARGET, setting.target))
+        for marker, face, text in (
+            ("o", "none", f"{domain} non-merger"),
+            ("^", look.light, f"{domain} merger"),
+        )
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1.5)
+    return figure
+
+
+def _reliability(labels: Floats, probabilities: Floats) -> tuple[Floats, Floats]:
+    """Share of mergers and mean probability in the bins that hold enough images."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    counts, mergers, sums = (np.bincount(bins, weights, BINS) for weights in (None, labels, probabilities))
+    kept = counts >= FEWEST_IN_A_BIN
+    return mergers[kept] / counts[kept], sums[kept] / counts[kept]
+
+
+def _stroke(setting: Setting, each: Contender) -> dict[str, Any]:
+    leading = each is setting.best or each.is_baseline or each.is_oracle
+    return {"linestyle": each.look.line, "linewidth": 2.0 if leading else 1.3}
+
+
+def _square_panel(setting: Setting) -> tuple[Figure, Axes]:
+    """Room for square axes with a legend of two columns below."""
+    return panel(height=4.35 + 0.17 * -(-len(setting.contenders) // 2))
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, handlelength=3, columnspacing=1.5)

@@ -1,0 +1,100 @@
+"""Which source files a method or a network is made of, so that an edit to one of them re-trains only what uses it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mergershift.core.checkout import root
+from mergershift.core.files import writing
+
+FOLDER = "outputs/code"
+GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
+"""Group in conf/ -> the package its code lives in; imports are followed within that package."""
+
+
+def write_code() -> None:
+    """Write outputs/code/<group>/<name>.json for every method and network in conf/: its files and their SHA-256.
+
+    DVC runs this whenever any of that code changes, and what depends on it only where the list has.
+    """
+    with writing(root() / FOLDER) as folder:
+        for group, package in GROUPS.items():
+            (folder / group).mkdir()
+            for path in sorted((root() / "conf" / group).glob("*.yaml")):
+                text = json.dumps(_code_of(path, package), indent=2) + "\n"
+                (folder / group / f"{path.stem}.json").write_text(text)
+
+
+def _code_of(path: Path, package: str) -> dict[str, str]:
+    """Module -> hash of its file, or what is wrong with it: the training that needs it reports that."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        return {"not YAML": hashlib.sha256(str(error).encode()).hexdigest()}
+    files: dict[str, str] = {}
+    for parent in _parents(document):
+        base = path.with_name(f"{parent}.yaml")
+        if base.is_file() and base != path:
+            files[f"conf/{path.parent.name}/{base.name}"] = hashlib.sha256(base.read_bytes()).hexdigest()
+            files |= _code_of(base, package)
+    waiting = [target.rpartition(".")[0] for target in _targets(document)]
+    while waiting:
+        module = waiting.pop()
+        if module in files:
+            continue
+        source = _source(module)
+        files[module] = "missing" if source is None else hashlib.sha256(source.read_bytes()).hexdigest()
+        if source is not None and module.startswith(f"{package}."):
+            waiting += [name for name in _imports(source) if name.startswith(f"{package}.") and _source(name)]
+    return dict(sorted(files.items()))
+
+
+def _parents(document: Any) -> list[str]:
+    """Files of the same group that a configuration is derived from."""
+    defaults = document.get("defaults") if isinstance(document, dict) else None
+    return [each for each in defaults or [] if isinstance(each, str) and each != "_self_"]
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def _source(module: str) -> Path | None:
+    """File of a module: of ours, in this checkout, which may be a worktree of the one that is installed."""
+    if module.startswith("mergershift."):
+        inside = root() / "src" / Path(*module.split("."))
+        found = (path for path in (inside.with_suffix(".py"), inside / "__init__.py") if path.is_file())
+        return next(found, None)
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
+
+
+def _imports(source: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(source.read_text())
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)

@@ -1,0 +1,114 @@
+"""Finished trainings whose MLflow run is missing or incomplete, published from their folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mergershift.cells.records import Torn, read, read_record
+from mergershift.config import compose
+from mergershift.core.checkout import main_checkout, root
+from mergershift.core.errors import UserError
+from mergershift.core.files import RUN
+from mergershift.core.progress import progress_bar
+from mergershift.tracking import Outcome, Publisher, Refused, public, tracking_address
+
+# Folders that are being written, or deleted.
+UNFINISHED = (".part", ".gone")
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What came of it."""
+
+    outcomes: Counter[Outcome]
+    problems: list[str]
+    """Of each training that could not be published, which and why."""
+    address: str
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.outcomes['published']} published to {self.address}",
+            f"{self.outcomes['complete']} complete before",
+        ]
+        if self.outcomes["deleted"]:
+            parts.append(f"{self.outcomes['deleted']} deleted there and left so")
+        if self.problems:
+            parts.append(f"{len(self.problems)} not published, see above")
+        return f"{self.outcomes.total() + len(self.problems)} trainings: {', '.join(parts)}"
+
+
+def sync(folders: Sequence[Path] = ()) -> Synced:
+    """Publish what the runs lack of the finished trainings in `folders`: those of outputs/ and of the tuning studies.
+
+    Again and again it doubles nothing, and may be interrupted. Raises UserError where the server does not answer
+    or another process is at it.
+    """
+    address = tracking_address(compose().tracking.uri)
+    publisher = Publisher(address)
+    outcomes: Counter[Outcome] = Counter()
+    with _alone():
+        found, problems = _in_order(folders or (root() / "outputs", main_checkout() / "state" / "tuning"))
+        with progress_bar(True, "publishing", len(found)) as advance:
+            for folder in found:
+                try:
+                    outcomes[publisher.publish(read(folder))] += 1
+                except Torn as error:
+                    problems.append(str(error))
+                except Refused as error:
+                    problems.append(f"{folder}: MLflow refuses it ({error}).\nMend it, or move it elsewhere.")
+                advance(1)
+    return Synced(outcomes, problems, public(address))
+
+
+def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Folders of finished trainings, those that others are part of before these, and what is wrong with the rest."""
+    parents: list[Path] = []
+    children: list[Path] = []
+    problems: list[str] = []
+    seen: dict[str, Path] = {}
+    for folder in _trainings(folders):
+        try:
+            record = read_record(folder / RUN)
+        except Torn as error:
+            problems.append(str(error))
+            continue
+        first = seen.setdefault(record.training, folder)
+        if first == folder:
+            (parents if record.parent is None else children).append(folder)
+        else:
+            problems.append(
+                f"{folder}: the same training as {first}, which is published.\nMove one of them elsewhere."
+            )
+    return parents + children, problems
+
+
+def _trainings(folders: Sequence[Path]) -> list[Path]:
+    found = {
+        path.parent.resolve()
+        for folder in folders
+        for path in folder.rglob(RUN)
+        if not any(part.endswith(UNFINISHED) for part in path.relative_to(folder).parts)
+    }
+    return sorted(found)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep two processes of this checkout from making the same run at the same time."""
+    path = main_checkout() / "state" / "sync.lock"
+    path.parent.mkdir(exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{path}: another process is publishing.\nWait for it, or stop it.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archive.samples import write_sample
+from archive.server import Archive, instead, serving, stall, status, truncate, wrong_part
+from rich.console import Console
+
+from mergershift.archive import DATA_SETS, Domain, RowStructure, available
+from mergershift.archive.bars import Bars
+from mergershift.archive.fetching.download import Patience
+from mergershift.archive.fetching.fetch import Fetched, fetch, wanted_files
+from mergershift.archive.manifest import take
+from mergershift.archive.provenance import ArchiveProvenance, read_provenance
+from mergershift.archive.verification.verify import verify
+from mergershift.core.errors import UserError
+
+SMALL = RowStructure(mergers=1, non_mergers=2)
+TWO = [DATA_SETS["two", domain] for domain in Domain]
+PRISTINE = TWO[0]
+IMAGES = PRISTINE.images_name
+FAST = Patience(attempts=4, backoff_s=0.01, timeout_s=0.5)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    return write_sample(folder, SMALL, ("two", "three"), ("npy", "fits"))
+
+
+@pytest.fixture
+def archive(published: Path) -> Iterator[Archive]:
+    with serving(published) as found:
+        yield found
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def get(archive: Archive, folder: Path, sets=(PRISTINE,), formats=("npy",), **options) -> tuple[Fetched, str]:
+    log = io.StringIO()
+    bars = Bars(Console(file=log, width=200))
+    options = {"patience": FAST, "address": archive.address} | options
+    return fetch(folder, wanted_files(sets, formats), bars=bars, **options), log.getvalue()
+
+
+def assert_fetched(archive: Archive, folder: Path, *names: str) -> None:
+    for name in names:
+        assert (folder / name).read_bytes() == archive.files[name]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["data"]
+
+
+def test_all_data_sets_in_both_formats(archive: Archive, data: Path) -> None:
+    done, log = get(archive, data, list(DATA_SETS.values()), ("npy", "fits"), address=archive.address + "/")
+    assert sorted(done.downloaded) == sorted(archive.files)
+    assert_fetched(archive, data, *archive.files)
+    found = read_provenance(data)
+    assert isinstance(found, ArchiveProvenance)
+    assert found.address == archive.address
+    assert abs((found.date - datetime.now(UTC)).total_seconds()) < 60
+    assert found.files == take(data / name for name in archive.files)
+    # quiet in a log: a line a file
+    assert len(log.splitlines()) == len(archive.files)
+
+
+def test_nothing_is_fetched_twice(archive: Archive, data: Path) -> None:
+    get(archive, data)
+    before = read_provenance(data)
+    archive.asked.clear()
+    done, _ = get(archive, data)
+    assert (done.downloaded, len(done.kept)) == ([], 2)
+    assert archive.asked == []
+    assert read_provenance(data) == before
+
+
+def test_a_second_filter_set_is_added(archive: Archive, data: Path) -> None:
+    get(archive, data, TWO)
+    (data / "metadata.ecsv").write_text("mine")
+    (data / "notes.txt").write_text("mine too")
+    (data / PRISTINE.fits_name).write_bytes(b"brought by hand")
+    inode = (data / IMAGES).stat().st_ino
+    archive.asked.clear()
+    done, _ = get(archive, data, list(DATA_SETS.values()))
+    assert len(done.downloaded) == len(done.kept) == 4
+    assert archive.gets(IMAGES) == []
+    assert (data / IMAGES).stat().st_ino == inode
+    assert len(available(data)) == 4
+    assert len(read_provenance(data).files) == 8
+    assert (data / "metadata.ecsv").read_text() == "mine"
+    assert (data / "notes.txt").read_text() == "mine too"
+    assert (data / PRISTINE.fits_name).read_bytes() == b"brought by hand"
+
+
+def test_only_what_is_missing_or_differs_is_fetched_again(archive: Archive, data: Path) -> None:
+    get(archive, data, TWO)
+    content = bytearray(archive.files[IMAGES])
+    content[5000] ^= 1
+    (data / IMAGES).write_bytes(content)
+    missing = TWO[1].labels_names[0]
+    (data / missing).unlink()
+    done, log = get(archive, data, TWO)
+    assert done.restored == {IMAGES: "differs", missing: "missing"}
+    assert sorted(done.downloaded) == sorted([IMAGES, missing])
+    assert f"{IMAGES}: differs from the manifest; fetching it again" in log
+    assert_fetched(archive, data, *read_provenance(data).files)
+
+
+def test_what_was_deleted_and_not_asked_for_stays_away(archive: Archive, data: Path) -> None:
+    get(archive, data, TWO)
+    (data / TWO[1].images_name).unlink()
+    _, log = get(archive, data, [PRISTINE])
+    assert f"{TWO[1].images_name}: missing; no longer listed" in log
+    assert TWO[1].images_name not in read_provenance(data).files
+
+
+def test_a_file_that_changed_on_the_server_is_not_taken_silently(archive: Archive, data: Path) -> None:
+    get(archive, data)
+    (data / IMAGES).unlink()
+    old = archive.files[IMAGES]
+    archive.files[IMAGES] = old[:-8] + bytes([1] * 8)
+    with pytest.raises(UserError, match="differs from the manifest"):
+        get(archive, data)
+    archive.asked.clear()
+    get(archive, data, replace=True)
+    assert archive.gets(IMAGES) == []
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_labels_under_their_other_name(archive: Archive, data: Path) -> None:
+    first, second = PRISTINE.labels_names
+    archive.files[second] = archive.files.pop(first)
+    done, _ = get(archive, data)
+    assert second in done.downloaded
+    assert available(data) == [PRISTINE]
+    assert get(archive, data)[0].downloaded == []
+
+
+def test_truncated_answers_are_resumed(archive: Archive, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [truncate(300_000)]
+    _, log = get(archive, data)
+    asked = archive.gets(IMAGES)
+    assert asked[0] is None
+    assert asked[1] is not None
+    assert int(asked[1].removeprefix("bytes=").removesuffix("-")) > 0
+    assert "trying again" in log
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_without_range_the_whole_file_comes_again(archive: Archive, data: Path) -> None:
+    archive.ranges = False
+    archive.misdeeds[IMAGES] = [truncate(300_000)]
+    get(archive, data)
+    assert_fetched(archive, data, IMAGES)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_server_that_always_truncates_is_given_up(archive: Archive, data: Path, ranges: bool) -> None:
+    archive.ranges = ranges
+    archive.misdeeds[IMAGES] = [truncate(300_000)] * 50
+    with pytest.raises(UserError, match="times in a row"):
+        get(archive, data)
+    assert len(archive.gets(IMAGES)) <= FAST.attempts + 1
+    assert not data.exists()
+
+
+def test_stalls_are_ended_and_resumed(archive: Archive, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [stall(300_000), stall(0)]
+    started = time.monotonic()
+    get(archive, data)
+    assert 2 * FAST.timeout_s <= time.monotonic() - started < 10
+    assert_fetched(archive, data, IMAGES)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"<html>maintenance</html>" + content[24:],
+        lambda content: content[:-8] + np.float64("nan").tobytes(),
+        lambda content: content[:-80],
+    ],
+    ids=["header", "NaN", "short"],
+)
+def test_corrupt_content_is_fetched_again(archive: Archive, data: Path, spoil) -> None:
+    archive.misdeeds[IMAGES] = [instead(spoil(archive.files[IMAGES]))]
+    _, log = get(archive, data)
+    assert "fetching it again" in log
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_content_that_stays_corrupt_is_refused(archive: Archive, data: Path) -> None:
+    good = archive.files[IMAGES]
+    archive.files[IMAGES] = archive.files[TWO[1].labels_names[0]]
+    with pytest.raises(UserError, match="3 times with broken content: images of shape"):
+        get(archive, data)
+    assert not data.exists()
+    archive.files[IMAGES] = good
+    labels = SMALL.labels[::-1]
+    np.save(stream := io.BytesIO(), labels)
+    archive.files[PRISTINE.labels_names[0]] = stream.getvalue()
+    with pytest.raises(UserError, match="row structure"):
+        get(archive, data.parent / "other")
+
+
+def test_one_wrong_bit_in_a_merger_is_found_by_verify(archive: Archive, data: Path) -> None:
+    content = bytearray(archive.files[IMAGES])
+    content[128 + 75 * 75 * 4] ^= 1
+    archive.misdeeds[IMAGES] = [instead(bytes(content))]
+    get(archive, data)
+    finding = next(each for each in verify(data).findings if "turned copies" in each.found)
+    assert finding.level == "error"
+    assert finding.remedy == f"Delete {IMAGES} and get it again with `mergershift data fetch --replace`"
+    (data / IMAGES).unlink()
+    get(archive, data, replace=True)
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_404_is_final_and_nothing_is_downloaded(archive: Archive, data: Path) -> None:
+    del archive.files[PRISTINE.labels_names[0]]
+    with pytest.raises(UserError, match=r"(?s)-y\.npy or .*labels-y\.npy: HTTP 404.*--address"):
+        get(archive, data)
+    assert archive.gets(IMAGES) == []
+    archive.files[PRISTINE.labels_names[0]] = b""
+    archive.misdeeds[IMAGES] = [status(404)]
+    with pytest.raises(UserError, match="HTTP 404"):
+        get(archive, data)
+    assert len(archive.gets(IMAGES)) == 1
+
+
+@pytest.mark.parametrize("code", [503, 429])
+def test_a_busy_server_is_tried_again_when_it_says(archive: Archive, data: Path, code: int) -> None:
+    archive.misdeeds[IMAGES] = [status(code, Retry_After="1"), status(code)]
+    started = time.monotonic()
+    _, log = get(archive, data)
+    assert time.monotonic() - started > 1
+    assert f"HTTP {code}; trying again in 1 s" in log
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_a_server_that_stays_busy_is_given_up(archive: Archive, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [status(503)] * 50
+    with pytest.raises(UserError, match="HTTP 503, 4 times in a row"):
+        get(archive, data)
+    assert len(archive.gets(IMAGES)) == FAST.attempts
+
+
+def test_no_server_and_no_address(archive: Archive, data: Path) -> None:
+    with pytest.raises(UserError, match="connection failed"):
+        get(archive, data, address="http://127.0.0.1:9")
+    with pytest.raises(UserError, match="Check the address"):
+        get(archive, data, address="deepmerge")
+
+
+def test_a_server_without_head(archive: Archive, data: Path) -> None:
+    archive.heads = False
+    get(archive, data)
+    assert_fetched(archive, data, IMAGES)
+
+
+@pytest.mark.parametrize("validator", ["etag", "date", None])
+def test_a_file_that_changes_meanwhile_is_not_glued(
+    archive: Archive, data: Path, validator: str | None
+) -> None:
+    archive.validator = validator
+    changed = archive.files[IMAGES][:-1_000_000] + bytes(1_000_000)
+
+    def break_off_and_change(handler, content) -> None:
+        truncate(300_000)(handler, content)
+        if validator != "date":
+            archive.files[IMAGES] = changed
+
+    archive.misdeeds[IMAGES] = [break_off_and_change]
+    get(archive, data)
+    assert_fetched(archive, data, IMAGES)
+    assert (archive.gets(IMAGES)[1] is None) == (validator is None)
+
+
+def test_a_part_that_does_not_fit_is_not_glued(archive: Archive, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [truncate(300_000), wrong_part]
+    get(archive, data)
+    assert archive.gets(IMAGES)[2] is None
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_a_failed_fetch_goes_on_where_it_stopped(archive: Archive, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [truncate(400_000), *[status(503)] * 50]
+    with pytest.raises(UserError, match="goes on from here"):
+        get(archive, data, jobs=1)
+    part = data.parent / ".data.fetch" / f"{IMAGES}.part"
+    size = part.stat().st_size
+    assert size > 0
+    archive.misdeeds.clear()
+    archive.asked.clear()
+    get(archive, data)
+    assert archive.gets(IMAGES) == [f"bytes={size}-"]
+    assert_fetched(archive, data, IMAGES)
+
+
+def test_what_another_command_has_gathered_waits(archive: Archive, data: Path) -> None:
+    three = DATA_SETS["three", Domain.PRISTINE]
+    archive.misdeeds[three.images_name] = [truncate(400_000), *[status(503)] * 50]
+    with pytest.raises(UserError, match="goes on from here"):
+        get(archive, data, [PRISTINE, three])
+    archive.misdeeds.clear()
+    get(archive, data, [PRISTINE])
+    assert available(data) == [PRISTINE]
+    get(archive, data, [three])
+    assert archive.gets(three.images_name)[-1] is not None
+    assert_fetched(archive, data, IMAGES, three.images_name)
+
+
+def test_another_address_starts_anew(archive: Archive, published: Path, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [truncate(400_000), *[status(503)] * 50]
+    with pytest.raises(UserError, match="goes on from here"):
+        get(archive, data)
+    with serving(published) as other:
+        get(other, data)
+        assert other.gets(IMAGES) == [None]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from mergershift.archive import DATA_SETS, Domain
+from mergershift.archive.fetching.fetch import fetch, wanted_files
+fetch(Path(sys.argv[1]), wanted_files([DATA_SETS["two", Domain.PRISTINE]], ["npy"]), sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(archive: Archive, data: Path) -> None:
+    archive.misdeeds[IMAGES] = [stall(500_000)]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(data), archive.address])
+    part = data.parent / ".data.fetch" / f"{IMAGES}.part"
+    labels = data.parent / ".data.fetch" / "gathered.json"
+    deadline = time.monotonic() + 30
+    while not (part.is_file() and part.stat().st_size and labels.is_file()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # the rest of what was sent may still be on its way into the file
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not data.exists()
+    size = part.stat().st_size
+    archive.asked.clear()
+    done, _ = get(archive, data)
+    assert archive.gets(IMAGES) == [f"bytes={size}-"]
+    assert archive.gets(PRISTINE.labels_names[0]) == []
+    assert len(done.downloaded) == 2
+    assert_fetched(archive, data, IMAGES, PRISTINE.labels_names[0])
+
+
+def test_a_full_disk_is_seen_beforehand(
+    archive: Archive, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 1000, 1000))
+    with pytest.raises(UserError, match=r"GB needed, 0\.00 GB free"):
+        get(archive, data)
+    assert archive.gets(IMAGES) == []
+
+
+def test_a_disk_that_fills_meanwhile(archive: Archive, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mergershift.archive.fetching.download._receive", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        get(archive, data)
+
+
+def test_an_archive_of_other_provenance_is_refused_and_replaced(
+    archive: Archive, data: Path, tmp_path: Path
+) -> None:
+    write_sample(data, SMALL, ("three",))
+    (data / "notes.txt").write_text("mine")
+    before = take(data.iterdir())
+    with pytest.raises(UserError, match="unknown provenance"):
+        get(archive, data)
+    assert take(data.iterdir()) == before
+    assert archive.asked == []
+    get(archive, data, replace=True)
+    assert available(data) == [PRISTINE]
+    assert (data / "notes.txt").read_text() == "mine"
+    with serving(data) as other, pytest.raises(UserError, match="holds archive fetched from"):
+        get(other, data)

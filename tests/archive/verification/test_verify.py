@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from archive.samples import LARGER, STRUCTURE, write_fits, write_sample
+
+from mergershift.archive import DATA_SETS, Domain, open_images
+from mergershift.archive.manifest import published_files, take
+from mergershift.archive.provenance import MockProvenance, write_provenance
+from mergershift.archive.verification.findings import Report
+from mergershift.archive.verification.scan import digest, scan
+from mergershift.archive.verification.verify import bytes_to_read, verify
+from mergershift.core.errors import UserError
+
+PRISTINE = DATA_SETS["two", Domain.PRISTINE]
+NOISY = DATA_SETS["two", Domain.NOISY]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def data(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "data"))
+
+
+def change_images(folder: Path, data_set, change: Callable[[np.ndarray], np.ndarray | None]) -> None:
+    path = folder / data_set.images_name
+    images = np.load(path)
+    changed = change(images)
+    np.save(path, images if changed is None else changed)
+
+
+def errors(report: Report, word: str = "") -> list[str]:
+    return [each.file for each in report.findings if each.level == "error" and word in str(each)]
+
+
+def warnings(report: Report, word: str) -> list[str]:
+    return [each.file for each in report.findings if each.level == "warning" and word in str(each)]
+
+
+def test_a_sound_archive_has_no_error(sound: Path) -> None:
+    read: list[int] = []
+    report = verify(sound, read.append)
+    assert report.sound
+    assert not errors(report)
+    assert {row.filter for row in report.statistics} == {"f814w", "f160w"}
+    assert 0 < sum(read) <= bytes_to_read(sound)
+    row = next(row for row in report.statistics if row.file == NOISY.images_name and row.filter == "f160w")
+    images = np.load(sound / NOISY.images_name)[:, 1]
+    np.testing.assert_allclose([row.mean, row.std], [images.mean(), images.std()], rtol=1e-10)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UserError, match="data mock"):
+            verify(folder)
+
+
+def test_truncated(data: Path) -> None:
+    path = data / PRISTINE.images_name
+    path.write_bytes(path.read_bytes()[:-8])
+    assert errors(verify(data), "truncated") == [PRISTINE.images_name]
+
+
+def test_pickled(data: Path) -> None:
+    np.save(data / NOISY.images_name, np.array([None]), allow_pickle=True)
+    assert errors(verify(data), "pickled") == [NOISY.images_name]
+
+
+def test_wrongly_shaped(data: Path) -> None:
+    change_images(data, PRISTINE, lambda images: images[:, :, :, :74])
+    assert errors(verify(data), "shape") == [PRISTINE.images_name]
+
+
+def test_files_of_other_filters_under_this_name(data: Path, tmp_path: Path) -> None:
+    three = write_sample(tmp_path / "three", filter_sets=("three",))
+    shutil.copy(three / DATA_SETS["three", Domain.PRISTINE].images_name, data / PRISTINE.images_name)
+    assert errors(verify(data), "shape") == [PRISTINE.images_name]
+
+
+def test_fewer_images_than_labels(data: Path) -> None:
+    change_images(data, PRISTINE, lambda images: images[:-4])
+    assert PRISTINE.labels_names[0] in errors(verify(data), "has images")
+
+
+def test_nan_ridden(data: Path) -> None:
+    def spoil(images: np.ndarray) -> None:
+        images[100, 1, 5:7, 5] = [np.nan, np.inf]
+
+    change_images(data, NOISY, spoil)
+    report = verify(data)
+    assert errors(report) == [NOISY.images_name]
+    assert "2 pixels in 1 images are NaN or infinite, first in row 100" in str(report.findings)
+
+
+@pytest.mark.parametrize(("domain", "level"), [(PRISTINE, "error"), (NOISY, "warning")])
+def test_one_flipped_bit_in_a_merger(data: Path, domain, level: str) -> None:
+    images = open_images(data, domain)
+    row = STRUCTURE.block_rows + 3
+    with (data / domain.images_name).open("r+b") as file:
+        file.seek(images._layout.offset + row * 2 * 75 * 75 * 8 + 12345)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    findings = [each for each in verify(data).findings if "turned copies" in each.found]
+    assert [each.level for each in findings] == [level]
+    assert f"1 of {4 * STRUCTURE.block_rows} turned copies" in findings[0].found
+    assert f"first row {row}" in findings[0].found
+
+
+def test_one_flipped_bit_anywhere_differs_from_the_manifest(data: Path) -> None:
+    provenance = MockProvenance(
+        seed=0,
+        mergers=STRUCTURE.mergers,
+        non_mergers=STRUCTURE.non_mergers,
+        mock_version=1,
+        filter_sets=("two",),
+        fits=False,
+    )
+    write_provenance(data, provenance.with_files(take(published_files(data))))
+    assert verify(data).sound
+    assert not warnings(verify(data), "PROVENANCE")
+    path = data / NOISY.images_name
+    content = bytearray(path.read_bytes())
+    content[-20_000] ^= 4
+    path.write_bytes(content)
+    assert errors(verify(data), "SHA-256") == [NOISY.images_name]
+    path.unlink()
+    assert errors(verify(data), "SHA-256") == [NOISY.images_name]
+
+
+def test_unknown_provenance_is_said(data: Path) -> None:
+    assert warnings(verify(data), "unknown") == ["PROVENANCE.json"]
+    (data / "PROVENANCE.json").write_text('{"kind": "archive"}')
+    assert errors(verify(data)) == ["PROVENANCE.json"]
+
+
+def test_mislabelled(data: Path) -> None:
+    labels = STRUCTURE.labels
+    labels[[0, -1]] = labels[[-1, 0]]
+    np.save(data / NOISY.labels_names[0], labels)
+    report = verify(data)
+    assert set(errors(report)) == {NOISY.labels_names[0]}
+    assert errors(report, f"the labels of {PRISTINE.labels_names[0]}")
+    assert errors(report, "row structure")
+
+
+def test_labels_other_than_0_and_1(data: Path) -> None:
+    np.save(data / NOISY.labels_names[0], STRUCTURE.labels * 2)
+    assert errors(verify(data), "0 or 1") == [NOISY.labels_names[0]]
+
+
+def test_misnamed(data: Path) -> None:
+    (data / NOISY.images_name).rename(data / NOISY.images_name.replace("noisy", "noise"))
+    report = verify(data)
+    assert errors(report, "a name the archive has not") == [NOISY.images_name.replace("noisy", "noise")]
+    assert NOISY.images_name in str([each for each in report.findings if "a name" in each.found])
+    assert errors(report, "the images of this data set") == [NOISY.images_name]
+
+
+def test_pristine_and_noisy_under_each_others_names(data: Path) -> None:
+    one, other = data / PRISTINE.images_name, data / NOISY.images_name
+    one.rename(data / "aside")
+    other.rename(one)
+    (data / "aside").rename(other)
+    report = verify(data)
+    assert errors(report, "changed names") == [PRISTINE.images_name.replace("pristine", "noisy")] * 2
+    assert warnings(report, "noise of")
+
+
+def test_blocks_in_another_order(data: Path) -> None:
+    size = STRUCTURE.block_rows
+
+    def swap_blocks(images: np.ndarray) -> None:
+        images[size : 3 * size] = np.roll(images[size : 3 * size], size, axis=0)
+
+    change_images(data, PRISTINE, swap_blocks)
+    assert warnings(verify(data), "turned in another way") == [PRISTINE.images_name]
+
+
+def test_the_same_picture_twice(data: Path) -> None:
+    def repeat(images: np.ndarray) -> None:
+        images[-1] = images[-40, :, ::-1]
+
+    change_images(data, PRISTINE, repeat)
+    rows = f"first rows {STRUCTURE.rows - 40} and {STRUCTURE.rows - 1}"
+    assert warnings(verify(data), rows) == [PRISTINE.images_name]
+
+
+def test_npy_and_fits_that_differ(sound: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(sound, tmp_path / "data"))
+    images = np.load(data / PRISTINE.images_name)
+    write_fits(data / PRISTINE.fits_name, images, STRUCTURE.labels)
+    assert verify(data).sound
+    images[7, 0, 40, 40] += 1e-9
+    write_fits(data / PRISTINE.fits_name, images, STRUCTURE.labels)
+    assert PRISTINE.fits_name in errors(verify(data), "1 images differ from those in")
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("larger"), LARGER)
+
+
+def test_cameras_side_by_side(larger: Path, tmp_path: Path) -> None:
+    assert not warnings(verify(larger), "side by side")
+    data = Path(shutil.copytree(larger, tmp_path / "data"))
+
+    def slip(images: np.ndarray) -> None:
+        images[LARGER.merger_rows :] = np.roll(images[LARGER.merger_rows :], 2, axis=0)
+
+    change_images(data, PRISTINE, slip)
+    report = verify(data)
+    assert warnings(report, "side by side") == [PRISTINE.images_name]
+
+
+def test_domains_in_another_order_of_galaxies(larger: Path, tmp_path: Path) -> None:
+    assert not warnings(verify(larger), "rank correlation")
+    data = Path(shutil.copytree(larger, tmp_path / "data"))
+    order = np.arange(LARGER.rows)
+    order[LARGER.merger_rows :] = order[LARGER.merger_rows :][::-1]
+    change_images(data, NOISY, lambda images: images[order])
+    assert warnings(verify(data), "rank correlation") == [NOISY.images_name]
+
+
+def test_filters_in_another_order(sound: Path, tmp_path: Path) -> None:
+    data = write_sample(tmp_path / "data", filter_sets=("three",))
+    three = DATA_SETS["three", Domain.PRISTINE]
+    two = np.load(sound / PRISTINE.images_name)
+    for name in (PRISTINE.images_name, PRISTINE.labels_names[0]):
+        shutil.copy(sound / name, data / name)
+
+    def same_as_two(order: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda images: np.concatenate([two, images[:, 2:]], axis=1)[:, order]
+
+    change_images(data, three, same_as_two([0, 1, 2]))
+    assert not warnings(verify(data), "which channel is which")
+    change_images(data, three, same_as_two([0, 1, 2][::-1]))
+    assert warnings(verify(data), "channel 2 holds the f814w images") == [three.images_name]
+
+
+def test_digest_changes_with_any_bit_and_not_with_orientation() -> None:
+    random = np.random.default_rng(0)
+    # few significant digits, as float32 values stored as float64 have
+    image = random.normal(size=(1, 3, 75, 75)).astype(np.float32).astype(np.float64)
+    before = digest(image)
+    assert len(np.unique(before)) == 8
+    for turned in (np.rot90(image, 3, axes=(2, 3)), image[..., ::-1], image.swapaxes(2, 3)):
+        assert set(digest(turned)[0]) == set(before[0])
+        assert digest(turned)[0, 0] != before[0, 0]
+    for _ in range(50):
+        changed = image.copy()
+        bits = changed.view(np.uint64).reshape(-1)
+        bits[random.integers(bits.size)] ^= np.uint64(1) << np.uint64(random.integers(64))
+        assert not set(digest(changed)[0]) & set(before[0])
+    assert digest(image[:, [1, 0, 2]])[0, 0] != before[0, 0]
+
+
+def test_scan_does_not_depend_on_blocks(sound: Path) -> None:
+    images = open_images(sound, NOISY)
+    one, other = scan(images, rows=7), scan(images, rows=1000)
+    np.testing.assert_array_equal(one.digests, other.digests)
+    np.testing.assert_allclose(one.std, other.std, rtol=1e-12)
+    stds = [each.noise_std for each in NOISY.filter_set.filters]
+    np.testing.assert_allclose(one.noise, stds, rtol=0.05)

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from mergershift.classifier.saliency import NoConvolution, grad_cam
+from mergershift.networks import Activations
+from mergershift.networks.deepmerge import DeepMerge
+from mergershift.networks.deepmerge_2020 import DeepMerge2020
+from mergershift.networks.resnet18 import ResNet18
+
+
+class Pooled(nn.Module):
+    """Convolution, ReLU, mean over pixels, two logits: the network of class activation mapping."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), activation, nn.AvgPool2d(2))
+        self.convolution = nn.Conv2d(6, 5, 3, padding=1)
+        self.activation = activation
+        self.dense = nn.Linear(5, 2)
+
+    def forward(self, images: Tensor) -> Activations:
+        features = self.activation(self.convolution(self.maps(images))).mean((2, 3))
+        return Activations(features, self.dense(features))
+
+
+class Dense(nn.Module):
+    def __init__(self, *first: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*first, nn.Flatten(), nn.LazyLinear(2))
+
+    def forward(self, images: Tensor) -> Activations:
+        return Activations(images.flatten(1), self.layers(images))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.Identity()])
+@pytest.mark.parametrize("label", [0, 1])
+def test_is_the_class_activation_map_behind_average_pooling(activation: nn.Module, label: int) -> None:
+    """Zhou et al. 2016 (arXiv:1512.04150): the dense layer's weights times the maps."""
+    torch.manual_seed(0)
+    network, images = Pooled(activation).eval(), torch.randn(4, 2, 12, 12)
+    with torch.no_grad():
+        maps = network.activation(network.convolution(network.maps(images)))
+        weights = network.dense.weight[label] - network.dense.weight[1 - label]
+        plain = torch.einsum("k,nkhw->nhw", weights, maps).clamp(min=0) / maps[0, 0].numel()
+        expected = interpolate(plain[:, None], size=(12, 12), mode="bilinear")[:, 0]
+    found = grad_cam(network, images, label)
+    assert found.max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("build", [DeepMerge, partial(ResNet18, width=4), DeepMerge2020])
+def test_every_network_gives_maps_and_stays_as_it_was(build: Callable[[int], nn.Module]) -> None:
+    torch.manual_seed(0)
+    network, images = build(2), torch.randn(3, 2, 75, 75)
+    for weight in list(network.parameters())[:2]:
+        weight.requires_grad_(False)
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first, again = grad_cam(network, images), grad_cam(network, images)
+    assert first.shape == (3, 75, 75)
+    assert first.min() >= 0
+    # What speaks for no class at any place would be no map at all.
+    assert np.maximum(first, grad_cam(network, images, label=0)).max(axis=(1, 2)).min() > 0
+    np.testing.assert_array_equal(first, again)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(weight.grad is None for weight in network.parameters())
+    assert not any(layer._forward_hooks for layer in network.modules())
+
+
+def test_threads_are_as_before() -> None:
+    before = torch.get_num_threads()
+    grad_cam(DeepMerge(2), torch.randn(1, 2, 75, 75), threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("network", [Dense(), Dense(nn.Conv2d(2, 3, 8))])
+def test_a_network_without_maps_is_refused(network: nn.Module) -> None:
+    with pytest.raises(NoConvolution, match="no convolution"):
+        grad_cam(network, torch.randn(2, 2, 8, 8))
+    assert not any(layer._forward_hooks for layer in network.modules())

@@ -1,0 +1,80 @@
+"""The command line: quick to answer, and two lines for a mistake."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mergershift.cli.main import cli, main
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom mergershift.cli import cli\n"
+        "cli.main(['--help'], standalone_mode=False)\n"
+        "print(sorted({'torch', 'numpy', 'mlflow', 'pytorch_lightning', 'astropy', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help(capsys, name):
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert "Usage: mergershift" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["trian"], ["'trian'", "'train'"]),
+        (["data", "verfy"], ["'verfy'", "'verify'"]),
+        (["train", "--outptu", "x"], ["--outptu", "'--output'"]),
+        (["train", "adaptation=mdm"], ["adaptation=mdm", "'mmd'"]),
+        (["train", "adaptatoin=mmd"], ["adaptatoin", "'adaptation'"]),
+        (["train", "training.epoch=5"], ["training.epoch", "'training.epochs'"]),
+        (["train", "training.epochs=many"], ["training.epochs", "many"]),
+        (["train", "training.epochs=0"], ["training.epochs", "greater than or equal to 1"]),
+        (["train", "+training.speed=9"], ["training.speed", "not a known configuration key"]),
+        (["train", "transfer=oracle_target_only", "adaptation=mmd"], ["adaptation=source_only"]),
+        (["train", "transfer.labelled=oracle_target"], ["pristine_to_noisy", "oracle_"]),
+        (["train", "split=published_leaky", "split.disjoint_domains=true"], ["by_galaxy"]),
+        (["train", "mmd"], ["'mmd' is not an override", "KEY=VALUE"]),
+        (["reproduce", "deepmerge_2002"], ["deepmerge_2002", "'deepmerge_2020'"]),
+    ],
+)
+def test_a_mistake_gets_two_lines_with_the_nearest_names(project, capsys, arguments, names):
+    code, out, err = run(capsys, *arguments)
+    assert code in (1, 2)
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 2
+    for name in names:
+        assert name in err
+
+
+def test_outside_a_checkout(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "train")
+    assert code == 1
+    assert "inside a checkout" in err
+
+
+def test_steps_out_of_order_say_what_comes_first(project, capsys):
+    code, _, err = run(capsys, "train")
+    assert code == 1
+    assert "mergershift prepare" in err
+    code, _, err = run(capsys, "evaluate", "outputs/cells/nowhere")
+    assert code == 1
+    assert "mergershift train" in err
+    code, _, err = run(capsys, "summary")
+    assert code == 1
+    assert "mergershift repro" in err

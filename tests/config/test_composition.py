@@ -1,0 +1,90 @@
+"""Composition of conf/ into a typed configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from mergershift.config import Config, compose, instantiate, locate
+from mergershift.config.study import read_study
+from mergershift.core.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+# conf/studies/ holds whole studies, which no configuration is composed from.
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "studies")
+
+
+@pytest.mark.parametrize(
+    "override", [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+)
+def test_every_option_composes(project, override):
+    group, _, name = override.partition("=")
+    assert compose([override]).choices[group] == name
+
+
+def test_a_written_configuration_reads_back(project, tmp_path):
+    config = compose(["adaptation=mmd", "training.epochs=7"])
+    config.write(tmp_path / "config.yaml")
+    assert Config.read(tmp_path / "config.yaml").dump() == config.dump()
+    assert Config.read(tmp_path / "config.yaml").digest() == config.digest()
+
+
+def test_a_written_configuration_holds_no_password(project, tmp_path):
+    config = compose(["tracking.uri='https://bob:s@cret@mlflow.example:8080/team'"])
+    assert config.tracking.uri == "https://bob:s@cret@mlflow.example:8080/team", "what a training talks to"
+    config.write(tmp_path / "config.yaml")
+    written = Config.read(tmp_path / "config.yaml")
+    assert written.tracking.uri == config.dump()["tracking"]["uri"] == "https://mlflow.example:8080/team"
+    assert written.digest() == config.digest()
+
+
+def test_digest_follows_what_decides_the_result(project):
+    base = compose()
+    assert compose(["training.epochs=7"]).digest() != base.digest()
+    assert compose(["seed=1"]).digest() != base.digest()
+    assert compose(["tracking.experiment=other"]).digest() == base.digest()
+
+
+def test_experiments_override_groups_and_can_be_overridden(project):
+    config = compose(["experiment=deepmerge_2020", "training.epochs=3"])
+    assert (config.filters.name, config.split.kind, config.training.epochs) == ("two", "published_leaky", 3)
+    assert (config.training.patience, config.training.keep_best) == (50, "source_val_accuracy")
+
+
+def test_only_the_oracle_sees_the_targets_labels(project):
+    for path in (CONF / "transfer").glob("*.yaml"):
+        config = compose([f"transfer={path.stem}"])
+        assert (config.transfer.labelled_domain == config.transfer.target) == path.stem.startswith("oracle_")
+
+
+def test_wrong_arguments_of_a_target_are_a_users_error(project):
+    with pytest.raises(UserError, match=r"no class 'mergershift\.nowhere\.X'"):
+        locate({"_target_": "mergershift.nowhere.X"})
+    with pytest.raises(UserError, match="colour"):
+        instantiate({"_target_": "torch.nn.ReLU", "colour": 3})
+
+
+def test_a_study_with_an_unknown_method_is_refused(project):
+    path = project / "conf" / "study.yaml"
+    path.write_text(path.read_text().replace("adaptation: mmd", "adaptation: mdm"))
+    with pytest.raises(UserError, match=r"conf/adaptation/ has no 'mdm'"):
+        read_study()
+    path.write_text(path.read_text().replace("seeds:", "sedes:"))
+    with pytest.raises(UserError, match=r"study\.yaml: seeds: Field required"):
+        read_study()
+    path.write_text("filters: [two")
+    with pytest.raises(UserError, match=r"study\.yaml: not YAML"):
+        read_study()
+
+
+def test_dvc_and_study_agree_on_folders(project):
+    text = (project / "dvc.yaml").read_text()
+    for cell in read_study().cells():
+        spelt = (
+            f"outputs/cells/{cell.filters}/{cell.method.transfer}/{cell.method.adaptation}/"
+            f"{cell.method.experiment}/seed{cell.seed}"
+        )
+        assert str(cell.folder) == spelt
+    assert (
+        "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/"
+        "${item.method.experiment}/seed${item.seed}" in text
+    )

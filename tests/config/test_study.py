@@ -1,0 +1,57 @@
+"""Studies in conf/studies/ and the one in use."""
+
+import pytest
+
+from mergershift.config import compose
+from mergershift.config.study import read_study, sizes, study_file, use
+from mergershift.core.errors import UserError
+
+
+def test_the_committed_study_is_the_demo(project):
+    assert study_file().read_text() == (project / "conf/studies/demo.yaml").read_text()
+
+
+def test_every_cell_of_every_study_composes(project):
+    assert set(sizes()) == {"demo", "study", "full", "deepmerge_2"}
+    for study in sizes().values():
+        for cell in {(each.filters, each.method): each for each in study.cells()}.values():
+            compose(
+                [
+                    f"filters={cell.filters}",
+                    f"transfer={cell.method.transfer}",
+                    f"adaptation={cell.method.adaptation}",
+                    *(
+                        f"{group}={getattr(study, group)}"
+                        for group in ("network", "training", "trainer", "split")
+                    ),
+                    f"selection={study.selection}",
+                ]
+            )
+
+
+def test_every_transfer_of_a_study_has_its_baseline(project):
+    for study in sizes().values():
+        compared = {each.transfer for each in study.methods if each.adaptation != "source_only"}
+        baselines = {each.transfer for each in study.methods if each.adaptation == "source_only"}
+        assert compared <= baselines
+
+
+def test_the_full_study_leaves_no_method_out(project):
+    listed = {each.adaptation for each in sizes()["full"].methods}
+    assert listed == {path.stem for path in (project / "conf/adaptation").glob("*.yaml")}
+
+
+def test_use_changes_the_matrix_and_keeps_what_was_ones_own(project):
+    assert "18 cells" in use("study")
+    assert read_study() == sizes()["study"]
+    assert not study_file().with_name("study.yaml.bak").exists()
+    own = study_file().read_text().replace("  - 2\n", "")
+    study_file().write_text(own)
+    assert "study.yaml.bak" in use("demo")
+    assert study_file().with_name("study.yaml.bak").read_text() == own
+    assert read_study() == sizes()["demo"]
+
+
+def test_a_misspelt_study_is_named_with_the_nearest(project):
+    with pytest.raises(UserError, match=r"no 'stduy'.*\n.*study"):
+        use("stduy")

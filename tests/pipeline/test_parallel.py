@@ -1,0 +1,436 @@
+"""`mergershift repro --jobs`: cells side by side in worktrees."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from pipeline.test_repro import ENVIRONMENT, ran, runs, study
+from ruamel.yaml import YAML
+
+from mergershift.config.study import read_study
+from mergershift.core.errors import UserError
+from mergershift.pipeline import parallel, worktrees
+from mergershift.pipeline.graph import read_plan
+from mergershift.pipeline.repro import repro as pipeline_repro
+
+pytestmark = pytest.mark.slow
+
+DVC_YAML = """
+vars: [conf/study.yaml]
+stages:
+  code:
+    cmd: mkdir -p outputs/code && cp src/code.txt outputs/code/code.txt
+    deps: [src/code.txt]
+    outs: [outputs/code]
+  note:
+    cmd: mkdir -p outputs && cp src/code.txt outputs/note.txt
+    deps: [src/code.txt]
+    outs: [{outputs/note.txt: {cache: false}}]
+  aside:
+    cmd: mkdir -p outputs && cp src/code.txt outputs/aside.txt
+    deps: [src/code.txt]
+    outs: [outputs/aside.txt]
+  train:
+    matrix: {cell: "${cells}"}
+    cmd: sh src/train.sh ${item.cell}
+    deps: ["conf/${item.cell}.txt", outputs/code, outputs/note.txt, src]
+    outs: ["outputs/cells/${item.cell}/train/result.txt"]
+  evaluate:
+    matrix: {cell: "${cells}"}
+    cmd: mkdir -p outputs/cells/${item.cell}/evaluation &&
+      cp outputs/cells/${item.cell}/train/result.txt outputs/cells/${item.cell}/evaluation/metrics.json
+    deps: ["outputs/cells/${item.cell}/train"]
+    outs: ["outputs/cells/${item.cell}/evaluation"]
+  summary:
+    cmd: cat outputs/cells/*/evaluation/metrics.json > outputs/summary.txt
+    deps: [outputs/cells]
+    outs: [outputs/summary.txt]
+"""
+# One line in $RUNS/<cell> for every run. It waits where the test wants it to: for another cell, or for long.
+TRAIN = """
+set -e
+pwd >> "$RUNS/$1"
+if [ -f "$RUNS/wait for" ]; then
+  for i in $(seq 200); do [ -f "$RUNS/$(cat "$RUNS/wait for")" ] && break; sleep 0.1; done
+fi
+if [ -f "$RUNS/sleep" ]; then sleep 300; fi
+if grep -q broken "conf/$1.txt"; then echo "$1 is broken" >&2; exit 3; fi
+mkdir -p "outputs/cells/$1/train"
+cat outputs/code/code.txt outputs/note.txt "conf/$1.txt" > "outputs/cells/$1/train/result.txt"
+ls src >> "outputs/cells/$1/train/result.txt"
+"""
+
+
+@pytest.fixture
+def runs_of(tmp_path, monkeypatch):
+    """Folder with a file for every cell of the shell pipeline that was run, with a line for every time."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("RUNS", str(folder))
+
+    def count(cell: str) -> int:
+        return len((folder / cell).read_text().splitlines()) if (folder / cell).exists() else 0
+
+    count.folder = folder
+    return count
+
+
+@pytest.fixture
+def shell(tmp_path, runs_of, monkeypatch):
+    """A checkout whose cells are short shell commands, in a folder with a space in its name."""
+    folder = tmp_path / "a project"
+    for name, text in {
+        ".gitignore": "/outputs/\n/state/\n",
+        ".dvc/config": '[core]\n    analytics = false\n[cache]\n    type = "hardlink,symlink,copy"\n',
+        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+        "dvc.yaml": DVC_YAML,
+        "conf/study.yaml": "cells: [a, b, c]\n",
+        **{f"conf/{cell}.txt": f"{cell} as committed\n" for cell in "abc"},
+        "src/code.txt": "code as committed\n",
+        "src/old.txt": "",
+        "src/train.sh": TRAIN,
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "checkout"]):
+        subprocess.run(
+            ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *command],
+            cwd=folder,
+            check=True,
+        )
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def result(project: Path, cell: str) -> str:
+    return (project / f"outputs/cells/{cell}/evaluation/metrics.json").read_text()
+
+
+def marked(folder: Path) -> list[psutil.Process]:
+    """What runs in the worktrees of the project in `folder`."""
+    return [each for each in psutil.process_iter() if worktrees._runs_in(each, folder / "state/worktrees")]
+
+
+def belongs(process: psutil.Process, tree: str) -> bool:
+    try:
+        return process.environ()[worktrees.MARK] == tree
+    except psutil.Error:  # it has just ended
+        return False
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
+    command = [sys.executable, "-c", f"from mergershift import parallel; parallel.repro({jobs})"]
+    # What starts the tests in the background may have had Ctrl-C ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with log.open("w") as file:
+            return subprocess.Popen(
+                command, cwd=project, stdout=file, stderr=file, env=os.environ | ENVIRONMENT
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def mergershift_repro(project: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """`mergershift repro` with the code that lies in the project, as an installed checkout has it."""
+    return subprocess.run(
+        [sys.executable, "-m", "mergershift", "repro", *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | {"PYTHONPATH": str(project / "src")},
+    )
+
+
+def small_study(project: Path, epochs: int, *methods: str) -> None:
+    """A study of one filter set and seed without the page, which has tests of its own and takes its time."""
+    study(
+        project,
+        epochs,
+        methods=[
+            {"transfer": "pristine_to_noisy", "adaptation": name, "experiment": "default"} for name in methods
+        ],
+    )
+    pipeline = project / "dvc.yaml"
+    yaml = YAML()
+    document = yaml.load(pipeline.read_text())
+    del document["stages"]["report"]
+    yaml.dump(document, pipeline)
+
+
+def test_the_plan_comes_from_the_pipeline(shell):
+    plan = read_plan(shell)
+    assert plan.before == ("code", "note"), "what the cells need, and no more"
+    assert [cell.name for cell in plan.cells] == ["cells/a", "cells/b", "cells/c"]
+    assert plan.cells[1].stages == ("train@b", "evaluate@b")
+    assert plan.cells[1].inputs == ("outputs/code", "outputs/note.txt")
+
+
+def test_the_plan_of_the_study(project):
+    (project / "data").mkdir()
+    plan = read_plan(project)
+    cells = read_study().cells()
+    assert [cell.name for cell in plan.cells] == [
+        each.folder.relative_to("outputs").as_posix() for each in cells
+    ]
+    assert all(
+        [name.split("@")[0] for name in cell.stages[:2]] == ["train", "evaluate"] for cell in plan.cells
+    )
+    assert {"prepare@two", "prepare@three"} <= set(plan.before)
+    assert not any(name.startswith(("train", "evaluate", "summary")) for name in plan.before)
+
+
+def test_cells_use_what_lies_in_the_working_tree(shell, runs_of, capfd):
+    (shell / "src/code.txt").write_text("code as edited\n")
+    (shell / "src/old.txt").unlink()
+    (shell / "src/new.txt").write_text("")
+    (shell / ".dvc/config.local").write_text(
+        "[cache]\n    dir = ../../the cache\n['remote \"mine\"']\n    url = ../../store\n"
+    )
+    (runs_of.folder / "wait for").write_text("b")
+    parallel.repro(2)
+    out = capfd.readouterr().out
+    assert "3 of 3 cells to run, 2 at a time" in out
+    assert sorted(re.findall(r"Running stage '(.*)'", out)) == ["aside", "code", "note", "summary"]
+    for cell in "abc":
+        listed = (
+            "code as edited\ncode as edited\n" + f"{cell} as committed\n" + "code.txt\nnew.txt\ntrain.sh\n"
+        )
+        assert result(shell, cell) == listed
+        assert runs_of(cell) == 1
+        assert f"\n{cell}: done after" in out
+        assert "/state/worktrees/" in (runs_of.folder / cell).read_text()
+    assert (shell / "outputs/summary.txt").exists()
+    assert (shell.parent / "the cache" / "runs").is_dir()
+    tree = shell / "state/worktrees/1"
+    assert not (tree / ".dvc/cache").exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "remote", "list"], cwd=tree, capture_output=True, text=True
+    )
+    assert str(shell.parent / "store") in done.stdout
+
+    parallel.repro(2)
+    assert "starts" not in capfd.readouterr().out, "all of it is up to date"
+
+    (shell / "dvc.lock").unlink()
+    shutil.rmtree(shell / "outputs")
+    parallel.repro(2)
+    assert "starts" not in capfd.readouterr().out, "the cache has it"
+    assert result(shell, "c").startswith("code as edited")
+
+    (shell / "conf/b.txt").write_text("b as edited\n")
+    os.chdir(shell / "src")
+    parallel.repro(8)
+    out = capfd.readouterr().out
+    assert "b: starts" in out
+    assert "b as edited" in result(shell, "b")
+    assert [runs_of(cell) for cell in "abc"] == [1, 2, 1]
+
+    (shell / "conf/b.txt").write_text("b as committed\n")
+    parallel.repro(2)
+    assert "starts" not in capfd.readouterr().out, "an earlier result is taken from the cache"
+    assert "b as committed" in result(shell, "b")
+
+
+def test_a_failed_cell_stops_no_other(shell, runs_of, capfd):
+    (shell / "conf/a.txt").write_text("broken\n")
+    with pytest.raises(UserError, match="cells/a failed") as error:
+        parallel.repro(2)
+    assert str(error.value).count("\n") == 1
+    out, err = capfd.readouterr()
+    log = shell / "state/logs/cells/a.log"
+    assert f"all of it in {log}" in err
+    assert "a is broken" in err
+    assert "a is broken" in log.read_text()
+    assert "a: failed after" in out
+    assert "b as committed" in result(shell, "b"), "the others are collected"
+    assert "c as committed" in result(shell, "c")
+    assert not (shell / "outputs/summary.txt").exists()
+    (shell / "conf/a.txt").write_text("mended\n")
+    parallel.repro(2)
+    assert [runs_of(cell) for cell in "abc"] == [2, 1, 1]
+    assert "mended" in (shell / "outputs/summary.txt").read_text()
+
+
+def test_killed_with_all_its_traces_it_goes_on(shell, runs_of, tmp_path):
+    """SIGKILL of the command leaves its workers running; the next one ends them, whatever they left behind."""
+    (shell / "conf/study.yaml").write_text("cells: [a, b]\n")
+    parallel.repro(2)
+    (shell / "conf/study.yaml").write_text("cells: [a, b, c]\n")
+    (shell / "conf/b.txt").write_text("b as edited\n")
+    (runs_of.folder / "sleep").touch()
+    process = start(shell, tmp_path / "log")
+    wait_until(lambda: runs_of("b") == 2 and runs_of("c") == 1)
+    process.kill()
+    process.wait()
+    left = marked(shell)
+    assert left, "or the test shows nothing"
+    (runs_of.folder / "sleep").unlink()
+    shutil.rmtree(shell / "state/worktrees/1")
+    (shell / ".git/worktrees/2/index.lock").touch()
+    (shell / "state/worktrees/2/.dvc/tmp/rwlock").write_text("torn")
+    (shell / "state/worktrees/2/outputs/cells/c").mkdir(parents=True, exist_ok=True)
+    (shell / "state/worktrees/2/outputs/cells/c/half").touch()
+    parallel.repro(2)
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in left)
+    assert [runs_of(cell) for cell in "abc"] == [1, 3, 2]
+    assert "b as edited" in result(shell, "b")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing_running(shell, runs_of, tmp_path, number):
+    (runs_of.folder / "sleep").touch()
+    process = start(shell, tmp_path / "log")
+    wait_until(lambda: runs_of("a") and runs_of("b"))
+    with pytest.raises(UserError, match="another `mergershift repro --jobs` runs here") as error:
+        parallel.repro(2)
+    assert str(error.value).count("\n") == 1
+    assert marked(shell)
+    process.send_signal(number)
+    assert process.wait(timeout=30)
+    assert "KeyboardInterrupt" in (tmp_path / "log").read_text()
+    assert not marked(shell)
+
+
+def test_an_edit_while_cells_run_is_not_mixed_with_their_results(shell, runs_of, tmp_path):
+    (shell / "conf/study.yaml").write_text("cells: [a]\n")
+    (runs_of.folder / "wait for").write_text("go")
+    process = start(shell, tmp_path / "log")
+    wait_until(lambda: runs_of("a"))
+    (shell / "conf/a.txt").write_text("a as edited\n")
+    (runs_of.folder / "go").touch()
+    assert process.wait(timeout=60)
+    assert "cells/a: out of date again" in (tmp_path / "log").read_text()
+    assert not (shell / "outputs/summary.txt").exists()
+    parallel.repro(2)
+    assert "a as edited" in result(shell, "a")
+    (shell / "conf/a.txt").write_text("a as committed\n")
+    parallel.repro(2)
+    assert "a as committed" in result(shell, "a"), "what ran was what lay there when it began"
+    assert runs_of("a") == 2
+
+
+def test_a_worker_that_is_killed_alone_is_a_failed_cell(shell, runs_of, tmp_path):
+    (shell / "conf/study.yaml").write_text("cells: [a, b]\n")
+    (runs_of.folder / "sleep").touch()
+    process = start(shell, tmp_path / "log")
+    wait_until(lambda: runs_of("a") and runs_of("b"))
+    (runs_of.folder / "sleep").unlink()
+    (tree,) = set((runs_of.folder / "a").read_text().splitlines())
+    (worker,) = (each for each in psutil.Process(process.pid).children() if Path(each.cwd()) == Path(tree))
+    worker.kill()
+    wait_until(lambda: not [each for each in marked(shell) if belongs(each, tree)])
+    for each in marked(shell):
+        if each.name() == "sleep":
+            each.kill()
+    process.wait(timeout=60)
+    log = (tmp_path / "log").read_text()
+    assert "cells/a failed (killed by signal 9)" in log
+    parallel.repro(2)
+    assert runs_of("a") == 2
+
+
+def test_code_installed_from_elsewhere_stays_what_it_is(shell):
+    tree = shell / "state/worktrees/1"
+    found = worktrees.environment(shell, tree, {"PYTHONPATH": "mine", "GIT_DIR": "other", "HOME": "x"})
+    assert found == {"PYTHONPATH": "mine", "HOME": "x", worktrees.MARK: str(tree), "PYTHONUNBUFFERED": "1"}
+    here = Path(worktrees.__file__).parents[2]
+    assert worktrees.environment(here, tree, {})["PYTHONPATH"] == str(tree / "src")
+
+
+def test_what_it_can_not_work_on_is_said_in_two_lines(shell, monkeypatch):
+    shutil.rmtree(shell / ".git")
+    with pytest.raises(UserError, match="in a git checkout") as error:
+        parallel.repro(2)
+    assert str(error.value).count("\n") == 1
+    subprocess.run(["git", "init", "-q"], cwd=shell, check=True)
+    with pytest.raises(UserError, match="with a commit") as error:
+        parallel.repro(2)
+    assert str(error.value).count("\n") == 1
+    with pytest.raises(UserError, match="takes nothing else, found: --force") as error:
+        pipeline_repro(["--force"], jobs=2)
+    (shell / ".git").rename(shell.parent / ".git")
+    with pytest.raises(UserError, match="not the top of its git checkout"):
+        parallel.repro(2)
+
+
+def test_a_study_gives_the_same_bytes_as_one_after_the_other(archive):
+    # One of the methods is of files that git does not know yet.
+    (archive / "src/mergershift/adaptation/mine.py").write_text(
+        "from mergershift.adaptation.source_only import SourceOnly\n\n"
+        'print(f"computed by {__file__}")\n\n\nclass Mine(SourceOnly):\n    """No name."""\n'
+    )
+    given = (archive / "conf/adaptation/source_only.yaml").read_text()
+    (archive / "conf/adaptation/mine.yaml").write_text(given.replace("source_only.SourceOnly", "mine.Mine"))
+    small_study(archive, 1, "mmd", "mine")
+    outputs = [
+        archive / f"outputs/cells/two/pristine_to_noisy/{method}/default/seed0/{name}"
+        for method in ("mmd", "mine")
+        for name in ("train/epochs.csv", "evaluation/metrics.json", "evaluation/predictions.csv")
+    ]
+    dvc = [sys.executable, "-m", "dvc", "repro", "evaluate"]
+    first = ran(
+        subprocess.run(
+            dvc,
+            cwd=archive,
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT | {"PYTHONPATH": str(archive / "src")},
+        )
+    )
+    serial = [path.read_bytes() for path in outputs]
+    (archive / "dvc.lock").unlink()
+    for folder in ("outputs", ".dvc/cache"):
+        shutil.rmtree(archive / folder)
+    done = mergershift_repro(archive, "--jobs", "2")
+    cells = {name for name in first if name.startswith(("train", "evaluate"))}
+    assert len(cells) == 4
+    assert set(ran(done)) == {*first, "summary"} - cells, "the checkout itself trains nothing"
+    assert [path.read_bytes() for path in outputs] == serial
+    assert "Balanced accuracy" in done.stdout, "the transfer table is printed"
+    log = (archive / "state/logs/cells/two/pristine_to_noisy/mine/default/seed0.log").read_text()
+    (computed,) = set(re.findall(r"computed by (\S+)/src/", log))
+    assert Path(computed).parent == archive / "state/worktrees", "the worktree's own copy of the code"
+    assert [run.data.tags["git_dirty"] for run in runs(archive)] == ["true"] * 4
+
+
+def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
+    small_study(archive, 6, "mmd")
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mergershift", "repro", "--jobs", "2"],
+            cwd=archive,
+            stdout=log,
+            stderr=log,
+            env=ENVIRONMENT,
+        )
+        last = archive / "state/cells/two/pristine_to_noisy/mmd/default/seed0/checkpoints/last.ckpt"
+        wait_until(last.exists, 120)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for each in family:
+            each.kill()
+        process.wait()
+        psutil.wait_procs(family, timeout=30)
+    (interrupted,) = runs(archive)
+    assert interrupted.info.status == "RUNNING", (tmp_path / "log").read_text()
+    ran(mergershift_repro(archive, "--jobs", "2"))
+    (finished,) = runs(archive)
+    assert (finished.info.run_id, finished.info.status) == (interrupted.info.run_id, "FINISHED")
+    client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
+    steps = [metric.step for metric in client.get_metric_history(finished.info.run_id, "train_loss")]
+    assert sorted(steps) == list(range(6)), "every epoch once"

@@ -1,0 +1,28 @@
+"""The published experiment, short, on a small archive."""
+
+import json
+
+import pytest
+
+from mergershift.pipeline.reproduce import reproduce
+
+pytestmark = pytest.mark.slow
+
+
+def test_one_command_prints_the_published_figures_beside_ours(archive, capsys, monkeypatch):
+    arguments = ["training.epochs=1", "trainer.threads=1"]
+    reproduce("deepmerge_2020", arguments)
+    out = capsys.readouterr().out
+    for figure in ("0.793", "0.756", "1114", "pristine", "noisy", "unknown data"):
+        assert figure in out
+    cells = sorted((archive / "outputs/runs").iterdir())
+    assert len(cells) == 2, "one training on pristine labels, one on noisy ones"
+    for cell in cells:
+        config = (cell / "train/config.yaml").read_text()
+        assert "published_leaky" in config
+        results = json.loads((cell / "evaluation/metrics.json").read_text())
+        every, unique = (results["source"][rows]["images"]["value"] for rows in ("all_rows", "unique"))
+        assert every > unique, "copies of mergers count only beside published figures"
+
+    monkeypatch.setattr("mergershift.pipeline.reproduce.train_step", lambda *_: pytest.fail("trained again"))
+    reproduce("deepmerge_2020", arguments)

@@ -1,0 +1,76 @@
+"""Re-binning against sums by hand, and the scale against the archive's own."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from mergershift.archive import FIELD_KPC, IMAGE_SIZE, PIXEL_ARCSEC, REDSHIFT
+from mergershift.predicting.regrid import central, kpc_per_arcsec, overlaps, rebin
+
+RANDOM = np.random.default_rng(3)
+
+
+def test_the_archives_pixels_span_its_field() -> None:
+    assert kpc_per_arcsec(REDSHIFT) * PIXEL_ARCSEC * IMAGE_SIZE == pytest.approx(FIELD_KPC, rel=1e-3)
+
+
+@pytest.mark.parametrize("redshift", [0.1, 0.5, 4.0])
+def test_the_scale_is_the_angular_diameter_distance(redshift: float) -> None:
+    comoving = quad(lambda z: 1 / np.sqrt(0.2726 * (1 + z) ** 3 + 0.7274), 0, redshift)[0] * 299792.458 / 70.4
+    expected = comoving * 1000 / (1 + redshift) * np.pi / 180 / 3600
+    assert kpc_per_arcsec(redshift) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("redshift", [0.0, -1.0, np.nan, np.inf])
+def test_a_redshift_that_has_no_scale(redshift: float) -> None:
+    with pytest.raises(ValueError, match="redshift"):
+        kpc_per_arcsec(redshift)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_whole_pixels_are_averaged_in_blocks(factor: int) -> None:
+    images = RANDOM.normal(size=(2, 3, 10 * factor, 10 * factor))
+    axis = central(10 * factor, 10 * factor)
+    expected = images.reshape(2, 3, 10, factor, 10, factor).mean(axis=(3, 5))
+    np.testing.assert_allclose(rebin(images, axis, axis, 10), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [16.0, 17.3, 20.9, 21.0, 6.2])
+def test_flux_of_the_central_part_is_conserved(width: float) -> None:
+    image = RANDOM.normal(size=(21, 21))
+    axis = central(21, width)
+    # fractions of pixels that lie inside, by an independent way: a fine grid over the image
+    fine = (np.arange(21 * 2000) + 0.5) / 2000
+    inside = (abs(fine - 10.5) < width / 2).reshape(21, 2000).mean(axis=1)
+    expected = (image * np.outer(inside, inside)).sum()
+    flux = rebin(image, axis, axis, 8).sum() * (width / 8) ** 2
+    assert flux == pytest.approx(expected, abs=2e-2)
+
+
+@pytest.mark.parametrize(("length", "width"), [(30, 30.0), (31, 22.7), (12, 9.5)])
+def test_a_constant_stays_and_a_ramp_is_sampled_at_the_new_centres(length: int, width: float) -> None:
+    axis = central(length, width)
+    constant = np.full((length, length), 2.5)
+    np.testing.assert_allclose(rebin(constant, axis, axis, 10), 2.5)
+    if width >= 20:  # finer pixels: the mean over whole ones is that of the ramp; coarser ones make steps
+        ramp = np.arange(length) + 0.5
+        centres = length / 2 + (np.arange(10) - 4.5) * width / 10
+        made = overlaps(axis, 10) @ ramp[axis.start : axis.stop]
+        np.testing.assert_allclose(made, centres, atol=0.13)  # parts of a pixel count with its mean
+        np.testing.assert_allclose(made + made[::-1], length, atol=1e-9)
+
+
+def test_rows_and_columns_have_scales_of_their_own() -> None:
+    image = RANDOM.normal(size=(20, 30))
+    made = rebin(image, central(20, 20), central(30, 30), 10)
+    np.testing.assert_allclose(made, image.reshape(10, 2, 10, 3).mean(axis=(1, 3)), atol=1e-12)
+
+
+def test_pixels_outside_the_field_have_no_influence() -> None:
+    image = RANDOM.normal(size=(40, 40))
+    axis = central(40, 20.0)
+    spoilt = image.copy()
+    spoilt[:10], spoilt[:, 30:] = np.nan, np.inf
+    np.testing.assert_array_equal(rebin(spoilt, axis, axis, 10), rebin(image, axis, axis, 10))
+    spoilt[20, 20] = np.nan
+    assert np.isnan(rebin(spoilt, axis, axis, 10)).any()

@@ -1,0 +1,71 @@
+"""Every unit against the arithmetic by hand."""
+
+import numpy as np
+import pytest
+
+from mergershift.predicting.units import Refused, brightness
+
+ARCSEC2_PER_SR = (180 / np.pi * 3600) ** 2
+PIXEL = 0.03**2
+VALUES = np.array([[-2.5, 0.0], [1.0, 30.0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "factor"),
+    [
+        ("uJy / arcsec2", 1.0),
+        ("uJy/arcsec**2", 1.0),
+        ("µJy arcsec-2", 1.0),
+        ("nJy/arcsec2", 1e-3),
+        ("MJy/sr", 1e12 / ARCSEC2_PER_SR),
+        ("nJy/pixel", 1e-3 / PIXEL),
+        ("uJy / pix", 1 / PIXEL),
+        ("10*nJy", 1e-2 / PIXEL),
+        ("erg/s/cm2/Hz/arcsec2", 1e29),
+    ],
+)
+def test_linear_units(text: str, factor: float) -> None:
+    np.testing.assert_allclose(brightness(text, PIXEL)(VALUES), VALUES * factor, rtol=1e-4)
+
+
+def test_the_archives_own_unit_changes_nothing() -> None:
+    assert brightness("uJy / arcsec2", None).same
+    assert brightness("uJy / arcsec2", None)(VALUES) is VALUES
+
+
+@pytest.mark.parametrize(
+    ("text", "area"), [("mag(AB/arcsec2)", 1.0), ("mag(AB/pix)", PIXEL), ("mag(AB)", PIXEL)]
+)
+def test_ab_magnitudes(text: str, area: float) -> None:
+    magnitudes = np.array([20.0, 25.0, np.inf, np.nan])
+    expected = 10 ** (-0.4 * (magnitudes - 23.9)) / area  # 23.9 mag are a microjansky
+    np.testing.assert_allclose(brightness(text, PIXEL)(magnitudes), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["counts/s", "ELECTRONS/S", "electron / s", "DN", "adu", "ct/pix"])
+def test_counts_mean_no_brightness(text: str) -> None:
+    with pytest.raises(Refused, match="zero point"):
+        brightness(text, PIXEL)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Jy/beam", "per beam"),
+        ("JY/BEAM", "per beam"),
+        ("mag/arcsec2", "no zero point"),
+        ("erg/s/cm2/AA", "per wavelength"),
+        ("erg/s/cm2/AA/arcsec2", "per wavelength"),
+        ("K", "no surface brightness"),
+        ("furlong/fortnite", "is not known"),
+    ],
+)
+def test_what_is_no_surface_brightness_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        brightness(text, PIXEL)
+
+
+@pytest.mark.parametrize("text", ["nJy/pixel", "nJy", "mag(AB)"])
+def test_what_is_per_pixel_needs_the_scale(text: str) -> None:
+    with pytest.raises(Refused, match="pixel scale"):
+        brightness(text, None)

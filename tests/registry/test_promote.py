@@ -1,0 +1,320 @@
+"""Candidates and champions: who wins, who is refused and why, and what is recorded of it."""
+
+import contextlib
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlparse
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from mlflow import MlflowClient
+from registry.samples import facts_of
+
+from mergershift import evaluation
+from mergershift.cli import models as cli_models
+from mergershift.config import compose
+from mergershift.core.errors import UserError
+from mergershift.registry import promote as promoting
+from mergershift.registry.promote import DETAILS, OUTCOME, promote_step
+from mergershift.tracking.find_run import TRAINING_TAG
+from mergershift.tracking.model_registry import FINGERPRINT, Registry
+
+GALAXIES, CAMERAS = 40, 4
+
+
+def validation(gain, seed):
+    """Validation images: log odds are `gain` x truth + noise, so that a higher gain is surer and righter."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(GALAXIES) % 2, CAMERAS)
+    parts = []
+    for role in ("source", "target"):
+        odds = gain * (2 * truth - 1) + random.normal(0, 0.5, len(truth))
+        columns = {"row": np.arange(len(truth)), "galaxy": np.repeat(np.arange(GALAXIES), CAMERAS)}
+        columns |= {"camera": np.tile(np.arange(CAMERAS), GALAXIES), "role": role, "log_odds": odds}
+        parts.append(pd.DataFrame({**columns, "label": truth if role == "source" else np.nan}))
+    return pd.concat(parts)
+
+
+def test_predictions(right):
+    """Test images of which a share is rightly called."""
+    truth = np.repeat(np.arange(GALAXIES) % 2, CAMERAS)
+    called = np.where(np.arange(len(truth)) / len(truth) < right, truth, 1 - truth)
+    parts = []
+    for role, domain in (("source", "pristine"), ("target", "noisy")):
+        columns = {"row": np.arange(len(truth)), "galaxy": np.repeat(np.arange(GALAXIES), CAMERAS)}
+        columns |= {"camera": np.tile(np.arange(CAMERAS), GALAXIES), "block": 0, "role": role}
+        columns |= {"domain": domain, "label": truth, "probability": 0.1 + 0.8 * called, "threshold": 0.5}
+        parts.append(pd.DataFrame(columns))
+    return evaluation.join(parts)
+
+
+test_predictions.__test__ = False
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("registry")
+    address = f"sqlite:///{folder}/registry.db"
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.create_experiment("e", artifact_location=(folder / "artifacts").as_uri())
+    client.create_run(experiment, tags={TRAINING_TAG: "t"})
+    return address
+
+
+@pytest.fixture
+def team(address, tmp_path, monkeypatch, request):
+    """A registry with a model of its own for each test; conf/ is the checkout's."""
+    name = re.sub(r"\W", "-", request.node.name)
+    config = compose(["filters=two", f"tracking.model={name}", f"tracking.uri='{address}'"])
+    monkeypatch.setattr(promoting, "compose", lambda overrides: config)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    registry = Registry(address)
+
+    def register(mark, gain, right=0.7, **facts):
+        folder = tmp_path / mark
+        folder.mkdir()
+        facts_of(**facts).write(folder)
+        validation(gain, int.from_bytes(mark.encode()) % 1000).to_csv(folder / "validation.csv", index=False)
+        evaluation.write_predictions(test_predictions(right), folder / "predictions.csv")
+        return registry.publish(
+            folder, f"{name}_candidates", registry.run_of("t", "e"), {FINGERPRINT: mark}, mark
+        )[0]
+
+    def champion():
+        found = registry.champion(name)
+        return found and found.tags[FINGERPRINT]
+
+    def recorded(mark, model=f"{name}_candidates"):
+        tags = registry.same(model, mark).tags
+        return tags[OUTCOME], json.loads(tags[DETAILS])
+
+    def files(version):
+        client = MlflowClient(tracking_uri=address)
+        place = client.get_model_version_download_uri(version.name, str(version.number))
+        return Path(urlparse(place).path)
+
+    return SimpleNamespace(
+        name=name,
+        config=config,
+        registry=registry,
+        register=register,
+        champion=champion,
+        recorded=recorded,
+        files=files,
+    )
+
+
+def promote(number=None, **options):
+    return promote_step((), number, **options)
+
+
+def test_the_first_one_has_nobody_to_beat_and_is_not_promoted_twice(team):
+    with pytest.raises(UserError, match="no candidate is registered"):
+        promote()
+    team.register("a", 1.0)
+    assert "there was no champion" in promote()
+    assert team.champion() == "a"
+    assert team.recorded("a")[0] == "first"
+    assert "is the champion already" in promote()
+    assert len(team.registry.versions(team.name)) == 1
+
+
+def test_a_better_one_wins_and_a_worse_one_is_refused(team):
+    team.register("a", 1.0)
+    promote()
+    team.register("worse", 0.2)
+    with pytest.raises(UserError, match=r"does not replace .*information_maximisation") as caught:
+        promote()
+    assert str(caught.value).count("\n") == 1
+    assert team.champion() == "a"
+    outcome, details = team.recorded("worse")
+    assert outcome == "refused"
+    assert details["difference"]["high"] < 0
+    team.register("better", 3.0)
+    assert "is now the champion" in promote()
+    assert team.champion() == "better"
+    for model in (f"{team.name}_candidates", team.name):
+        outcome, details = team.recorded("better", model)
+        assert outcome == "won"
+        assert details["difference"]["low"] > 0
+        assert details["champion_before"] == f"models:/{team.name}/1"
+        assert (details["validator"], details["resamples"]) == ("information_maximisation", 2000)
+    with pytest.raises(UserError, match="does not replace"):
+        promote(1)
+    with pytest.raises(UserError, match="no version 9"):
+        promote(9)
+
+
+def test_one_that_is_as_good_is_not_better(team):
+    team.register("a", 1.0)
+    promote()
+    team.register("b", 1.0)
+    with pytest.raises(UserError, match="lower bound has to lie above 0"):
+        promote()
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("data_hash", "e" * 64), ("split", {"kind": "by_galaxy", "seed": 1}), ("target", "other")],
+)
+def test_what_was_trained_for_something_else_is_not_compared(team, what, value):
+    team.register("a", 1.0)
+    promote()
+    team.register("b", 3.0, **{what: value})
+    with pytest.raises(UserError, match=f"can't be compared, they differ in {what}"):
+        promote()
+    assert team.champion() == "a"
+    assert team.recorded("b")[1]["incomparable"] == [what]
+    promote(force="another survey")
+    assert team.champion() == "b"
+    assert team.recorded("b")[0] == "forced"
+
+
+def test_force_records_its_reason_and_the_comparison(team):
+    team.register("a", 1.0)
+    promote()
+    team.register("b", 0.2)
+    assert "forced (a has a bug)" in promote(force="a has a bug")
+    assert team.champion() == "b"
+    outcome, details = team.recorded("b", team.name)
+    assert (outcome, details["reason"]) == ("forced", "a has a bug")
+    assert details["difference"]["high"] < 0
+
+
+def test_force_on_the_first_one_records_its_reason_too(team):
+    team.register("a", 1.0)
+    promote(force="the paper's model")
+    for model in (f"{team.name}_candidates", team.name):
+        outcome, details = team.recorded("a", model)
+        assert (outcome, details["reason"], details["champion_before"]) == (
+            "first",
+            "the paper's model",
+            None,
+        )
+
+
+@pytest.mark.parametrize("damage", ["lost", "facts.json"])
+def test_a_broken_champion_gives_way_to_force_alone(team, damage):
+    broken = team.register("a", 1.0)
+    promote()
+    place = team.files(broken)
+    if damage == "lost":
+        shutil.rmtree(place)
+    else:
+        (place / damage).write_bytes(b"\xff")
+    team.register("b", 1.0)
+    with pytest.raises(UserError) as caught:
+        promote()
+    assert str(caught.value).count("\n") == 1
+    assert team.champion() == "a"
+    promote(force="the champion is broken")
+    assert team.champion() == "b"
+    outcome, details = team.recorded("b")
+    assert (outcome, details["reason"]) == ("forced", "the champion is broken")
+    assert "\n" not in details["incomparable"]
+
+
+def test_a_broken_candidate_is_not_forced(team):
+    team.register("a", 1.0)
+    promote()
+    broken = team.register("b", 1.0)
+    shutil.rmtree(team.files(broken))
+    with pytest.raises(UserError):
+        promote(force="never mind")
+    assert team.champion() == "a"
+
+
+def test_the_oracle_gate_looks_at_test_labels_and_nothing_else_does(team):
+    team.register("a", 1.0, right=0.7)
+    promote()
+    team.register("b", 3.0, right=0.6)
+    with pytest.raises(UserError, match="oracle gate"):
+        promote(oracle_gate=True)
+    details = team.recorded("b")[1]
+    assert details["difference"]["low"] > 0
+    assert details["oracle_gate"]["high"] < 0
+    promote()
+    assert team.champion() == "b"
+    assert "oracle_gate" not in team.recorded("b")[1]
+    team.register("c", 6.0, right=0.95)
+    promote(oracle_gate=True)
+    assert team.recorded("c")[1]["oracle_gate"]["low"] > 0
+
+
+def test_a_validator_that_needs_features_is_refused_with_the_reason(team, monkeypatch):
+    team.register("a", 1.0)
+    promote()
+    team.register("b", 3.0)
+    selection = team.config.selection.model_copy(update={"best_by": "importance_weighted_risk"})
+    changed = team.config.model_copy(update={"selection": selection})
+    monkeypatch.setattr(promoting, "compose", lambda overrides: changed)
+    with pytest.raises(UserError, match="features, which registered models do not carry"):
+        promote()
+    assert team.champion() == "a"
+
+
+def test_of_two_at_once_the_second_challenges_the_first(team):
+    """Both beat the champion, one of them the other; whoever comes first, that one is champion in the end."""
+    team.register("a", 1.0)
+    promote()
+    team.register("good", 2.0)
+    team.register("best", 4.0)
+    together = threading.Barrier(2)
+
+    def run(number):
+        together.wait()
+        with contextlib.suppress(UserError):  # only the worse one, only where it comes second
+            promote(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (2, 3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert team.champion() == "best"
+    before = {mark: team.recorded(mark)[1]["champion_before"] for mark in ("good", "best")}
+    assert sorted(before.values()) == [f"models:/{team.name}/1", f"models:/{team.name}/2"]
+    assert team.recorded("good")[0] == ("refused" if before["good"].endswith("/2") else "won")
+
+
+def test_whoever_lost_the_mutex_in_between_does_not_take_the_crown(team, address, monkeypatch):
+    team.register("a", 1.0)
+    copied = Registry.copy
+
+    def slow(*arguments):
+        MlflowClient(tracking_uri=address).delete_registered_model(f"{team.name}_promotion_lock")
+        return copied(*arguments)
+
+    monkeypatch.setattr(Registry, "copy", slow)
+    with pytest.raises(UserError, match="another one has gone ahead"):
+        promote()
+    assert team.champion() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["1", "2"], "only one VERSION"),
+        (["--force", "because", "--oracle-gate"], "take one of them"),
+        (["--force", " "], "needs a reason"),
+    ],
+)
+def test_the_command_refuses_what_contradicts_itself(arguments, words):
+    made = CliRunner().invoke(cli_models.promote, arguments)
+    assert made.exit_code == 2
+    assert words in made.output
+
+
+def test_the_command_tells_a_version_from_overrides(monkeypatch):
+    heard = []
+    monkeypatch.setattr(promoting, "promote_step", lambda *arguments: heard.append(arguments) or "done")
+    arguments = ["tracking.model=x", "12", "--oracle-gate"]
+    assert CliRunner().invoke(cli_models.promote, arguments).output == "done\n"
+    assert heard == [(("tracking.model=x",), 12, None, True)]

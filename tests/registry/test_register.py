@@ -1,0 +1,253 @@
+"""Which training is registered, as what, and what is said of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from archive.samples import LARGER, write_sample
+from mlflow import MlflowClient
+
+from mergershift import evaluation
+from mergershift.classifier import inference
+from mergershift.classifier.classifier import load_classifier, model_file
+from mergershift.config import Config, compose
+from mergershift.config.study import read_study
+from mergershift.core.errors import UserError
+from mergershift.registry import Package
+from mergershift.registry.promote import promote_step
+from mergershift.registry.register import register_step
+from mergershift.stages.evaluate import evaluate_step
+from mergershift.stages.summary import write_summary
+from mergershift.stages.train import prepare_step, prepared_images, train_step
+from mergershift.tracking import fetch_model, tracking_address
+from mergershift.tracking.find_run import TRAINING_TAG
+from mergershift.tracking.model_registry import Registry
+
+pytestmark = pytest.mark.slow
+CHECKOUT = Path(__file__).parents[2]
+SMALL = ["filters=two", "training.epochs=1", "trainer=cpu_one_thread"]
+METHOD = {"transfer": "pristine_to_noisy", "adaptation": "source_only", "experiment": "default"}
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of one method and two seeds on a mock; the second seed is the first with a better score."""
+    folder = tmp_path_factory.mktemp("registering")
+    shutil.copytree(CHECKOUT / "conf", folder / "conf")
+    for name in ("dvc.yaml", "CITATION.cff"):
+        shutil.copy(CHECKOUT / name, folder)
+    write_sample(folder / "data", LARGER, ("two",))
+    provenance = {"kind": "mock", "seed": 3, "mergers": 12, "non_mergers": 60, "mock_version": 1}
+    (folder / "data/PROVENANCE.json").write_text(
+        json.dumps(provenance | {"filter_sets": ["two"], "fits": False})
+    )
+    path = folder / "conf/study.yaml"
+    listed = yaml.safe_load(path.read_text()) | {"filters": ["two"], "methods": [METHOD], "seeds": [0, 1]}
+    path.write_text(yaml.safe_dump(listed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        config = compose(SMALL)
+        first, second = (folder / cell.folder for cell in read_study().cells())
+        prepare_step(config)
+        train_step(config, first)
+        evaluate_step(first, config.selection)
+        copy_training(first, second, "second")
+        table = pd.read_csv(second / "evaluation/validators.csv")
+        table.assign(information_maximisation=0.5).to_csv(second / "evaluation/validators.csv", index=False)
+        write_summary()
+        output = f"{second.relative_to(folder)}/evaluation"
+        stages = {"evaluate@two-method0-1": {"cmd": "x", "outs": [{"path": output, "md5": "0", "size": 1}]}}
+        (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+        yield folder
+
+
+def copy_training(cell, other, training):
+    """The same training under an id of its own, with a run of its own."""
+    shutil.copytree(cell, other)
+    change(other / "train/run.json", training=training)
+    change(other / "evaluation/selection.json", training=training)
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    experiment = client.get_experiment_by_name("mergershift").experiment_id
+    client.create_run(experiment, tags={TRAINING_TAG: training})
+
+
+@pytest.fixture(scope="module")
+def registry(study):
+    return Registry(tracking_address(None))
+
+
+@pytest.fixture(scope="module")
+def folder(registry):
+    """The best training as it was registered."""
+    assert "registered as models:/mergershift_candidates/1" in register_step(("filters=two",), None)
+    return fetch_model(tracking_address(None), "models:/mergershift_candidates/1")
+
+
+def seed_folder(study, seed):
+    return study / read_study().cells()[seed].folder
+
+
+def test_the_best_seed_of_the_best_method_is_registered_once(study, registry, folder):
+    assert Package.read(folder).facts.training == "second"
+    # Tests share the registry, in any order.
+    before = registry.versions("mergershift_candidates")
+    assert "is models:/mergershift_candidates/1 already" in register_step(("filters=two",), None)
+    assert "is models:/mergershift_candidates/1 already" in register_step((), seed_folder(study, 1))
+    assert registry.versions("mergershift_candidates") == before
+
+
+def test_its_tags_say_where_it_comes_from(study, registry, folder):
+    version = registry.resolve("models:/mergershift_candidates/1")
+    record = json.loads((seed_folder(study, 1) / "train/run.json").read_text())
+    expected = {name: record[name] for name in ("training", "data_hash", "config_hash")}
+    expected |= {"data_kind": "mock", "dvc_stage": "evaluate@two-method0-1", "run_id": version.run_id}
+    expected |= {
+        "split": json.dumps(record["split"], sort_keys=True),
+        "git_commit": "none",
+        "git_dirty": "false",
+    }
+    assert version.tags.items() >= expected.items()
+    run = MlflowClient(tracking_uri=tracking_address(None)).get_run(version.run_id)
+    assert run.data.tags[TRAINING_TAG] == "second"
+
+
+def test_it_predicts_what_the_evaluation_found_and_calibrates_on_the_source(study, folder):
+    package, cell = Package.read(folder), seed_folder(study, 1)
+    config = Config.read(cell / "train/config.yaml")
+    prepared = prepared_images(config)
+    tested = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    pd.testing.assert_frame_equal(evaluation.read_predictions(folder / "predictions.csv"), tested)
+    tested = tested[tested["role"] == "target"]
+    made = package.predict(prepared.images(config.transfer.target, tested["row"].to_numpy()))
+    np.testing.assert_allclose(made[:, 0], tested["probability"], atol=1e-6)
+    assert package.facts.threshold == tested["threshold"].iloc[0]
+    assert package.facts.domains == ("pristine",)
+    # The temperature, by its definition: nothing near it has less balanced cross-entropy on the source.
+    rows = prepared.rows("validation", unique=True)
+    images, labels = prepared.labelled(config.transfer.source, rows)
+    classifier = load_classifier(model_file(cell / "train", package.facts.epoch), config)
+    chance = inference.predict(classifier, images)
+    odds = np.log(chance / (1 - chance))
+    risks = [
+        evaluation.negative_log_likelihood(
+            labels.numpy(), odds, factor * package.facts.temperature, balanced=True
+        )
+        for factor in (0.97, 1.0, 1.03)
+    ]
+    assert risks[1] == min(risks)
+    # Held-out images of the domain that it saw are within 1; few validation images set that unit.
+    assert package.predict(images)[:, 2].max() == pytest.approx(1, abs=1e-6)
+
+
+def test_its_validation_images_carry_no_label_of_the_target(folder):
+    table = pd.read_csv(folder / "validation.csv")
+    source, target = (table[table["role"] == role] for role in ("source", "target"))
+    assert target["label"].isna().all()
+    assert set(source["label"]) == {0, 1}
+    assert source["row"].tolist() == target["row"].tolist()
+
+
+def test_its_card_says_what_it_is_worth(study, folder):
+    card = (folder / "model_card.md").read_text()
+    results = evaluation.read_results(seed_folder(study, 1) / "evaluation")
+    accuracy = results["target"]["unique"]["balanced_accuracy"]
+    galaxies = results["target"]["unique"]["galaxies"]["value"]
+    for words in (
+        "MOCK IMAGES, NOT THE ARCHIVE",
+        f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
+        f"{galaxies:.0f} galaxies",
+        "had been opened 1 time when",
+        "1 method by the mean of information_maximisation over seeds, then 2 seeds by the same validator",
+        "equally frequent",
+        "Apache-2.0",
+        "arXiv:2103.01373",
+        "by galaxy, 70% training",
+        "evaluate@two-method0-1",
+    ):
+        assert words in card
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    described = client.get_model_version("mergershift_candidates", "1").description
+    assert "MOCK images" in described
+    assert f"{accuracy['value']:.3f}" in described
+
+
+def test_registered_and_promoted_it_is_the_champion(study, registry, folder):
+    assert "is now the champion" in promote_step((), None)
+    champion = fetch_model(tracking_address(None), "models:/mergershift@champion")
+    assert (champion / "facts.json").read_bytes() == (folder / "facts.json").read_bytes()
+    register_step((), seed_folder(study, 0))
+    with pytest.raises(UserError, match=r"\+0 \[\+0, \+0\]"):  # the same weights
+        promote_step((), None)
+
+
+def test_what_was_trained_on_target_labels_needs_a_name_that_says_so(study, registry):
+    cell = study / "outputs/runs/oracle"
+    copy_training(seed_folder(study, 0), cell, "oracle")
+    compose([*SMALL, "transfer=oracle_target_only"]).write(cell / "train/config.yaml")
+    with pytest.raises(UserError, match=r"tracking\.model=oracle_mergershift"):
+        register_step((), cell)
+    assert "models:/oracle_mergershift_candidates/1" in register_step(
+        ("tracking.model=oracle_mergershift",), cell
+    )
+    facts = Package.read(fetch_model(tracking_address(None), "models:/oracle_mergershift_candidates/1")).facts
+    assert facts.oracle
+    assert facts.domains == ("noisy",)
+
+
+def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_path):
+    unknown = study / "outputs/runs/unknown"
+    copy_training(seed_folder(study, 0), unknown, "unknown")
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    client.delete_run(registry.run_of("unknown", "mergershift"))
+    stale = study / "outputs/runs/stale"
+    shutil.copytree(seed_folder(study, 0), stale)
+    change(stale / "evaluation/selection.json", training="another")
+    untested = study / "outputs/runs/untested"
+    shutil.copytree(seed_folder(study, 0) / "train", untested / "train")
+    for overrides, cell, words in (
+        ((), unknown, "mergershift sync"),
+        ((), stale, "of another training"),
+        ((), untested, "mergershift evaluate"),
+        (
+            ("filters=three",),
+            None,
+            "no best method for filters=three.*\nIt has filters=two pristine to noisy",
+        ),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            register_step(overrides, cell)
+        assert str(caught.value).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"training": None}, "training"),
+        ({"data_hash": None}, "data_hash"),
+        ({"provenance": {}}, "provenance.kind"),
+        ({"split": {"kind": "by_galaxy"}}, "split"),
+        (None, "dictionary"),
+    ],
+)
+def test_the_record_of_something_else_is_said_in_two_lines(study, changed, words):
+    cell = study / "outputs/runs/foreign"
+    shutil.copytree(seed_folder(study, 0), cell, dirs_exist_ok=True)
+    record = json.loads((cell / "train/run.json").read_text()) | (changed or {})
+    kept = {name: value for name, value in record.items() if value is not None}
+    (cell / "train/run.json").write_text(json.dumps(kept if changed else [kept]))
+    with pytest.raises(UserError, match=rf"run\.json: not of a training .*{words}") as caught:
+        register_step((), cell)
+    assert str(caught.value).count("\n") == 1
+    shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
+    (cell / "evaluation/selection.json").write_text("[]")
+    with pytest.raises(UserError, match="of another training"):
+        register_step((), cell)

@@ -1,0 +1,100 @@
+"""A model that is handed on says what the trained one said, and loads without pickle (see tracking/test_serving.py)."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from registry.samples import facts_of, program_of, stamps, write_package
+
+from mergershift.classifier import inference
+from mergershift.core.errors import UserError
+from mergershift.registry import Package
+
+
+@pytest.fixture(scope="module")
+def program():
+    return program_of(images=400)
+
+
+@pytest.fixture(scope="module")
+def folder(program, tmp_path_factory):
+    return write_package(tmp_path_factory.mktemp("package"), facts_of(), program)
+
+
+@pytest.mark.parametrize("network", ["deepmerge", "deepmerge_2020", "resnet18"])
+def test_the_exported_program_computes_what_the_classifier_does(network, tmp_path):
+    program = program_of(network, images=20)
+    package = Package.read(write_package(tmp_path, facts_of(network=network), program))
+    images = stamps(7, seed=5)
+    for count in (1, 2, 7):
+        with torch.inference_mode():
+            expected = program(torch.from_numpy(images[:count])).numpy()
+        np.testing.assert_allclose(package.predict(images[:count]), expected, rtol=0, atol=1e-6)
+
+
+def test_the_columns_are_the_evaluations_probability_and_its_temperature(program, folder):
+    images = stamps(300, seed=5)
+    made = Package.read(folder).predict(images)
+    probability = inference.predict(program.classifier, images)
+    np.testing.assert_allclose(made[:, 0], probability, atol=1e-7)
+    odds = np.log(probability / (1 - probability))
+    np.testing.assert_allclose(made[:, 1], 1 / (1 + np.exp(-odds / 1.7)), atol=1e-7)
+
+
+def test_an_image_that_is_not_finite_gets_a_row_of_nan_and_no_other_notices(folder):
+    package, images = Package.read(folder), stamps(5)
+    spoilt = images.astype(">f8")
+    spoilt[1, 0, 3, 4], spoilt[3, 1, 0, 0], spoilt[4, 0, 0, 0] = np.nan, -np.inf, 1e300
+    made = package.predict(spoilt)
+    assert np.isnan(made).all(axis=1).tolist() == [False, True, False, True, True]
+    np.testing.assert_array_equal(made[[0, 2]], package.predict(images)[[0, 2]])
+
+
+def test_held_out_stamps_are_in_the_domain_and_foreign_ones_are_not(folder):
+    package, images = Package.read(folder), stamps(400, seed=9)
+    assert np.mean(package.predict(images)[:, 2] > 1) < 0.03
+    noise = np.random.default_rng(0).normal(0, images.std(), (20, *images.shape[1:]))
+    for foreign, least in ((noise, 4), (100 * images[:20], 50), (-images[:100], 1)):
+        assert package.predict(foreign)[:, 2].min() > least
+
+
+def test_a_pickle_in_its_place_is_not_opened(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "data/model.pt2").unlink()
+    (copy / "data/model.pth").write_bytes(pickle.dumps(Trap()))
+    (copy / "data/pickle_module_info.txt").write_text("pickle")
+    with pytest.raises(UserError, match="without pickle"):
+        Package.read(copy)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_what_is_no_model_is_said_in_two_lines(folder, tmp_path):
+    with pytest.raises(UserError, match="no model of mergershift") as caught:
+        Package.read(tmp_path)
+    assert str(caught.value).count("\n") == 1
+    shutil.copytree(folder, tmp_path / "torn")
+    (tmp_path / "torn/data/model.pt2").write_bytes(b"x")
+    with pytest.raises(UserError, match="without pickle"):
+        Package.read(tmp_path / "torn")
+
+
+def test_images_of_another_shape_are_refused(folder):
+    with pytest.raises(ValueError, match="expected"):
+        Package.read(folder).predict(stamps(2)[:, :1])
+
+
+def test_two_models_are_the_same_one_where_weights_and_facts_are(folder, tmp_path):
+    weights = folder / "classifier.safetensors"
+    mark = facts_of().fingerprint(weights)
+    assert mark == facts_of().fingerprint(weights)
+    assert mark != facts_of(threshold=0.41).fingerprint(weights)
+    assert mark != facts_of(temperature=1.8).fingerprint(weights)
+    other = write_package(tmp_path / "other", facts_of(), program_of(seed=1, images=20))
+    assert mark != facts_of().fingerprint(other / "classifier.safetensors")

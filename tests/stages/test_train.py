@@ -1,0 +1,215 @@
+"""Steps refuse what does not belong together, and cost nothing twice."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from archive.samples import LARGER, write_sample
+from mlflow import MlflowClient
+
+from mergershift import evaluation
+from mergershift.cells import ledger
+from mergershift.classifier import inference
+from mergershift.classifier.classifier import load_classifier, model_file
+from mergershift.config import SelectionConfig, compose, compose_selection
+from mergershift.core.errors import UserError
+from mergershift.images import Prepared
+from mergershift.pipeline.reproduce import reproduce
+from mergershift.stages.evaluate import evaluate_step
+from mergershift.stages.train import default_output, prepare_step, prepared_folder, train_step
+
+pytestmark = pytest.mark.slow
+SMALL = ["filters=two", "training.epochs=1", "trainer.threads=1"]
+
+
+@pytest.fixture
+def trained(archive):
+    config = compose(SMALL)
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    return config, cell
+
+
+def mark_as_mock(project, seed):
+    provenance = {"kind": "mock", "seed": seed, "mergers": 12, "non_mergers": 60, "mock_version": 1}
+    provenance |= {"filter_sets": ["two", "three"], "fits": False}
+    (project / "data/PROVENANCE.json").write_text(json.dumps(provenance))
+
+
+def test_a_model_is_not_tested_on_images_of_another_archive(archive, trained):
+    config, cell = trained
+    write_sample(archive / "data", LARGER, ("two",), seed=7)
+    prepare_step(config)
+    with pytest.raises(UserError, match="trained on other images"):
+        evaluate_step(cell, compose_selection())
+
+
+def test_prepared_images_of_another_archive_are_noticed(archive, trained):
+    config, cell = trained
+    mark_as_mock(archive, 3)
+    with pytest.raises(UserError, match="prepared from another archive"):
+        train_step(config, cell)
+
+
+def test_further_files_do_not_change_what_is_prepared(archive):
+    config = compose(SMALL)
+    mark_as_mock(archive, 3)
+    prepare_step(config)
+    before = (prepared_folder(config) / "prepared.json").read_bytes()
+    provenance = json.loads((archive / "data/PROVENANCE.json").read_text())
+    (archive / "data/PROVENANCE.json").write_text(json.dumps(provenance | {"files": {"x": "0" * 64}}))
+    prepare_step(config)
+    assert (prepared_folder(config) / "prepared.json").read_bytes() == before
+
+
+def test_a_kill_before_the_result_was_stored_costs_no_second_run(archive, trained):
+    """DVC deletes outputs that it has not stored; the same training gives them back."""
+    config, cell = trained
+    first = json.loads((cell / "train/run.json").read_text())
+    weights = (cell / "train/models/epoch000.safetensors").read_bytes()
+    shutil.rmtree(cell / "train")
+    train_step(config, cell)
+    assert json.loads((cell / "train/run.json").read_text())["run_id"] == first["run_id"]
+    assert (cell / "train/models/epoch000.safetensors").read_bytes() == weights
+    client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
+    assert [m.step for m in client.get_metric_history(first["run_id"], "train_loss")] == [0]
+    evaluate_step(cell, compose_selection())
+    assert not list((archive / "state").rglob("*.ckpt"))
+
+
+def test_a_run_that_was_deleted_does_not_stop_the_evaluation(archive, trained):
+    _, cell = trained
+    run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
+    MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db").delete_run(run_id)
+    evaluate_step(cell, compose_selection())
+    assert (cell / "evaluation/metrics.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "models/epoch000.safetensors"])
+def test_a_damaged_training_is_named(trained, name):
+    _, cell = trained
+    (cell / "train" / name).write_text("{")
+    with pytest.raises(UserError, match=name):
+        evaluate_step(cell, compose_selection())
+
+
+def test_the_published_experiment_notices_another_archive(archive, capsys):
+    arguments = ["training.epochs=1", "trainer.threads=1"]
+    reproduce("deepmerge_2020", arguments)
+    cells = sorted((archive / "outputs/runs").iterdir())
+    before = [json.loads((cell / "train/run.json").read_text()) for cell in cells]
+    write_sample(archive / "data", LARGER, ("two",), seed=7)
+    reproduce("deepmerge_2020", arguments)
+    after = [json.loads((cell / "train/run.json").read_text()) for cell in cells]
+    for old, new in zip(before, after, strict=True):
+        assert old["data_hash"] != new["data_hash"]
+        assert old["run_id"] != new["run_id"]
+
+
+def choice_of(cell):
+    return json.loads((cell / "evaluation/selection.json").read_text())
+
+
+def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
+    config = compose([*SMALL, "training.epochs=6", "training.candidates=6", "training.optimizer.lr=0.01"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    for validator in ("source_validation_risk", "information_maximisation", "kept"):
+        evaluate_step(
+            cell,
+            SelectionConfig(validator=validator, best_by="target_entropy", threshold="source_validation"),
+        )
+        choice, scores = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv").set_index("epoch")
+        assert list(scores.index) == list(range(6))
+        oracle = scores["oracle_target_balanced_accuracy"]
+        assert oracle[choice["oracle_epoch"]] == oracle.max()
+        if validator == "kept":
+            assert choice["epoch"] == json.loads((cell / "train/run.json").read_text())["best_epoch"]
+        else:
+            assert scores.loc[choice["epoch"], validator] == scores[validator].max()
+        for name, prefix in (("predictions", ""), ("oracle_predictions", "oracle_")):
+            table = pd.read_csv(cell / f"evaluation/{name}.csv")
+            assert (table["threshold"] == choice[f"{prefix}threshold"]).all()
+            assert (table["prediction"] == (table["probability"] >= table["threshold"])).all()
+
+
+def test_the_choice_does_not_depend_on_the_targets_labels(archive):
+    """With the target's validation and test labels turned round, only what is called oracle changes."""
+    config = compose([*SMALL, "training.epochs=3", "training.candidates=3", "training.optimizer.lr=0.01"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    evaluate_step(cell, compose_selection())
+    before = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv")
+    tested = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    path = prepared_folder(config) / "noisy-labels.npy"
+    labels = np.load(path)
+    np.save(path, 1 - labels)
+    evaluate_step(cell, compose_selection())
+    after = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv")
+    honest = [name for name in before[0] if not name.startswith("oracle_")]
+    assert [before[0][name] for name in honest] == [after[0][name] for name in honest]
+    columns = [name for name in before[1] if not name.startswith("oracle_")]
+    pd.testing.assert_frame_equal(before[1][columns], after[1][columns])
+    turned = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    of_target = tested["role"] == "target"
+    assert (turned["label"] == tested["label"].where(~of_target, 1 - tested["label"])).all(), "they were read"
+    for name in ("probability", "threshold", "prediction"):
+        assert (turned[name] == tested[name]).all()
+
+
+def test_every_look_at_the_test_rows_is_counted(archive, trained):
+    config, cell = trained
+    facts = json.loads((prepared_folder(config) / "prepared.json").read_text())
+    split = config.split.model_dump(mode="json")
+    assert ledger.count(facts["data_hash"], split) == 0
+    for looks in (1, 2):
+        evaluate_step(cell, compose_selection())
+        assert ledger.count(facts["data_hash"], split) == looks
+    with (archive / ledger.LEDGER).open("a") as file:
+        file.write('{"torn')
+    assert ledger.count(facts["data_hash"], split) == 2
+    assert ledger.count("other data", split) == ledger.count(facts["data_hash"], {"kind": "other"}) == 0
+
+
+def test_progress_is_told_to_whoever_watches(archive):
+    config = compose([*SMALL, "training.epochs=2"])
+    prepare_step(config)
+    cell = archive / "outputs/cells/two/here"
+    train_step(config, cell)
+    assert json.loads((archive / "state/cells/two/here/progress.json").read_text()) == {
+        "epoch": 2,
+        "epochs": 2,
+    }
+
+
+def test_test_predictions_are_one_a_row_and_domain(archive, trained):
+    config, cell = trained
+    evaluate_step(cell, compose_selection())
+    table = pd.read_csv(cell / "evaluation/predictions.csv")
+    rows = pd.read_csv(prepared_folder(config) / "rows.csv")
+    test = rows.loc[rows["split"] == "test", "row"].to_numpy()
+    for _, part in table.groupby("domain"):
+        np.testing.assert_array_equal(part["row"], test)
+        np.testing.assert_array_equal(part["label"], LARGER.labels[test])
+
+
+def test_each_domain_has_statistics_of_its_own_under_adabn(archive):
+    """The kept network is the target's; the source is tested with a copy that was fitted to source images."""
+    config = compose([*SMALL, "adaptation=adabn", "training.optimizer.lr=0.01", "training.candidates=0"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    evaluate_step(cell, SelectionConfig(validator="kept", best_by="target_entropy", threshold="half"))
+    table = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    kept = load_classifier(model_file(cell / "train", 0), config)
+    prepared = Prepared(prepared_folder(config))
+    same = {}
+    for role, part in table.groupby("role"):
+        images = prepared.images(part["domain"].iloc[0], part["row"].to_numpy())
+        same[role] = np.allclose(inference.predict(kept, images, threads=1), part["probability"], atol=1e-5)
+    assert same == {"source": False, "target": True}

@@ -1,0 +1,230 @@
+"""Versions of registered models on a database file: one for each model, found by name, alias and number."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from mergershift.core.errors import UserError
+from mergershift.tracking import fetch_model
+from mergershift.tracking.find_run import TRAINING_TAG
+from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.mutex import mutex
+from mergershift.tracking.published_run import Published
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("registry")
+    address = f"sqlite:///{folder}/registry.db"
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.create_experiment("e", artifact_location=(folder / "artifacts").as_uri())
+    client.create_run(experiment, tags={TRAINING_TAG: "t1"})
+    return address
+
+
+@pytest.fixture
+def name(request):
+    """A model of its own for each test."""
+    return request.node.name.replace("[", "_").replace("]", "")
+
+
+@pytest.fixture
+def registry(address, tmp_path, monkeypatch):
+    """Outside of a checkout, as on the machine of somebody who only predicts."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return Registry(address)
+
+
+def publish(registry, name, tmp_path, mark="m1", content="program"):
+    folder = tmp_path / f"model-{mark}"
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "data/model.pt2").write_text(content)
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    run_id = registry.run_of("t1", "e")
+    return registry.publish(folder, name, run_id, {FINGERPRINT: mark, "data_hash": "d"}, "what it is")
+
+
+def test_a_run_is_found_by_its_training(registry, address):
+    run = MlflowClient(tracking_uri=address).get_run(registry.run_of("t1", "e"))
+    assert run.data.tags[TRAINING_TAG] == "t1"
+    assert registry.run_of("t2", "e") is None
+    assert registry.run_of("t1", "other") is None
+
+
+def test_the_same_model_is_one_version_and_another_one_another(registry, name, tmp_path):
+    first, new = publish(registry, name, tmp_path)
+    assert new
+    assert publish(registry, name, tmp_path) == (first, False)
+    second, new = publish(registry, name, tmp_path, "m2")
+    assert new
+    assert [each.number for each in registry.versions(name)] == [first.number, second.number] == [1, 2]
+    assert first.tags["data_hash"] == "d"
+
+
+def test_of_two_that_register_at_once_the_lower_version_stays(registry, name, tmp_path, monkeypatch):
+    """The other process is quicker between the look and the making."""
+    looked = registry.same
+
+    def look(*arguments):
+        found = looked(*arguments)
+        if found is None:
+            monkeypatch.setattr(registry, "same", looked)
+            publish(registry, name, tmp_path)
+        return found
+
+    monkeypatch.setattr(registry, "same", look)
+    version, new = publish(registry, name, tmp_path)
+    assert (version.number, new) == (1, False)
+    assert [each.number for each in registry.versions(name)] == [1]
+
+
+def test_a_version_is_downloaded_once(registry, address, name, tmp_path):
+    version, _ = publish(registry, name, tmp_path)
+    folder = fetch_model(address, version.uri)
+    assert (folder / "data/model.pt2").read_text() == "program"
+    (folder / "MLmodel").write_text("changed")
+    assert fetch_model(address, f"models:/{name}/1") == folder
+    assert (folder / "MLmodel").read_text() == "changed"
+    assert [each.name for each in folder.parent.iterdir()] == [folder.name]
+
+
+def test_two_models_of_one_training_keep_their_own_files(registry, address, name, tmp_path):
+    publish(registry, name, tmp_path, "m1", "one")
+    publish(registry, name, tmp_path, "m2", "two")
+    texts = [(fetch_model(address, f"models:/{name}/{n}") / "data/model.pt2").read_text() for n in (1, 2)]
+    assert texts == ["one", "two"]
+
+
+def test_a_copy_keeps_tags_and_files_and_takes_the_crown(registry, address, name, tmp_path):
+    version, _ = publish(registry, name, tmp_path)
+    assert registry.champion(f"{name}_best") is None
+    copy = registry.copy(version, f"{name}_best", {"promotion.outcome": "first"})
+    assert registry.champion(f"{name}_best") is None
+    registry.crown(copy)
+    champion = registry.champion(f"{name}_best")
+    assert (
+        champion.tags.items() >= {FINGERPRINT: "m1", "promotion.outcome": "first", "data_hash": "d"}.items()
+    )
+    assert (fetch_model(address, f"models:/{name}_best@champion") / "data/model.pt2").read_text() == "program"
+    again = registry.copy(version, f"{name}_best", {"promotion.outcome": "again"})
+    assert again.number == 1
+    assert registry.versions(f"{name}_best")[0].tags["promotion.outcome"] == "again"
+
+
+def test_what_is_not_there_is_said_in_two_lines(registry, address, name, tmp_path):
+    publish(registry, name, tmp_path)
+    for uri, words in {
+        "mergershift": "no model's address",
+        "models:/nobody/1": "has no model 'nobody'",
+        f"models:/{name}/7": "has no version 7.\nIt has 1",
+        f"models:/{name}@champion": "has no alias 'champion'",
+    }.items():
+        with pytest.raises(UserError, match=words) as caught:
+            fetch_model(address, uri)
+        assert str(caught.value).count("\n") == 1
+
+
+def test_only_one_at_a_time_holds_the_mutex(registry, address, name):
+    inside, most = [], []
+
+    def hold():
+        with mutex(address, name):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.2)
+            inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert most == [1, 1, 1]
+    assert not MlflowClient(tracking_uri=address).search_registered_models(f"name = '{name}'")
+
+
+def tags_of(pid, begun):
+    import socket
+
+    return {"token": "x", "host": socket.gethostname(), "pid": str(pid), "begun": begun}
+
+
+def test_a_mutex_left_behind_is_taken_over(registry, address, name, monkeypatch):
+    client = MlflowClient(tracking_uri=address)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for tags in (tags_of(dead.pid, "1.0"), tags_of(os.getpid(), "1.0")):  # dead; its number given again
+        client.create_registered_model(name, tags)
+        with mutex(address, name):
+            pass
+    client.create_registered_model(name, {"token": "x", "host": "elsewhere", "pid": "1"})
+    monkeypatch.setattr("mergershift.tracking.mutex.STALE_SECONDS", 0.0)
+    with mutex(address, name):
+        pass
+
+
+def test_a_mutex_that_is_held_is_waited_for_and_then_named(registry, address, name, monkeypatch):
+    client = MlflowClient(tracking_uri=address)
+    begun = str(psutil.Process().create_time())
+    client.create_registered_model(name, tags_of(os.getpid(), begun))
+    monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
+    with pytest.raises(UserError, match=f"under way \\(process {os.getpid()}"), mutex(address, name):
+        pass
+
+
+def test_a_mutex_whose_making_was_answered_twice_is_held(registry, address, name, monkeypatch):
+    """The server made it, the answer was lost, MLflow asked again and hears that it is there."""
+    make = MlflowClient.create_registered_model
+
+    def ask_twice(*arguments, **options):
+        make(*arguments, **options)
+        make(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_registered_model", ask_twice)
+    monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
+    with mutex(address, name) as held:
+        held.check()
+    assert not MlflowClient(tracking_uri=address).search_registered_models(f"name = '{name}'")
+
+
+def test_a_store_that_fails_in_its_own_way_is_said_in_two_lines(
+    registry, address, name, tmp_path, monkeypatch
+):
+    """MLflow lets through what the library of an artifact store raises, here that it is not installed."""
+    monkeypatch.setitem(sys.modules, "google.cloud", None)
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.create_experiment(name, artifact_location="gs://bucket/folder")
+    run = client.create_run(experiment)
+    for folder in ("cache", "model"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(UserError, match=r"files could not be stored: .*google") as storing:
+        registry.publish(tmp_path / "model", name, run.info.run_id, {FINGERPRINT: "m"}, "")
+    assert registry.versions(name) == []
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+    with pytest.raises(UserError, match=r"could not be fetched: .*google") as fetching:
+        fetch_model(address, f"models:/{name}/1")
+    for caught in (storing, fetching):
+        assert str(caught.value).count("\n") == 1
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    with pytest.raises(MlflowException, match=r"could not be listed: .*google"):
+        Published(client, run).files({"config.yaml": b""})
+
+
+def test_whoever_lost_the_mutex_notices_and_leaves_the_others_alone(registry, address, name):
+    client = MlflowClient(tracking_uri=address)
+    with mutex(address, name) as held:
+        held.check()
+        client.delete_registered_model(name)
+        with pytest.raises(UserError, match="another one has gone ahead"):
+            held.check()
+        client.create_registered_model(name, {"token": "another"})
+    assert client.get_registered_model(name).tags == {"token": "another"}
