@@ -96,7 +96,7 @@ def write_untrained(folder: Path, filters: str) -> Path:
         training="",
         data_hash="",
         data_kind="none",
-        split={},
+        split=config.split,
         config_hash="",
     )
     facts.write(folder)

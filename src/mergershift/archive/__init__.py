@@ -18,7 +18,13 @@ from mergershift.archive.facts import (
     RowStructure,
 )
 from mergershift.archive.metadata import read_metadata, write_metadata
-from mergershift.archive.provenance import ArchiveProvenance, MockProvenance, read_provenance
+from mergershift.archive.provenance import (
+    ArchiveProvenance,
+    MockProvenance,
+    Origin,
+    images_of,
+    read_provenance,
+)
 from mergershift.archive.readers import Images, available, open_images, read_labels, read_structure
 
 __all__ = [
@@ -39,8 +45,10 @@ __all__ = [
     "FilterSet",
     "Images",
     "MockProvenance",
+    "Origin",
     "RowStructure",
     "available",
+    "images_of",
     "open_images",
     "read_labels",
     "read_metadata",

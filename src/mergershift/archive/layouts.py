@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 
 
 class FileError(UserError):
@@ -59,7 +59,7 @@ def npy_layout(path: Path) -> Layout:
             shape, fortran, dtype = (form.read_array_header_1_0 if old else form.read_array_header_2_0)(file)
         # a garbled header is parsed as Python source and can fail in any way
         except Exception as error:
-            raise FileError(path, f"not an npy file ({_first_line(error)})", "an npy file") from None
+            raise FileError(path, f"not an npy file ({first_line(error)})", "an npy file") from None
         if dtype.hasobject:
             raise FileError(path, "pickled Python objects, which are never loaded", "numbers")
         return Layout(path, shape, dtype, file.tell(), "F" if fortran else "C")
@@ -116,7 +116,7 @@ def _open_fits(path: Path) -> Any:
             len(hdus)
             return hdus
     except Exception as error:
-        raise FileError(path, f"not a FITS file ({_first_line(error)})", "a FITS file") from None
+        raise FileError(path, f"not a FITS file ({first_line(error)})", "a FITS file") from None
 
 
 @contextmanager
@@ -128,9 +128,5 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise FileError(
-            path, f"FITS headers that can't be read ({_first_line(error)})", "sound ones"
+            path, f"FITS headers that can't be read ({first_line(error)})", "sound ones"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

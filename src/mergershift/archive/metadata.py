@@ -7,7 +7,6 @@ per-image arrays that its authors published in https://github.com/deepskies/deep
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mergershift.archive.facts import RowStructure
 from mergershift.archive.readers import available, read_structure
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
+from mergershift.core.files import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,10 +84,8 @@ def write_metadata(
         "log_mstar: log10 of the stellar mass in solar masses; mass_ratio: smaller over larger"
     ]
     path = folder / METADATA_NAME
-    # a hidden name of its own, so that a table linked into the DVC cache is replaced and never written into
-    partial = folder / f".{METADATA_NAME}.part"
-    table.write(partial, format="ascii.ecsv", overwrite=True)
-    os.replace(partial, path)
+    with atomic_file(path, hidden=True) as partial:
+        table.write(partial, format="ascii.ecsv", overwrite=True)
     return path
 
 
@@ -109,7 +107,7 @@ def read_metadata(folder: Path) -> pd.DataFrame | None:
     # the reader of ECSV fails in many ways on a file that is none
     except Exception as error:
         raise UserError(
-            f"{path}: not a table of rows ({str(error).splitlines()[0]}); delete it and make it again"
+            f"{path}: not a table of rows ({first_line(error)}); delete it and make it again"
         ) from None
     missing = [name for name in COLUMNS if name not in frame]
     if missing or not np.array_equal(frame["row"], np.arange(len(frame))):
@@ -151,7 +149,7 @@ def _published(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
         values = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(
-            f"{path}: not an npy file ({str(error).splitlines()[0]}); get it from {ARRAYS_ADDRESS}"
+            f"{path}: not an npy file ({first_line(error)}); get it from {ARRAYS_ADDRESS}"
         ) from None
     if values.shape != shape:
         raise UserError(

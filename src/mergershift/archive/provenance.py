@@ -7,7 +7,6 @@ replaced unasked.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,8 +17,28 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mergershift.archive.manifest import published_files
 from mergershift.core.errors import UserError
+from mergershift.core.files import atomic_file
 
 PROVENANCE_NAME = "PROVENANCE.json"
+
+
+class Origin(BaseModel):
+    """Where images come from, as far as it bears on them: no date, no list of files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["mock", "archive", "unknown"]
+    seed: int | None = None
+    mergers: int | None = None
+    non_mergers: int | None = None
+    mock_version: int | None = None
+    address: str | None = None
+
+    @property
+    def universe(self) -> str:
+        """Which mock this is."""
+        galaxies = f"{self.mergers} mergers, {self.non_mergers} non-mergers"
+        return f"seed {self.seed}, {galaxies}, version {self.mock_version}"
 
 
 class _Recorded(BaseModel):
@@ -48,8 +67,12 @@ class MockProvenance(_Recorded):
     fits: bool
 
     def __str__(self) -> str:
-        sizes = f"{self.mergers} mergers, {self.non_mergers} non-mergers"
-        return f"mock archive, seed {self.seed}, {sizes}, version {self.mock_version}"
+        return f"mock archive, {self.origin.universe}"
+
+    @property
+    def origin(self) -> Origin:
+        """What bears on the images."""
+        return Origin.model_validate(self.model_dump(include=set(Origin.model_fields)))
 
     def same_archive(self, other: MockProvenance) -> bool:
         """Whether the other has the same universe, filters and formats."""
@@ -74,9 +97,21 @@ class ArchiveProvenance(_Recorded):
     def __str__(self) -> str:
         return f"archive fetched from {self.address}"
 
+    @property
+    def origin(self) -> Origin:
+        """What bears on the images."""
+        return Origin(kind=self.kind, address=self.address)
+
     def same_origin(self, other: Provenance) -> bool:
         """Whether the other came from the same address."""
         return isinstance(other, ArchiveProvenance) and self.address == other.address
+
+
+def images_of(kind: str) -> str:
+    """What images of this kind are called wherever a figure of theirs is shown."""
+    return {"mock": "MOCK images, not the archive", "archive": "the DeepMerge archive's images"}.get(
+        kind, f"images of {kind} provenance"
+    )
 
 
 Provenance = Annotated[MockProvenance | ArchiveProvenance, Field(discriminator="kind")]
@@ -104,12 +139,11 @@ def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
 
 def write_provenance(folder: Path, provenance: MockProvenance | ArchiveProvenance) -> None:
     """Write where the files in a folder come from; an older file is replaced, never written into."""
-    partial = folder / f".{PROVENANCE_NAME}.part"
     record = provenance.model_dump(mode="json")
     # what it is comes before the long list of hashes
     record["files"] = record.pop("files")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(partial, folder / PROVENANCE_NAME)
+    with atomic_file(folder / PROVENANCE_NAME, hidden=True) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def require_same_origin(folder: Path, wanted: MockProvenance | ArchiveProvenance, replace: bool) -> None:

@@ -1,181 +1,160 @@
-"""What the folders of a finished training tell of it, so that its MLflow run can be made from them alone.
-
-A training's folder holds run.json and, where it has them, config.yaml, epochs.csv and a folder artifacts/ with
-further files of the run. Beside a folder train/ lies evaluation/.
-"""
+"""The records that a training leaves: what they hold, how they are written, read and checked."""
 
 from __future__ import annotations
 
-import csv
-import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mergershift.core.errors import UserError
-from mergershift.core.files import CONFIG, RUN, SELECTION, VALIDATORS
-from mergershift.evaluation import JSON_NAME, flat, read_results
-from mergershift.tracking import Finished, Opening
+from mergershift.archive import Origin
+from mergershift.config import SplitConfig
+from mergershift.core.errors import UserError, first_line
+from mergershift.core.files import write_text
 
-EPOCHS, ARTIFACTS = "epochs.csv", "artifacts"
-FIGURES = "figures"
-EVALUATED = (SELECTION, VALIDATORS, JSON_NAME, "predictions.csv")
-_Kind = TypeVar("_Kind", bound=BaseModel)
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
-class Torn(UserError):
-    """A file of a training is missing, torn or foreign."""
+class DamagedRecord(UserError):
+    """A file of a training is missing, damaged or of something else."""
 
 
-class Record(BaseModel):
-    """What publishing needs of run.json; see `tracking.Run.record`."""
+class _Record(BaseModel):
+    """A JSON file with its format number, which a change that an older reader would misread raises."""
 
-    training: _Id
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+    format: Literal[1] = 1
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON, whole or not at all."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote; raises DamagedRecord where it is missing, damaged or of something else."""
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise DamagedRecord(
+                f"{path}: cannot be read ({type(error).__name__}).\nTrain and evaluate again to have it written anew."
+            ) from error
+        try:
+            record = cls.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(str(part) for part in problem["loc"]) or "content"
+            raise damaged(path, f"{where}: {problem['msg']}") from error
+        if "format" not in record.model_fields_set:
+            raise damaged(path, "format: missing, expected 1")
+        return record
+
+
+def damaged(path: Path, why: str) -> DamagedRecord:
+    """The error for a file that is not what a training leaves."""
+    return DamagedRecord(
+        f"{path}: not of a training by this version of mergershift ({why}).\n"
+        "Move it elsewhere, or train and evaluate again to have it written anew."
+    )
+
+
+class Trained(BaseModel):
+    """What a finished training was made of and what came of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+    cell: str
+    """Name by its folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
+    data_hash: str
+    provenance: Origin
+    split: SplitConfig
+    config_hash: str
+    git_commit: str | None
+    git_dirty: bool
+    epochs: int
+    """Number of epochs trained."""
+    best_epoch: int
+    best_score: float
+    """Of the best epoch, by the configuration's `training.keep_best`."""
+
+
+class RunRecord(_Record):
+    """run.json: what its MLflow run is made of, and for a training what it was made of. Times are milliseconds."""
+
+    run_id: str | None
+    """MLflow's id; None as long as no server has answered."""
     experiment: str = Field(min_length=1)
-    name: str | None = None
-    cell: str | None = None
-    parent: _Id | None = None
-    tags: dict[str, str] = {}
-    status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
-    metrics: dict[str, float] = {}
-    started: int | None = None
-    ended: int | None = None
-    epoch_times: dict[int, int] = {}
-    """These three in milliseconds since 1970."""
+    name: str
+    training: _Id
+    """The training's own id, by which its run is found on any server."""
+    parent: _Id | None
+    """Id of the search that this trial is part of."""
+    tags: dict[str, str]
+    status: RunStatus
+    metrics: dict[str, float]
+    started: int | None
+    ended: int
+    epoch_times: dict[int, int]
+    """When each epoch was made, where that is known."""
+    trained: Trained | None = None
+    """None for a search and its trials."""
 
 
-class Selection(BaseModel):
-    """What publishing needs of an evaluation's selection.json."""
+class Selection(_Record):
+    """selection.json: which epoch and threshold were taken, and which an oracle would have taken."""
 
-    training: str | None = None
+    training: str
+    """Id of the training that was evaluated."""
+    validator: str
+    """What chose the epoch."""
+    best_by: str
+    """The validator named beforehand to compare methods by."""
+    threshold_rule: str
     epoch: int
+    threshold: float
+    oracle_epoch: int
+    oracle_threshold: float
 
 
-def training_files(folder: Path) -> dict[str, bytes]:
-    """The files that the run of the training in `folder` holds, by their paths in the run."""
-    files = {name: folder / name for name in (CONFIG, RUN) if (folder / name).is_file()}
-    artifacts = folder / ARTIFACTS
-    files |= {
-        path.relative_to(artifacts).as_posix(): path
-        for path in sorted(artifacts.rglob("*"))
-        if path.is_file()
-    }
-    return {name: path.read_bytes() for name, path in files.items()}
+@dataclass(frozen=True)
+class RunSpec:
+    """What an MLflow run is made with."""
+
+    training: str
+    """The training's own id."""
+    experiment: str
+    name: str
+    config: Mapping[str, Any]
+    """Plain dictionaries, lists and scalars: the run's parameters, and its file config.yaml."""
+    tags: Mapping[str, str | None]
+    """Those that are None are left out."""
+    parent: str | None = None
+    """Id of the search that this trial is part of."""
+    started: int | None = None
+    """When it began, in milliseconds since 1970; now where that is not known."""
 
 
-def read(folder: Path) -> Finished:
-    """Read the training in `folder`, with its evaluation; raises Torn where a file is missing, torn or foreign."""
-    try:
-        return _read(folder)
-    except FileNotFoundError as error:
-        raise Torn(
-            f"{error.filename}: missing.\nTrain and evaluate again to have it written anew."
-        ) from error
+@dataclass(frozen=True)
+class RunContent:
+    """All that the run of a finished training holds. Times are milliseconds since 1970."""
+
+    spec: RunSpec
+    status: RunStatus
+    ended: int
+    epochs: Sequence[Mapping[str, float]]
+    epoch_times: Mapping[int, int]
+    """When each epoch was made, where that is known."""
+    metrics: Mapping[str, tuple[float, int]]
+    """Final figures, each with the time it was made."""
+    files: Mapping[str, bytes]
+    """By their paths in the run."""
 
 
-def _read(folder: Path) -> Finished:
-    record = read_record(folder / RUN)
-    ended = record.ended or _time(folder / RUN)
-    metrics = {name: (value, ended) for name, value in record.metrics.items()}
-    files = training_files(folder)
-    evaluated = folder.parent / "evaluation"
-    selection = _selection(evaluated / SELECTION) if folder.name == "train" else None
-    # Else the evaluation is of a training before this one, that it has replaced.
-    if selection is not None and selection.training == record.training:
-        made = _time(evaluated / JSON_NAME)
-        figures = _figures(evaluated) | {"selected_epoch": selection.epoch}
-        metrics |= {name: (value, made) for name, value in figures.items()}
-        files |= {name: (evaluated / name).read_bytes() for name in EVALUATED}
-        files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in sorted(evaluated.glob("*.png"))}
-    opening = Opening(
-        training=record.training,
-        experiment=record.experiment,
-        name=record.name or record.cell or folder.name,
-        config=_config(folder / CONFIG),
-        tags=record.tags,
-        parent=record.parent,
-        started=record.started,
+def decode_error(path: Path, error: Exception) -> DamagedRecord:
+    """The error for a file of a training that does not parse."""
+    return DamagedRecord(
+        f"{path}: cannot be read ({first_line(error)}).\nTrain and evaluate again to have it written anew."
     )
-    epochs = _epochs(folder / EPOCHS)
-    return Finished(opening, record.status, ended, epochs, record.epoch_times, metrics, files)
-
-
-def read_record(path: Path) -> Record:
-    """Read a run.json; raises Torn where it is torn or foreign."""
-    return _valid(Record, path)
-
-
-def _selection(path: Path) -> Selection | None:
-    return _valid(Selection, path) if path.is_file() else None
-
-
-def _valid(kind: type[_Kind], path: Path) -> _Kind:
-    try:
-        return kind.model_validate(_json(path))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the whole"
-        raise _foreign(path, f"{where}: {problem['msg']}") from error
-
-
-def _foreign(path: Path, why: str) -> Torn:
-    return Torn(
-        f"{path}: not of a training ({why}).\nMove it elsewhere, or train again to have it written anew."
-    )
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise Torn(
-            f"{path}: not JSON ({error}).\nTrain and evaluate again to have it written anew."
-        ) from error
-
-
-def _figures(evaluated: Path) -> dict[str, float]:
-    try:
-        return flat(read_results(evaluated))
-    except UserError as error:
-        raise Torn(str(error)) from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _foreign(
-            evaluated / JSON_NAME, f"no metrics of an evaluation, {type(error).__name__}"
-        ) from error
-
-
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (ValueError, yaml.YAMLError) as error:
-        raise Torn(f"{path}: not YAML.\nTrain again to have it written anew.") from error
-    if not isinstance(config, dict):
-        raise _foreign(path, "no mapping")
-    return config
-
-
-def _epochs(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="") as file:
-            table = [
-                {name: float(value or "nan") for name, value in row.items()}
-                for row in csv.DictReader(file, restval="missing")
-            ]
-        if not all(row["epoch"].is_integer() for row in table):
-            raise ValueError("an epoch is no integer")
-    except (KeyError, TypeError, ValueError) as error:
-        raise Torn(
-            f"{path}: not a table of epochs ({error}).\nTrain again to have it written anew."
-        ) from error
-    return table
-
-
-def _time(path: Path) -> int:
-    return int(path.stat().st_mtime * 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mergershift.core.checkout import main_checkout
-from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock, write_text
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,9 @@ class CellState:
         """When the training began, in milliseconds since 1970."""
         return int((self.folder / "identity.json").stat().st_mtime * 1000)
 
-    def tell_progress(self, epoch: int, epochs: int) -> None:
-        """Say, to whoever watches several trainings, how many epochs of how many are done."""
-        temporary = self.folder / "progress.json.part"
-        temporary.write_text(json.dumps({"epoch": epoch, "epochs": epochs}))
-        os.replace(temporary, self.folder / "progress.json")
+    def write_progress(self, epoch: int, epochs: int) -> None:
+        """Record, for whoever watches several trainings, how many epochs of how many are done."""
+        write_text(self.folder / "progress.json", json.dumps({"epoch": epoch, "epochs": epochs}))
 
 
 @contextmanager
@@ -61,15 +56,8 @@ def cell_state(
     Raises UserError where another process trains the same cell.
     """
     folder = _folder(cell)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(
-            f"{folder}: another process is training this cell.\nWait for it, or stop it and start again."
-        ) from error
-    try:
+    lock = folder.with_name(folder.name + ".lock")
+    with exclusive_lock(lock, "another process trains this cell.\nWait for it, or stop it and start again."):
         found = _read(folder)
         wanted = (config_hash, data_hash, code_hash)
         if found is not None and (found.config_hash, found.data_hash, found.code_hash) != wanted:
@@ -79,12 +67,8 @@ def cell_state(
             _drop(folder)
             folder.mkdir()
             found = Identity(uuid.uuid4().hex, *wanted)
-            temporary = folder / "identity.json.part"
-            temporary.write_text(json.dumps(asdict(found)))
-            os.replace(temporary, folder / "identity.json")
+            write_text(folder / "identity.json", json.dumps(asdict(found)))
         yield CellState(folder, found)
-    finally:
-        lock.release()
 
 
 def clear_state(cell: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor, nn
 
 from mergershift.config import Config, instantiate
 from mergershift.core.errors import UserError
+from mergershift.core.files import atomic_file
 from mergershift.images import Stretch
 from mergershift.networks import Activations, Network
-
-MODELS = "models"
 
 
 class Classifier(nn.Module):
@@ -50,9 +48,8 @@ def build_classifier(config: Config) -> Classifier:
 def save_classifier(classifier: Classifier, path: Path) -> None:
     """Write the weights, with the stretch's, as safetensors."""
     weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
-    temporary = path.with_name(path.name + ".part")
-    save_file(weights, temporary)
-    os.replace(temporary, path)
+    with atomic_file(path) as partial:
+        save_file(weights, partial)
 
 
 def load_classifier(path: Path, config: Config) -> Classifier:
@@ -68,18 +65,3 @@ def load_classifier(path: Path, config: Config) -> Classifier:
         network = config.choices["network"]
         raise UserError(f"{path}: does not fit the network {network} as it is now.\nTrain again.") from error
     return classifier.eval()
-
-
-def model_file(trained: Path, epoch: int) -> Path:
-    """Where a training in the folder `trained` keeps the classifier of an epoch."""
-    return trained / MODELS / f"epoch{epoch:03d}.safetensors"
-
-
-def model_epochs(trained: Path) -> list[int]:
-    """The epochs whose classifiers a training kept, in order; raises UserError where there is none."""
-    epochs = sorted(
-        int(path.stem.removeprefix("epoch")) for path in (trained / MODELS).glob("epoch*.safetensors")
-    )
-    if not epochs:
-        raise UserError(f"{trained / MODELS}: no model here.\nTrain again.")
-    return epochs

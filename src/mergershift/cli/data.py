@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mergershift.cli import data_folder as steps
+from mergershift.cli import data_folder
 
 WHICH_FILTERS = {"two": ("two",), "three": ("three",), "both": ("two", "three")}
 WHICH_DOMAINS = {"pristine": ("pristine",), "noisy": ("noisy",), "both": ("pristine", "noisy")}
@@ -48,7 +48,7 @@ def info(chosen: Path | None) -> None:
     from mergershift.archive.readers import formats
     from mergershift.archive.replacement import recover
 
-    folder = steps.folder(chosen)
+    folder = data_folder.folder(chosen)
     recover(folder)
     rows = archive.PUBLISHED_ROWS
     click.echo(
@@ -62,7 +62,9 @@ def info(chosen: Path | None) -> None:
     click.echo(f"{'filters':8}{'domain':10}{'channels':22}{'published':>10}   in {folder}")
     for (name, domain), each in archive.DATA_SETS.items():
         size = f"{prod(each.shape()) * 8 / 1e9:.2f} GB"
-        here = ", ".join(f"{format} {steps.shape(folder, each, format)}" for format in formats(folder, each))
+        here = ", ".join(
+            f"{format} {data_folder.shape(folder, each, format)}" for format in formats(folder, each)
+        )
         channels = ", ".join(each.filter_set.filter_names)
         click.echo(f"{name:8}{domain:10}{channels:22}{size:>10}   {here or '-'}")
     if not archive.available(folder):
@@ -84,9 +86,9 @@ def verify(chosen: Path | None) -> None:
     """Check names, hashes, shapes, values, labels and row order; exit code 1 if anything is wrong."""
     from mergershift.archive.replacement import recover
 
-    folder = steps.folder(chosen)
+    folder = data_folder.folder(chosen)
     recover(folder)
-    if not steps.verified(folder):
+    if not data_folder.verified(folder):
         click.get_current_context().exit(1)
 
 
@@ -119,8 +121,8 @@ def fetch(
     from mergershift.archive.fetching.fetch import fetch as fetch_files
     from mergershift.archive.fetching.fetch import wanted_files
 
-    folder = steps.folder(chosen)
-    config = steps.archive_config()
+    folder = data_folder.folder(chosen)
+    config = data_folder.archive_config()
     sets = [
         DATA_SETS[name, Domain(each)] for name in WHICH_FILTERS[filters] for each in WHICH_DOMAINS[domain]
     ]
@@ -128,10 +130,10 @@ def fetch(
     wanted = wanted_files(sets, [format for format in ("npy", "fits") if format in WHICH_FORMATS[which]])
     done = fetch_files(folder, wanted, source, replace=replace, jobs=jobs)
     click.echo(f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept as in the manifest")
-    if done.downloaded and not steps.verified(folder):
+    if done.downloaded and not data_folder.verified(folder):
         click.echo("Not pinned, because something is wrong; `dvc add` pins it all the same")
         click.get_current_context().exit(1)
-    steps.hand_over(folder)
+    data_folder.hand_over(folder)
 
 
 @data.command()
@@ -164,7 +166,7 @@ def mock(
     from mergershift.archive.mock.make import make_mock
     from mergershift.archive.provenance import MockProvenance
 
-    folder = steps.folder(chosen)
+    folder = data_folder.folder(chosen)
     wanted = MockProvenance(
         seed=seed,
         mergers=mergers,
@@ -177,7 +179,7 @@ def mock(
     click.echo(
         f"{folder}: {wanted}" if made else f"{folder}: this very mock is there, complete; nothing to do"
     )
-    steps.hand_over(folder)
+    data_folder.hand_over(folder)
 
 
 @data.command()
@@ -197,7 +199,7 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
     from mergershift.archive.replacement import locked
     from mergershift.core.errors import UserError
 
-    folder = steps.folder(chosen)
+    folder = data_folder.folder(chosen)
     with locked(folder):
         known = read_provenance(folder)
         if known and known.kind == "mock":
@@ -205,7 +207,7 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
                 f"{folder}: holds a {known}\nIts metadata came with it; the published ones are the archive's"
             )
         click.echo(f"{add_published_metadata(folder, arrays)}: written")
-    steps.hand_over(folder)
+    data_folder.hand_over(folder)
 
 
 @data.command()
@@ -216,7 +218,7 @@ def leakage(chosen: Path | None) -> None:
     from mergershift.config import compose
     from mergershift.images import leakage as audit
 
-    folder = steps.folder(chosen)
+    folder = data_folder.folder(chosen)
     here = archive.available(folder)
     structure = archive.read_structure(folder, here[0]) if here else archive.PUBLISHED_ROWS
     click.echo(

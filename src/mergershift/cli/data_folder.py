@@ -54,11 +54,11 @@ def shape(place: Path, data_set: DataSet, format: Format) -> str:
 
 def verified(place: Path) -> bool:
     """Check a data folder, print what was found and return whether it is sound."""
-    from mergershift.archive.bars import Bars
     from mergershift.archive.verification.verify import bytes_to_read, verify
+    from mergershift.core.progress import ProgressBars
 
-    with Bars() as bars:
-        report = verify(place, bars.bar("checking", bytes_to_read(place)))
+    with ProgressBars("bytes") as bars:
+        report = verify(place, bars.add("checking", bytes_to_read(place)).advance)
     _print(report)
     return report.sound
 

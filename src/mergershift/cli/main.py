@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mergershift import __version__
+from mergershift.cli.groups import LazyGroup, OrderedGroup
 from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
 
 
-class Corridor(click.Group):
-    """Lists commands in the order of their use and names the nearest valid ones for a misspelt one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            known = self.list_commands(ctx)
-            raise UserError(
-                f"'{args[0]}' is not a command of {ctx.command_path}.\nNearest: {nearest(args[0], known)}."
-            )
-        return super().resolve_command(ctx, args)
-
-
-class LazyGroup(Corridor):
-    """A group whose commands live in another module, imported when one of them is asked for."""
-
-    def __init__(self, *args: Any, module: str, attribute: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._module, self._attribute = module, attribute
-
-    def _load(self) -> click.Group:
-        group = getattr(import_module(self._module), self._attribute)
-        assert isinstance(group, click.Group)
-        return group
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._load().commands)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return self._load().get_command(ctx, cmd_name)
-
-
-@click.group(cls=Corridor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mergershift")
 def cli() -> None:
     """Galaxy-merger classifiers that have to survive a change of domain.
@@ -74,9 +38,9 @@ cli.add_command(
 @OVERRIDES
 def prepare(overrides: tuple[str, ...]) -> None:
     """Archive files to float32 images with galaxy ids, split and statistics."""
-    from mergershift.stages import train as steps
+    from mergershift.stages.prepare import prepare_step
 
-    click.echo(steps.prepare_step(_compose(overrides)))
+    click.echo(prepare_step(_compose(overrides)))
 
 
 @cli.command()
@@ -84,10 +48,11 @@ def prepare(overrides: tuple[str, ...]) -> None:
 @OVERRIDES
 def train(output: Path | None, overrides: tuple[str, ...]) -> None:
     """Train one network; a killed training goes on when the command is given again."""
-    from mergershift.stages import train as steps
+    from mergershift.cells.layout import default_output
+    from mergershift.stages.train import train_step
 
     config = _compose(overrides)
-    click.echo(steps.train_step(config, output or steps.default_output(config)))
+    click.echo(train_step(config, output or default_output(config)))
 
 
 @cli.command()
@@ -99,20 +64,20 @@ def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
     KEY=VALUE says how to choose: selection=NAME, selection.validator=source_validation_risk, ...
     """
     from mergershift.config import compose_selection
-    from mergershift.stages import evaluate as evaluating
+    from mergershift.stages.evaluate import evaluate_step
 
-    click.echo(evaluating.evaluate_step(cell, compose_selection(overrides)))
+    click.echo(evaluate_step(cell, compose_selection(overrides)))
 
 
 @cli.command(hidden=True)
 def code() -> None:
     """Record which source files each method and network is made of; the pipeline calls it."""
-    from mergershift.stages import code as method_code
+    from mergershift.stages.code import write_code
 
-    method_code.write_code()
+    write_code()
 
 
-@cli.group(cls=Corridor)
+@cli.group(cls=OrderedGroup)
 def study() -> None:
     """Which trainings the pipeline runs: conf/study.yaml."""
 
@@ -120,16 +85,14 @@ def study() -> None:
 @study.command("list")
 def study_list() -> None:
     """List the studies in conf/studies/ with their sizes."""
-    from mergershift.config import study as studies
+    from mergershift.config.study import studies, study_file
 
-    in_use = studies.study_file().read_text() if studies.study_file().is_file() else ""
-    for name, each in studies.sizes().items():
-        mark = (
-            "*" if (studies.study_file().parent / "studies" / f"{name}.yaml").read_text() == in_use else " "
-        )
+    in_use = study_file().read_text() if study_file().is_file() else ""
+    for name, known in studies().items():
+        same = (study_file().parent / "studies" / f"{name}.yaml").read_text() == in_use
         click.echo(
-            f"{mark} {name:<12} {len(each.cells()):>4} cells: filters {', '.join(each.filters)}; "
-            f"{len(each.methods)} methods; {len(each.seeds)} seeds; training={each.training}"
+            f"{'*' if same else ' '} {name:<12} {len(known.cells()):>4} cells: filters {', '.join(known.filters)}; "
+            f"{len(known.methods)} methods; {len(known.seeds)} seeds; training={known.training}"
         )
 
 
@@ -137,28 +100,28 @@ def study_list() -> None:
 @click.argument("name")
 def study_use(name: str) -> None:
     """Write the study NAME of conf/studies/ to conf/study.yaml."""
-    from mergershift.config import study as studies
+    from mergershift.config.study import use_study
 
-    click.echo(studies.use(name))
+    click.echo(use_study(name))
 
 
 @cli.command()
 @click.option("--quiet", is_flag=True, help="Write the table, do not print it.")
 def summary(quiet: bool) -> None:
     """Gather the study's evaluations in one table and print it."""
-    from mergershift.stages import summary as page
+    from mergershift.stages.summary import print_summary, write_summary
 
-    page.write_summary()
+    write_summary()
     if not quiet:
-        page.print_summary()
+        print_summary()
 
 
 @cli.command()
 def report() -> None:
     """Write the study's page, outputs/report/index.html, and its figures."""
-    from mergershift.report import page
+    from mergershift.stages.report import report_step
 
-    click.echo(page.report_step())
+    click.echo(report_step())
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -172,9 +135,9 @@ def report() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
 def repro(jobs: int, arguments: tuple[str, ...]) -> None:
     """Run what is out of date of the pipeline (`dvc repro`) and print the transfer table."""
-    from mergershift.pipeline import repro as pipeline
+    from mergershift.pipeline.repro import repro as run_pipeline
 
-    pipeline.repro(arguments, jobs)
+    run_pipeline(arguments, jobs)
 
 
 @cli.command()
@@ -182,9 +145,9 @@ def repro(jobs: int, arguments: tuple[str, ...]) -> None:
 @OVERRIDES
 def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
     """Run a published EXPERIMENT (deepmerge_2020) and print its figures beside the published ones."""
-    from mergershift.pipeline import reproduce as published
+    from mergershift.pipeline.reproduce import reproduce as run_published
 
-    published.reproduce(experiment, overrides)
+    run_published(experiment, overrides)
 
 
 @cli.command()
@@ -192,9 +155,9 @@ def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
 @click.option("--port", default=5000, show_default=True)
 def ui(host: str, port: int) -> None:
     """Open MLflow's pages on the recorded trainings."""
-    from mergershift.pipeline import repro as pipeline
+    from mergershift.tracking.ui import serve_ui
 
-    pipeline.serve_ui(host, port)
+    serve_ui(host, port)
 
 
 cli.add_command(tune)
@@ -219,11 +182,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
-        click.echo("Mend that (disk space? rights?) and give the same command again.", err=True)
         sys.exit(1)
     except click.NoSuchOption as error:
         known = [name for each in error.ctx.command.params for name in each.opts] if error.ctx else []

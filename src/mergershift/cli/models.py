@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from mergershift.cli.groups import Command
+
 MOST_REFUSALS = 100
 """That are named one by one."""
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
 @click.option(
     "--model",
@@ -70,7 +72,7 @@ def predict(
         click.get_current_context().exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -86,15 +88,15 @@ def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
 
     What is searched stands in conf/tuning/<adaptation>.yaml. Given again, the command goes on where it was.
     """
-    from mergershift.tuning import tune as tuning
+    from mergershift.tune import tune_step, worker_step
 
     if worker:
-        tuning.worker_step(overrides)
+        worker_step(overrides)
     else:
-        click.echo(tuning.tune_step(overrides, workers))
+        click.echo(tune_step(overrides, workers))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--cell",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -108,12 +110,12 @@ def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
     KEY=VALUE says of which part of the study: filters=two transfer=pristine_to_noisy. No target label takes part in
     the choice.
     """
-    from mergershift.registry import register as registering
+    from mergershift.registry.register import register_step
 
-    click.echo(registering.register_step(overrides, cell))
+    click.echo(register_step(overrides, cell))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--force", metavar="REASON", help="Promote whatever the comparison says; the reason is recorded."
 )
@@ -128,7 +130,7 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
 
     They are compared on the target's validation images by selection.best_by, which sees no target label.
     """
-    from mergershift.registry import promote as promoting
+    from mergershift.registry.promote import promote_step
 
     numbers = [each for each in arguments if each.isdecimal()]
     if len(numbers) > 1:
@@ -139,10 +141,10 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
         raise click.UsageError("--force needs a reason that others will understand.")
     overrides = tuple(each for each in arguments if not each.isdecimal())
     number = int(numbers[0]) if numbers else None
-    click.echo(promoting.promote_step(overrides, number, force, oracle_gate))
+    click.echo(promote_step(overrides, number, force, oracle_gate))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument(
     "folders",
     nargs=-1,
@@ -155,9 +157,9 @@ def sync(folders: tuple[Path, ...]) -> None:
     All of outputs/ and of the tuning studies, or those in FOLDER: trained without a server, taken from DVC's cache
     or a colleague's, or recorded elsewhere before.
     """
-    from mergershift.tracking import sync as syncing
+    from mergershift.tracking.sync import sync as publish_missing
 
-    synced = syncing.sync(folders)
+    synced = publish_missing(folders)
     for problem in synced.problems:
         click.echo(problem, err=True)
     click.echo(synced)

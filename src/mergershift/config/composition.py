@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +33,7 @@ from mergershift.config.schema import (
     TransferConfig,
     TuningConfig,
 )
-from mergershift.core.errors import UserError, nearest
+from mergershift.core.errors import UserError, first_line, nearest
 from mergershift.core.redaction import public
 
 
@@ -180,7 +180,7 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
                     raise UserError(
                         f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
                     ) from error
-            raise UserError(f"The configuration does not compose: {str(error).splitlines()[0]}") from error
+            raise UserError(f"The configuration does not compose: {first_line(error)}") from error
     choices = {
         k: str(v) for k, v in composed.hydra.runtime.choices.items() if v and not k.startswith("hydra/")
     }
@@ -191,7 +191,7 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
         assert isinstance(plain, dict)
         return Config.model_validate(plain | {"choices": choices})
     except OmegaConfBaseException as error:
-        raise UserError(f"The configuration does not resolve: {str(error).splitlines()[0]}") from error
+        raise UserError(f"The configuration does not resolve: {first_line(error)}") from error
     except ValidationError as error:
         raise UserError(_first_problem(error)) from error
 
@@ -210,15 +210,6 @@ def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
             "conf/config.yaml: names no selection.\nAdd `- selection: label_free` to its defaults."
         )
     return selection
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"a": {"b": 1}}`` as ``("a.b", 1)``; a list is a leaf."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -250,7 +241,7 @@ def instantiate(target: Target, **arguments: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise UserError(
             f"{target['_target_']}: {reason}.\nMend its arguments in conf/ or on the command line."
         ) from error

@@ -48,6 +48,23 @@ class SplitConfig(Section):
             raise ValueError("disjoint_domains needs split=by_galaxy")
         return self
 
+    @property
+    def rule(self) -> str:
+        """What is split and who trains on what, in short."""
+        return f"{self.kind}, {'disjoint' if self.disjoint_domains else 'shared'} domains"
+
+    def __str__(self) -> str:
+        by = "by galaxy" if self.kind == "by_galaxy" else "by image, as published (leaks galaxies)"
+        domains = (
+            "each domain trains on its own half of the galaxies"
+            if self.disjoint_domains
+            else "both domains show the same galaxies"
+        )
+        return (
+            f"{by}: {self.train:.0%} training, {self.validation:.0%} validation, the rest test; {domains}; "
+            f"seed {self.seed}"
+        )
+
 
 class TransferConfig(Section):
     """Which domain is labelled and which one the network has to survive."""

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
+from mergershift.core.files import write_text
 
 BASELINE, ORACLE = "source_only", "oracle_"
 PLAIN = "default"
@@ -152,12 +153,12 @@ def _read(path: Path) -> Study:
     return study
 
 
-def sizes() -> dict[str, Study]:
+def studies() -> dict[str, Study]:
     """The studies in conf/studies/, by name."""
     return {path.stem: _read(path) for path in sorted((root() / "conf" / "studies").glob("*.yaml"))}
 
 
-def use(name: str) -> str:
+def use_study(name: str) -> str:
     """Make conf/studies/`name`.yaml the study that the pipeline runs; returns a line that says what it is.
 
     A study.yaml that is none of those in conf/studies/ is kept beside as study.yaml.bak.
@@ -173,17 +174,10 @@ def use(name: str) -> str:
     }
     if own:
         os.replace(path, path.with_name(f"{path.name}.bak"))
-    _write(text)
+    write_text(path, text)
     cells = len(study.cells())
     kept = f" (what it held is in {path.name}.bak)" if own else ""
     return f"conf/study.yaml is now the study '{name}': {cells} cells{kept}. `mergershift repro` runs it."
-
-
-def _write(text: str) -> None:
-    path = study_file()
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def set_filters(present: Sequence[str]) -> str:
@@ -205,5 +199,5 @@ def set_filters(present: Sequence[str]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     text = io.StringIO()
     yaml.dump(document, text)
-    _write(text.getvalue())
+    write_text(path, text.getvalue())
     return line

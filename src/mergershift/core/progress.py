@@ -1,19 +1,96 @@
-"""A progress bar that counts things done."""
+"""Progress bars: drawn on standard error where that is a terminal, silent in a log file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Literal, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+class ProgressBars:
+    """Any number of bars that count items or bytes, and lines printed above them; without a terminal, the lines alone.
+
+    Args:
+        unit: of what the bars count.
+        shown: False draws no bar, even on a terminal.
+        console: takes the place of standard error.
+    """
+
+    def __init__(
+        self,
+        unit: Literal["items", "bytes"] = "items",
+        *,
+        shown: bool = True,
+        console: Console | None = None,
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        counts: tuple[ProgressColumn, ...] = (
+            (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+        )
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *counts,
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=unit == "items",
+            disable=not (shown and self._console.is_terminal),
+        )
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether bars can be drawn at all."""
+        return self._console.is_terminal
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def print(self, line: str) -> None:
+        """Print a line, above the bars where there are any."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def add(self, name: str, total: int | None, done: int = 0) -> Bar:
+        """Add a bar; without a `total` it only shows that something happens."""
+        return Bar(self._progress, self._progress.add_task(name, total=total, completed=done))
+
+
+class Bar:
+    """One of the bars."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, count: int) -> None:
+        """Count so many more."""
+        self._progress.advance(self._task, count)
+
+    def update(self, done: int, total: int, name: str | None = None) -> None:
+        """Set how many of how many are done, and perhaps another name."""
+        self._progress.update(self._task, completed=done, total=total, description=name)
 
 
 @contextmanager
-def progress_bar(wanted: bool, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal, nothing elsewhere; gives a function that advances it."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (wanted and console.is_terminal)) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.advance(task, done)
+def progress_bar(name: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show one bar that counts items; gives the function that advances it."""
+    with ProgressBars(shown=shown) as bars:
+        yield bars.add(name, total).advance

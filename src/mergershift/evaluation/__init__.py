@@ -5,7 +5,13 @@ from mergershift.evaluation.calibration import best_temperature, negative_log_li
 from mergershift.evaluation.challenge import Challenge, challenge
 from mergershift.evaluation.comparison import WonBack, compare, won_back
 from mergershift.evaluation.metrics import COUNTS, METRICS, THRESHOLD, score, weighted_scores
-from mergershift.evaluation.predictions import ROLES, join, read_predictions, write_predictions
+from mergershift.evaluation.predictions import (
+    ROLES,
+    join,
+    read_predictions,
+    unique_renderings,
+    write_predictions,
+)
 from mergershift.evaluation.published import PUBLISHED, comparison_rows, comparison_table
 from mergershift.evaluation.ranking import agreement, regret
 from mergershift.evaluation.results import (
@@ -19,7 +25,6 @@ from mergershift.evaluation.results import (
     write_results,
 )
 from mergershift.evaluation.thresholds import best_threshold
-from mergershift.evaluation.unique import unique_renderings
 from mergershift.evaluation.validators import ORACLE, VALIDATORS, Evidence, oracle_target_balanced_accuracy
 
 __all__ = [

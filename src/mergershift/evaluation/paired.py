@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mergershift.core.errors import UserError, nearest
 from mergershift.evaluation.metrics import Floats
+from mergershift.evaluation.predictions import unique_renderings
 from mergershift.evaluation.resampling import galaxy_members
-from mergershift.evaluation.unique import unique_renderings
 
 NEEDED = ("seed", "role", "domain", "row", "galaxy", "camera", "label", "prediction")
 """Columns that a table must have to be compared."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mergershift.core.errors import UserError
+from mergershift.core.files import atomic_file
 
 ROLES = ("source", "target")
 """Where the labels of the training came from, and where the classifier has to go."""
@@ -63,9 +64,8 @@ def check_table(table: pd.DataFrame, origin: str) -> None:
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write a table of predictions as CSV, whole or not at all; raises UserError if it is not sound."""
     check_table(table, path.name)
-    partial = path.with_name(path.name + ".part")
-    table.to_csv(partial, index=False, lineterminator="\n")
-    os.replace(partial, path)
+    with atomic_file(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -79,3 +79,17 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not a CSV table ({error}).\nEvaluate the training again.") from error
     check_table(table, str(path))
     return table
+
+
+def unique_renderings(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Keep one row per role, galaxy and camera (and seed, if there is such a column): the first by row number.
+
+    The archive holds each merger's rendering five times, flipped and rotated. Under a split by galaxy the row
+    kept is the one as rendered; under the published split by image it is the first copy that the test set
+    has.
+    """
+    keys = [name for name in ("seed", "role", "galaxy", "camera") if name in predictions]
+    # By place, not by index label: a table that was put together from several repeats its labels.
+    order = np.argsort(predictions["row"].to_numpy(), kind="stable")
+    first = ~predictions.iloc[order].duplicated(keys).to_numpy()
+    return predictions.iloc[np.sort(order[first])]

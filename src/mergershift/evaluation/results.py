@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from mergershift.core.errors import UserError
+from mergershift.core.files import write_text
 from mergershift.evaluation.bootstrap import RESAMPLES, Interval, bootstrap
-from mergershift.evaluation.predictions import ROLES, check_table
-from mergershift.evaluation.unique import unique_renderings
+from mergershift.evaluation.predictions import ROLES, check_table, unique_renderings
 
 Scores = dict[str, Interval]
 """Every metric and confusion count by name, and the sizes (`SIZES`) without bounds."""
@@ -99,9 +98,7 @@ def write_results(results: Results, folder: Path) -> None:
         JSON_NAME: json.dumps(plain, indent=2, allow_nan=False) + "\n",
         CSV_NAME: table(results).to_csv(index=False, lineterminator="\n"),
     }.items():
-        partial = folder / (name + ".part")
-        partial.write_text(text)
-        os.replace(partial, folder / name)
+        write_text(folder / name, text)
 
 
 def read_results(folder: Path) -> Results:

@@ -19,6 +19,7 @@ from mergershift.archive import (
     FILTER_SETS,
     DataSet,
     Domain,
+    Origin,
     RowStructure,
     open_images,
     read_labels,
@@ -26,7 +27,7 @@ from mergershift.archive import (
 )
 from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
-from mergershift.core.files import writing
+from mergershift.core.files import atomic_directory
 from mergershift.images.split import row_table
 
 BLOCK_BYTES = 16 * 2**20
@@ -60,7 +61,7 @@ def prepare(
             f"{folder / sets[0].labels_names[0]}: {error}.\nRun `mergershift data verify`."
         ) from error
 
-    with writing(output) as partial:
+    with atomic_directory(output) as partial:
         source_rows = table["trains"].isin(["both", "source"]).to_numpy()
         total = structure.rows * len(sets)
         hashes, statistics = {}, {}
@@ -91,15 +92,10 @@ def prepare(
 
 
 def origin(folder: Path) -> dict[str, Any]:
-    """Where the images come from, as far as it bears on them: no date, no list of files.
-
-    Fetching further files must not look like a change of these.
-    """
+    """Where the images come from, as plain JSON; fetching further files must not look like a change of these."""
     provenance = read_provenance(folder)
-    if provenance is None:
-        return {"kind": "unknown"}
-    bearing = {"kind", "seed", "mergers", "non_mergers", "mock_version", "address"}
-    return provenance.model_dump(mode="json", include=bearing)
+    known = Origin(kind="unknown") if provenance is None else provenance.origin
+    return known.model_dump(mode="json", exclude_none=True)
 
 
 def _convert(

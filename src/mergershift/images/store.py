@@ -49,6 +49,11 @@ class Prepared:
             raise UserError(f"{path}: not JSON ({error}).\nRun `mergershift prepare` again.") from error
         return facts
 
+    @property
+    def statistics_file(self) -> Path:
+        """Mean and standard deviation per filter and domain, as JSON."""
+        return self.folder / "statistics.json"
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """One line a row: row, galaxy, camera, block, split, trains."""

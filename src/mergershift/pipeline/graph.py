@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from mergershift.core.errors import UserError
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -102,23 +98,6 @@ def collect(here: Path, cells: Sequence[Cell]) -> list[Cell]:
         with Repo(str(here)) as repo:
             repo.reproduce(targets=list(owner), single_item=True, repro_fn=bring)
     return [cell for cell in cells if cell.name in stale]
-
-
-@contextmanager
-def quiet_dvc() -> Iterator[None]:
-    """DVC in this process: silent, and what it can't do is a UserError."""
-    from dvc.exceptions import DvcException
-
-    logger = logging.getLogger("dvc")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    except DvcException as error:
-        words = " ".join(str(error.__cause__ or error).split())
-        raise UserError(f"DVC: {words}\nMend that and give the command again.") from error
-    finally:
-        logger.setLevel(before)
 
 
 def _look_up(stage: PipelineStage) -> None:

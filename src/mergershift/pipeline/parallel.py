@@ -11,23 +11,23 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager
+from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-
-from filelock import FileLock, Timeout
 
 from mergershift.core.checkout import main_checkout, root
 from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock
+from mergershift.core.processes import environment, interrupted_by
 from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Board
-from mergershift.pipeline.graph import Cell, collect, quiet_dvc, read_plan
-from mergershift.pipeline.repro import dvc_repro, environment
+from mergershift.pipeline.dvc import dvc_repro, quiet_dvc
+from mergershift.pipeline.graph import Cell, collect, read_plan
 
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
+_BUSY = "another `mergershift repro --jobs` runs here.\nWait for it, or stop it and give the command again."
 
 
 @dataclass
@@ -47,7 +47,7 @@ def repro(jobs: int) -> None:
     here = root()
     state = main_checkout() / "state"
     worktrees.check(here)
-    with _alone(state / "jobs.lock"), chdir(here):  # DVC names stages from where one stands
+    with exclusive_lock(state / "jobs.lock", _BUSY), chdir(here):  # DVC names stages from where one stands
         worktrees.end_all(state / "worktrees")
         with quiet_dvc():
             plan = read_plan(here)
@@ -82,7 +82,7 @@ def run(
     """
     waiting, free, failed = deque(cells), list(trees), {}
     workers: list[Worker] = []
-    with board, _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+    with board, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
             board.wait(cell.name)
         try:
@@ -151,37 +151,3 @@ def _report(failed: dict[Cell, int], logs: Path) -> None:
         f"{_names(list(failed))} failed; the last lines of each stand above.\n"
         "The other cells are kept, and nothing that follows was run: mend it and give the command again."
     )
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(
-            f"{path}: another `mergershift repro --jobs` runs here.\n"
-            "Wait for it, or stop it and give the command again."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
-    """Make signals that would end this process at once end it as Ctrl-C does, so that it can end its workers."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    # One that is ignored, as by nohup, stays so.
-    taken = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
-    before = {number: signal.signal(number, interrupt) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from mergershift import evaluation
+from mergershift.archive import images_of
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.layout import EVALUATED, TRAINED, default_output
 from mergershift.config import compose
 from mergershift.core.errors import UserError, nearest
 from mergershift.images import Prepared
+from mergershift.images.locate import prepared_folder
 from mergershift.stages.evaluate import evaluate_step
-from mergershift.stages.train import (
-    default_output,
-    prepare_step,
-    prepared_folder,
-    read_run,
-    train_step,
-)
+from mergershift.stages.prepare import prepare_step
+from mergershift.stages.train import train_step
 
 EXPERIMENTS = ("deepmerge_2020",)
 """Those of conf/experiment/ whose figures are published and stand in `evaluation.PUBLISHED`."""
@@ -44,11 +43,12 @@ def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
         console.print(prepare_step(config))
         prepared = Prepared(prepared_folder(config))
         cell = default_output(config)
-        if not (cell / "train").is_dir() or read_run(cell)["data_hash"] != prepared.facts["data_hash"]:
+        data_hash = prepared.facts["data_hash"]
+        if not (cell / TRAINED).is_dir() or FinishedTraining.read(cell).trained.data_hash != data_hash:
             console.print(train_step(config, cell))
         console.print(evaluate_step(cell, selection, all_rows=True))
         role = "source" if config.transfer.source == domain else "target"
-        ours[domain] = evaluation.read_results(cell / "evaluation")[role]["all_rows"]
+        ours[domain] = evaluation.read_results(cell / EVALUATED)[role]["all_rows"]
     console.print(evaluation.comparison_table(ours))
     kind = prepared.facts["provenance"]["kind"]
-    console.print(f"Ours: {'MOCK images, not the archive' if kind == 'mock' else kind + ' data'}.")
+    console.print(f"Ours: {images_of(kind)}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 
 MARK = "MERGERSHIFT_WORKTREE"
 """Environment variable of all that runs in a worktree; its value is the worktree's folder."""
@@ -28,7 +28,7 @@ def check(here: Path) -> None:
     try:
         top = _git(here, "rev-parse", "--show-toplevel")
     except (UserError, OSError) as error:
-        raise UserError(f"{str(error).splitlines()[0]}\n{advice}") from error
+        raise UserError(f"{first_line(error)}\n{advice}") from error
     if not os.path.samefile(top, here):
         raise UserError(f"{here}: not the top of its git checkout, which is {top}.\n{advice}")
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from mergershift.core.processes import available_cores
 from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.files import find_files
 from mergershift.predicting.inputs import Inputs
@@ -47,7 +47,7 @@ def predict_step(
     check_output(output, overwrite)
     names = find_files(images, leave_out=output)
     loaded = load_model(model)
-    torch.set_num_threads(threads or _processors())
+    torch.set_num_threads(threads or available_cores())
     inputs = Inputs.of_files(names, assumed, loaded.package.facts, progress=True)
     if not inputs.count:
         raise nothing(inputs)
@@ -100,7 +100,3 @@ def _width(inputs: Inputs, column: str) -> int:
         notes = {source.plan.note for source in inputs.sources}
         return max(len(fits_text(f"{note}; {NOT_FINITE}")) for note in notes)
     return max(len(fits_text(source.name)) for source in inputs.sources)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

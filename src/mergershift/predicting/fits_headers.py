@@ -13,6 +13,7 @@ from astropy.io.fits import CompImageHDU, Header, ImageHDU, PrimaryHDU
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
+from mergershift.core.errors import first_line
 from mergershift.predicting.conversion import Description
 from mergershift.predicting.units import Refused
 
@@ -127,8 +128,3 @@ def _filter_name(text: str) -> str:
     plain = text.strip().lower()
     found = _FILTER.findall(plain)
     return found[-1] if found else plain
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong while a file was read, short."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]

@@ -56,7 +56,7 @@ class Inputs:
         sources: list[Source] = []
         refused: dict[str, str] = {}
         plans: dict[Plan, Plan] = {}
-        with progress_bar(progress and len(names) > BATCH, "headers", len(names)) as advance:
+        with progress_bar("headers", len(names), shown=progress and len(names) > BATCH) as advance:
             for name in names:
                 try:
                     source = open_file(name, assumed, facts)

@@ -12,7 +12,6 @@ import numpy as np
 from astropy.table import Table
 
 from mergershift.core.errors import UserError
-from mergershift.core.files import VERSION_RECORD
 from mergershift.core.progress import progress_bar
 from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.files import find_files
@@ -72,7 +71,7 @@ class Model:
 
     def rows(self, inputs: Inputs, *, progress: bool = False) -> Iterator[Rows]:
         """What the model says of all images, batch by batch."""
-        with progress_bar(progress, "predicting", inputs.count) as advance:
+        with progress_bar("predicting", inputs.count, shown=progress) as advance:
             for batch in ahead(inputs.batches()):
                 yield Rows(batch.files, batch.index, self.package.predict(batch.images), batch.notes)
                 advance(len(batch.images))
@@ -135,6 +134,8 @@ def _address() -> str:
 def _version(folder: Path) -> str:
     """Under which version the model in a folder is registered, as NAME/NUMBER; empty where nothing says so."""
     import yaml
+
+    from mergershift.tracking.model_registry import VERSION_RECORD
 
     try:
         record = yaml.safe_load((folder / VERSION_RECORD).read_text())

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from mergershift.archive import DATA_SETS, UNIT, Images
 from mergershift.archive.layouts import FileError, npy_layout
+from mergershift.core.errors import first_line
 from mergershift.predicting.conversion import Assumed, Description, Plan, make_plan
-from mergershift.predicting.fits_headers import describe, first_line, image_hdu
+from mergershift.predicting.fits_headers import describe, image_hdu
 from mergershift.predicting.units import Refused
 
 if TYPE_CHECKING:

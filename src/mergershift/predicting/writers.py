@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from astropy.table.meta import get_yaml_from_table
 from numpy.typing import NDArray
 
 from mergershift.core.errors import UserError
+from mergershift.core.files import atomic_file
 
 Write = Callable[[Table], object]
 Width = Callable[[str], int]
@@ -47,13 +47,12 @@ def writing_table(path: Path, empty: Table, width: Width) -> Iterator[Write]:
         width: says how long the texts of a column become; asked only where the format needs it beforehand.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file, WRITERS[path.suffix](file, empty, width) as write:
-            yield write
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        atomic_file(path) as partial,
+        partial.open("wb") as file,
+        WRITERS[path.suffix](file, empty, width) as write,
+    ):
+        yield write
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import metadata
@@ -16,10 +15,12 @@ from numpy.typing import NDArray
 
 from mergershift import archive, evaluation
 from mergershift.archive import FILTER_SETS
-from mergershift.classifier.classifier import Classifier, load_classifier, model_file
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.layout import EVALUATED, PREDICTIONS
+from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config
-from mergershift.evaluation import Evidence, Results
+from mergershift.evaluation import Evidence
 from mergershift.images import Prepared
 from mergershift.registry.domains import domain_features, domains_seen
 from mergershift.registry.model_card import CARD, summary, write_card
@@ -31,36 +32,30 @@ VALIDATION, TEST = "validation.csv", "predictions.csv"
 """Of a registered model: what promotion compares by, and its predictions on test galaxies."""
 
 
-@dataclass(frozen=True)
-class Training:
-    """A finished and evaluated training and the images that it was trained on.
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A finished and evaluated training and the images that it was trained on, as a model to register.
 
     What takes a while (features, temperature, distances) is computed when it is asked for.
     """
 
-    cell: Path
-    name: str
-    config: Config
+    training: FinishedTraining
     prepared: Prepared
-    record: Mapping[str, Any]
-    """run.json"""
-    selection: Mapping[str, Any]
-    """selection.json"""
+
+    @property
+    def config(self) -> Config:
+        """Of the training."""
+        return self.training.config
 
     @property
     def weights(self) -> Path:
         """File of the classifier of the chosen epoch."""
-        return model_file(self.cell / "train", self.selection["epoch"])
+        return self.training.model_file(self.training.selection.epoch)
 
     @cached_property
     def classifier(self) -> Classifier:
         """Of the chosen epoch, as it is used on the target."""
         return load_classifier(self.weights, self.config)
-
-    @cached_property
-    def results(self) -> Results:
-        """Figures on test galaxies."""
-        return evaluation.read_results(self.cell / "evaluation")
 
     @property
     def balanced(self) -> bool:
@@ -77,10 +72,11 @@ class Training:
     def facts(self) -> Facts:
         """What the model is."""
         config, transfer = self.config, self.config.transfer
+        record, selection, trained = self.training.record, self.training.selection, self.training.trained
         odds = _log_odds(self.evidence.source_logits)
         temperature = evaluation.best_temperature(self.evidence.source_labels, odds, balanced=self.balanced)
         return Facts(
-            name=self.name,
+            name=self.training.name,
             filter_set=config.filters.name,
             filters=FILTER_SETS[config.filters.name].filter_names,
             unit=archive.UNIT,
@@ -88,8 +84,8 @@ class Training:
             field_kpc=archive.FIELD_KPC,
             pixel_arcsec=archive.PIXEL_ARCSEC,
             redshift=archive.REDSHIFT,
-            threshold=self.selection["threshold"],
-            threshold_rule=self.selection["threshold_rule"],
+            threshold=selection.threshold,
+            threshold_rule=selection.threshold_rule,
             # Another machine's last digits would make another model of the same one.
             temperature=float(f"{temperature:.5g}"),
             classes="equally frequent" if self.balanced else "as frequent as in the archive",
@@ -103,13 +99,13 @@ class Training:
             transfer=config.choices["transfer"],
             experiment=config.choices.get("experiment"),
             seed=config.seed,
-            epoch=self.selection["epoch"],
-            validator=self.selection["validator"],
-            training=self.record["training"],
-            data_hash=self.record["data_hash"],
-            data_kind=self.record["provenance"]["kind"],
-            split=self.record["split"],
-            config_hash=self.record["config_hash"],
+            epoch=selection.epoch,
+            validator=selection.validator,
+            training=record.training,
+            data_hash=trained.data_hash,
+            data_kind=trained.provenance.kind,
+            split=trained.split,
+            config_hash=trained.config_hash,
         )
 
     @cached_property
@@ -141,7 +137,7 @@ class Training:
     @property
     def summary(self) -> str:
         """What the model is and how good, short."""
-        return f"{summary(self.facts, self.results)} See {CARD} among its files."
+        return f"{summary(self.facts, self.training.results)} See {CARD} among its files."
 
     def validation_table(self) -> pd.DataFrame:
         """What `evaluation.challenge` compares models by; no label of the target."""
@@ -164,11 +160,11 @@ class Training:
 
         Args:
             folder: must exist.
-            told: what the card says and only the caller knows: choice, lineage, openings, references.
+            told: what the card says and only the caller knows: choice, lineage, evaluations, references.
         """
         self.facts.write(folder)
         shutil.copy(self.weights, folder / WEIGHTS)
-        shutil.copy(self.cell / "evaluation" / TEST, folder)
+        shutil.copy(self.training.folder / EVALUATED / PREDICTIONS["label_free"], folder / TEST)
         self.validation_table().to_csv(folder / VALIDATION, index=False, lineterminator="\n")
         odds, labels = _log_odds(self.evidence.source_logits), self.evidence.source_labels
         before, after = (
@@ -177,7 +173,7 @@ class Training:
         )
         card = write_card(
             self.facts,
-            self.results,
+            self.training.results,
             validation_images=len(odds),
             risk_before=before,
             risk_after=after,

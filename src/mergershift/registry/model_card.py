@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mergershift.archive import DOI
+from mergershift.archive import DOI, images_of
 from mergershift.evaluation import Interval, Results
 from mergershift.registry.model_facts import COLUMNS, Facts
 
@@ -22,7 +22,6 @@ _THRESHOLDS = {
 
 def summary(facts: Facts, results: Results) -> str:
     """What the model is and what it reaches, in two sentences; a mock is called one."""
-    kind = {"mock": "MOCK images, not the archive", "archive": "the DeepMerge archive"}
     told = [
         f"{figure(results[role]['unique']['balanced_accuracy'])} on {domain} images ({role})"
         for role, domain in (("source", facts.source), ("target", facts.target))
@@ -30,7 +29,7 @@ def summary(facts: Facts, results: Results) -> str:
     return (
         f"Tells merging galaxies from others: network {facts.network}, method {facts.adaptation}, "
         f"{facts.source} to {facts.target}, filters {', '.join(facts.filters)}. "
-        f"Balanced accuracy on test galaxies of {kind.get(facts.data_kind, 'images of unknown provenance')}: "
+        f"Balanced accuracy on test galaxies of {images_of(facts.data_kind)}: "
         f"{' and '.join(told)}."
     )
 
@@ -68,7 +67,7 @@ def write_card(facts: Facts, results: Results, **told: Any) -> str:
         columns=COLUMNS,
         trained_on_target=facts.labelled == facts.target,
         threshold=_THRESHOLDS[facts.threshold_rule],
-        split=_split(facts.split),
+        split=str(facts.split),
         metrics={
             name.replace("_", " "): {role: figure(results[role]["unique"][name]) for role in results}
             for name in SHOWN
@@ -76,15 +75,4 @@ def write_card(facts: Facts, results: Results, **told: Any) -> str:
         galaxies=int(of_test["galaxies"]["value"]),
         images=int(of_test["images"]["value"]),
         **told,
-    )
-
-
-def _split(split: Mapping[str, Any]) -> str:
-    by = "by galaxy" if split["kind"] == "by_galaxy" else "by image (as published, leaky)"
-    domains = (
-        "each domain trains on other galaxies" if split["disjoint_domains"] else "both on the same galaxies"
-    )
-    return (
-        f"{by}, {split['train']:.0%} training, {split['validation']:.0%} validation, the rest test; "
-        f"{domains}; seed {split['seed']}"
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
+from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
 
 FACTS, WEIGHTS = "facts.json", "classifier.safetensors"
@@ -69,7 +70,7 @@ class Facts(BaseModel):
     data_hash: str
     data_kind: str
     """mock or archive."""
-    split: dict[str, Any]
+    split: SplitConfig
     config_hash: str
 
     def write(self, folder: Path) -> None:

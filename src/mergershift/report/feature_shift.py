@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergershift.archive import Domain
+from mergershift.cells.finished import FinishedTraining
 from mergershift.classifier import inference
-from mergershift.classifier.classifier import Classifier, load_classifier, model_file
+from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.evaluation.embeddings import Plane, project, proxy_a_distance, squared_mmd
 from mergershift.images import Prepared
-from mergershift.report.study_results import Contender, Setting, Training
-from mergershift.stages.train import prepared_folder
+from mergershift.images.locate import prepared_folder
+from mergershift.report.study_results import Contender, Setting
 
 MOST_IMAGES = 600
 """Validation images of each domain that are compared; a plane with more is no clearer."""
@@ -35,14 +36,12 @@ class Shift:
     """`(N,)` of the images of either domain."""
 
 
-def chosen_classifier(training: Training) -> Classifier:
+def chosen_classifier(training: FinishedTraining) -> Classifier:
     """The network of the epoch that was chosen without target labels."""
-    return load_classifier(
-        model_file(training.folder / "train", training.selection["epoch"]), training.config
-    )
+    return load_classifier(training.model_file(training.selection.epoch), training.config)
 
 
-def prepared_images(training: Training) -> Prepared:
+def prepared_images(training: FinishedTraining) -> Prepared:
     """The images that a training stands on."""
     return Prepared(prepared_folder(training.config))
 

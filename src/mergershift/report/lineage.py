@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import yaml
-
+from mergershift.cells.finished import FinishedTraining
+from mergershift.config import Config
 from mergershift.core.checkout import root
+from mergershift.core.nesting import flattened
 from mergershift.core.redaction import public
-from mergershift.report.study_results import Contender, Gathered, Training
+from mergershift.report.study_results import Contender, Gathered
 
 LOCAL = "http://127.0.0.1:5000"
 """Where `mergershift ui` shows the runs of the project's own database."""
 
 
-def openings(gathered: Gathered) -> list[tuple[str, int]]:
-    """Filter names and how often their test rows have been opened, under this split."""
+def test_evaluations(gathered: Gathered) -> list[tuple[str, int]]:
+    """Filter names and how often trainings were tested on their test rows, under this split."""
     from mergershift.cells.ledger import count
 
     found: dict[str, int] = {}
     for setting in gathered.settings:
-        record = setting.contenders[0].first.record
+        facts = setting.contenders[0].first.trained
         # A checkout that took its results from a shared cache has not counted those who made them.
         shown = sum(len(each.trainings) for each in setting.contenders)
-        known = max(count(record["data_hash"], record["split"]), shown)
+        known = max(count(facts.data_hash, facts.split.model_dump(mode="json")), shown)
         found[setting.filter_names] = max(known, found.get(setting.filter_names, 0))
     return list(found.items())
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted keys and JSON values of a nested configuration."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False)
 
 
 def configurations(gathered: Gathered) -> dict[str, Any]:
@@ -46,7 +37,7 @@ def configurations(gathered: Gathered) -> dict[str, Any]:
     ``common`` is text; ``methods`` holds name, description, text and, for keys whose value depends on filters,
     direction or seed, their values in words.
     """
-    dumps = {id(run): dict(flat(run.config.dump())) for run in gathered.trainings}
+    dumps = {id(run): _texts(run.config) for run in gathered.trainings}
     everything = list(dumps.values())
     keys = list(dict.fromkeys(key for each in everything for key in each))
     common = {key: everything[0].get(key) for key in keys if len({each.get(key) for each in everything}) == 1}
@@ -69,6 +60,11 @@ def configurations(gathered: Gathered) -> dict[str, Any]:
         "common": "\n".join(f"{key}: {value}" for key, value in common.items()),
         "methods": list(methods.values()),
     }
+
+
+def _texts(config: Config) -> dict[str, str]:
+    """Dotted keys of a configuration and their values as JSON."""
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in flattened(config.dump())}
 
 
 def _about(each: Contender) -> str:
@@ -105,19 +101,19 @@ def runs(gathered: Gathered) -> dict[str, Any]:
     return {"entries": entries, "local": local, "commits": len(commits), "dirty": any(d for _, d in commits)}
 
 
-def _run(run: Training, address: str) -> dict[str, Any]:
-    record, selection = run.record, run.selection
+def _run(run: FinishedTraining, address: str) -> dict[str, Any]:
+    facts, selection = run.trained, run.selection
     return {
-        "seed": run.cell.seed,
-        "epochs": record["epochs"],
-        "epoch": selection["epoch"],
-        "oracle_epoch": selection["oracle_epoch"],
-        "commit": record["git_commit"],
-        "dirty": record["git_dirty"],
-        "config_hash": record["config_hash"],
-        "data_hash": record["data_hash"],
-        "run_id": record["run_id"],
-        "address": f"{address}/#/runs/{record['run_id']}",
+        "seed": run.config.seed,
+        "epochs": facts.epochs,
+        "epoch": selection.epoch,
+        "oracle_epoch": selection.oracle_epoch,
+        "commit": facts.git_commit,
+        "dirty": facts.git_dirty,
+        "config_hash": facts.config_hash,
+        "data_hash": facts.data_hash,
+        "run_id": run.record.run_id,
+        "address": f"{address}/#/runs/{run.record.run_id}",
     }
 
 
@@ -127,32 +123,3 @@ def _public(address: str) -> str:
     if parts.scheme not in ("http", "https"):
         return LOCAL
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-
-
-def references() -> list[dict[str, str]]:
-    """What CITATION.cff asks to cite: authors, year, title, where, address; nothing where it is missing."""
-    path = root() / "CITATION.cff"
-    if not path.is_file():
-        return []
-    document = yaml.safe_load(path.read_text())
-    found = []
-    for each in (document, *document.get("references", [])):
-        authors = [
-            author.get("name")
-            or " ".join(filter(None, (author.get("given-names"), author.get("family-names"))))
-            for author in each.get("authors", [])
-        ]
-        volume = " ".join(str(each[name]) for name in ("journal", "volume") if name in each)
-        where = [volume, str(each.get("start", "")), each.get("publisher", {}).get("name", "")]
-        where += [name["value"] for name in each.get("identifiers", [])]
-        doi = each.get("doi")
-        found.append(
-            {
-                "authors": ", ".join(authors),
-                "year": str(each.get("year", "")),
-                "title": each["title"] + (f" (version {each['version']})" if "version" in each else ""),
-                "where": ", ".join(filter(None, where)),
-                "address": f"https://doi.org/{doi}" if doi else each.get("url", ""),
-            }
-        )
-    return found

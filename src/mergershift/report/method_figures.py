@@ -145,7 +145,7 @@ def learning(each: Contender) -> Figure:
         accuracy.plot(
             epochs["epoch"], epochs["source_val_balanced_accuracy"], color=each.look.light, **weight
         )
-        taken = epochs[epochs["epoch"] == training.selection["epoch"]]
+        taken = epochs[epochs["epoch"] == training.selection.epoch]
         for axes, name in ((losses, "source_val_loss"), (accuracy, "source_val_balanced_accuracy")):
             axes.plot(taken["epoch"], taken[name], "o", color=each.look.light, markersize=5.5)
     losses.set(title=each.name, ylabel="cross-entropy")

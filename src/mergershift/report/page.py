@@ -9,32 +9,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from mergershift import __version__, tracking
+from mergershift import __version__
+from mergershift.cells.layout import REPORT
 from mergershift.classifier.saliency import NoConvolution
-from mergershift.config import compose
 from mergershift.core.checkout import root
-from mergershift.core.files import writing
+from mergershift.core.citation import references
+from mergershift.core.files import atomic_directory
 from mergershift.report import gallery, method_figures, prose, tables
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
-from mergershift.report.lineage import LOCAL, configurations, openings, references, runs
+from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
 from mergershift.report.study_results import Contender, Gathered, Setting, gather
 from mergershift.report.style import PAGE, spelt
 from mergershift.report.svg import Drawing, mark, save, style
 
-FOLDER = Path("outputs/report")
 PAGE_NAME = "index.html"
 ByRun = dict[tuple[str, str], dict[str, Figure]]
-
-
-def report_step() -> str:
-    """Write the page and its figures, log each method's to its MLflow run; returns a line to print."""
-    by_run = write_report()
-    address = tracking.tracking_address(compose().tracking.uri)
-    tracking.add_figures(address, by_run, "report", "`mergershift report` logs its figures when it does")
-    page = root() / FOLDER / PAGE_NAME
-    figures = len(list((page.parent / "figures").glob("*.png")))
-    size = page.stat().st_size / 1e6
-    return f"{page.relative_to(root())}: {size:.1f} MB, with {figures} figures; open it in a browser"
 
 
 def write_report() -> ByRun:
@@ -45,7 +34,7 @@ def write_report() -> ByRun:
     """
     gathered = gather()
     by_run: ByRun = {}
-    with writing(root() / FOLDER) as folder, style():
+    with atomic_directory(root() / REPORT) as folder, style():
         (folder / "figures").mkdir()
         easel = _Easel(folder / "figures", gathered, by_run)
         settings = [_setting(setting, gathered, easel) for setting in gathered.settings]
@@ -70,7 +59,7 @@ class _Easel:
         svg = save(Drawing(name, figure, alt), self._folder, self._looks, self._count)
         if of is not None:
             record = of.first.record
-            self._by_run.setdefault((record["experiment"], record["training"]), {})[name] = figure
+            self._by_run.setdefault((record.experiment, record.training), {})[name] = figure
         return {"svg": svg, "of": of.name if of else ""}
 
 
@@ -195,7 +184,7 @@ def _render(gathered: Gathered, settings: Sequence[Mapping[str, Any]]) -> str:
         settings=settings,
         banner=prose.banner(gathered),
         title=prose.title(gathered),
-        facts=prose.facts(gathered, openings(gathered)),
+        facts=prose.facts(gathered, test_evaluations(gathered)),
         lead=prose.lead(gathered),
         configuration=configurations(gathered),
         runs=runs(gathered),

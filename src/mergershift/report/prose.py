@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,7 +34,7 @@ def title(gathered: Gathered) -> str:
 
 def kinds(gathered: Gathered) -> list[str]:
     """Where the images come from: mock, archive, unknown; several where trainings differ."""
-    return sorted({str(run.record["provenance"]["kind"]) for run in gathered.trainings})
+    return sorted({run.trained.provenance.kind for run in gathered.trainings})
 
 
 def note(gathered: Gathered) -> str:
@@ -45,18 +45,13 @@ def note(gathered: Gathered) -> str:
     return "MOCK IMAGES" if found == ["mock"] else f"IMAGES: {' + '.join(found)}".upper()
 
 
-def _universe(origin: Mapping[str, Any]) -> str:
-    galaxies = f"{origin['mergers']} mergers, {origin['non_mergers']} non-mergers"
-    return f"seed {origin['seed']}, {galaxies}, version {origin['mock_version']}"
-
-
 def banner(gathered: Gathered) -> dict[str, Any]:
     """What the images are, in words that nobody can miss, and what else limits the figures."""
     found = kinds(gathered)
-    origins = [run.record["provenance"] for run in gathered.trainings]
+    origins = [run.trained.provenance for run in gathered.trainings]
     warnings = []
     if found == ["mock"]:
-        universes = sorted({_universe(each) for each in origins})
+        universes = sorted({origin.universe for origin in origins})
         headline = "MOCK IMAGES, NOT THE ARCHIVE."
         text = (
             "Every figure on this page comes from simulated stand-in images that test the code. They say nothing about "
@@ -64,7 +59,7 @@ def banner(gathered: Gathered) -> dict[str, Any]:
         )
     elif found == ["archive"]:
         headline = "DeepMerge archive."
-        addresses = sorted({str(each["address"]) for each in origins})
+        addresses = sorted({str(origin.address) for origin in origins})
         text = f"All figures come from the published images (doi:{DOI}), fetched from {listed(addresses)}."
     elif found == ["unknown"]:
         headline = "IMAGES OF UNKNOWN PROVENANCE."
@@ -72,13 +67,13 @@ def banner(gathered: Gathered) -> dict[str, Any]:
     else:
         headline = f"MIXED IMAGES: {' AND '.join(found)}.".upper()
         text = "Trainings of this study stand on images of different provenance: do not compare or cite them."
-    if any(run.record["split"]["kind"] == "published_leaky" for run in gathered.trainings):
+    if any(run.trained.split.kind == "published_leaky" for run in gathered.trainings):
         warnings.append(
             "The split is the published one, by image: nearly every test galaxy was also seen in training, so all "
             "accuracies are too high."
         )
     for setting in gathered.settings:
-        hashes = {run.record["data_hash"] for each in setting.contenders for run in each.trainings}
+        hashes = {run.trained.data_hash for each in setting.contenders for run in each.trainings}
         if len(hashes) > 1:
             warnings.append(
                 f"{setting.title}: trainings stand on {len(hashes)} different data sets. Run the study again."
@@ -102,22 +97,11 @@ def lead(gathered: Gathered) -> str:
     )
 
 
-def facts(gathered: Gathered, opened: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
+def facts(gathered: Gathered, evaluations: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
     """The study's frame as terms and their meaning."""
     first = gathered.settings[0]
-    record = gathered.trainings[0].record
-    split = record["split"]
     names = list(dict.fromkeys(each.name for s in gathered.settings for each in s.contenders))
-    shares = f"{split['train']:.0%} train, {split['validation']:.0%} validation, the rest test".replace(
-        "%", " %"
-    )
-    by = "by galaxy" if split["kind"] == "by_galaxy" else "by image, as published (leaks galaxies)"
-    domains = (
-        "each domain trains on its own half of the galaxies"
-        if split["disjoint_domains"]
-        else "both domains show the same galaxies"
-    )
-    thresholds = {run.selection.get("threshold_rule", "source_validation") for run in gathered.trainings}
+    thresholds = {run.selection.threshold_rule for run in gathered.trainings}
     rule = (
         "the threshold with the best balanced accuracy on the labelled validation images"
         if thresholds == {"source_validation"}
@@ -125,9 +109,9 @@ def facts(gathered: Gathered, opened: Sequence[tuple[str, int]]) -> list[tuple[s
         if thresholds == {"half"}
         else listed(sorted(thresholds))
     )
-    epochs = sorted({run.selection["validator"] for run in gathered.trainings})
+    epochs = sorted({run.selection.validator for run in gathered.trainings})
     chosen = listed("the training’s own rule" if each == "kept" else spelt(each).lower() for each in epochs)
-    counts = "; ".join(f"{name}: {counted(count, 'time')}" for name, count in opened)
+    counts = "; ".join(f"{name}: {counted(count, 'time')}" for name, count in evaluations)
     seeds = gathered.study.seeds
     return [
         (
@@ -140,14 +124,14 @@ def facts(gathered: Gathered, opened: Sequence[tuple[str, int]]) -> list[tuple[s
             "Network",
             f"{spelt(gathered.study.network)}, {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
         ),
-        ("Split", f"{by}: {shares}; {domains}"),
+        ("Split", str(gathered.trainings[0].trained.split).replace("%", " %")),
         ("Tested on", f"{sizes(first)['what']}; every rendering counts once"),
         (
             "Chosen without target labels",
             f"the epoch by {chosen}, methods by {spelt(first.validator).lower() or NONE}, both named beforehand; "
             f"{rule}",
         ),
-        ("Test rows opened so far", f"{counts} (once for each evaluation of any training)"),
+        ("Test evaluations so far", f"{counts} (one for each evaluation of any training)"),
     ]
 
 

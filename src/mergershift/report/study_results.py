@@ -5,53 +5,20 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mergershift import evaluation
 from mergershift.archive import FILTER_SETS
-from mergershift.config import Config
-from mergershift.config.study import Cell, Method, Study, read_study
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.layout import BEST, SUMMARY
+from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.core.files import CONFIG, RUN
 from mergershift.report.style import BASELINE, ORACLE, Look, method_look, spelt
 
-SUMMARY = Path("outputs/summary")
 AGAIN = "Run `mergershift repro`, which makes what is missing, and give this command again."
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """One cell of the study: a training and its evaluation."""
-
-    cell: Cell
-    folder: Path
-    config: Config
-    record: dict[str, Any]
-    """run.json."""
-    selection: dict[str, Any]
-    """Which epoch and threshold were taken, and which an oracle would have taken."""
-
-    @cached_property
-    def epochs(self) -> pd.DataFrame:
-        """Figures of each epoch of the training."""
-        return _csv(self.folder / "train" / "epochs.csv")
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """Predictions of the label-free choice on both tests, each rendering once."""
-        path = _there(self.folder / "evaluation" / "predictions.csv")
-        return evaluation.unique_renderings(evaluation.read_predictions(path)).reset_index(drop=True)
-
-    @property
-    def target(self) -> pd.DataFrame:
-        """Predictions on the target's test, each rendering once, by row."""
-        predictions = self.predictions
-        return predictions[predictions["role"] == "target"].sort_values("row", ignore_index=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +28,7 @@ class Contender:
     method: Method
     name: str
     look: Look
-    trainings: tuple[Training, ...]
+    trainings: tuple[FinishedTraining, ...]
 
     @property
     def is_oracle(self) -> bool:
@@ -74,7 +41,7 @@ class Contender:
         return self.method.is_baseline
 
     @property
-    def first(self) -> Training:
+    def first(self) -> FinishedTraining:
         """The training with the lowest seed, from which single images are shown."""
         return self.trainings[0]
 
@@ -157,7 +124,7 @@ class Gathered:
     validators: pd.DataFrame
 
     @property
-    def trainings(self) -> list[Training]:
+    def trainings(self) -> list[FinishedTraining]:
         """All cells, in the study's order within each setting."""
         return [run for setting in self.settings for each in setting.contenders for run in each.trainings]
 
@@ -171,20 +138,19 @@ def gather() -> Gathered:
     """Read the study that conf/study.yaml names; raises UserError where something of it is missing."""
     study = read_study()
     best = {
-        (each["filters"], each["source"], each["target"]): each
-        for each in _json(root() / SUMMARY / "best.json")
+        (each["filters"], each["source"], each["target"]): each for each in _json(root() / SUMMARY / BEST)
     }
     looks = _looks(study)
-    groups: dict[tuple[str, str, str], dict[Method, list[Training]]] = {}
+    groups: dict[tuple[str, str, str], dict[Method, list[FinishedTraining]]] = {}
     for cell in study.cells():
-        run = _training(cell)
+        run = FinishedTraining.read(root() / cell.folder)
         way = run.config.transfer
         methods = groups.setdefault((cell.filters, str(way.source), str(way.target)), {})
         methods.setdefault(cell.method, []).append(run)
     settings = []
     for (filters, source, target), methods in groups.items():
         contenders = tuple(
-            Contender(method, *looks[method], tuple(sorted(runs, key=lambda run: run.cell.seed)))
+            Contender(method, *looks[method], tuple(sorted(runs, key=lambda run: run.config.seed)))
             for method, runs in methods.items()
         )
         named = best.get((filters, source, target), {"validator": "", "scores": {}})
@@ -209,17 +175,6 @@ def _looks(study: Study) -> dict[Method, tuple[str, Look]]:
         else:
             looks[method] = spelt(method.title), method_look(titles.index(method.title))
     return looks
-
-
-def _training(cell: Cell) -> Training:
-    folder = root() / cell.folder
-    return Training(
-        cell,
-        folder,
-        Config.read(_there(folder / "train" / CONFIG)),
-        _json(folder / "train" / RUN),
-        _json(folder / "evaluation" / "selection.json"),
-    )
 
 
 def _there(path: Path) -> Path:

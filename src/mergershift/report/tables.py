@@ -164,7 +164,7 @@ def confusion_rows(setting: Setting) -> list[Row]:
             Value(number(counts[place], digits), f"({percent(shares[place])})")
             for place in ((1, 1), (1, 0), (0, 1), (0, 0))
         ]
-        thresholds = [training.selection["threshold"] for training in each.trainings]
+        thresholds = [training.selection.threshold for training in each.trainings]
         values.append(Value(_spread(thresholds, 2)))
         rows.append(Row(each, values, each is setting.best))
     return rows

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from mergershift.core.checkout import root
-from mergershift.core.files import writing
+from mergershift.core.files import atomic_directory
 
 FOLDER = "outputs/code"
 GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
@@ -25,7 +25,7 @@ def write_code() -> None:
 
     DVC runs this whenever any of that code changes, and what depends on it only where the list has.
     """
-    with writing(root() / FOLDER) as folder:
+    with atomic_directory(root() / FOLDER) as folder:
         for group, package in GROUPS.items():
             (folder / group).mkdir()
             for path in sorted((root() / "conf" / group).glob("*.yaml")):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mergershift import evaluation, tracking
-from mergershift.cells import ledger, records
+from mergershift.cells import ledger
+from mergershift.cells.finished import FinishedTraining, run_content
+from mergershift.cells.layout import EVALUATED, PREDICTIONS, SELECTION, TRAINED, VALIDATORS
+from mergershift.cells.records import Selection
 from mergershift.cells.state import clear_state
 from mergershift.classifier import inference
-from mergershift.classifier.classifier import Classifier, load_classifier, model_epochs, model_file
+from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation, compute_options
 from mergershift.config import Config, SelectionConfig, compose
-from mergershift.core.errors import UserError
-from mergershift.core.files import CONFIG, SELECTION, VALIDATORS, writing
+from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE, THRESHOLD, figures
 from mergershift.images import Prepared
-from mergershift.stages.train import cell_name, prepared_images, read_run
+from mergershift.images.locate import prepared_images
 
 KEPT = "kept"
 
@@ -33,59 +33,56 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     takes figures from test rows; the report shows some of the images whose predictions were counted here.
     """
     cell = cell.resolve()
-    record = read_run(cell)
-    trained = cell / "train"
-    config = Config.read(trained / CONFIG)
+    training = FinishedTraining.read(cell)
+    config, facts, name = training.config, training.trained, training.name
     prepared = prepared_images(config)
-    if record["data_hash"] != prepared.facts["data_hash"]:
-        raise UserError(
-            f"{trained}: trained on other images than those in {prepared.folder}.\n"
-            "Train again, or run the pipeline with `mergershift repro`."
-        )
+    training.require_data(prepared.facts["data_hash"], prepared.folder)
     validation = Validation(config, prepared)
     scores = pd.DataFrame(
-        {"epoch": epoch, **validation.scores(load_classifier(model_file(trained, epoch), config))}
-        for epoch in model_epochs(trained)
+        {"epoch": epoch, **validation.scores(load_classifier(training.model_file(epoch), config))}
+        for epoch in training.model_epochs
     )
-    chosen = record["best_epoch"] if selection.validator == KEPT else _best(scores, selection.validator)
-    epochs = {"": chosen, "oracle_": _best(scores, ORACLE)}
-    ledger.record(cell_name(cell), record["data_hash"], record["split"])
+    chosen = facts.best_epoch if selection.validator == KEPT else _best(scores, selection.validator)
+    epochs = {"label_free": chosen, "oracle": _best(scores, ORACLE)}
+    ledger.record(name, facts.data_hash, facts.split.model_dump(mode="json"))
     tables, thresholds = {}, {}
     half, source_is_labelled = selection.threshold == "half", config.transfer.labelled == "source"
-    for prefix, epoch in epochs.items():
-        classifier = load_classifier(model_file(trained, epoch), config)
-        thresholds[prefix] = THRESHOLD if half else validation.threshold(classifier)
+    for choice, epoch in epochs.items():
+        classifier = load_classifier(training.model_file(epoch), config)
+        thresholds[choice] = THRESHOLD if half else validation.threshold(classifier)
         of_source = validation.for_source(classifier) if source_is_labelled else classifier
         classifiers = {"source": of_source, "target": classifier}
-        tables[prefix] = _test(classifiers, config, prepared, thresholds[prefix])
-    results = evaluation.evaluate(tables[""], all_rows=all_rows)
-    with writing(cell / "evaluation") as folder:
+        tables[choice] = _test(classifiers, config, prepared, thresholds[choice])
+    results = evaluation.evaluate(tables["label_free"], all_rows=all_rows)
+    with atomic_directory(cell / EVALUATED) as folder:
         scores.to_csv(folder / VALIDATORS, index=False, lineterminator="\n")
-        choice: dict[str, Any] = {
-            "validator": selection.validator,
-            "best_by": selection.best_by,
-            "threshold_rule": selection.threshold,
-            "training": record["training"],
-        }
-        for prefix, epoch in epochs.items():
-            choice |= {f"{prefix}epoch": epoch, f"{prefix}threshold": thresholds[prefix]}
-            evaluation.write_predictions(tables[prefix], folder / f"{prefix}predictions.csv")
-        (folder / SELECTION).write_text(json.dumps(choice, indent=2) + "\n")
+        for choice, table in tables.items():
+            evaluation.write_predictions(table, folder / PREDICTIONS[choice])
+        Selection(
+            training=training.record.training,
+            validator=selection.validator,
+            best_by=selection.best_by,
+            threshold_rule=selection.threshold,
+            epoch=epochs["label_free"],
+            threshold=thresholds["label_free"],
+            oracle_epoch=epochs["oracle"],
+            oracle_threshold=thresholds["oracle"],
+        ).write(folder / SELECTION)
         evaluation.write_results(results, folder)
-        shown = evaluation.unique_renderings(tables[""])
+        shown = evaluation.unique_renderings(tables["label_free"])
         drawn = {
             "roc": figures.roc(shown),
             "reliability": figures.reliability(shown),
             "confusion": figures.confusion(shown),
         }
-        for name, figure in drawn.items():
-            figure.savefig(folder / f"{name}.png", dpi=150)
+        for title, figure in drawn.items():
+            figure.savefig(folder / f"{title}.png", dpi=150)
     address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
-    tracking.tell(address, records.read(trained))
-    clear_state(cell_name(cell))
+    tracking.publish(address, run_content(cell / TRAINED))
+    clear_state(name)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (
-        f"{cell_name(cell)}: epoch {chosen} by {selection.validator}, balanced accuracy {source:.3f} on the source, "
+        f"{name}: epoch {chosen} by {selection.validator}, balanced accuracy {source:.3f} on the source, "
         f"{target:.3f} on the target"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,33 +14,36 @@ from rich.console import Console
 from rich.table import Table
 
 from mergershift import evaluation
+from mergershift.archive import images_of
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.layout import BEST, PREDICTIONS, SUMMARY
 from mergershift.config import Config
-from mergershift.config.study import Cell, Method, Study, read_study
+from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.core.files import CONFIG, SELECTION, VALIDATORS, writing
+from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE
-from mergershift.stages.train import read_run
 
-FOLDER = "outputs/summary"
 SHOWN = ("balanced_accuracy", "auc", "ece")
-CHOICES = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
-"""Who chose the epoch -> what was predicted with it."""
 
 
-@dataclass
-class _Method:
+@dataclass(frozen=True, eq=False)
+class _MethodResults:
     """One method on one filter set, all its seeds."""
 
     filters: str
     method: Method
     config: Config
-    predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
+    predictions: dict[str, pd.DataFrame]
     """By choice, with a column seed."""
-    validators: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """One row an epoch and seed; `chosen` marks the epoch that was taken."""
-    data: set[str] = field(default_factory=set)
-    split: set[str] = field(default_factory=set)
+    validators: pd.DataFrame
+    """One row for each epoch and seed; `chosen` marks the epoch that was taken."""
+    best_by: set[str]
+    """Validators that the evaluations name to compare methods by."""
+    data: set[str]
+    """Kinds of images that the trainings saw: mock, archive or unknown."""
+    split: set[str]
+    """Rules by which rows were split."""
 
     @property
     def names(self) -> dict[str, str]:
@@ -75,14 +78,14 @@ def write_summary() -> None:
         data="+".join(sorted(set().union(*(each.data for each in methods)))),
         split="+".join(sorted(set().union(*(each.split for each in methods)))),
     )
-    groups: dict[tuple[str, str, str], list[_Method]] = {}
+    groups: dict[tuple[str, str, str], list[_MethodResults]] = {}
     for each in methods:
         names = each.names
         groups.setdefault((names["filters"], names["source"], names["target"]), []).append(each)
     comparison = [_compared(group) for group in groups.values()]
     chosen = transfer[(transfer["choice"] == "label_free") & (transfer["metric"].isin(SHOWN))]
     bars = chosen[(chosen["role"] == "target") & (chosen["metric"] == "balanced_accuracy")]
-    with writing(root() / FOLDER) as folder:
+    with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
             "transfer": transfer,
             "comparison": pd.concat(comparison, ignore_index=True),
@@ -95,44 +98,37 @@ def write_summary() -> None:
             ),
         }.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        best = [_best(study, group) for group in groups.values()]
-        (folder / "best.json").write_text(json.dumps(best, indent=2) + "\n")
+        best = [_best(group) for group in groups.values()]
+        (folder / BEST).write_text(json.dumps(best, indent=2) + "\n")
         (folder / "transfer.json").write_text(json.dumps(_nested(chosen), indent=2) + "\n")
 
 
-def _gather(study: Study, filters: str, method: Method) -> _Method:
-    cells = [each for each in study.cells() if (each.filters, each.method) == (filters, method)]
-    gathered = _Method(filters, method, Config.read(_finished(cells[0]) / "train" / CONFIG))
-    tables: dict[str, list[pd.DataFrame]] = {choice: [] for choice in CHOICES}
-    validators = []
-    for cell in cells:
-        folder = _finished(cell)
-        for choice, name in CHOICES.items():
-            table = evaluation.read_predictions(folder / "evaluation" / name)
-            tables[choice].append(table.assign(seed=cell.seed))
-        selection = json.loads((folder / "evaluation" / SELECTION).read_text())
-        scores = pd.read_csv(folder / "evaluation" / VALIDATORS)
-        validators.append(scores.assign(seed=cell.seed, chosen=scores["epoch"] == selection["epoch"]))
-        record = read_run(folder)
-        gathered.data.add(record["provenance"]["kind"])
-        domains = "disjoint domains" if record["split"]["disjoint_domains"] else "shared domains"
-        gathered.split.add(f"{record['split']['kind']}, {domains}")
-    gathered.predictions = {choice: pd.concat(parts, ignore_index=True) for choice, parts in tables.items()}
-    gathered.validators = pd.concat(validators, ignore_index=True)
-    return gathered
+def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
+    cells = [cell for cell in study.cells() if (cell.filters, cell.method) == (filters, method)]
+    trainings = [FinishedTraining.read(root() / cell.folder) for cell in cells]
+    seeds = [cell.seed for cell in cells]
+    return _MethodResults(
+        filters,
+        method,
+        trainings[0].config,
+        predictions={
+            choice: _stacked([run.test_predictions(choice) for run in trainings], seeds)
+            for choice in PREDICTIONS
+        },
+        validators=_stacked([run.validators for run in trainings], seeds),
+        best_by={run.selection.best_by for run in trainings},
+        data={run.trained.provenance.kind for run in trainings},
+        split={run.trained.split.rule for run in trainings},
+    )
 
 
-def _finished(cell: Cell) -> Any:
-    folder = root() / cell.folder
-    if not (folder / "evaluation" / SELECTION).is_file():
-        raise UserError(
-            f"{folder / 'evaluation'}: missing.\n"
-            "Run `mergershift repro`, which trains and evaluates what is missing."
-        )
-    return folder
+def _stacked(tables: list[pd.DataFrame], seeds: list[int]) -> pd.DataFrame:
+    """The tables below one another, with a column that says whose they are."""
+    parts = [table.assign(seed=seed) for table, seed in zip(tables, seeds, strict=True)]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _compared(group: list[_Method]) -> pd.DataFrame:
+def _compared(group: list[_MethodResults]) -> pd.DataFrame:
     """Each method of a filter set and direction beside source-only; no rows where that was not trained."""
     baseline = next((each for each in group if each.method.is_baseline), None)
     if baseline is None:
@@ -154,7 +150,7 @@ def _compared(group: list[_Method]) -> pd.DataFrame:
     return pd.DataFrame(tables)
 
 
-def _validators(group: list[_Method]) -> pd.DataFrame:
+def _validators(group: list[_MethodResults]) -> pd.DataFrame:
     """How each validator ranks networks, beside the oracle, on validation images.
 
     `epochs`: the epochs of one training, mean over trainings; `networks`: all epochs of all methods trained
@@ -188,10 +184,15 @@ def _validators(group: list[_Method]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _best(study: Study, group: list[_Method]) -> dict[str, Any]:
+def _best(group: list[_MethodResults]) -> dict[str, Any]:
     """The method with the highest mean score of the validator that conf/selection/ named beforehand."""
-    selection = root() / study.cells()[0].folder / "evaluation" / SELECTION
-    validator = json.loads(selection.read_text())["best_by"]
+    named = set().union(*(each.best_by for each in group))
+    if len(named) > 1:
+        raise UserError(
+            f"outputs/cells: evaluated with different validators to compare methods by ({', '.join(sorted(named))}).\n"
+            "Run `mergershift repro`, which evaluates all cells by the study's selection."
+        )
+    (validator,) = named
     scores = {
         each.title: float(each.validators.loc[each.validators["chosen"], validator].mean(skipna=False))
         for each in group
@@ -219,7 +220,7 @@ def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
 
 def print_summary() -> None:
     """Print the transfer table that `write_summary` wrote."""
-    path = root() / FOLDER / "transfer.csv"
+    path = root() / SUMMARY / "transfer.csv"
     if not path.is_file():
         raise UserError(f"{path}: missing.\nRun `mergershift repro` first.")
     table = pd.read_csv(path)
@@ -229,7 +230,7 @@ def print_summary() -> None:
     page = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=f"Transfer on {_SAYS.get(data, data + ' data')}",
+        title=f"Transfer on {images_of(data)}",
         caption=f"Balanced accuracy and AUC on test images, one a rendering: {galaxies} galaxies, {seeds} training "
         f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
         + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
@@ -247,12 +248,6 @@ def print_summary() -> None:
             _figure(part, "target", "auc"),
         )
     Console().print(page)
-
-
-_SAYS = {
-    "mock": "MOCK images (figures of a simulated stand-in, not of the archive)",
-    "archive": "the DeepMerge archive",
-}
 
 
 def _figure(part: pd.DataFrame, role: str, metric: str) -> str:

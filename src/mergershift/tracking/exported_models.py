@@ -18,7 +18,7 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 import mergershift.tracking.server  # noqa: F401  (forbids pickle)
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 
 REQUIRED = ("mlflow", "numpy", "torch")
 """All that a served model needs; mergershift is not among it."""
@@ -71,7 +71,7 @@ def load_program(folder: Path) -> Callable[[Tensor], Tensor]:
         program: Callable[[Tensor], Tensor] = mlflow.pytorch.load_model(str(folder))
     except (MlflowException, OSError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"{folder}: not a model that loads without pickle ({str(error).splitlines()[0][:150]}).\n"
+            f"{folder}: not a model that loads without pickle ({first_line(error)}).\n"
             "Fetch it again, or register it again with `mergershift register`."
         ) from error
     finally:

@@ -20,11 +20,12 @@ from mlflow.exceptions import MlflowException
 
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError
-from mergershift.core.files import VERSION_RECORD
 from mergershift.tracking.find_run import deleted, find
 from mergershift.tracking.server import answering, connect, public, reaching_store
 
 CHAMPION = "champion"
+VERSION_RECORD = "registered_model_meta"
+"""File in a fetched model's folder that says which version it is; MLflow's own loader writes the same."""
 FINGERPRINT = "mergershift.fingerprint"
 """Tag that holds what makes two models the same one (`registry.Facts.fingerprint`)."""
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")

@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,8 +16,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from mergershift.config.composition import leaves
-from mergershift.core.files import CONFIG
+from mergershift.cells.layout import CONFIG
+from mergershift.cells.records import RunSpec
+from mergershift.core.nesting import flattened
 from mergershift.tracking.find_run import TRAINING_TAG, deleted, experiment_id, find
 from mergershift.tracking.server import reaching_store
 
@@ -27,24 +27,6 @@ FILES_TAG = "mergershift.files"
 PARENT_TAG = "mlflow.parentRunId"
 # MLflow takes no more in one request.
 MOST_ENTRIES, MOST_METRICS, LONGEST_PARAMETER = 100, 1000, 6000
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What a run is made with."""
-
-    training: str
-    """The training's own id."""
-    experiment: str
-    name: str
-    config: Mapping[str, Any]
-    """Plain dictionaries, lists and scalars: the run's parameters, and its file config.yaml."""
-    tags: Mapping[str, str | None]
-    """Those that are None are left out."""
-    parent: str | None = None
-    """Id of the training, or study, that this one is part of."""
-    started: int | None = None
-    """When it began, in milliseconds since 1970; now where that is not known."""
 
 
 def now() -> int:
@@ -70,22 +52,22 @@ class Published:
         """MLflow's id."""
         return str(self._run.info.run_id)
 
-    def open(self, opening: Opening) -> None:
+    def describe(self, spec: RunSpec) -> None:
         """Give the run the parameters and the configuration that it lacks, and its tags."""
         known = self._run.data.params
         # A parameter stays what it was: MLflow takes no second value, and where data lie may have changed.
         entries = [
             Param(key, str(value)[:LONGEST_PARAMETER])
-            for key, value in leaves(opening.config)
+            for key, value in flattened(spec.config)
             if key not in known
         ]
         for some in _parts(entries, MOST_ENTRIES):
             self._log(params=some)
-        if opening.config:
-            self.files({CONFIG: yaml.safe_dump(dict(opening.config), sort_keys=False).encode()})
-        tags = {key: value for key, value in opening.tags.items() if value is not None}
-        if opening.parent is not None:
-            parent = find(self._client, self._run.info.experiment_id, opening.parent)
+        if spec.config:
+            self.files({CONFIG: yaml.safe_dump(dict(spec.config), sort_keys=False).encode()})
+        tags = {key: value for key, value in spec.tags.items() if value is not None}
+        if spec.parent is not None:
+            parent = find(self._client, self._run.info.experiment_id, spec.parent)
             if parent is not None:
                 tags[PARENT_TAG] = parent.info.run_id
         missing = [RunTag(key, value) for key, value in tags.items() if self._run.data.tags.get(key) != value]
@@ -180,32 +162,32 @@ class Published:
 
 
 def find_or_make(
-    client: MlflowClient, address: str, opening: Opening, *, restore: bool = False
+    client: MlflowClient, address: str, spec: RunSpec, *, restore: bool = False
 ) -> Published | None:
     """The run of a training with its parameters and tags, made where the server does not know it.
 
     A run that somebody has deleted, or whose experiment, is left so and None returned, unless `restore`.
     """
-    experiment = experiment_id(client, address, opening.experiment, restore=restore)
+    experiment = experiment_id(client, address, spec.experiment, restore=restore)
     if experiment is None:
         return None
-    run = find(client, experiment, opening.training)
+    run = find(client, experiment, spec.training)
     made = run is None
     if run is None:
-        tags = {key: value for key, value in opening.tags.items() if value is not None}
-        entries = {TRAINING_TAG: opening.training, **tags}
-        client.create_run(experiment, start_time=opening.started, tags=entries, run_name=opening.name)
+        tags = {key: value for key, value in spec.tags.items() if value is not None}
+        entries = {TRAINING_TAG: spec.training, **tags}
+        client.create_run(experiment, start_time=spec.started, tags=entries, run_name=spec.name)
         # Not the answer's: the request may have been sent twice, and another process may have been quicker.
-        run = find(client, experiment, opening.training)
+        run = find(client, experiment, spec.training)
         if run is None:
-            raise MlflowException(f"the run of {opening.name} was made and is not there")
+            raise MlflowException(f"the run of {spec.name} was made and is not there")
     if deleted(run):
         if not restore:
             return None
         client.restore_run(run.info.run_id)
     published = Published(client, run)
     published.changed = made
-    published.open(opening)
+    published.describe(spec)
     return published
 
 

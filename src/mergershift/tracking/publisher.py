@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from mergershift.cells.records import RunContent
+from mergershift.core.errors import first_line
 from mergershift.tracking.find_run import deleted, find
-from mergershift.tracking.published_run import Opening, Published, find_or_make
+from mergershift.tracking.published_run import Published, find_or_make
 from mergershift.tracking.runs import LATER, drawn
-from mergershift.tracking.server import answering, connect, first_line, reach, tolerating
+from mergershift.tracking.server import answering, connect, reach, tolerating
 
 logger = logging.getLogger(__name__)
 
 Outcome = Literal["published", "complete", "deleted"]
 
 
-class Refused(Exception):
+class RefusedByServer(Exception):
     """The server answers, and does not take what it is given."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """All that the run of a finished training holds. Times are milliseconds since 1970."""
-
-    opening: Opening
-    status: str
-    """FINISHED, FAILED or KILLED."""
-    ended: int
-    epochs: Sequence[Mapping[str, float]]
-    times: Mapping[int, int]
-    """When each epoch was made, where that is known."""
-    metrics: Mapping[str, tuple[float, int]]
-    """Final figures, each with the time it was made."""
-    files: Mapping[str, bytes]
-    """By their paths in the run."""
 
 
 class Publisher:
@@ -51,25 +35,25 @@ class Publisher:
             reach(address)
             self._client = connect(address)
 
-    def publish(self, finished: Finished) -> Outcome:
+    def publish(self, content: RunContent) -> Outcome:
         """Bring what the training's run lacks: published, or complete before, or deleted there and left so.
 
-        Raises Refused where the server does not take it.
+        Raises RefusedByServer where the server does not take it.
         """
         with answering():
             try:
-                return _publish(self._client, self._address, finished)
+                return _publish(self._client, self._address, content)
             except MlflowException as error:
                 if error.error_code == "INVALID_PARAMETER_VALUE":
-                    raise Refused(first_line(error)) from error
+                    raise RefusedByServer(first_line(error)) from error
                 raise
 
 
-def tell(address: str, finished: Finished) -> None:
+def publish(address: str, content: RunContent) -> None:
     """Bring what a training's run lacks; a server that does not answer costs seconds and a warning."""
-    with tolerating(address, f"{finished.opening.name} is on disk; {LATER}"):
+    with tolerating(address, f"{content.spec.name} is on disk; {LATER}"):
         reach(address)
-        _publish(connect(address, brief=True), address, finished)
+        _publish(connect(address, brief=True), address, content)
 
 
 def add_figures(
@@ -89,12 +73,12 @@ def add_figures(
                 Published(client, run).files(drawn(some, folder))
 
 
-def _publish(client: MlflowClient, address: str, finished: Finished) -> Outcome:
-    published = find_or_make(client, address, finished.opening)
+def _publish(client: MlflowClient, address: str, content: RunContent) -> Outcome:
+    published = find_or_make(client, address, content.spec)
     if published is None:
         return "deleted"
-    published.epochs(finished.epochs, finished.times, finished.ended)
-    published.metrics(finished.metrics)
-    published.files(finished.files)
-    published.end(finished.status, finished.ended)
+    published.epochs(content.epochs, content.epoch_times, content.ended)
+    published.metrics(content.metrics)
+    published.files(content.files)
+    published.end(content.status, content.ended)
     return "published" if published.changed else "complete"

@@ -6,13 +6,14 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
+from mergershift.cells.records import RunRecord, RunSpec, RunStatus, Trained
+from mergershift.core.errors import first_line
 from mergershift.tracking.find_run import deleted, find
-from mergershift.tracking.published_run import Opening, Published, find_or_make, now
-from mergershift.tracking.server import NO_ANSWER, connect, first_line, public, reach, tolerating
+from mergershift.tracking.published_run import Published, find_or_make, now
+from mergershift.tracking.server import NO_ANSWER, connect, public, reach, tolerating
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ class Run:
     No method raises because a server does not answer, and none waits for it for longer than seconds.
     """
 
-    def __init__(self, address: str, opening: Opening) -> None:
+    def __init__(self, address: str, spec: RunSpec) -> None:
         self._address = address
-        self._opening = opening
+        self._spec = spec
         self._published: Published | None = None
         self._run_id: str | None = None
         self._epochs: Sequence[Mapping[str, float]] = ()
@@ -48,7 +49,7 @@ class Run:
 
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log the figures of those epochs that the run does not have yet; each has its number under "epoch"."""
-        self._hear(epochs)
+        self._keep_epochs(epochs)
         self._bring()
 
     def log_text(self, text: str, name: str) -> None:
@@ -67,32 +68,36 @@ class Run:
         self._files |= files
         self._bring()
 
-    def finish(self, epochs: Sequence[Mapping[str, float]], status: str = "FINISHED") -> None:
+    def finish(self, epochs: Sequence[Mapping[str, float]], status: RunStatus = "FINISHED") -> None:
         """Log what is still missing and mark the run as ended with `status` (FINISHED, FAILED or KILLED)."""
-        self._hear(epochs)
+        self._keep_epochs(epochs)
         self._end = status, now()
         self._next_attempt = 0.0
         self._bring()
         if self._out_of_reach:
-            logger.warning("%s: not all of it is in MLflow; %s", self._opening.name, LATER)
+            logger.warning("%s: not all of it is in MLflow; %s", self._spec.name, LATER)
 
-    def record(self, metrics: Mapping[str, float], status: str = "FINISHED") -> dict[str, Any]:
-        """What run.json has to hold so that the run can be published from its folder: plain JSON."""
-        return {
-            "run_id": self.run_id,
-            "experiment": self._opening.experiment,
-            "name": self._opening.name,
-            "training": self._opening.training,
-            "parent": self._opening.parent,
-            "tags": {key: value for key, value in self._opening.tags.items() if value is not None},
-            "status": status,
-            "metrics": dict(metrics),
-            "started": self._opening.started,
-            "ended": now(),
-            "epoch_times": {str(epoch): when for epoch, when in self._times.items()},
-        }
+    def record(
+        self, metrics: Mapping[str, float], status: RunStatus = "FINISHED", trained: Trained | None = None
+    ) -> RunRecord:
+        """What run.json has to hold so that the run can be published from its folder."""
+        spec = self._spec
+        return RunRecord(
+            run_id=self.run_id,
+            experiment=spec.experiment,
+            name=spec.name,
+            training=spec.training,
+            parent=spec.parent,
+            tags={key: value for key, value in spec.tags.items() if value is not None},
+            status=status,
+            metrics=dict(metrics),
+            started=spec.started,
+            ended=now(),
+            epoch_times=self._times,
+            trained=trained,
+        )
 
-    def _hear(self, epochs: Sequence[Mapping[str, float]]) -> None:
+    def _keep_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         self._epochs = list(epochs)
         made = now()
         for figures in epochs:
@@ -113,7 +118,7 @@ class Run:
             self._lose(error)
             return
         if self._out_of_reach:
-            logger.info("MLflow answers again: %s is there as far as it has come", self._opening.name)
+            logger.info("MLflow answers again: %s is there as far as it has come", self._spec.name)
         self._out_of_reach, self._wait, self._next_attempt = False, FIRST_WAIT, 0.0
 
     def _open(self) -> Published:
@@ -121,7 +126,7 @@ class Run:
             reach(self._address)
             client = connect(self._address, brief=True)
             # A training that goes on needs its run, even if somebody has deleted it.
-            published = find_or_make(client, self._address, self._opening, restore=True)
+            published = find_or_make(client, self._address, self._spec, restore=True)
             assert published is not None
             if self._end is None:
                 published.begin()
@@ -134,7 +139,7 @@ class Run:
                 "MLflow at %s does not answer (%s): %s goes on without it; %s",
                 public(self._address),
                 first_line(error),
-                self._opening.name,
+                self._spec.name,
                 LATER,
             )
         # Whatever answers next may be a server that knows nothing of this run.
@@ -143,9 +148,9 @@ class Run:
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
 
-def open_run(address: str, opening: Opening) -> Run:
+def open_run(address: str, spec: RunSpec) -> Run:
     """Find the run of a training on the server, or make it; where none answers within seconds, it is made later."""
-    return Run(address, opening)
+    return Run(address, spec)
 
 
 def drawn(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:

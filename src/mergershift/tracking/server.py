@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from mergershift.core.checkout import main_checkout
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 from mergershift.core.redaction import public
 
 logger = logging.getLogger(__name__)
@@ -90,12 +90,6 @@ def reach(address: str) -> None:
         return
     except requests.RequestException as error:
         raise ConnectionError(type(error).__name__) from error
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, short and without a password."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return public(lines[0])[:200]
 
 
 @contextmanager

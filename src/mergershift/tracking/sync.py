@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from mergershift.cells.records import Torn, read, read_record
+from mergershift.cells.finished import run_content
+from mergershift.cells.layout import RUN
+from mergershift.cells.records import DamagedRecord, RunRecord
 from mergershift.config import compose
 from mergershift.core.checkout import main_checkout, root
-from mergershift.core.errors import UserError
-from mergershift.core.files import RUN
+from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
-from mergershift.tracking import Outcome, Publisher, Refused, public, tracking_address
+from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
 
 # Folders that are being written, or deleted.
 UNFINISHED = (".part", ".gone")
@@ -52,15 +50,16 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
     address = tracking_address(compose().tracking.uri)
     publisher = Publisher(address)
     outcomes: Counter[Outcome] = Counter()
-    with _alone():
+    lock = main_checkout() / "state" / "sync.lock"
+    with exclusive_lock(lock, "another process is publishing.\nWait for it, or stop it."):
         found, problems = _in_order(folders or (root() / "outputs", main_checkout() / "state" / "tuning"))
-        with progress_bar(True, "publishing", len(found)) as advance:
+        with progress_bar("publishing", len(found)) as advance:
             for folder in found:
                 try:
-                    outcomes[publisher.publish(read(folder))] += 1
-                except Torn as error:
+                    outcomes[publisher.publish(run_content(folder))] += 1
+                except DamagedRecord as error:
                     problems.append(str(error))
-                except Refused as error:
+                except RefusedByServer as error:
                     problems.append(f"{folder}: MLflow refuses it ({error}).\nMend it, or move it elsewhere.")
                 advance(1)
     return Synced(outcomes, problems, public(address))
@@ -74,8 +73,8 @@ def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
     seen: dict[str, Path] = {}
     for folder in _trainings(folders):
         try:
-            record = read_record(folder / RUN)
-        except Torn as error:
+            record = RunRecord.read(folder / RUN)
+        except DamagedRecord as error:
             problems.append(str(error))
             continue
         first = seen.setdefault(record.training, folder)
@@ -96,19 +95,3 @@ def _trainings(folders: Sequence[Path]) -> list[Path]:
         if not any(part.endswith(UNFINISHED) for part in path.relative_to(folder).parts)
     }
     return sorted(found)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Keep two processes of this checkout from making the same run at the same time."""
-    path = main_checkout() / "state" / "sync.lock"
-    path.parent.mkdir(exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"{path}: another process is publishing.\nWait for it, or stop it.") from error
-    try:
-        yield
-    finally:
-        lock.release()

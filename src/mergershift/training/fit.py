@@ -17,14 +17,8 @@ from pytorch_lightning.callbacks import RichProgressBar
 from safetensors.torch import load_file
 
 from mergershift.adaptation import Adaptation
-from mergershift.classifier.classifier import (
-    MODELS,
-    Classifier,
-    build_classifier,
-    model_epochs,
-    model_file,
-    save_classifier,
-)
+from mergershift.cells.layout import EPOCHS, MODELS, model_epochs, model_file
+from mergershift.classifier.classifier import Classifier, build_classifier, save_classifier
 from mergershift.config import Config, instantiate
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
@@ -33,7 +27,7 @@ from mergershift.training.callbacks import Candidates, Checkpoint, Epochs, Histo
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
-LAST, BEST, EPOCHS, ADAPTED = "last", "best", "epochs.csv", "adapted"
+LAST, BEST, ADAPTED = "last", "best", "adapted"
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import optuna
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError
-from mergershift.pipeline.repro import environment
+from mergershift.core.processes import environment, interrupted_by
+from mergershift.core.progress import ProgressBars
 from mergershift.tuning.objective import FINISHED, original_number
 from mergershift.tuning.storage import Search
 
@@ -56,16 +52,16 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
         return
     processes = [start(number) for number in range(min(count, missing))]
     try:
-        with _terminable(), _Teller(search, study) as teller:
+        with interrupted_by(signal.SIGTERM), _Reporter(search, study) as reporter:
             alive = True
             while alive:
-                teller.tell()
+                reporter.update()
                 alive = False
                 for number, process in enumerate(processes):
                     status = process.poll()
                     if status is not None and status < 0 and restarts[number]:
                         restarts[number] -= 1
-                        teller.say(f"worker {number} was killed (signal {-status}) and is started again")
+                        reporter.print(f"worker {number} was killed (signal {-status}) and is started again")
                         processes[number] = start(number)
                     elif status:
                         raise UserError(_last_words(paths[number], number, status))
@@ -95,62 +91,36 @@ def _last_words(log: Path, number: int, status: int) -> str:
     return f"worker {number} ended with exit code {status}: {words}"
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM, with which SLURM ends a job, stop the workers as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _Teller:
+class _Reporter:
     """Says which trials have finished: a bar on a terminal, and a line for each."""
 
     def __init__(self, search: Search, study: optuna.Study) -> None:
         self._names, self._study = search.tuning.objectives, study
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("trials"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[running]} running"),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._told = {each.number for each in study.get_trials(deepcopy=False, states=FINISHED)}
-        self._task = self._bar.add_task("", total=search.tuning.trials, completed=len(self._told), running=0)
+        self._total = search.tuning.trials
+        self._bars = ProgressBars()
+        self._reported = {trial.number for trial in study.get_trials(deepcopy=False, states=FINISHED)}
+        self._bar = self._bars.add("trials", self._total, len(self._reported))
 
-    def __enter__(self) -> _Teller:
-        self._bar.start()
+    def __enter__(self) -> _Reporter:
+        self._bars.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._bars.__exit__(None, None, None)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._bars.print(text)
 
-    def tell(self) -> None:
+    def update(self) -> None:
         """Say what has happened since."""
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
-            if trial.state in FINISHED and trial.number not in self._told:
-                self._told.add(trial.number)
-                self.say(self._line(trial))
+            if trial.state in FINISHED and trial.number not in self._reported:
+                self._reported.add(trial.number)
+                self.print(self._line(trial))
         running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
-        self._bar.update(self._task, completed=len(self._told), running=running)
+        self._bar.update(len(self._reported), self._total, f"trials ({running} running)")
 
     def _line(self, trial: optuna.trial.FrozenTrial) -> str:
         original = original_number(trial)

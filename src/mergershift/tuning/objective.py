@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -18,13 +17,15 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import Trial, TrialState
 
 from mergershift import tracking
-from mergershift.cells.records import EPOCHS, training_files
+from mergershift.cells.finished import run_files
+from mergershift.cells.layout import CONFIG, EPOCHS, RUN
+from mergershift.cells.records import RunSpec, RunStatus
 from mergershift.classifier.classifier import Classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import Diverged
-from mergershift.core.files import CONFIG, RUN, writing
+from mergershift.core.files import atomic_directory
 from mergershift.images import Prepared
 from mergershift.training.fit import train
 from mergershift.tuning.space import applied, resolved, suggest
@@ -147,7 +148,7 @@ class Objective:
 
     def _open_run(self, trial: Trial, number: int, config: Config) -> tracking.Run:
         search, study = self._search, trial.study
-        opening = tracking.Opening(
+        spec = RunSpec(
             training=training_id(study, number),
             experiment=config.tracking.experiment,
             name=f"{search.name}/trial-{number}",
@@ -161,7 +162,7 @@ class Objective:
             parent=study.user_attrs[TRAINING],
             started=milliseconds(study.trials[number].datetime_start),
         )
-        return tracking.open_run(tracking.tracking_address(config.tracking.uri), opening)
+        return tracking.open_run(tracking.tracking_address(config.tracking.uri), spec)
 
     def _close(
         self,
@@ -170,17 +171,17 @@ class Objective:
         folder: Path,
         epochs: list[Figures],
         figures: Figures,
-        status: str,
+        status: RunStatus,
     ) -> None:
         """Leave the record from which the run can be published again, and let go of the checkpoints."""
         record = folder.with_name(f"{folder.name}-record")
-        with writing(record) as partial:
-            (partial / RUN).write_text(json.dumps(run.record(figures, status), indent=2) + "\n")
+        with atomic_directory(record) as partial:
+            run.record(figures, status).write(partial / RUN)
             config.write(partial / CONFIG)
             if epochs:
                 pd.DataFrame(epochs).to_csv(partial / EPOCHS, index=False)
         run.log_results(figures)
-        run.log_files(training_files(record))
+        run.log_files(run_files(record))
         run.finish(epochs, status)
         shutil.rmtree(folder, ignore_errors=True)
 

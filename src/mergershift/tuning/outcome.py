@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from mergershift.config import compose
-from mergershift.config.composition import leaves
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
+from mergershift.core.files import write_text
+from mergershift.core.nesting import flattened, nested
 from mergershift.tuning.objective import FINISHED, original_number
-from mergershift.tuning.space import nested, resolved
+from mergershift.tuning.space import resolved
 from mergershift.tuning.storage import Search
 
 WRITTEN = "# Written by `mergershift tune`"
@@ -64,9 +65,7 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
     values = nested(_given(search) | resolved(best.params, search.tuning.ranges))
     text = "\n".join(lines) + "\n" + yaml.safe_dump({"defaults": defaults} | values, sort_keys=False)
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_text(path, text)
     return path
 
 
@@ -74,7 +73,7 @@ def _given(search: Search) -> dict[str, Any]:
     """What overrides of single keys have made different from the files of the groups, by key."""
     groups = [f"{group}={search.config.choices[group]}" for group in ("filters", "transfer", *_GROUPS)]
     ours, plain = (
-        dict(leaves(each.model_dump(mode="json", include=set(_GROUPS))))
+        dict(flattened(each.model_dump(mode="json", include=set(_GROUPS))))
         for each in (search.config, compose(groups))
     )
     return {key: value for key, value in ours.items() if key not in plain or plain[key] != value}

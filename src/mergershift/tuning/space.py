@@ -63,18 +63,6 @@ def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
     return values
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``."""
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *way, name = key.split(".")
-        node = tree
-        for part in way:
-            node = node.setdefault(part, {})
-        node[name] = value
-    return tree
-
-
 def _place(plain: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     node: Any = plain
     *way, name = key.split(".")

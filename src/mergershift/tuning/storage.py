@@ -24,7 +24,7 @@ from mergershift.classifier.validation import DOMAIN_DISTANCE
 from mergershift.config import Config
 from mergershift.config.schema import TuningConfig
 from mergershift.core.checkout import main_checkout
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 
 DATABASE = "optuna.db"
 DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
@@ -103,7 +103,7 @@ def answering(search: Search) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        words = str(error.__cause__ or error).splitlines()[0][:200]
+        words = first_line(error.__cause__ or error)
         raise UserError(
             f"{shown(address(search.tuning))}: the study's database does not answer any more: {words}.\n"
             "Finished trials are kept: start it, and give the command again."
@@ -128,11 +128,11 @@ def open_study(search: Search) -> optuna.Study:
         ) from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
-            f"tuning.storage: not the address of a database ({str(error).splitlines()[0]}).\n"
+            f"tuning.storage: not the address of a database ({first_line(error)}).\n"
             "Expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
         ) from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        words = str(error.__cause__ or error).splitlines()[0][:200]
+        words = first_line(error.__cause__ or error)
         raise UserError(
             f"{shown(url)}: the database does not answer: {words}.\n"
             "Nothing is lost: start it, or mend tuning.storage, and give the command again."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +14,17 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from mergershift import tracking
-from mergershift.cells.records import ARTIFACTS, FIGURES, training_files
+from mergershift.cells.code_version import code_hash
+from mergershift.cells.finished import run_files
+from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, RUN
+from mergershift.cells.records import RunSpec
 from mergershift.config import compose, compose_selection
 from mergershift.config.study import PLAIN
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
-from mergershift.core.files import CONFIG, RUN, writing
+from mergershift.core.files import atomic_directory
 from mergershift.images import Prepared
-from mergershift.stages.train import code_hash, prepared_images
+from mergershift.images.locate import prepared_images
 from mergershift.tuning import outcome
 from mergershift.tuning.launcher import run_workers
 from mergershift.tuning.objective import FINISHED, original_number, study_folder, training_id, trial_folder
@@ -111,17 +113,17 @@ def _leave(
     figures |= {"completed": facts["completed"], "pruned": facts["pruned"]}
     # Beside the trials' records: DVC takes the folder of outputs away before it runs the stage again.
     record = study_folder(study) / "record"
-    with writing(root() / "outputs" / "tuning" / search.experiment) as folder:
+    with atomic_directory(root() / "outputs" / "tuning" / search.experiment) as folder:
         outcome.write_outcome(folder, facts, outcome.table(search, study), outcome.figures(search, study))
-        with writing(record) as partial:
-            (partial / RUN).write_text(json.dumps(run.record(figures), indent=2) + "\n")
+        with atomic_directory(record) as partial:
+            run.record(figures).write(partial / RUN)
             (partial / CONFIG).write_text(yaml.safe_dump(_told(search), sort_keys=False))
             for each in [*folder.iterdir(), path]:
                 artifact = partial / ARTIFACTS / (FIGURES if each.suffix == ".png" else "") / each.name
                 artifact.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(each, artifact)
     run.log_results(figures)
-    run.log_files(training_files(record))
+    run.log_files(run_files(record))
     run.finish([])
     return path
 
@@ -156,7 +158,7 @@ def _told(search: Search) -> dict[str, Any]:
 
 def _parent_run(search: Search, study: optuna.Study) -> tracking.Run:
     config = search.config
-    opening = tracking.Opening(
+    spec = RunSpec(
         training=study.user_attrs[TRAINING],
         experiment=config.tracking.experiment,
         name=search.name,
@@ -164,4 +166,4 @@ def _parent_run(search: Search, study: optuna.Study) -> tracking.Run:
         tags={"study": search.name, "data_hash": search.data_hash, "config_hash": config.digest()},
         started=study.user_attrs[STARTED],
     )
-    return tracking.open_run(tracking.tracking_address(config.tracking.uri), opening)
+    return tracking.open_run(tracking.tracking_address(config.tracking.uri), spec)

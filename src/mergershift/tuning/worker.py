@@ -9,7 +9,6 @@ import signal
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
-from types import FrameType
 
 import numpy as np
 import optuna
@@ -20,6 +19,7 @@ from optuna.samplers import TPESampler
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import Trial, TrialState
 
+from mergershift.core.processes import interrupted_by
 from mergershift.images import Prepared
 from mergershift.tuning.objective import FINISHED, WORKER, Objective, Surplus, study_folder
 from mergershift.tuning.storage import Search, open_study
@@ -35,8 +35,11 @@ def work(search: Search, prepared: Prepared) -> None:
     Interrupted by SIGINT or SIGTERM, it hands its trial back, and whoever works on the study next goes on with
     it; killed, it leaves that to the heartbeat.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    with interrupted_by(signal.SIGTERM):
+        _work(search, prepared)
+
+
+def _work(search: Search, prepared: Prepared) -> None:
     parent = os.getppid()
     study = open_study(search)
     study_folder(study).mkdir(parents=True, exist_ok=True)
@@ -121,7 +124,3 @@ def _pruner(search: Search) -> BasePruner:
         return NopPruner()
     # The first third of a training tells little of its end.
     return MedianPruner(FEWEST_FINISHED, n_warmup_steps=search.config.training.epochs // 3)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

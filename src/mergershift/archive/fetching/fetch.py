@@ -7,7 +7,6 @@ data folder's place only when all that were asked for are there and sound.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -19,7 +18,6 @@ from typing import TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from mergershift.archive.bars import Bars
 from mergershift.archive.facts import DATA_SETS, DataSet, RowStructure
 from mergershift.archive.fetching.download import Line, Offer, Patience, Stopped, ask, download, finish
 from mergershift.archive.layouts import FileError
@@ -34,6 +32,8 @@ from mergershift.archive.provenance import (
 from mergershift.archive.readers import FORMATS, Format, images_in, labels_in
 from mergershift.archive.replacement import beside, carry, fresh, locked, require_space, swap
 from mergershift.core.errors import UserError
+from mergershift.core.files import write_text
+from mergershift.core.progress import ProgressBars
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ def fetch(
     replace: bool = False,
     jobs: int = 4,
     patience: Patience | None = None,
-    bars: Bars | None = None,
+    bars: ProgressBars | None = None,
 ) -> Fetched:
     """Bring the wanted files into a data folder, `jobs` at a time, and return what was done.
 
@@ -115,15 +115,15 @@ def fetch(
     small, the server lacks a file or fails for good, content is broken, or a file is no longer the one in the
     manifest (unless `replace`). Nothing in the folder changes then, and what has come is kept for the next time.
     """
-    with bars or Bars() as shown, locked(folder):
-        line = Line(patience or Patience(), shown.say)
+    with bars or ProgressBars("bytes") as shown, locked(folder):
+        line = Line(patience or Patience(), shown.print)
         return _Fetch(folder, address.rstrip("/"), line, shown, replace).run(wanted, jobs)
 
 
 class _Fetch:
     """One fetch into one folder, which is locked meanwhile."""
 
-    def __init__(self, folder: Path, address: str, line: Line, bars: Bars, replace: bool) -> None:
+    def __init__(self, folder: Path, address: str, line: Line, bars: ProgressBars, replace: bool) -> None:
         self.folder, self.line, self.bars, self.replace = folder, line, bars, replace
         self.work = beside(folder, "fetch")
         self.provenance = ArchiveProvenance(address=address)
@@ -166,7 +166,7 @@ class _Fetch:
     def _compare(self, manifest: Manifest, asked: set[str]) -> dict[str, Difference]:
         sizes = [path.stat().st_size for name in manifest if (path := self.folder / name).is_file()]
         changed = differences(
-            self.folder, manifest, self.bars.bar("comparing", sum(sizes)) if sizes else None
+            self.folder, manifest, self.bars.add("comparing", sum(sizes)).advance if sizes else None
         )
         for name, how in changed.items():
             dropped = how == "missing" and name not in asked
@@ -212,7 +212,7 @@ class _Fetch:
     def _one(self, wanted: Wanted, offer: Offer, gathered: Manifest) -> None:
         part, path = self.work / f"{offer.name}.part", self.work / offer.name
         there = part.stat().st_size if part.is_file() else 0
-        advance = self.bars.bar(offer.name, offer.size or 0, there)
+        advance = self.bars.add(offer.name, offer.size or 0, there).advance
         for attempt in range(1, TRIES_OF_BROKEN_CONTENT + 1):
             download(offer, part, self.line, advance)
             finish(part, path)
@@ -247,9 +247,7 @@ class _Fetch:
         return {name: found for name, found in note.files.items() if name not in changed}
 
     def _note(self, gathered: Manifest) -> None:
-        partial = self.work / f"{GATHERED_NAME}.part"
-        partial.write_text(self.provenance.with_files(gathered).model_dump_json())
-        os.replace(partial, self.work / GATHERED_NAME)
+        write_text(self.work / GATHERED_NAME, self.provenance.with_files(gathered).model_dump_json())
 
     def _put_in_place(self, files: Manifest, kept: set[str]) -> None:
         new = fresh(self.folder, "new")

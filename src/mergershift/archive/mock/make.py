@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from mergershift.archive.bars import Bars
 from mergershift.archive.facts import DATA_SETS, IMAGE_SIZE, RowStructure
 from mergershift.archive.manifest import differences, published_files, take
 from mergershift.archive.metadata import METADATA_NAME
@@ -16,6 +15,7 @@ from mergershift.archive.provenance import (
     write_provenance,
 )
 from mergershift.archive.replacement import fresh, locked, require_space, swap
+from mergershift.core.progress import ProgressBars
 
 
 def make_mock(
@@ -24,7 +24,7 @@ def make_mock(
     *,
     replace: bool = False,
     workers: int | None = None,
-    bars: Bars | None = None,
+    bars: ProgressBars | None = None,
 ) -> bool:
     """Make a mock archive, swap it in and return True; False where the very same one lies there complete.
 
@@ -35,7 +35,7 @@ def make_mock(
 
     with locked(folder):
         require_same_origin(folder, wanted, replace)
-        shown = bars or Bars()
+        shown = bars or ProgressBars("bytes")
         if not replace and _complete(folder, wanted, shown):
             return False
         require_space(folder, needed_bytes(wanted))
@@ -48,12 +48,12 @@ def make_mock(
             filter_sets=wanted.filter_sets,
             fits=wanted.fits,
             workers=workers,
-            progress=shown.console.is_terminal,
+            progress=shown.on_terminal,
         )
         files = published_files(work)
         with shown:
             total = sum(path.stat().st_size for path in files)
-            write_provenance(work, wanted.with_files(take(files, shown.bar("hashing", total))))
+            write_provenance(work, wanted.with_files(take(files, shown.add("hashing", total).advance)))
         swap(work, folder)
         return True
 
@@ -67,7 +67,7 @@ def needed_bytes(wanted: MockProvenance) -> int:
     return (images + renderings) * 8
 
 
-def _complete(folder: Path, wanted: MockProvenance, bars: Bars) -> bool:
+def _complete(folder: Path, wanted: MockProvenance, bars: ProgressBars) -> bool:
     found = read_provenance(folder)
     if not isinstance(found, MockProvenance) or not found.same_archive(wanted) or not found.files:
         return False
@@ -75,7 +75,7 @@ def _complete(folder: Path, wanted: MockProvenance, bars: Bars) -> bool:
         return False
     held = sum(path.stat().st_size for path in published_files(folder))
     with bars:
-        changed = differences(folder, found.files, bars.bar("comparing", held))
+        changed = differences(folder, found.files, bars.add("comparing", held).advance)
         for name, how in changed.items():
-            bars.say(f"{name}: {how}; making the mock again")
+            bars.print(f"{name}: {how}; making the mock again")
     return not changed

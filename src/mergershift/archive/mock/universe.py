@@ -19,6 +19,7 @@ from mergershift.archive.mock.calibration import factors
 from mergershift.archive.mock.galaxies import NOISE, History, generator, render_galaxy
 from mergershift.archive.mock.recipe import RECIPE, Recipe
 from mergershift.archive.mock.vectors import Floats
+from mergershift.core.processes import available_cores
 from mergershift.core.progress import progress_bar
 
 FILTERS = FILTER_SETS["three"].filters
@@ -76,7 +77,9 @@ def render_universe(
         raw = np.lib.format.open_memmap(storage, mode="w+", dtype=np.float32, shape=(count, *SHAPE))
     histories: list[History | None] = [None] * count
     sums, squares = np.zeros((count, len(FILTERS))), np.zeros((count, len(FILTERS)))
-    for start, galaxies in _chunks(mergers, non_mergers, seed, workers or _processors(), progress, recipe):
+    for start, galaxies in _chunks(
+        mergers, non_mergers, seed, workers or available_cores(), progress, recipe
+    ):
         for index, (images, history) in enumerate(galaxies, start):
             raw[index], histories[index] = images, history
             exact = images.astype(np.float64)
@@ -86,10 +89,6 @@ def render_universe(
     return Universe(
         seed, structure, tuple(each for each in histories if each), raw, factors(sums, squares, rows)
     )
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Rendered = list[tuple[NDArray[np.float32], History]]
@@ -110,7 +109,7 @@ def _chunks(
     """Render chunk by chunk, in whatever order they are done: the first galaxy's number and the renderings."""
     count = mergers + non_mergers
     jobs = [(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
-    with progress_bar(progress, "rendering galaxies", count) as bar:
+    with progress_bar("rendering galaxies", count, shown=progress) as bar:
         if workers == 1 or len(jobs) == 1:
             for start, stop in jobs:
                 yield start, _render(mergers, start, stop, seed, recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mergershift.archive.metadata import write_metadata
 from mergershift.archive.mock.universe import Universe, render_universe
 from mergershift.archive.mock.vectors import Floats
 from mergershift.core.errors import UserError
+from mergershift.core.files import atomic_file
 from mergershift.core.progress import progress_bar
 
 COPIES: dict[str, Callable[[Floats], Floats]] = {
@@ -108,15 +110,20 @@ def _rows(structure: RowStructure) -> list[list[NDArray[np.int64]]]:
 
 
 def _write_images(folder: Path, data_sets: Sequence[DataSet], universe: Universe, progress: bool) -> None:
+    with ExitStack() as stack:
+        parts = [stack.enter_context(atomic_file(folder / data_set.images_name)) for data_set in data_sets]
+        _fill(parts, data_sets, universe, progress)
+
+
+def _fill(parts: Sequence[Path], data_sets: Sequence[DataSet], universe: Universe, progress: bool) -> None:
     structure = universe.structure
-    parts = [folder / f"{data_set.images_name}.part" for data_set in data_sets]
     files = [
         np.lib.format.open_memmap(part, mode="w+", dtype=np.float64, shape=data_set.shape(structure.rows))
         for part, data_set in zip(parts, data_sets, strict=True)
     ]
     noisy = data_sets[0].domain is Domain.NOISY
     rows = _rows(structure)
-    with progress_bar(progress, f"writing {data_sets[0].domain} images", len(rows)) as advance:
+    with progress_bar(f"writing {data_sets[0].domain} images", len(rows), shown=progress) as advance:
         for galaxy, blocks in enumerate(rows):
             images = universe.pristine(galaxy)
             if noisy:
@@ -128,8 +135,6 @@ def _write_images(folder: Path, data_sets: Sequence[DataSet], universe: Universe
             advance(1)
     while files:
         files.pop().flush()
-    for part, data_set in zip(parts, data_sets, strict=True):
-        part.rename(folder / data_set.images_name)
 
 
 def _write_fits(folder: Path, data_set: DataSet, progress: bool) -> None:
@@ -143,8 +148,8 @@ def _write_fits(folder: Path, data_set: DataSet, progress: bool) -> None:
     header["EXTNAME"] = "Images"
     header["BUNIT"] = units.Unit(UNIT).to_string("fits")
     header["FILTERS"] = ",".join(data_set.filter_set.filter_names)
-    part = folder / f"{data_set.fits_name}.part"
-    with progress_bar(progress, f"writing {data_set.fits_name}", len(images)) as advance:
+    bar = progress_bar(f"writing {data_set.fits_name}", len(images), shown=progress)
+    with atomic_file(folder / data_set.fits_name) as part, bar as advance:
         stream = StreamingHDU(part, header)
         try:
             for block in _blocks(len(images)):
@@ -152,11 +157,10 @@ def _write_fits(folder: Path, data_set: DataSet, progress: bool) -> None:
                 advance(block.stop - block.start)
         finally:
             stream.close()
-    column = Column("label", "K", array=labels)
-    table = BinTableHDU.from_columns([column])
-    table.header["EXTNAME"] = "MergerLabels"
-    append_hdu(part, table.data, table.header)
-    part.rename(folder / data_set.fits_name)
+        column = Column("label", "K", array=labels)
+        table = BinTableHDU.from_columns([column])
+        table.header["EXTNAME"] = "MergerLabels"
+        append_hdu(part, table.data, table.header)
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -1,0 +1,102 @@
+"""Commands and groups of the command line: how they are listed, misspelt, loaded late and debugged."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from mergershift.core.errors import UserError, nearest
+
+_DEBUG = "mergershift.debug"
+_REMEDIES = {
+    errno.ENOSPC: "Make room on that disk and give the same command again.",
+    errno.EDQUOT: "Make room in your quota and give the same command again.",
+    errno.EACCES: "Change the permissions of that file or folder and give the same command again.",
+    errno.EPERM: "Change the permissions of that file or folder and give the same command again.",
+    errno.EROFS: "That file system is read-only: work on another one.",
+}
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    context.meta[_DEBUG] = wanted or context.meta.get(_DEBUG, False)
+
+
+class Command(click.Command):
+    """A command that takes --debug, and says which operation a system error stopped."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Add --debug before --help."""
+        debug = click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember,
+            help="Print the traceback of an error.",
+        )
+        *own, last = super().get_params(ctx)
+        return [*own, debug, last]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the system refuses becomes a UserError that names operation and file."""
+        try:
+            return super().invoke(ctx)
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # whoever read the output has gone; click ends quietly
+            if ctx.meta.get(_DEBUG):
+                traceback.print_exc()
+            if isinstance(error, OSError):
+                raise UserError(_system_error(ctx.command_path, error)) from error
+            raise
+
+
+def _system_error(operation: str, error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = _REMEDIES.get(error.errno or 0, f"`{operation} --debug` shows where it happened.")
+    return f"{operation}: {where}{error.strerror or error} ({type(error).__name__}).\n{remedy}"
+
+
+class OrderedGroup(click.Group):
+    """Lists commands in the order of their use and names the nearest valid ones for a misspelt one."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which the commands were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` name; raises UserError for an unknown one."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = self.list_commands(ctx)
+            raise UserError(
+                f"'{args[0]}' is not a command of {ctx.command_path}.\nNearest: {nearest(args[0], known)}."
+            )
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(OrderedGroup):
+    """A group whose commands live in another module, imported when one of them is asked for."""
+
+    def __init__(self, *args: Any, module: str, attribute: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._module, self._attribute = module, attribute
+
+    def _load(self) -> click.Group:
+        group = getattr(import_module(self._module), self._attribute)
+        assert isinstance(group, click.Group)
+        return group
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the other module's commands."""
+        return list(self._load().commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of the other module's commands."""
+        return self._load().get_command(ctx, cmd_name)

@@ -1,0 +1,22 @@
+"""The stage that turns the archive's files into images that trainings read."""
+
+from __future__ import annotations
+
+import time
+
+from mergershift.config import Config
+from mergershift.core.checkout import root
+from mergershift.core.progress import ProgressBars
+from mergershift.images import Prepared, prepare
+from mergershift.images.locate import DATA, prepared_folder
+
+
+def prepare_step(config: Config) -> str:
+    """Prepare the configured filter set; returns a line to print."""
+    here, output = root(), prepared_folder(config)
+    started = time.monotonic()
+    with ProgressBars() as bars:
+        bar = bars.add("preparing images", None)
+        prepare(here / DATA, config.filters.name, config.split, output, bar.update)
+    rows = Prepared(output).facts["rows"]
+    return f"{output.relative_to(here)}: {rows} rows in two domains, {time.monotonic() - started:.0f} s"
