@@ -3,7 +3,7 @@
 import pytest
 
 from mergershift.config import compose
-from mergershift.config.study import read_study, sizes, study_file, use
+from mergershift.config.study import read_study, studies, study_file, use_study
 from mergershift.core.errors import UserError
 
 
@@ -12,8 +12,8 @@ def test_the_committed_study_is_the_demo(project):
 
 
 def test_every_cell_of_every_study_composes(project):
-    assert set(sizes()) == {"demo", "study", "full", "deepmerge_2"}
-    for study in sizes().values():
+    assert set(studies()) == {"demo", "study", "full", "deepmerge_2"}
+    for study in studies().values():
         for cell in {(each.filters, each.method): each for each in study.cells()}.values():
             compose(
                 [
@@ -30,28 +30,28 @@ def test_every_cell_of_every_study_composes(project):
 
 
 def test_every_transfer_of_a_study_has_its_baseline(project):
-    for study in sizes().values():
+    for study in studies().values():
         compared = {each.transfer for each in study.methods if each.adaptation != "source_only"}
         baselines = {each.transfer for each in study.methods if each.adaptation == "source_only"}
         assert compared <= baselines
 
 
 def test_the_full_study_leaves_no_method_out(project):
-    listed = {each.adaptation for each in sizes()["full"].methods}
+    listed = {each.adaptation for each in studies()["full"].methods}
     assert listed == {path.stem for path in (project / "conf/adaptation").glob("*.yaml")}
 
 
 def test_use_changes_the_matrix_and_keeps_what_was_ones_own(project):
-    assert "18 cells" in use("study")
-    assert read_study() == sizes()["study"]
+    assert "18 cells" in use_study("study")
+    assert read_study() == studies()["study"]
     assert not study_file().with_name("study.yaml.bak").exists()
     own = study_file().read_text().replace("  - 2\n", "")
     study_file().write_text(own)
-    assert "study.yaml.bak" in use("demo")
+    assert "study.yaml.bak" in use_study("demo")
     assert study_file().with_name("study.yaml.bak").read_text() == own
-    assert read_study() == sizes()["demo"]
+    assert read_study() == studies()["demo"]
 
 
 def test_a_misspelt_study_is_named_with_the_nearest(project):
     with pytest.raises(UserError, match=r"no 'stduy'.*\n.*study"):
-        use("stduy")
+        use_study("stduy")

@@ -15,7 +15,7 @@ def card_of(**changed):
     """The card, on one line, of a training with these facts."""
     figures = {name: Interval(value=0.7, low=0.6, high=0.8) for name in SHOWN}
     figures |= {"galaxies": Interval(value=10), "images": Interval(value=40)}
-    told = {"validation_images": 30, "risk_before": 0.6, "risk_after": 0.5, "components": 4, "openings": 1}
+    told = {"validation_images": 30, "risk_before": 0.6, "risk_after": 0.5, "components": 4, "evaluations": 1}
     told |= {"licence": "Apache-2.0", "choice": "nothing", "lineage": {}, "references": []}
     results = {role: {"unique": figures} for role in ("source", "target")}
     return " ".join(write_card(facts_of(split=SPLIT, **changed), results, **told).replace("> ", "").split())

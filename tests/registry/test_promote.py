@@ -1,10 +1,9 @@
 """Candidates and champions: who wins, who is refused and why, and what is recorded of it."""
 
-import contextlib
+import dataclasses
 import json
 import re
 import shutil
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlparse
@@ -260,42 +259,60 @@ def test_a_validator_that_needs_features_is_refused_with_the_reason(team, monkey
     assert team.champion() == "a"
 
 
-def test_of_two_at_once_the_second_challenges_the_first(team):
-    """Both beat the champion, one of them the other; whoever comes first, that one is champion in the end."""
+@pytest.mark.parametrize("first", ["good", "best"])
+def test_of_two_at_once_the_second_challenges_the_first(team, monkeypatch, first):
+    """Both beat the champion; while one is compared with it, the other becomes the champion."""
     team.register("a", 1.0)
     promote()
+    numbers = {"good": 2, "best": 3}
     team.register("good", 2.0)
     team.register("best", 4.0)
-    together = threading.Barrier(2)
+    (second,) = numbers.keys() - {first}
+    copied, interrupted = Registry.copy, []
 
-    def run(number):
-        together.wait()
-        with contextlib.suppress(UserError):  # only the worse one, only where it comes second
-            promote(number)
+    def copy_after_the_other(registry, version, name, tags):
+        if not interrupted:
+            interrupted.append(version)
+            promote(numbers[first])
+        return copied(registry, version, name, tags)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in (2, 3)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(60)
+    monkeypatch.setattr(Registry, "copy", copy_after_the_other)
+    if second == "best":
+        promote(numbers[second])
+    else:
+        with pytest.raises(UserError, match="does not replace"):
+            promote(numbers[second])
     assert team.champion() == "best"
-    before = {mark: team.recorded(mark)[1]["champion_before"] for mark in ("good", "best")}
-    assert sorted(before.values()) == [f"models:/{team.name}/1", f"models:/{team.name}/2"]
-    assert team.recorded("good")[0] == ("refused" if before["good"].endswith("/2") else "won")
+    assert team.recorded(first)[1]["champion_before"] == f"models:/{team.name}/1"
+    outcome, details = team.recorded(second)
+    assert outcome == ("won" if second == "best" else "refused")
+    assert details["champion_before"] == team.registry.same(team.name, first).uri
+    assert team.recorded(second, team.name)[0] == outcome, "the version made before that says so too"
 
 
-def test_whoever_lost_the_mutex_in_between_does_not_take_the_crown(team, address, monkeypatch):
+def test_a_champion_that_keeps_changing_ends_the_promotion(team, monkeypatch):
     team.register("a", 1.0)
-    copied = Registry.copy
-
-    def slow(*arguments):
-        MlflowClient(tracking_uri=address).delete_registered_model(f"{team.name}_promotion_lock")
-        return copied(*arguments)
-
-    monkeypatch.setattr(Registry, "copy", slow)
-    with pytest.raises(UserError, match="another one has gone ahead"):
+    promote()
+    team.register("b", 3.0)
+    other = team.registry.champion(team.name)
+    changing = iter(range(10, 100))
+    monkeypatch.setattr(
+        Registry, "champion", lambda *_: dataclasses.replace(other, number=next(changing), tags={})
+    )
+    monkeypatch.setattr(promoting, "_compare", lambda *_: promoting._Verdict(True, "better", {}))
+    with pytest.raises(UserError, match="changed 3 times"):
         promote()
-    assert team.champion() is None
+    monkeypatch.undo()
+    assert team.champion() == "a"
+
+
+def test_whoever_is_overtaken_in_the_last_moment_is_told(team, monkeypatch):
+    team.register("a", 1.0)
+    promote()
+    team.register("b", 3.0)
+    monkeypatch.setattr(Registry, "set_champion", lambda *_: None)  # as if another one came after it
+    with pytest.raises(UserError, match="in the same moment"):
+        promote()
 
 
 @pytest.mark.parametrize(

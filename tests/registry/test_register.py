@@ -12,17 +12,20 @@ from archive.samples import LARGER, write_sample
 from mlflow import MlflowClient
 
 from mergershift import evaluation
+from mergershift.cells.layout import model_file
 from mergershift.classifier import inference
-from mergershift.classifier.classifier import load_classifier, model_file
+from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
+from mergershift.images.locate import prepared_images
 from mergershift.registry import Package
 from mergershift.registry.promote import promote_step
 from mergershift.registry.register import register_step
 from mergershift.stages.evaluate import evaluate_step
+from mergershift.stages.prepare import prepare_step
 from mergershift.stages.summary import write_summary
-from mergershift.stages.train import prepare_step, prepared_images, train_step
+from mergershift.stages.train import train_step
 from mergershift.tracking import fetch_model, tracking_address
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import Registry

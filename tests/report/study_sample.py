@@ -15,14 +15,28 @@ from ruamel.yaml import YAML
 from torch import Tensor, nn
 
 from mergershift import evaluation
-from mergershift.classifier.classifier import build_classifier, model_file, save_classifier
+from mergershift.cells.layout import (
+    CONFIG,
+    EVALUATED,
+    MODELS,
+    PREDICTIONS,
+    RUN,
+    SELECTION,
+    TRAINED,
+    VALIDATORS,
+    model_file,
+)
+from mergershift.cells.layout import EPOCHS as EPOCHS_TABLE
+from mergershift.cells.records import RunRecord, Selection, Trained
+from mergershift.classifier.classifier import build_classifier, save_classifier
 from mergershift.config import Config, compose
 from mergershift.config.study import Cell, read_study
 from mergershift.core.checkout import root
 from mergershift.images import Prepared
+from mergershift.images.locate import prepared_folder
 from mergershift.networks import Activations, Network
+from mergershift.stages.prepare import prepare_step
 from mergershift.stages.summary import write_summary
-from mergershift.stages.train import prepare_step, prepared_folder
 
 EPOCHS = (1, 3)
 FORWARD, ORACLE = "pristine_to_noisy", "oracle_target_only"
@@ -84,17 +98,17 @@ def _write_cell(cell: Cell, network: str) -> None:
     if not prepared_folder(config).is_dir():
         prepare_step(config)
     prepared = Prepared(prepared_folder(config))
-    trained, evaluated = root() / cell.folder / "train", root() / cell.folder / "evaluation"
-    (trained / "models").mkdir(parents=True)
+    trained, evaluated = root() / cell.folder / TRAINED, root() / cell.folder / EVALUATED
+    (trained / MODELS).mkdir(parents=True)
     evaluated.mkdir()
-    config.write(trained / "config.yaml")
+    config.write(trained / CONFIG)
     torch.manual_seed(cell.seed)
     classifier = build_classifier(config)
     classifier.stretch.fit(prepared.images(config.transfer.source, prepared.rows("validation")))
     for epoch in EPOCHS:
         save_classifier(classifier, model_file(trained, epoch))
     record = _record(cell, config, prepared.facts)
-    (trained / "run.json").write_text(json.dumps(record))
+    record.write(trained / RUN)
     falling = np.linspace(0.7, 0.4, EPOCHS[-1] + 1)
     pd.DataFrame(
         {
@@ -103,39 +117,54 @@ def _write_cell(cell: Cell, network: str) -> None:
             "source_val_loss": falling + 0.05,
             "source_val_balanced_accuracy": 1 - falling,
         }
-    ).to_csv(trained / "epochs.csv", index=False)
+    ).to_csv(trained / EPOCHS_TABLE, index=False)
     score = SCORES[cell.method.adaptation]
     scores = {name: [score - 0.1, score] for name in evaluation.VALIDATORS}
     scores["oracle_target_balanced_accuracy"] = [0.7, 0.6]
-    pd.DataFrame({"epoch": EPOCHS, **scores}).to_csv(evaluated / "validators.csv", index=False)
-    choice = {
-        "validator": "information_maximisation",
-        "best_by": "information_maximisation",
-        "threshold_rule": "source_validation",
-        "epoch": EPOCHS[1],
-    }
-    choice |= {"threshold": 0.45, "oracle_epoch": EPOCHS[0], "oracle_threshold": 0.5}
-    (evaluated / "selection.json").write_text(json.dumps(choice))
-    for prefix, more in (("", 0.0), ("oracle_", 0.1)):
-        table = _predictions(cell, config, prepared, choice[f"{prefix}threshold"], more)
-        evaluation.write_predictions(table, evaluated / f"{prefix}predictions.csv")
+    pd.DataFrame({"epoch": EPOCHS, **scores}).to_csv(evaluated / VALIDATORS, index=False)
+    thresholds = {"label_free": 0.45, "oracle": 0.5}
+    Selection(
+        training=record.training,
+        validator="information_maximisation",
+        best_by="information_maximisation",
+        threshold_rule="source_validation",
+        epoch=EPOCHS[1],
+        threshold=thresholds["label_free"],
+        oracle_epoch=EPOCHS[0],
+        oracle_threshold=thresholds["oracle"],
+    ).write(evaluated / SELECTION)
+    for choice, more in (("label_free", 0.0), ("oracle", 0.1)):
+        table = _predictions(cell, config, prepared, thresholds[choice], more)
+        evaluation.write_predictions(table, evaluated / PREDICTIONS[choice])
 
 
-def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> RunRecord:
+    return RunRecord(
         # One of the trainings had no server.
-        "run_id": None if cell.method.adaptation == "coral" else uuid5(NAMESPACE_OID, repr(cell)).hex,
-        "training": f"{cell.method.adaptation}-{cell.method.transfer}-{cell.seed}",
-        "experiment": "mergershift",
-        "data_hash": facts["data_hash"],
-        "provenance": facts["provenance"],
-        "split": config.split.model_dump(mode="json"),
-        "config_hash": config.digest(),
-        "git_commit": "0123456789abcdef",
-        "git_dirty": cell.method.adaptation == "mmd",
-        "best_epoch": EPOCHS[1],
-        "epochs": EPOCHS[1] + 1,
-    }
+        run_id=None if cell.method.adaptation == "coral" else uuid5(NAMESPACE_OID, repr(cell)).hex,
+        training=f"{cell.method.adaptation}-{cell.method.transfer}-{cell.seed}",
+        experiment="mergershift",
+        name=str(cell.folder),
+        parent=None,
+        tags={},
+        status="FINISHED",
+        metrics={},
+        started=None,
+        ended=0,
+        epoch_times={},
+        trained=Trained(
+            cell=str(cell.folder),
+            data_hash=facts["data_hash"],
+            provenance=facts["provenance"],
+            split=config.split,
+            config_hash=config.digest(),
+            git_commit="0123456789abcdef",
+            git_dirty=cell.method.adaptation == "mmd",
+            epochs=EPOCHS[1] + 1,
+            best_epoch=EPOCHS[1],
+            best_score=0.6,
+        ),
+    )
 
 
 def _predictions(

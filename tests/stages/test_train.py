@@ -11,14 +11,17 @@ from mlflow import MlflowClient
 
 from mergershift import evaluation
 from mergershift.cells import ledger
+from mergershift.cells.layout import default_output, model_file
 from mergershift.classifier import inference
-from mergershift.classifier.classifier import load_classifier, model_file
+from mergershift.classifier.classifier import load_classifier
 from mergershift.config import SelectionConfig, compose, compose_selection
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
+from mergershift.images.locate import prepared_folder
 from mergershift.pipeline.reproduce import reproduce
 from mergershift.stages.evaluate import evaluate_step
-from mergershift.stages.train import default_output, prepare_step, prepared_folder, train_step
+from mergershift.stages.prepare import prepare_step
+from mergershift.stages.train import train_step
 
 pytestmark = pytest.mark.slow
 SMALL = ["filters=two", "training.epochs=1", "trainer.threads=1"]

@@ -1,12 +1,7 @@
 """Versions of registered models on a database file: one for each model, found by name, alias and number."""
 
-import os
-import subprocess
 import sys
-import threading
-import time
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -15,7 +10,6 @@ from mergershift.core.errors import UserError
 from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import FINGERPRINT, Registry
-from mergershift.tracking.mutex import mutex
 from mergershift.tracking.published_run import Published
 
 
@@ -103,12 +97,12 @@ def test_two_models_of_one_training_keep_their_own_files(registry, address, name
     assert texts == ["one", "two"]
 
 
-def test_a_copy_keeps_tags_and_files_and_takes_the_crown(registry, address, name, tmp_path):
+def test_a_copy_keeps_tags_and_files_and_becomes_the_champion(registry, address, name, tmp_path):
     version, _ = publish(registry, name, tmp_path)
     assert registry.champion(f"{name}_best") is None
     copy = registry.copy(version, f"{name}_best", {"promotion.outcome": "first"})
     assert registry.champion(f"{name}_best") is None
-    registry.crown(copy)
+    registry.set_champion(copy)
     champion = registry.champion(f"{name}_best")
     assert (
         champion.tags.items() >= {FINGERPRINT: "m1", "promotion.outcome": "first", "data_hash": "d"}.items()
@@ -130,69 +124,6 @@ def test_what_is_not_there_is_said_in_two_lines(registry, address, name, tmp_pat
         with pytest.raises(UserError, match=words) as caught:
             fetch_model(address, uri)
         assert str(caught.value).count("\n") == 1
-
-
-def test_only_one_at_a_time_holds_the_mutex(registry, address, name):
-    inside, most = [], []
-
-    def hold():
-        with mutex(address, name):
-            inside.append(1)
-            most.append(len(inside))
-            time.sleep(0.2)
-            inside.pop()
-
-    threads = [threading.Thread(target=hold) for _ in range(3)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(60)
-    assert most == [1, 1, 1]
-    assert not MlflowClient(tracking_uri=address).search_registered_models(f"name = '{name}'")
-
-
-def tags_of(pid, begun):
-    import socket
-
-    return {"token": "x", "host": socket.gethostname(), "pid": str(pid), "begun": begun}
-
-
-def test_a_mutex_left_behind_is_taken_over(registry, address, name, monkeypatch):
-    client = MlflowClient(tracking_uri=address)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    for tags in (tags_of(dead.pid, "1.0"), tags_of(os.getpid(), "1.0")):  # dead; its number given again
-        client.create_registered_model(name, tags)
-        with mutex(address, name):
-            pass
-    client.create_registered_model(name, {"token": "x", "host": "elsewhere", "pid": "1"})
-    monkeypatch.setattr("mergershift.tracking.mutex.STALE_SECONDS", 0.0)
-    with mutex(address, name):
-        pass
-
-
-def test_a_mutex_that_is_held_is_waited_for_and_then_named(registry, address, name, monkeypatch):
-    client = MlflowClient(tracking_uri=address)
-    begun = str(psutil.Process().create_time())
-    client.create_registered_model(name, tags_of(os.getpid(), begun))
-    monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
-    with pytest.raises(UserError, match=f"under way \\(process {os.getpid()}"), mutex(address, name):
-        pass
-
-
-def test_a_mutex_whose_making_was_answered_twice_is_held(registry, address, name, monkeypatch):
-    """The server made it, the answer was lost, MLflow asked again and hears that it is there."""
-    make = MlflowClient.create_registered_model
-
-    def ask_twice(*arguments, **options):
-        make(*arguments, **options)
-        make(*arguments, **options)
-
-    monkeypatch.setattr(MlflowClient, "create_registered_model", ask_twice)
-    monkeypatch.setattr("mergershift.tracking.mutex._WAIT_SECONDS", 0.0)
-    with mutex(address, name) as held:
-        held.check()
-    assert not MlflowClient(tracking_uri=address).search_registered_models(f"name = '{name}'")
 
 
 def test_a_store_that_fails_in_its_own_way_is_said_in_two_lines(
@@ -217,14 +148,3 @@ def test_a_store_that_fails_in_its_own_way_is_said_in_two_lines(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     with pytest.raises(MlflowException, match=r"could not be listed: .*google"):
         Published(client, run).files({"config.yaml": b""})
-
-
-def test_whoever_lost_the_mutex_notices_and_leaves_the_others_alone(registry, address, name):
-    client = MlflowClient(tracking_uri=address)
-    with mutex(address, name) as held:
-        held.check()
-        client.delete_registered_model(name)
-        with pytest.raises(UserError, match="another one has gone ahead"):
-            held.check()
-        client.create_registered_model(name, {"token": "another"})
-    assert client.get_registered_model(name).tags == {"token": "another"}

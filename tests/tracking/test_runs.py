@@ -11,8 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mergershift.cells import code_version as lineage
-from mergershift.tracking import Opening, abandon, open_run, public, recorded_address, runs, tracking_address
+from mergershift.cells.code_version import read_code_version
+from mergershift.cells.records import RunSpec
+from mergershift.tracking import abandon, open_run, public, recorded_address, runs, tracking_address
 from mergershift.tracking import server as tracking_server
 
 EPOCHS = [{"epoch": float(n), "source_val_loss": 1.0 / (n + 1), "train_loss": 2.0} for n in range(6)]
@@ -30,62 +31,62 @@ def address(request, database):
 
 
 @pytest.fixture
-def opening():
+def spec():
     """Of a training that no other test knows."""
-    return Opening(f"training-{next(number)}", "e", "cell", CONFIG, {"data_hash": "d", "git_commit": None})
+    return RunSpec(f"training-{next(number)}", "e", "cell", CONFIG, {"data_hash": "d", "git_commit": None})
 
 
-def stored(address, opening):
+def stored(address, spec):
     """The training's only run."""
     client = MlflowClient(tracking_uri=address)
-    home = client.get_experiment_by_name(opening.experiment).experiment_id
-    (run,) = client.search_runs([home], f"tags.`mergershift.training` = '{opening.training}'")
+    home = client.get_experiment_by_name(spec.experiment).experiment_id
+    (run,) = client.search_runs([home], f"tags.`mergershift.training` = '{spec.training}'")
     return client, run
 
 
-def history(address, opening, name):
-    client, run = stored(address, opening)
+def history(address, spec, name):
+    client, run = stored(address, spec)
     return [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
 
 
-def test_one_training_is_one_run_however_often_it_is_taken_up(address, opening):
-    run = open_run(address, opening)
+def test_one_training_is_one_run_however_often_it_is_taken_up(address, spec):
+    run = open_run(address, spec)
     run.log_epochs(EPOCHS[:2])
-    again = open_run(address, opening)
+    again = open_run(address, spec)
     assert again.run_id == run.run_id
     again.log_epochs(EPOCHS)
     again.log_files({"figures/curve.png": b"png"})
     again.log_results({"best": 0.5})
     again.finish(EPOCHS)
-    last = open_run(address, opening)
+    last = open_run(address, spec)
     last.log_results({"best": 0.5})
     last.finish(EPOCHS)
-    client, found = stored(address, opening)
+    client, found = stored(address, spec)
     assert found.info.run_id == run.run_id
     assert found.info.status == "FINISHED"
     assert found.data.params == PARAMETERS
     assert found.data.tags["data_hash"] == "d"
-    assert history(address, opening, "source_val_loss") == [
+    assert history(address, spec, "source_val_loss") == [
         (n, e["source_val_loss"]) for n, e in enumerate(EPOCHS)
     ]
-    assert history(address, opening, "best") == [(0, 0.5)]
+    assert history(address, spec, "best") == [(0, 0.5)]
     assert {f.path for f in client.list_artifacts(run.run_id)} == {"config.yaml", "figures"}
 
 
-def test_a_kill_just_after_the_run_was_made_leaves_one_run(address, opening, monkeypatch):
+def test_a_kill_just_after_the_run_was_made_leaves_one_run(address, spec, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", killed)
         with pytest.raises(KeyboardInterrupt):
-            open_run(address, opening)
-    assert stored(address, opening)[1].data.params == {}
-    open_run(address, opening).finish(EPOCHS)
-    assert stored(address, opening)[1].data.params == PARAMETERS
+            open_run(address, spec)
+    assert stored(address, spec)[1].data.params == {}
+    open_run(address, spec).finish(EPOCHS)
+    assert stored(address, spec)[1].data.params == PARAMETERS
 
 
-def test_a_request_that_was_sent_twice_leaves_one_run(database, opening, monkeypatch):
+def test_a_request_that_was_sent_twice_leaves_one_run(database, spec, monkeypatch):
     """A server that took a request whose answer was lost gets it again."""
     create = MlflowClient.create_run
 
@@ -94,58 +95,58 @@ def test_a_request_that_was_sent_twice_leaves_one_run(database, opening, monkeyp
         return create(*arguments, **named)
 
     monkeypatch.setattr(MlflowClient, "create_run", twice)
-    run = open_run(database, opening)
+    run = open_run(database, spec)
     run.finish(EPOCHS)
-    _, found = stored(database, opening)
+    _, found = stored(database, spec)
     assert found.info.run_id == run.run_id
-    assert len(history(database, opening, "train_loss")) == len(EPOCHS)
+    assert len(history(database, spec, "train_loss")) == len(EPOCHS)
 
 
-def test_a_child_knows_its_parent(database, opening):
-    child = Opening(f"{opening.training}-child", "e", "trial", {}, {}, parent=opening.training)
+def test_a_child_knows_its_parent(database, spec):
+    child = RunSpec(f"{spec.training}-child", "e", "trial", {}, {}, parent=spec.training)
     early = open_run(database, child)
     assert "mlflow.parentRunId" not in stored(database, child)[1].data.tags
-    parent = open_run(database, opening)
+    parent = open_run(database, spec)
     assert open_run(database, child).run_id == early.run_id
     assert stored(database, child)[1].data.tags["mlflow.parentRunId"] == parent.run_id
 
 
-def test_many_parameters_and_epochs_of_many_figures(database, opening):
+def test_many_parameters_and_epochs_of_many_figures(database, spec):
     """MLflow takes 100 parameters and 1000 figures in one request."""
-    wide = Opening(opening.training, "e", "cell", {f"k{n}": n for n in range(250)}, {})
+    wide = RunSpec(spec.training, "e", "cell", {f"k{n}": n for n in range(250)}, {})
     epochs = [{"epoch": float(n), **{f"m{k}": float(n * k) for k in range(300)}} for n in range(5)]
     open_run(database, wide).finish(epochs)
-    _, found = stored(database, opening)
+    _, found = stored(database, spec)
     assert len(found.data.params) == 250
-    assert history(database, opening, "m299") == [(n, n * 299.0) for n in range(5)]
+    assert history(database, spec, "m299") == [(n, n * 299.0) for n in range(5)]
 
 
-def test_figures_of_an_undefined_epoch_are_not_doubled(database, opening):
+def test_figures_of_an_undefined_epoch_are_not_doubled(database, spec):
     epochs = [{"epoch": 0.0, "loss": float("nan")}]
     for _ in range(2):
-        run = open_run(database, opening)
+        run = open_run(database, spec)
         run.log_results({"best": float("nan")})
         run.finish(epochs)
-    assert len(history(database, opening, "loss")) == len(history(database, opening, "best")) == 1
+    assert len(history(database, spec, "loss")) == len(history(database, spec, "best")) == 1
 
 
-def test_an_abandoned_training_is_marked_as_killed(database, opening):
-    open_run(database, opening)
-    abandon(database, opening.training, "e")
-    assert stored(database, opening)[1].info.status == "KILLED"
+def test_an_abandoned_training_is_marked_as_killed(database, spec):
+    open_run(database, spec)
+    abandon(database, spec.training, "e")
+    assert stored(database, spec)[1].info.status == "KILLED"
 
 
-def test_a_run_deleted_in_mid_training_comes_back(database, opening):
-    run = open_run(database, opening)
+def test_a_run_deleted_in_mid_training_comes_back(database, spec):
+    run = open_run(database, spec)
     MlflowClient(tracking_uri=database).delete_run(run.run_id)
-    open_run(database, opening).finish(EPOCHS)
-    assert stored(database, opening)[1].info.run_id == run.run_id
+    open_run(database, spec).finish(EPOCHS)
+    assert stored(database, spec)[1].info.run_id == run.run_id
 
 
-def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(database, opening, caplog):
+def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(database, spec, caplog):
     caplog.set_level(logging.INFO)
     started = time.monotonic()
-    run = open_run("http://name:secret@127.0.0.1:9", opening)
+    run = open_run("http://name:secret@127.0.0.1:9", spec)
     for count in range(1, len(EPOCHS) + 1):
         run.log_epochs(EPOCHS[:count])
     run.log_text("diff", "git.diff")
@@ -159,16 +160,16 @@ def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(databas
     assert "does not answer" in first
     assert "secret" not in caplog.text
     assert last == "cell: not all of it is in MLflow; `mergershift sync` publishes later what is missing"
-    abandon(NOBODY, opening.training, "e")
+    abandon(NOBODY, spec.training, "e")
 
 
 def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(
-    project, opening, caplog, monkeypatch
+    project, spec, caplog, monkeypatch
 ):
     monkeypatch.setattr(tracking_server, "PROBE_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
-        run = open_run(f"http://127.0.0.1:{silent.getsockname()[1]}", opening)
+        run = open_run(f"http://127.0.0.1:{silent.getsockname()[1]}", spec)
         for count in range(1, len(EPOCHS) + 1):
             run.log_epochs(EPOCHS[:count])
         assert time.monotonic() - started < 2, "once for all these epochs"
@@ -176,14 +177,12 @@ def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(
 
 
 @pytest.mark.slow
-def test_a_server_lost_in_mid_training_and_back_loses_no_figure(
-    project, server, opening, caplog, monkeypatch
-):
+def test_a_server_lost_in_mid_training_and_back_loses_no_figure(project, server, spec, caplog, monkeypatch):
     """Nor do those trainings that began while it was away get more than one run."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.2)
-    address, later = server.address, replace(opening, training=f"{opening.training}-later")
-    run = open_run(address, opening)
+    address, later = server.address, replace(spec, training=f"{spec.training}-later")
+    run = open_run(address, spec)
     run_id = run.run_id
     run.log_epochs(EPOCHS[:1])
     server.stop()
@@ -200,12 +199,12 @@ def test_a_server_lost_in_mid_training_and_back_loses_no_figure(
     time.sleep(1)
     run.log_epochs(EPOCHS[:4])
     assert "answers again" in caplog.text
-    assert [step for step, _ in history(address, opening, "train_loss")] == [0, 1, 2, 3], "before its end"
+    assert [step for step, _ in history(address, spec, "train_loss")] == [0, 1, 2, 3], "before its end"
     run.log_results({"best": 0.5})
     run.finish(EPOCHS)
     for name in ("train_loss", "source_val_loss"):
-        assert history(address, opening, name) == [(n, e[name]) for n, e in enumerate(EPOCHS)]
-    client, found = stored(address, opening)
+        assert history(address, spec, name) == [(n, e[name]) for n, e in enumerate(EPOCHS)]
+    client, found = stored(address, spec)
     assert (found.info.run_id, found.info.status) == (run_id, "FINISHED")
     assert {f.path for f in client.list_artifacts(run_id)} == {"config.yaml", "git.diff"}
     times = [m.timestamp for m in client.get_metric_history(run_id, "train_loss")]
@@ -218,11 +217,11 @@ def test_a_server_lost_in_mid_training_and_back_loses_no_figure(
     assert history(address, later, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
 
 
-def test_an_answer_that_is_lost_doubles_nothing(database, opening, monkeypatch):
+def test_an_answer_that_is_lost_doubles_nothing(database, spec, monkeypatch):
     """The server has taken the figures, and the client does not know it."""
     log_batch = MlflowClient.log_batch
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
-    run = open_run(database, opening)
+    run = open_run(database, spec)
 
     def taken(*arguments, **named):
         log_batch(*arguments, **named)
@@ -232,23 +231,23 @@ def test_an_answer_that_is_lost_doubles_nothing(database, opening, monkeypatch):
         patch.setattr(MlflowClient, "log_batch", taken)
         run.log_epochs(EPOCHS[:2])
     run.finish(EPOCHS)
-    assert history(database, opening, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
+    assert history(database, spec, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
 
 
-def test_a_store_that_is_full_for_a_while_costs_no_training(database, opening, monkeypatch, caplog):
+def test_a_store_that_is_full_for_a_while_costs_no_training(database, spec, monkeypatch, caplog):
     def refused(*_, **__):
         raise OSError("no space left")
 
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_artifact", refused)
-        run = open_run(database, opening)
+        run = open_run(database, spec)
         run.log_epochs(EPOCHS)
         assert caplog.text.count("no space left") == 1
     run.finish(EPOCHS)
-    client, found = stored(database, opening)
+    client, found = stored(database, spec)
     assert [entry.path for entry in client.list_artifacts(found.info.run_id)] == ["config.yaml"]
-    assert len(history(database, opening, "train_loss")) == len(EPOCHS)
+    assert len(history(database, spec, "train_loss")) == len(EPOCHS)
 
 
 def test_the_database_is_the_main_checkouts_even_in_a_worktree(project, monkeypatch):
@@ -295,21 +294,21 @@ def test_a_finished_training_is_found_by_todays_password(project, monkeypatch):
 def test_lineage_keeps_no_password(project):
     (project / "conf/study.yaml").write_text("uri: http://bob:s@cret@team:5000\n")
     (project / "src/new.py").write_text("ADDRESS = 'https://ann:pw@team/x'\n")
-    diff = lineage(project).diff
+    diff = read_code_version(project).diff
     assert "+uri: http://team:5000" in diff
     assert "+ADDRESS = 'https://team/x'" in diff
 
 
 def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):
-    clean = lineage(project)
+    clean = read_code_version(project)
     assert len(clean.commit) == 40
     assert not clean.dirty
     (project / "dvc.lock").write_text("x")
     (project / "data.dvc").write_text("x")
-    assert not lineage(project).dirty
+    assert not read_code_version(project).dirty
     (project / "conf/study.yaml").write_text("x")
     (project / "src/new.py").write_bytes("# né\nx = 1\n".encode("latin-1"))
-    dirty = lineage(project)
+    dirty = read_code_version(project)
     assert dirty.dirty
     assert "conf/study.yaml" in dirty.diff
     assert "+++ b/src/new.py" in dirty.diff
@@ -317,8 +316,8 @@ def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):
 
 
 def test_outside_git_there_is_no_commit(tmp_path):
-    assert lineage(tmp_path).commit is None
-    assert not lineage(tmp_path).dirty
+    assert read_code_version(tmp_path).commit is None
+    assert not read_code_version(tmp_path).dirty
 
 
 def test_a_relative_database_lies_in_the_main_checkout(project, monkeypatch):

@@ -13,27 +13,30 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from mergershift.cells.layout import default_output
+from mergershift.cells.records import RunSpec
 from mergershift.cli.main import main
 from mergershift.config import compose, compose_selection
 from mergershift.stages.evaluate import evaluate_step
-from mergershift.stages.train import default_output, prepare_step, train_step
-from mergershift.tracking import Opening, open_run, tracking_address
+from mergershift.stages.prepare import prepare_step
+from mergershift.stages.train import train_step
+from mergershift.tracking import open_run, tracking_address
 from mergershift.tracking import publisher as finishing
 from mergershift.tracking.server import reach
 
 NOBODY = "http://127.0.0.1:9"
 EPOCHS = [{"epoch": float(n), "train_loss": 1 / (n + 3)} for n in range(4)]
-OPENING = Opening(
+SPEC = RunSpec(
     "t1", "e", "a training", {"seed": 3, "training": {"lr": 1e-05}}, {"data_hash": "d"}, None, 1000
 )
 
 
-def finished(folder, opening=OPENING, status="FINISHED", epochs=EPOCHS):
+def finished(folder, opening=SPEC, status="FINISHED", epochs=EPOCHS):
     """A finished training that no server knows, in a folder."""
     folder.mkdir(parents=True)
     run = open_run(NOBODY, opening)
     run.log_epochs(epochs)
-    (folder / "run.json").write_text(json.dumps(run.record({"best": 0.25}, status)))
+    run.record({"best": 0.25}, status).write(folder / "run.json")
     (folder / "config.yaml").write_text("seed: 3\ntraining:\n  lr: 1.0e-05\n")
     pd.DataFrame(epochs).to_csv(folder / "epochs.csv", index=False)
     (folder / "artifacts/figures").mkdir(parents=True)
@@ -120,7 +123,7 @@ def test_a_folder_is_published_as_it_is_and_twice_doubles_nothing(database, proj
 
 def test_a_run_that_was_cut_off_is_completed(database, project, capsys):
     """Killed after two epochs had reached the server; the rest was trained where there is none."""
-    open_run(database, OPENING).log_epochs(EPOCHS[:2])
+    open_run(database, SPEC).log_epochs(EPOCHS[:2])
     finished(project / "outputs/runs/a/train")
     run_id = stored(database)["t1"]["id"]
     assert "1 published" in sync(capsys)[1]
@@ -155,10 +158,10 @@ def test_figures_that_changed_replace_the_old_ones_once(database, project, capsy
 
 def test_trials_are_published_below_their_study(database, project, capsys):
     """Whatever their names: a child's folder may come first."""
-    study = replace(OPENING, training="study", name="tuning of mmd")
+    study = replace(SPEC, training="study", name="tuning of mmd")
     trials = project / "state/tuning/mmd"
     for number, status in enumerate(("FINISHED", "KILLED")):
-        child = replace(OPENING, training=f"trial{number}", parent="study")
+        child = replace(SPEC, training=f"trial{number}", parent="study")
         finished(trials / f"0-trial{number}", child, status)
     finished(trials / "study", study, epochs=[])
     assert "3 published" in sync(capsys)[1]
@@ -183,10 +186,10 @@ def test_what_cannot_be_published_is_named_and_the_rest_published(database, proj
     for name, (text, _) in BAD.items():
         (project / f"outputs/cells/{name}/train").mkdir(parents=True)
         (project / f"outputs/cells/{name}/train/run.json").write_text(text)
-    table = finished(project / "outputs/cells/table/train", replace(OPENING, training="t4")) / "epochs.csv"
+    table = finished(project / "outputs/cells/table/train", replace(SPEC, training="t4")) / "epochs.csv"
     table.write_text("epoch,train_loss\n0,0.5\n1")
     shutil.copytree(good, project / "outputs/cells/of_good/train")
-    finished(project / "outputs/cells/new/train.part", replace(OPENING, training="t5"))
+    finished(project / "outputs/cells/new/train.part", replace(SPEC, training="t5"))
     code, line, err = sync(capsys)
     assert code == 1
     told = err.splitlines()
@@ -214,7 +217,7 @@ FOREIGN = {
 def test_a_foreign_evaluation_is_named_and_the_rest_published(database, project, capsys):
     finished(project / "outputs/cells/good/train")
     for training, (name, text, _) in FOREIGN.items():
-        folder = finished(project / f"outputs/cells/{training}/train", replace(OPENING, training=training))
+        folder = finished(project / f"outputs/cells/{training}/train", replace(SPEC, training=training))
         evaluated = folder.with_name("evaluation")
         evaluated.mkdir()
         files = {"selection.json": json.dumps({"training": training, "epoch": 1}), "metrics.json": "{}"}
@@ -230,8 +233,8 @@ def test_a_foreign_evaluation_is_named_and_the_rest_published(database, project,
 
 
 def test_a_folder_is_synced_alone(database, project, capsys):
-    finished(project / "outputs/cells/b/train", replace(OPENING, training="b"))
-    named = finished(project / "outputs/runs/c/train", replace(OPENING, training="c"))
+    finished(project / "outputs/cells/b/train", replace(SPEC, training="b"))
+    named = finished(project / "outputs/runs/c/train", replace(SPEC, training="c"))
     assert sync(capsys, named)[1].startswith("1 trainings: 1 published")
     assert stored(database).keys() == {"c"}
     assert sync(capsys)[1].startswith("2 trainings: 1 published")
@@ -255,12 +258,12 @@ def test_an_experiment_that_somebody_deleted_stays_deleted(database, project, ca
     client = MlflowClient(tracking_uri=database)
     home = client.get_experiment_by_name("e").experiment_id
     client.delete_experiment(home)
-    finished(project / "outputs/cells/b/train", replace(OPENING, training="t2"))
+    finished(project / "outputs/cells/b/train", replace(SPEC, training="t2"))
     code, line, _ = sync(capsys)
     assert code == 0
     assert line.endswith("0 published to " + database + ", 0 complete before, 2 deleted there and left so")
     assert client.get_experiment(home).lifecycle_stage == "deleted"
-    run = open_run(database, OPENING)
+    run = open_run(database, SPEC)
     assert client.get_experiment(home).lifecycle_stage == "active", "a training that goes on needs it"
     assert run.run_id in {each["id"] for each in stored(database).values()}
 

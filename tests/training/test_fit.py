@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mergershift.classifier.classifier import load_classifier, model_epochs, model_file
+from mergershift.cells.layout import model_epochs, model_file
+from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.images import Prepared, prepare
 from mergershift.training.fit import Result, train

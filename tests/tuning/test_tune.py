@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from mergershift.config import compose
 from mergershift.core.errors import UserError
-from mergershift.stages.train import prepare_step
+from mergershift.stages.prepare import prepare_step
 from mergershift.tracking import tracking_address
 from mergershift.tuning import outcome
 from mergershift.tuning.objective import FINISHED, Objective, original_number, study_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,16 +33,18 @@ class MMD(Adaptation):
     Gretton et al. 2012 (JMLR 13:723), eq. 5; the kernels of Ćiprijanović et al. 2021 (arXiv:2103.01373).
 
     Args:
-        sigmas: kernel widths, squared units of the features.
+        sigmas: kernel widths, squared units of the features; "published" for `PUBLISHED_SIGMAS`.
 
     Raises UserError unless there is at least one width and all are positive.
     """
 
-    def __init__(self, sigmas: Sequence[float] = PUBLISHED_SIGMAS) -> None:
+    def __init__(self, sigmas: Sequence[float] | Literal["published"] = "published") -> None:
         super().__init__()
-        if not sigmas or min(sigmas) <= 0:
+        if sigmas == "published":
+            sigmas = PUBLISHED_SIGMAS
+        if isinstance(sigmas, str) or not sigmas or min(sigmas) <= 0:
             raise UserError(
-                f"sigmas are {list(sigmas)}, expected one or more positive numbers (conf/adaptation/)"
+                f"sigmas are {sigmas}, expected one or more positive numbers or published (conf/adaptation/)"
             )
         self.sigmas = tuple(float(sigma) for sigma in sigmas)
 

@@ -38,7 +38,6 @@ class FilterFacts:
 
     name: str
     camera: str
-    native_pixel_arcsec: float
     psf_fwhm_arcsec: float
     published_mean: float
     published_std: dict[Domain, float]
@@ -50,9 +49,9 @@ class FilterFacts:
         return float(np.sqrt(noisy**2 - pristine**2))
 
 
-F814W = FilterFacts("f814w", "ACS", 0.03, 0.13, 0.0375, {Domain.PRISTINE: 1.309, Domain.NOISY: 1.374})
-F160W = FilterFacts("f160w", "WFC3", 0.06, 0.20, 0.0333, {Domain.PRISTINE: 1.028, Domain.NOISY: 1.163})
-F356W = FilterFacts("f356w", "NIRCam", 0.065, 0.18, 0.0679, {Domain.PRISTINE: 1.123, Domain.NOISY: 1.198})
+F814W = FilterFacts("f814w", "ACS", 0.13, 0.0375, {Domain.PRISTINE: 1.309, Domain.NOISY: 1.374})
+F160W = FilterFacts("f160w", "WFC3", 0.20, 0.0333, {Domain.PRISTINE: 1.028, Domain.NOISY: 1.163})
+F356W = FilterFacts("f356w", "NIRCam", 0.18, 0.0679, {Domain.PRISTINE: 1.123, Domain.NOISY: 1.198})
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,13 @@ from mergershift import evaluation
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config, instantiate
-from mergershift.evaluation import ORACLE, Evidence
+from mergershift.evaluation import DOMAIN_DISTANCE, NEEDS_TRAINING_FEATURES, ORACLE, SOURCE_ACCURACY, Evidence
 from mergershift.evaluation.embeddings import squared_mmd
 from mergershift.images import LabelledImages, Prepared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SOURCE_ACCURACY = "source_balanced_accuracy"
-DOMAIN_DISTANCE = "domain_distance"
-"""Squared maximum mean discrepancy between the domains' features (`squared_mmd`)."""
-NEEDS_TRAINING_IMAGES = "importance_weighted_risk"
 MOST_TRAINING_IMAGES = 500
 """Of each domain, for the density ratio of the importance-weighted risk."""
 _BATCH = 128
@@ -91,7 +87,7 @@ class Validation:
 
     def figures(self, classifier: Classifier, names: Sequence[str]) -> dict[str, float]:
         """Some figures of a classifier: of validators, `SOURCE_ACCURACY`, `DOMAIN_DISTANCE` or the `ORACLE`."""
-        evidence = self.evidence(classifier, with_training_images=NEEDS_TRAINING_IMAGES in names)
+        evidence = self.evidence(classifier, with_training_images=NEEDS_TRAINING_FEATURES in names)
         return {name: self._figure(evidence, name) for name in names}
 
     def _figure(self, evidence: Evidence, name: str) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from mergershift.archive.facts import FILTER_SETS
 from mergershift.cli import data_folder
 
-WHICH_FILTERS = {"two": ("two",), "three": ("three",), "both": ("two", "three")}
+WHICH_FILTERS = {**{name: (name,) for name in FILTER_SETS}, "both": tuple(FILTER_SETS)}
 WHICH_DOMAINS = {"pristine": ("pristine",), "noisy": ("noisy",), "both": ("pristine", "noisy")}
 WHICH_FORMATS = {"npy": ("npy",), "fits": ("fits",), "both": ("npy", "fits")}
 

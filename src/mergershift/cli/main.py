@@ -13,6 +13,7 @@ from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup
 from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
+from mergershift.core.processes import set_environment_defaults
 
 
 @click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -175,6 +176,7 @@ def _compose(overrides: tuple[str, ...]) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with exit code 1 (or click's 2) and no traceback."""
+    set_environment_defaults()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     try:
         status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)

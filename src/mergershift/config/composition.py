@@ -32,6 +32,7 @@ from mergershift.config.schema import (
     TrainingConfig,
     TransferConfig,
     TuningConfig,
+    sees_target_labels,
 )
 from mergershift.core.errors import UserError, first_line, nearest
 from mergershift.core.redaction import public
@@ -59,7 +60,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _oracle_is_called_so(self) -> Self:
-        named = self.choices["transfer"].startswith("oracle_")
+        named = sees_target_labels(self.choices["transfer"])
         if named != (self.transfer.labelled == "oracle_target"):
             raise ValueError(
                 f"transfer={self.choices['transfer']} has labelled: {self.transfer.labelled}; "
@@ -87,9 +88,7 @@ class Config(Section):
     @property
     def is_oracle(self) -> bool:
         """Whether target labels took part: it trains on them, or its values were tuned by them."""
-        return self.transfer.labelled == "oracle_target" or self.choices.get("experiment", "").startswith(
-            "oracle_"
-        )
+        return sees_target_labels(self.choices["transfer"], self.choices["experiment"])
 
     @property
     def channels(self) -> int:

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mergershift.archive import Domain
+from mergershift.archive import FILTER_SETS, Domain
 
 Target = dict[str, Any]
 """A `_target_` and its arguments, for `hydra.utils.instantiate`."""
+
+
+def _label_free(name: str) -> str:
+    from mergershift.evaluation import VALIDATORS  # takes a while, and not every command chooses a validator
+
+    return _one_of(name, VALIDATORS)
+
+
+def _epoch_chooser(name: str) -> str:
+    return name if name == KEPT else _label_free(name)
+
+
+def _objective(name: str) -> str:
+    from mergershift.evaluation import DOMAIN_DISTANCE, ORACLE, SOURCE_ACCURACY, VALIDATORS
+
+    return _one_of(name, (*VALIDATORS, SOURCE_ACCURACY, DOMAIN_DISTANCE, ORACLE))
+
+
+def _filter_set(name: str) -> str:
+    return _one_of(name, FILTER_SETS)
+
+
+def _one_of(name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise ValueError(f"expected one of {', '.join(known)}")
+    return name
+
+
+ORACLE_PREFIX = "oracle_"
+
+
+def sees_target_labels(*names: str) -> bool:
+    """Whether one of these files in conf/, experiments, validators or models is an oracle: it is named so."""
+    return any(name.startswith(ORACLE_PREFIX) for name in names)
+
+
+KEPT = "kept"
+"""Chooses the epoch that the training itself kept as its best."""
+LabelFree = Annotated[str, AfterValidator(_label_free)]
+"""Name of a validator that sees no label of the target."""
+Objective = Annotated[str, AfterValidator(_objective)]
+FilterSetName = Annotated[str, AfterValidator(_filter_set)]
 
 
 class Section(BaseModel):
@@ -28,7 +70,7 @@ class ArchiveConfig(Section):
 class FiltersConfig(Section):
     """Which filter set is used."""
 
-    name: Literal["two", "three"]
+    name: FilterSetName
 
 
 class SplitConfig(Section):
@@ -117,8 +159,8 @@ class TrackingConfig(Section):
 
     uri: str | None
     experiment: str
-    model: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default="mergershift")
-    """Name of the registered model; trainings recorded before there was one have none."""
+    model: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    """Name of the registered model."""
 
 
 class AdaptationConfig(Section):
@@ -128,15 +170,6 @@ class AdaptationConfig(Section):
     weighting: Target
     source: Domain | None = None
     """The source domain that the method is made for; None where it is made for any."""
-
-
-LabelFree = Literal[
-    "source_validation_risk",
-    "target_entropy",
-    "information_maximisation",
-    "soft_neighbourhood_density",
-    "importance_weighted_risk",
-]
 
 
 class RangeConfig(Section):
@@ -158,11 +191,6 @@ class RangeConfig(Section):
         elif self.log and self.low <= 0:
             raise ValueError(f"expected low above 0 on a logarithmic scale, found {self.low}")
         return self
-
-
-Objective = (
-    LabelFree | Literal["source_balanced_accuracy", "domain_distance", "oracle_target_balanced_accuracy"]
-)
 
 
 class TuningConfig(Section):
@@ -194,7 +222,7 @@ class TuningConfig(Section):
     @property
     def oracle(self) -> bool:
         """Whether the search looks at target labels."""
-        return any(each.startswith("oracle_") for each in self.objectives)
+        return sees_target_labels(*self.objectives)
 
 
 def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, RangeConfig]]:
@@ -215,6 +243,6 @@ def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Range
 class SelectionConfig(Section):
     """Which epoch of a training and which method is taken, and from what probability an image is called a merger."""
 
-    validator: LabelFree | Literal["kept"]
+    validator: Annotated[str, AfterValidator(_epoch_chooser)]
     best_by: LabelFree
     threshold: Literal["source_validation", "half"]

@@ -7,16 +7,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
+from mergershift.config.schema import FilterSetName, sees_target_labels
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.files import write_text
 
-BASELINE, ORACLE = "source_only", "oracle_"
+BASELINE = "source_only"
 PLAIN = "default"
 """The experiment that changes nothing."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -34,7 +35,7 @@ class Method(BaseModel):
     @property
     def is_oracle(self) -> bool:
         """Whether target labels took part: it is trained on them, or its values were tuned by them."""
-        return self.transfer.startswith(ORACLE) or self.experiment.startswith(ORACLE)
+        return sees_target_labels(self.transfer, self.experiment)
 
     @property
     def is_baseline(self) -> bool:
@@ -44,7 +45,7 @@ class Method(BaseModel):
     @property
     def title(self) -> str:
         """Short name within a direction: an oracle's is its transfer's, a tuned method's that of its experiment."""
-        if self.transfer.startswith(ORACLE):
+        if sees_target_labels(self.transfer):
             return self.transfer
         return self.adaptation if self.experiment == PLAIN else self.experiment
 
@@ -55,7 +56,7 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     adaptation: Name
-    filters: Literal["two", "three"]
+    filters: FilterSetName
     transfer: Name
     trials: int = Field(ge=1)
 
@@ -71,7 +72,7 @@ class Study(BaseModel):
     split: Name
     selection: Name
     tune: tuple[Search, ...]
-    filters: tuple[Literal["two", "three"], ...] = Field(min_length=1)
+    filters: tuple[FilterSetName, ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
 

@@ -11,6 +11,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+def set_environment_defaults() -> None:
+    """Set what libraries read from the environment as they are imported, unless the user has set it.
+
+    To be called before the first of them is imported. PyTorch's threads wait for each other by spinning; where
+    another program wants the cores too, that makes a step several times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
 def environment() -> dict[str, str]:
     """Environment of a process in which `mergershift` and `dvc` are those that run now, activated or not."""
     return os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}"}

@@ -25,15 +25,26 @@ from mergershift.evaluation.results import (
     write_results,
 )
 from mergershift.evaluation.thresholds import best_threshold
-from mergershift.evaluation.validators import ORACLE, VALIDATORS, Evidence, oracle_target_balanced_accuracy
+from mergershift.evaluation.validators import (
+    DOMAIN_DISTANCE,
+    NEEDS_TRAINING_FEATURES,
+    ORACLE,
+    SOURCE_ACCURACY,
+    VALIDATORS,
+    Evidence,
+    oracle_target_balanced_accuracy,
+)
 
 __all__ = [
     "COUNTS",
+    "DOMAIN_DISTANCE",
     "JSON_NAME",
     "METRICS",
+    "NEEDS_TRAINING_FEATURES",
     "ORACLE",
     "PUBLISHED",
     "ROLES",
+    "SOURCE_ACCURACY",
     "THRESHOLD",
     "VALIDATORS",
     "Challenge",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
 from mergershift.evaluation.metrics import Floats, check_predictions
@@ -28,6 +27,8 @@ def best_temperature(labels: ArrayLike, log_odds: ArrayLike, *, balanced: bool) 
     Returns a number from `LOWEST` to `HIGHEST`; `HIGHEST` where the log odds say nothing or the wrong.
     Raises ValueError on unfit shapes and labels, a class that is missing, and log odds that are not finite.
     """
+    from scipy.optimize import minimize_scalar  # slow to import, and only a registration fits a temperature
+
     odds = np.asarray(log_odds, dtype=np.float64)
     truth = check_predictions(labels, expit(odds))[0]
     if not np.isfinite(odds).all():

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from mergershift.core.errors import UserError
 from mergershift.evaluation.resampling import RESAMPLES, Interval, draws, percentile_interval
-from mergershift.evaluation.validators import VALIDATORS, Evidence
+from mergershift.evaluation.validators import NEEDS_TRAINING_FEATURES, VALIDATORS, Evidence
 
 COLUMNS = ("role", "row", "galaxy", "camera", "label", "log_odds")
 """Of a table of validation images, each rendering once: `label` is empty for the target, `log_odds` are what the
 network gives for a merger."""
-NEEDS_FEATURES = ("importance_weighted_risk",)
 
 
 class Challenge(NamedTuple):
@@ -50,8 +49,8 @@ def challenge(
 
     Raises UserError for a validator that needs features, and where the two tables do not show the same images.
     """
-    if validator in NEEDS_FEATURES:
-        known = ", ".join(name for name in VALIDATORS if name not in NEEDS_FEATURES)
+    if validator == NEEDS_TRAINING_FEATURES:
+        known = ", ".join(name for name in VALIDATORS if name != NEEDS_TRAINING_FEATURES)
         raise UserError(
             f"{validator} weighs images by the network's features, which registered models do not carry.\n"
             f"Compare by another one, selection.best_by=...: {known}."

@@ -31,6 +31,11 @@ def score(labels: ArrayLike, probabilities: ArrayLike, threshold: float = THRESH
     }
 
 
+def calibration_bins(probabilities: Floats) -> NDArray[np.int64]:
+    """Number of the bin, 0 to `CALIBRATION_BINS` - 1, of each probability in the expected calibration error."""
+    return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+
+
 def weighted_scores(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike, threshold: float = THRESHOLD
 ) -> dict[str, Floats]:
@@ -57,7 +62,7 @@ def weighted_scores(
         raise ValueError(f"weights of shape {weighting.shape}, expected (R, {len(truth)})")
     called = chance >= threshold
     cells = np.stack([~truth & ~called, ~truth & called, truth & ~called, truth & called], axis=1)
-    bins = np.minimum((chance * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = calibration_bins(chance)
     residual = truth - chance
     by_bin = np.where(bins[:, None] == np.arange(CALIBRATION_BINS), residual[:, None], 0.0)
     sums = weighting @ np.concatenate([cells, residual[:, None] ** 2, by_bin], axis=1)

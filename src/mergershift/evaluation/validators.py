@@ -173,7 +173,11 @@ def oracle_target_balanced_accuracy(target_labels: ArrayLike, target_logits: Flo
 
 
 ORACLE = oracle_target_balanced_accuracy.__name__
-"""Its name among the figures of a candidate."""
+SOURCE_ACCURACY, DOMAIN_DISTANCE = "source_balanced_accuracy", "domain_distance"
+"""Further figures that a search may be told to improve: on labelled validation images, and the squared maximum mean
+discrepancy between the domains' features (`embeddings.squared_mmd`)."""
+NEEDS_TRAINING_FEATURES = importance_weighted_risk.__name__
+"""The validator that asks for features of training images."""
 
 
 def _balanced_losses(evidence: Evidence) -> Floats:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from mergershift.core.errors import UserError, first_line
+from mergershift.pipeline.dvc import checkout_outputs, share_cache
 
 MARK = "MERGERSHIFT_WORKTREE"
 """Environment variable of all that runs in a worktree; its value is the worktree's folder."""
@@ -52,7 +53,7 @@ def refresh(here: Path, tree: Path) -> None:
         Path(_git(tree, "rev-parse", "--path-format=absolute", "--git-path", name)).unlink(missing_ok=True)
     mirror(here, tree)
     _git(tree, "reset", "--quiet", commit)
-    _share_cache(here, tree)
+    share_cache(here, tree)
 
 
 def mirror(here: Path, tree: Path) -> None:
@@ -72,15 +73,8 @@ def link(here: Path, tree: Path, outputs: Iterable[str]) -> None:
 
     What DVC does not keep in its cache is copied. Raises DVC's own exceptions where the cache lacks one.
     """
-    from dvc.repo import Repo
-
-    with Repo(str(tree)) as repo:
-        cached = {os.path.relpath(out.fs_path, tree): out.use_cache for out in repo.index.outs}
-        targets = [str(tree / name) for name in outputs if cached[name]]
-        if targets:
-            repo.checkout(targets=targets, force=True)
-    for name in outputs:
-        if not cached[name] and not os.path.lexists(tree / name):
+    for name in checkout_outputs(tree, outputs):
+        if not os.path.lexists(tree / name):
             copy = shutil.copytree if (here / name).is_dir() else shutil.copy2
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             copy(here / name, tree / name)
@@ -176,17 +170,3 @@ def _bring(source: Path, target: Path) -> None:
             target.unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _share_cache(here: Path, tree: Path) -> None:
-    """Give the worktree the checkout's whole DVC configuration, its local part included, and its cache."""
-    from dvc.config import Config, merge
-    from dvc.repo import Repo
-
-    with Repo(str(here)) as repo:
-        cache = repo.cache.local_cache_dir
-        levels = [repo.config.load_one(level) for level in Config.REPO_LEVELS]
-    with Config(str(tree / ".dvc")).edit("local") as shared:
-        for level in levels:  # with paths made absolute from where they were written
-            merge(shared, level)
-        shared["cache"]["dir"] = str(cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -18,12 +18,11 @@ from mergershift.registry.candidate import TEST, VALIDATION
 from mergershift.registry.model_facts import Facts
 from mergershift.registry.register import CANDIDATES
 from mergershift.tracking.model_registry import FINGERPRINT, Registry, Version
-from mergershift.tracking.mutex import Held, mutex
 
-LOCK = "_promotion_lock"
 OUTCOME, DETAILS = "promotion.outcome", "promotion.details"
 """Tags of a version: first, won, forced or refused, and in JSON what it was compared with and what came of it."""
-_SAME = ("data_hash", "split", "filter_set", "source", "target")
+_ATTEMPTS = 3
+_MUST_AGREE = ("data_hash", "split", "filter_set", "source", "target")
 """What two models have to agree in before a comparison says which is better."""
 
 
@@ -32,7 +31,7 @@ class _Verdict:
     """What came of a comparison: whether the candidate wins, why, and what is recorded."""
 
     wins: bool
-    words: str
+    reason: str
     figures: dict[str, Any]
 
 
@@ -44,65 +43,91 @@ def promote_step(
     The two are compared by the validator selection.best_by on the target's validation images, without its labels, and
     the lower end of the interval of the difference (`evaluation.challenge`) has to lie above 0. Without a champion
     there is nothing to beat; one whose files are lost or damaged gives way only to force. Whatever comes of it is
-    recorded in tags of the version. Of two promotions at once the second one waits and then challenges the new
-    champion.
+    recorded in tags of the version. Where another promotion was quicker, the candidate challenges the new champion.
 
     Args:
         overrides: of conf/, for instance selection.best_by=target_entropy.
         number: version of the candidate; the newest one if None.
         force: the reason for a promotion whatever the comparison says; it is recorded.
-        oracle_gate: demand besides that the candidate beats the champion on the labels of the target's test.
+        oracle_gate: demand in addition that the candidate beats the champion on the labels of the target's test.
 
-    Raises UserError where the candidate does not win or can't be compared, and where there is none.
+    Raises UserError where the candidate does not win or cannot be compared, and where there is none.
     """
     config = compose(overrides)
     assert config.selection is not None, "conf/config.yaml names one"
-    model, validator = config.tracking.model, config.selection.best_by
-    address = tracking.tracking_address(config.tracking.uri)
-    registry = Registry(address)
+    model = config.tracking.model
+    registry = Registry(tracking.tracking_address(config.tracking.uri))
     candidate = _candidate(registry, model, number)
-    with mutex(address, f"{model}{LOCK}") as held:
-        crowning = _Crowning(registry, held, candidate, model)
+    for _ in range(_ATTEMPTS):
         champion = registry.champion(model)
-        if champion is None:
-            reason = {} if force is None else {"reason": force}
-            return crowning.told(
-                "first", {"champion_before": None, **reason}, "there was no champion to beat"
-            )
-        if champion.tags.get(FINGERPRINT) == candidate.tags.get(FINGERPRINT):
+        if champion is not None and champion.tags.get(FINGERPRINT) == candidate.tags.get(FINGERPRINT):
             return f"{candidate.uri} is the champion already, as {champion.uri}"
-        with Console(stderr=True).status(f"comparing {candidate.uri} with {champion.uri}"):
-            verdict = _compare(registry, candidate, champion, validator, oracle_gate, force is not None)
-        details = {"champion_before": champion.uri, **verdict.figures}
-        if force is not None:
-            words = f"forced ({force}); beside {champion.uri}: {verdict.words}"
-            return crowning.told("forced", {**details, "reason": force}, words)
-        if verdict.wins:
-            return crowning.told("won", details, f"better than {champion.uri}: {verdict.words}")
-        registry.tag(candidate, _tags("refused", details))
-        raise UserError(
-            f"{candidate.uri} does not replace {champion.uri}: {verdict.words}.\n"
-            'It stays a candidate; `mergershift promote --force "REASON"` would overrule that.'
-        )
+        decision = _decide(registry, candidate, champion, config.selection.best_by, force, oracle_gate)
+        details = {**decision.details, "champion_before": champion and champion.uri}
+        if decision.outcome == "refused":
+            _refuse(registry, candidate, model, details)
+            raise UserError(
+                f"{candidate.uri} does not replace {champion.uri if champion else model}: {decision.reason}.\n"
+                'It stays a candidate; `mergershift promote --force "REASON"` would overrule that.'
+            )
+        details["candidate"] = candidate.uri
+        copy = registry.copy(candidate, model, _tags(decision.outcome, details))
+        if not _same(registry.champion(model), champion):
+            continue  # another promotion went ahead while these two were compared
+        registry.set_champion(copy)
+        if not _same(registry.champion(model), copy):
+            raise UserError(
+                f"{copy.uri}: another promotion made its model the champion in the same moment.\n"
+                "Give the command again to challenge that one."
+            )
+        registry.tag(candidate, _tags(decision.outcome, {**details, "version": copy.uri}))
+        return f"{candidate.uri} is now the champion, {copy.uri}:\n{decision.reason}"
+    raise UserError(
+        f"{model}: its champion changed {_ATTEMPTS} times while {candidate.uri} was compared with it.\n"
+        "Give the command again when the other promotions have ended."
+    )
 
 
 @dataclass(frozen=True)
-class _Crowning:
-    """Makes a candidate the champion of a model, while the mutex is held."""
+class _Decision:
+    """What is to become of a candidate."""
 
-    registry: Registry
-    held: Held
-    candidate: Version
-    model: str
+    outcome: Literal["first", "won", "forced", "refused"]
+    reason: str
+    details: dict[str, Any]
+    """What the tag of the version records."""
 
-    def told(self, outcome: str, details: dict[str, Any], words: str) -> str:
-        """Do it, record how it came about and return what to print."""
-        details = {**details, "candidate": self.candidate.uri}
-        copy = self.registry.copy(self.candidate, self.model, _tags(outcome, details))
-        self.held.check()
-        self.registry.crown(copy)
-        self.registry.tag(self.candidate, _tags(outcome, {**details, "version": copy.uri}))
-        return f"{self.candidate.uri} is now the champion, {copy.uri}:\n{words}"
+
+def _decide(
+    registry: Registry,
+    candidate: Version,
+    champion: Version | None,
+    validator: str,
+    force: str | None,
+    oracle_gate: bool,
+) -> _Decision:
+    forced = {} if force is None else {"reason": force}
+    if champion is None:
+        return _Decision("first", "there was no champion to beat", forced)
+    with Console(stderr=True).status(f"comparing {candidate.uri} with {champion.uri}"):
+        verdict = _compare(registry, candidate, champion, validator, oracle_gate, force is not None)
+    details = {**verdict.figures, **forced}
+    if force is not None:
+        return _Decision("forced", f"forced ({force}); beside {champion.uri}: {verdict.reason}", details)
+    if verdict.wins:
+        return _Decision("won", f"better than {champion.uri}: {verdict.reason}", details)
+    return _Decision("refused", verdict.reason, details)
+
+
+def _refuse(registry: Registry, candidate: Version, model: str, details: dict[str, Any]) -> None:
+    """Record it, also with the version that an attempt before this one may have made."""
+    copy = registry.same(model, candidate.tags[FINGERPRINT])
+    for version in filter(None, (candidate, copy)):
+        registry.tag(version, _tags("refused", details))
+
+
+def _same(found: Version | None, expected: Version | None) -> bool:
+    return (found and found.uri) == (expected and expected.uri)
 
 
 def _tags(outcome: str, details: dict[str, Any]) -> dict[str, str]:
@@ -137,12 +162,12 @@ def _compare(
         if not forced:
             raise
         return _incomparable(error)
-    differing = [name for name in _SAME if getattr(facts[0], name) != getattr(facts[1], name)]
+    differing = [name for name in _MUST_AGREE if getattr(facts[0], name) != getattr(facts[1], name)]
     if differing:
         name = differing[0]
         pair = " and ".join(_short(getattr(each, name)) for each in facts)
-        words = f"the two can't be compared, they differ in {', '.join(differing)} ({name}: {pair})"
-        return _Verdict(False, words, {"incomparable": differing})
+        reason = f"the two cannot be compared, they differ in {', '.join(differing)} ({name}: {pair})"
+        return _Verdict(False, reason, {"incomparable": differing})
     try:
         found = evaluation.challenge(_table(ours / VALIDATION), _table(theirs / VALIDATION), validator)
     except UserError as error:
@@ -152,22 +177,22 @@ def _compare(
         return verdict
     gate = _gate(ours, theirs)
     return _Verdict(
-        verdict.wins and gate.wins, f"{verdict.words}; {gate.words}", verdict.figures | gate.figures
+        verdict.wins and gate.wins, f"{verdict.reason}; {gate.reason}", verdict.figures | gate.figures
     )
 
 
 def _incomparable(error: UserError) -> _Verdict:
-    words = " ".join(str(error).split()).rstrip(".")
-    return _Verdict(False, words, {"incomparable": words})
+    reason = " ".join(str(error).split()).rstrip(".")
+    return _Verdict(False, reason, {"incomparable": reason})
 
 
 def _judge(found: Challenge) -> _Verdict:
     difference = found.difference
-    words = (
+    reason = (
         f"{found.validator} on validation images {_figure(difference)}, {found.galaxies} galaxies "
         "(the lower bound has to lie above 0)"
     )
-    return _Verdict(difference["low"] > 0, words, found._asdict())
+    return _Verdict(difference["low"] > 0, reason, found._asdict())
 
 
 def _gate(ours: Path, theirs: Path) -> _Verdict:
@@ -178,8 +203,8 @@ def _gate(ours: Path, theirs: Path) -> _Verdict:
     }
     row = evaluation.compare(tables, "champion").iloc[0]
     found = Interval(value=float(row["difference"]), low=float(row["low"]), high=float(row["high"]))
-    words = f"oracle gate, balanced accuracy on the target's test {_figure(found)}"
-    return _Verdict(found["low"] > 0, words, {"oracle_gate": found})
+    reason = f"oracle gate, balanced accuracy on the target's test {_figure(found)}"
+    return _Verdict(found["low"] > 0, reason, {"oracle_gate": found})
 
 
 def _figure(interval: Interval) -> str:
@@ -197,5 +222,5 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
+    text = str(value)
     return text if len(text) <= 90 else f"{text[:12]}..."

@@ -14,6 +14,7 @@ from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import BEST, EVALUATED, SUMMARY
 from mergershift.config import Config, compose
+from mergershift.config.schema import ORACLE_PREFIX, sees_target_labels
 from mergershift.config.study import read_study
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
@@ -24,7 +25,6 @@ from mergershift.tracking.exported_models import save_program
 from mergershift.tracking.model_registry import FINGERPRINT, Registry
 
 CANDIDATES = "_candidates"
-ORACLE = "oracle_"
 
 
 def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
@@ -39,10 +39,10 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
     place, choice = (cell.resolve(), "nothing: named by hand") if cell else _best_cell(config)
     candidate = _read(place)
     training = candidate.training
-    if training.config.is_oracle and not name.startswith(ORACLE):
+    if training.config.is_oracle and not sees_target_labels(name):
         raise UserError(
             f"{training.name}: trained or tuned on the target's labels.\n"
-            f"Register it under a name that says so: tracking.model={ORACLE}{name}."
+            f"Register it under a name that says so: tracking.model={ORACLE_PREFIX}{name}."
         )
     address = tracking.tracking_address(config.tracking.uri)
     registry = Registry(address)

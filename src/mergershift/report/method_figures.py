@@ -10,9 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import roc_curve
 
-from mergershift.evaluation.metrics import Floats
+from mergershift.evaluation.figures import (
+    draw_reliability_frame,
+    draw_roc_frame,
+    reliability_points,
+    roc_points,
+)
 from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Setting
 from mergershift.report.style import CARD, INK, MUTED, RULE, SOURCE, TARGET
@@ -22,9 +26,6 @@ from mergershift.report.tables import of_method
 MOST_POINTS = 200
 """Of each domain in a plane; more would hide each other."""
 GRID = np.linspace(0, 1, 201)
-BINS = 10
-FEWEST_IN_A_BIN = 10
-"""A share among fewer images says nothing."""
 
 
 def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
@@ -94,17 +95,15 @@ def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
 def roc_curves(setting: Setting) -> Figure:
     """True against false positives on the target's test, mean of the seeds at equal false positive rates."""
     figure, axes = _square_panel(setting)
-    axes.plot([0, 1], [0, 1], color=RULE.light, linewidth=1)
-    for each in setting.contenders:
+    draw_roc_frame(axes, RULE.light)
+    for method in setting.contenders:
         curves = []
-        for training in each.trainings:
-            false, true, _ = roc_curve(training.target["label"], training.target["probability"])
+        for training in method.trainings:
+            false, true = roc_points(training.target["label"], training.target["probability"])
             curves.append(np.interp(GRID, false, true))
         mean = np.mean(curves, axis=0)
         mean[0] = 0.0
-        axes.plot(GRID, mean, label=each.name, color=each.look.light, **_stroke(setting, each))
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.plot(GRID, mean, label=method.name, color=method.look.light, **_stroke(setting, method))
     _legend_below(figure, axes)
     return figure
 
@@ -112,21 +111,19 @@ def roc_curves(setting: Setting) -> Figure:
 def reliability_curves(setting: Setting) -> Figure:
     """Share of mergers against predicted probability on the target's test, all seeds' predictions together."""
     figure, axes = _square_panel(setting)
-    axes.plot([0, 1], [0, 1], color=RULE.light, linewidth=1)
-    for each in setting.contenders:
-        pooled = pd.concat([training.target for training in each.trainings])
-        share, probability = _reliability(pooled["label"].to_numpy(), pooled["probability"].to_numpy())
+    draw_reliability_frame(axes, RULE.light)
+    for method in setting.contenders:
+        pooled = pd.concat([training.target for training in method.trainings])
+        probability, share = reliability_points(pooled["label"], pooled["probability"])
         axes.plot(
             probability,
             share,
-            label=each.name,
-            color=each.look.light,
-            marker=each.look.marker,
+            label=method.name,
+            color=method.look.light,
+            marker=method.look.marker,
             markersize=4.5,
-            **_stroke(setting, each),
+            **_stroke(setting, method),
         )
-    axes.set(xlabel="predicted probability of a merger", ylabel="share of mergers", aspect="equal")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     _legend_below(figure, axes)
     return figure
 
@@ -195,14 +192,6 @@ def feature_plane(setting: Setting, shift: Shift) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1.5)
     return figure
-
-
-def _reliability(labels: Floats, probabilities: Floats) -> tuple[Floats, Floats]:
-    """Share of mergers and mean probability in the bins that hold enough images."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    counts, mergers, sums = (np.bincount(bins, weights, BINS) for weights in (None, labels, probabilities))
-    kept = counts >= FEWEST_IN_A_BIN
-    return mergers[kept] / counts[kept], sums[kept] / counts[kept]
 
 
 def _stroke(setting: Setting, each: Contender) -> dict[str, Any]:

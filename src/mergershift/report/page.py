@@ -19,7 +19,7 @@ from mergershift.report import gallery, method_figures, prose, tables
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
 from mergershift.report.study_results import Contender, Gathered, Setting, gather
-from mergershift.report.style import PAGE, spelt
+from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
 
 PAGE_NAME = "index.html"
@@ -180,7 +180,7 @@ def _render(gathered: Gathered, settings: Sequence[Mapping[str, Any]]) -> str:
     own = {look.variable for look in PAGE}
     return environment.get_template("page.html.j2").render(
         css=(here / "page.css").read_text(),
-        looks=[look for look in gathered.looks if look.variable not in own],
+        looks=[SOURCE, TARGET, *(look for look in gathered.looks if look.variable not in own)],
         settings=settings,
         banner=prose.banner(gathered),
         title=prose.title(gathered),

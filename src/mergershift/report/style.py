@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mergershift.evaluation.figures import COLOURS
+
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
 
@@ -23,8 +25,8 @@ INK = Look("ink", "#1d2731", "#e6eaee", "", "-")
 MUTED = Look("muted", "#5d6974", "#a3adb7", "", "-")
 RULE = Look("rule", "#d5dade", "#3b444d", "", "-")
 CARD = Look("card", "#fffffe", "#151a20", "", "-")
-SOURCE = Look("source", "#0072b2", "#56b0ea", "o", "-")
-TARGET = Look("target", "#c65102", "#f0883e", "o", "-")
+SOURCE = Look("source", COLOURS["source"], "#56b0ea", "o", "-")
+TARGET = Look("target", COLOURS["target"], "#f0883e", "o", "-")
 PAGE = (INK, MUTED, RULE, CARD, SOURCE, TARGET)
 
 BASELINE = Look("m-source-only", "#6b7680", "#9fa9b3", "s", (0, (4, 1.5)))

@@ -17,12 +17,11 @@ from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation, compute_options
 from mergershift.config import Config, SelectionConfig, compose
+from mergershift.config.schema import KEPT
 from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE, THRESHOLD, figures
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
-
-KEPT = "kept"
 
 
 def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:

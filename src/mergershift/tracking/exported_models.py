@@ -17,8 +17,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
-import mergershift.tracking.server  # noqa: F401  (forbids pickle)
 from mergershift.core.errors import UserError, first_line
+from mergershift.tracking.server import set_defaults
 
 REQUIRED = ("mlflow", "numpy", "torch")
 """All that a served model needs; mergershift is not among it."""
@@ -37,6 +37,7 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
     """
     if len(example) < 2:
         raise ValueError(f"example of {len(example)} images, expected two or more")
+    set_defaults()
     with torch.inference_mode():
         columns = program(torch.from_numpy(example)).shape[1]
     signature = ModelSignature(
@@ -64,6 +65,7 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
 
 def load_program(folder: Path) -> Callable[[Tensor], Tensor]:
     """The program in the folder of an MLflow model; raises UserError where it is missing or damaged."""
+    set_defaults()
     logger = logging.getLogger("mlflow.pytorch")
     before = logger.level
     logger.setLevel(logging.ERROR)  # an exported program runs on other versions of PyTorch

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 from mlflow import artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -156,7 +154,7 @@ class Registry:
                 )
             )
 
-    def crown(self, version: Version) -> None:
+    def set_champion(self, version: Version) -> None:
         """Make a version the champion of its model."""
         with answering():
             self._client.set_registered_model_alias(version.name, CHAMPION, str(version.number))

@@ -7,11 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# Whoever may write to a server's store could else run code wherever one of its models is loaded.
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -59,11 +54,25 @@ def recorded_address(recorded: str | None, configured: str | None) -> str:
     return tracking_address(next(same, recorded))
 
 
+def set_defaults() -> None:
+    """Set what MLflow reads from the environment when it is used, unless the user has set it.
+
+    Loading pickles stays forbidden: whoever may write to a server's store could run code wherever a model is loaded.
+    """
+    for name, value in {
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
 def connect(address: str, *, brief: bool = False) -> MlflowClient:
     """A client of the server or database at `address`; a `brief` one waits for seconds where nothing answers.
 
     Neither waits for MLflow's minutes of retries. What the environment says of them counts.
     """
+    set_defaults()
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of each attempt

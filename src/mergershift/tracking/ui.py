@@ -9,7 +9,7 @@ from mergershift.config import compose
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError
 from mergershift.core.processes import environment
-from mergershift.tracking.server import public, tracking_address
+from mergershift.tracking.server import public, set_defaults, tracking_address
 
 
 def serve_ui(host: str, port: int) -> None:
@@ -21,6 +21,7 @@ def serve_ui(host: str, port: int) -> None:
     print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--workers", "1"]
     artifacts = ["--default-artifact-root", str(main_checkout() / "mlartifacts")]
+    set_defaults()
     variables = environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     done = subprocess.run([*command, *artifacts, "--host", host, "--port", str(port)], env=variables)
     if done.returncode > 0:

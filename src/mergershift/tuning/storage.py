@@ -20,11 +20,11 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, Storage
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from mergershift.classifier.validation import DOMAIN_DISTANCE
 from mergershift.config import Config
-from mergershift.config.schema import TuningConfig
+from mergershift.config.schema import ORACLE_PREFIX, TuningConfig
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError, first_line
+from mergershift.evaluation import DOMAIN_DISTANCE
 
 DATABASE = "optuna.db"
 DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
@@ -71,7 +71,7 @@ class Search:
     @property
     def experiment(self) -> str:
         """Name of the file in conf/experiment/ that the winner becomes."""
-        return f"{'oracle_' * self.oracle}tuned_{self.config.choices['adaptation']}"
+        return f"{ORACLE_PREFIX * self.oracle}tuned_{self.config.choices['adaptation']}"
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:

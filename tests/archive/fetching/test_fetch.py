@@ -19,13 +19,13 @@ from archive.server import Archive, instead, serving, stall, status, truncate, w
 from rich.console import Console
 
 from mergershift.archive import DATA_SETS, Domain, RowStructure, available
-from mergershift.archive.bars import Bars
 from mergershift.archive.fetching.download import Patience
 from mergershift.archive.fetching.fetch import Fetched, fetch, wanted_files
 from mergershift.archive.manifest import take
 from mergershift.archive.provenance import ArchiveProvenance, read_provenance
 from mergershift.archive.verification.verify import verify
 from mergershift.core.errors import UserError
+from mergershift.core.progress import ProgressBars
 
 SMALL = RowStructure(mergers=1, non_mergers=2)
 TWO = [DATA_SETS["two", domain] for domain in Domain]
@@ -53,7 +53,7 @@ def data(tmp_path: Path) -> Path:
 
 def get(archive: Archive, folder: Path, sets=(PRISTINE,), formats=("npy",), **options) -> tuple[Fetched, str]:
     log = io.StringIO()
-    bars = Bars(Console(file=log, width=200))
+    bars = ProgressBars("bytes", console=Console(file=log, width=200))
     options = {"patience": FAST, "address": archive.address} | options
     return fetch(folder, wanted_files(sets, formats), bars=bars, **options), log.getvalue()
 

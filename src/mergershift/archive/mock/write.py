@@ -38,7 +38,7 @@ def write_archive(
     mergers: int,
     non_mergers: int,
     seed: int,
-    filter_sets: Sequence[str] = ("two", "three"),
+    filter_sets: Sequence[str] = tuple(FILTER_SETS),
     fits: bool = False,
     workers: int | None = None,
     progress: bool = True,

@@ -30,6 +30,7 @@ from mergershift.archive.readers import (
     labels_file,
     labels_in,
 )
+from mergershift.archive.verification.described import check_metadata
 from mergershift.archive.verification.findings import Finding, Remedy, Report
 from mergershift.archive.verification.pixels import (
     PixelChecks,
@@ -93,6 +94,8 @@ def verify(folder: Path, advance: Advance | None = None) -> Report:
         if images_file(folder, each, format).is_file() or labels_file(folder, each, format).is_file()
     ]
     _check_labels(folder, opened, provenance, report, remedy)
+    labels = next((each.labels for each in opened if each.labels is not None), None)
+    check_metadata(folder, labels, report)
     _check_pixels(opened, report, remedy, advance)
     return report
 
