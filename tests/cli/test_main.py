@@ -17,7 +17,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys\nfrom mergershift.cli import cli\n"
+        "import sys\nfrom mergershift.cli.main import cli\n"
         "cli.main(['--help'], standalone_mode=False)\n"
         "print(sorted({'torch', 'numpy', 'mlflow', 'pytorch_lightning', 'astropy', 'hydra'} & set(sys.modules)))"
     )

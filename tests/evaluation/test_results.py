@@ -123,3 +123,18 @@ def test_unreadable_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"source": {')
     with pytest.raises(UserError, match=r"metrics\.json: not JSON"):
         read_results(tmp_path)
+
+
+def test_calls_are_made_at_each_seeds_own_threshold() -> None:
+    """A figure of calls is that at the thresholds in the table, which here are far from one half."""
+    at = {0: 0.2, 1: 0.35, 2: 0.8}
+    given = [predictions(seed).assign(seed=seed, threshold=threshold) for seed, threshold in at.items()]
+    for tables in ([given[0]], given):
+        found = evaluate(join(tables), resamples=20)["target"]["unique"]
+        single = []
+        for training in tables:
+            unique = unique_renderings(training[training["role"] == "target"])
+            single.append(score(unique["label"], unique["probability"], training["threshold"].iloc[0]))
+        for name in single[0]:
+            assert found[name]["value"] == pytest.approx(np.mean([figures[name] for figures in single])), name
+        assert found["recall"]["low"] <= found["recall"]["value"] <= found["recall"]["high"]

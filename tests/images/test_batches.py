@@ -83,3 +83,28 @@ def test_validation_batches_keep_every_image_in_order():
     parts = list(Batches(data, 4))
     assert [len(p.labels) for p in parts] == [4, 4, 3]
     assert torch.cat([p.labels for p in parts]).tolist() == list(range(11))
+
+
+def turned(images: torch.Tensor) -> torch.Tensor:
+    """All eight symmetries `(8, C, H, W)` of an image `(C, H, W)`."""
+    mirrored = [images, images.flip(-1)]
+    return torch.stack([torch.rot90(side, quarters, (-2, -1)) for side in mirrored for quarters in range(4)])
+
+
+def symmetries(images: torch.Tensor, original: torch.Tensor) -> list[int]:
+    """By which of the eight symmetries each of the images came from the original."""
+    same = (images[:, None] == turned(original)).all((2, 3, 4))
+    assert same.sum(1).tolist() == [1] * len(images), "turned and mirrored, and nothing else"
+    return same.int().argmax(1).tolist()
+
+
+def test_both_domains_are_turned_alike_or_not_at_all() -> None:
+    """Were one of them turned and the other not, the domains would differ by more than noise."""
+    ours, theirs = torch.rand(2, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    source = LabelledImages(ours.expand(64, 2, 5, 5), torch.arange(64) % 2)
+    target = theirs.expand(64, 2, 5, 5)
+    for augment, expected in ((True, set(range(8))), (False, {0})):
+        (pair,) = PairedBatches(source, target, batch_size=64, seed=0, epoch=0, augment=augment)
+        of_source, of_target = symmetries(pair.source_images, ours), symmetries(pair.target_images, theirs)
+        assert set(of_source) == set(of_target) == expected
+        assert not augment or of_source != of_target, "each image for itself"

@@ -1,13 +1,15 @@
 """From archive files to prepared images."""
 
 import json
+import shutil
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 from archive.samples import LARGER, images_of, write_sample
 
-from mergershift.archive import DATA_SETS, Domain
+from mergershift.archive import DATA_SETS, Domain, RowStructure
 from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared, prepare
@@ -87,3 +89,27 @@ def test_labels_that_differ_between_domains_are_refused(folder, tmp_path):
 def test_missing_prepared_images_say_what_to_type(tmp_path):
     with pytest.raises(UserError, match="mergershift prepare"):
         Prepared(tmp_path)
+
+
+FEW, AS_MANY_ROWS = RowStructure(mergers=3, non_mergers=8), RowStructure(mergers=4, non_mergers=3)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("few"), FEW)
+
+
+@pytest.mark.parametrize("changed", ["pristine", "noisy", "labels"])
+def test_data_hash_is_that_of_both_domains_and_the_labels(few: Path, tmp_path: Path, changed: str) -> None:
+    rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
+    prepare(few, "two", rule, tmp_path / "a")
+    other = shutil.copytree(few, tmp_path / "other")
+    if changed == "labels":
+        for domain in Domain:
+            np.save(other / DATA_SETS["two", domain].labels_names[0], AS_MANY_ROWS.labels)
+    else:
+        images = np.load(other / DATA_SETS["two", Domain(changed)].images_name, mmap_mode="r+")
+        images[5, 1, 40, 40] += 1
+        del images
+    prepare(other, "two", rule, tmp_path / "b")
+    assert Prepared(tmp_path / "a").facts["data_hash"] != Prepared(tmp_path / "b").facts["data_hash"]

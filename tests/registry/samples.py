@@ -15,6 +15,7 @@ from mergershift.config import compose
 from mergershift.registry import WEIGHTS, Facts, Program, fit_distance
 from mergershift.tracking.exported_models import save_program
 
+SPLIT = {"kind": "by_galaxy", "seed": 68, "train": 0.7, "validation": 0.1, "disjoint_domains": False}
 CONF = Path(__file__).parents[2] / "conf"
 
 
@@ -59,7 +60,7 @@ def facts_of(**changed: object) -> Facts:
         "training": "t" * 32,
         "data_hash": "d" * 64,
         "data_kind": "mock",
-        "split": {"kind": "by_galaxy", "seed": 68},
+        "split": SPLIT,
         "config_hash": "c" * 64,
     }
     return Facts.model_validate(values | changed)

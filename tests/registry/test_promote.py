@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
-from registry.samples import facts_of
+from registry.samples import SPLIT, facts_of
 
 from mergershift import evaluation
 from mergershift.cli import models as cli_models
@@ -161,7 +161,7 @@ def test_one_that_is_as_good_is_not_better(team):
 
 @pytest.mark.parametrize(
     ("what", "value"),
-    [("data_hash", "e" * 64), ("split", {"kind": "by_galaxy", "seed": 1}), ("target", "other")],
+    [("data_hash", "e" * 64), ("split", SPLIT | {"seed": 1}), ("target", "other")],
 )
 def test_what_was_trained_for_something_else_is_not_compared(team, what, value):
     team.register("a", 1.0)
@@ -330,7 +330,7 @@ def test_the_command_refuses_what_contradicts_itself(arguments, words):
 
 
 def test_the_command_tells_a_version_from_overrides(monkeypatch):
-    heard = []
+    heard: list[tuple[object, ...]] = []
     monkeypatch.setattr(promoting, "promote_step", lambda *arguments: heard.append(arguments) or "done")
     arguments = ["tracking.model=x", "12", "--oracle-gate"]
     assert CliRunner().invoke(cli_models.promote, arguments).output == "done\n"

@@ -7,7 +7,8 @@ import json
 import pytest
 from report.study_sample import write_study
 
-from mergershift.report.lineage import configurations, flat, references, runs
+from mergershift.core.citation import references
+from mergershift.report.lineage import configurations, runs
 from mergershift.report.study_results import gather
 
 
@@ -30,7 +31,7 @@ def test_common_and_own_keys_together_are_the_configuration(study):
     for contender, entry in zip(gathered.settings[0].contenders, shown["methods"], strict=True):
         whole = common | parsed(entry["text"])
         for training in contender.trainings:
-            dump = {key: json.loads(value) for key, value in flat(training.config.dump())}
+            dump = dict(flattened(training.config.dump()))
             assert set(dump) == set(whole)
             assert all(value in whole[key] for key, value in dump.items())
         assert whole["seed"] == [0, 1]

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from mergershift.cells.layout import default_output
-from mergershift.cells.records import RunSpec
+from mergershift.cells.records import RunRecord, RunSpec, Selection
 from mergershift.cli.main import main
 from mergershift.config import compose, compose_selection
 from mergershift.stages.evaluate import evaluate_step
@@ -171,20 +172,41 @@ def test_trials_are_published_below_their_study(database, project, capsys):
     assert "3 complete" in sync(capsys)[1]
 
 
-BAD = {
-    "torn": ('{"training": "t', "not JSON"),
-    "list": ('["training"]', "Input should be"),
-    "model": ('{"model": "x"}', "training: Field required"),
-    "query": ("""{"training": "' or 1", "experiment": "e"}""", "training: String should match"),
-    "word": ('{"training": "t2", "experiment": "e", "metrics": {"best": "high"}}', "metrics.best"),
-    "name": ('{"training": "t3", "experiment": "e", "metrics": {"b{e}st": 1.0}}', "MLflow refuses it"),
+RECORD = RunRecord(
+    run_id=None,
+    experiment="e",
+    name="a training",
+    training="t9",
+    parent=None,
+    tags={},
+    status="FINISHED",
+    metrics={},
+    started=None,
+    ended=2000,
+    epoch_times={},
+).model_dump(mode="json")
+BAD: dict[str, tuple[Any, str]] = {
+    "torn": ('{"training": "t', "Invalid JSON"),
+    "list": (["training"], "Input should be"),
+    "model": ({"model": "x"}, "Field required"),
+    "nameless": (
+        {key: value for key, value in RECORD.items() if key != "training"},
+        "training: Field required",
+    ),
+    "query": (RECORD | {"training": "' or 1"}, "training: String should match"),
+    "word": (RECORD | {"training": "t2", "metrics": {"best": "high"}}, "metrics.best"),
+    "name": (RECORD | {"training": "t3", "metrics": {"b{e}st": 1.0}}, "MLflow refuses it"),
+    "later": (RECORD | {"training": "t6", "format": 2}, "format: Input should be 1"),
+    "earlier": ({key: value for key, value in RECORD.items() if key != "format"}, "format: missing"),
+    "more": (RECORD | {"training": "t7", "surplus": 1}, "surplus: Extra inputs are not permitted"),
 }
 
 
 def test_what_cannot_be_published_is_named_and_the_rest_published(database, project, capsys):
     good = finished(project / "outputs/cells/good/train")
-    for name, (text, _) in BAD.items():
+    for name, (record, _) in BAD.items():
         (project / f"outputs/cells/{name}/train").mkdir(parents=True)
+        text = record if isinstance(record, str) else json.dumps(record)
         (project / f"outputs/cells/{name}/train/run.json").write_text(text)
     table = finished(project / "outputs/cells/table/train", replace(SPEC, training="t4")) / "epochs.csv"
     table.write_text("epoch,train_loss\n0,0.5\n1")
@@ -199,31 +221,50 @@ def test_what_cannot_be_published_is_named_and_the_rest_published(database, proj
     assert sum(str(table) in each for each in told) == 1
     assert f"{project}/outputs/cells/of_good/train: the same training as {good}, which is published." in told
     assert len(told) == 2 * (len(BAD) + 2)
-    assert line.startswith("9 trainings: 1 published")
-    assert line.endswith("8 not published, see above")
+    assert line.startswith(f"{len(BAD) + 3} trainings: 1 published")
+    assert line.endswith(f"{len(BAD) + 2} not published, see above")
 
 
-FOREIGN = {
-    "list": ("selection.json", '["t"]', "Input should be"),
-    "no-epoch": ("selection.json", '{"training": "no-epoch"}', "epoch: Field required"),
-    "word": ("selection.json", '{"training": "word", "epoch": "last"}', "epoch: Input should be"),
-    "torn": ("selection.json", '{"training": "to', "not JSON"),
-    "metrics": ("metrics.json", '["t"]', "no metrics"),
-    "flat": ("metrics.json", '{"target": {"unique": {"auc": 0.5}}}', "no metrics"),
+CHOSEN = Selection(
+    training="t9",
+    validator="target_entropy",
+    best_by="target_entropy",
+    threshold_rule="half",
+    epoch=1,
+    threshold=0.5,
+    oracle_epoch=1,
+    oracle_threshold=0.5,
+).model_dump(mode="json")
+FOREIGN: dict[str, tuple[str, Any, str]] = {
+    "list": ("selection.json", ["t"], "Input should be"),
+    "no-epoch": (
+        "selection.json",
+        {key: CHOSEN[key] for key in CHOSEN if key != "epoch"},
+        "epoch: Field required",
+    ),
+    "word": ("selection.json", CHOSEN | {"epoch": "last"}, "epoch: Input should be"),
+    "torn": ("selection.json", '{"training": "to', "Invalid JSON"),
+    "metrics": ("metrics.json", ["t"], "no metrics"),
+    "flat": ("metrics.json", {"target": {"unique": {"auc": 0.5}}}, "no metrics"),
     "gone": ("metrics.json", None, "missing"),
 }
 
 
+def write_evaluation(folder: Path, files: dict[str, Any]) -> None:
+    """Files of an evaluation beside the training in `folder`, by name; those that are None are missing."""
+    evaluated = folder.with_name("evaluation")
+    evaluated.mkdir()
+    for name, content in files.items():
+        if content is not None:
+            (evaluated / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
 def test_a_foreign_evaluation_is_named_and_the_rest_published(database, project, capsys):
     finished(project / "outputs/cells/good/train")
-    for training, (name, text, _) in FOREIGN.items():
+    for training, (name, content, _) in FOREIGN.items():
         folder = finished(project / f"outputs/cells/{training}/train", replace(SPEC, training=training))
-        evaluated = folder.with_name("evaluation")
-        evaluated.mkdir()
-        files = {"selection.json": json.dumps({"training": training, "epoch": 1}), "metrics.json": "{}"}
-        for each, content in (files | {name: text}).items():
-            if content is not None:
-                (evaluated / each).write_text(content)
+        files = {"selection.json": CHOSEN | {"training": training}, "metrics.json": {}, name: content}
+        write_evaluation(folder, files)
     code, line, err = sync(capsys)
     assert code == 1
     assert line.startswith(f"{1 + len(FOREIGN)} trainings: 1 published")

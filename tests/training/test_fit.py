@@ -1,11 +1,15 @@
 """Training: reproducible, blind to target labels and test rows, and able to go on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from images.samples import write_prepared
+from training.samples import config_of
 
+from mergershift.archive import Domain
 from mergershift.cells.layout import model_epochs, model_file
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
@@ -240,3 +244,110 @@ def test_the_triangular_rate_goes_up_and_down_in_each_cycle(archive):
     np.testing.assert_allclose(rates[:4], rates[4:], rtol=0.2)
     assert rates[0] < rates[1]
     assert rates[3] < rates[2]
+
+
+# What follows trains in a few hundredths of a second, on 14 images of 8 x 8 pixels.
+
+DEEP_MERGE = {"_target_": "mergershift.networks.deepmerge.DeepMerge", "image_size": 8, "dropout": 0.2}
+MMD = {"_target_": "mergershift.adaptation.mmd.MedianMMD", "factors": [0.5, 1.0, 2.0]}
+ONE = {"_target_": "mergershift.adaptation.weighting.Fixed", "trade_off": 1.0}
+ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
+SGD = {"_target_": "torch.optim.SGD", "lr": 0.3}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Prepared:
+    return write_prepared(tmp_path / "tiny", disjoint=True)
+
+
+def deep_config(seed: int = 0, **training: Any) -> Config:
+    """A real network with dropout and a real method, turned images and several steps an epoch."""
+    settings = {"epochs": 2, "batch_size": 4, "augment": True, "optimizer": ADAM, "schedule": "one_cycle"}
+    return config_of(DEEP_MERGE, MMD, ONE, seed, **settings | training)
+
+
+def test_a_seed_decides_the_initial_weights(tiny: Prepared, tmp_path: Path) -> None:
+    """At a rate of 0 they are still there at the end. Were they the same, seeds would seem to scatter little."""
+    still = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.0}, "schedule": "constant", "epochs": 1}
+    first, again, other = (
+        dict(train(deep_config(seed, **still), tiny, tmp_path / name).classifier.named_parameters())
+        for name, seed in (("first", 1), ("again", 1), ("other", 2))
+    )
+    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+    drawn = [name for name, weight in first.items() if weight.ndim > 1]
+    assert drawn
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_the_stretch_is_fitted_to_the_labelled_training_images_alone(tiny: Prepared, tmp_path: Path) -> None:
+    """To no image of the target, which training sees too, and to none that validates."""
+    for stretch in ("linear", "asinh"):
+        config = config_of(penalty=MMD, epochs=1, stretch=stretch, softening=2.0)
+        fitted = train(config, tiny, tmp_path / stretch).classifier.stretch
+        images = tiny.images(config.transfer.source, tiny.rows("train", trains="source")).double()
+        values = 2 * torch.asinh(images / 2) if stretch == "asinh" else images
+        for found, expected in ((fitted.mean, values.mean((0, 2, 3))), (fitted.std, values.std((0, 2, 3)))):
+            torch.testing.assert_close(found.flatten().double(), expected, rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("keep", ["source_val_loss", "source_val_balanced_accuracy"])
+def test_what_is_kept_is_the_best_epoch_and_not_the_last(tiny: Prepared, tmp_path: Path, keep: str) -> None:
+    """Validation labels that contradict the training make every epoch worse than the one before."""
+    flip(tiny, "pristine", tiny.rows("validation"))
+    brightness = {"_target_": "networks.samples.Brightness", "limit": 0.0, "slope": -1.0}
+    config = config_of(brightness, epochs=8, patience=3, keep_best=keep, stop_on=keep, optimizer=SGD)
+    seen = []
+
+    def remember(_: list[dict[str, float]], classifier: torch.nn.Module) -> None:
+        seen.append({name: value.clone() for name, value in classifier.state_dict().items()})
+
+    result = train(config, tiny, tmp_path / "state", remember)
+    scores = result.table[keep]
+    assert scores.nunique() > 1
+    assert (scores if keep.endswith("loss") else -scores).is_monotonic_increasing
+    assert result.best_epoch == 0
+    assert result.best_score == scores[0]
+    assert len(scores) < 8, "patience has run out"
+    read = load_classifier(result.models[0], config).state_dict()
+    for name, value in result.classifier.state_dict().items():
+        torch.testing.assert_close(value, seen[0][name], rtol=0, atol=0)
+        torch.testing.assert_close(read[name], seen[0][name], rtol=0, atol=0)
+    assert not torch.equal(seen[0]["network.head.weight"], seen[-1]["network.head.weight"])
+
+
+def test_neither_target_labels_nor_test_rows_change_a_bit(tiny: Prepared, tmp_path: Path) -> None:
+    """While the source's labels and the target's images do."""
+    results = {"honest": train(deep_config(), tiny, tmp_path / "honest")}
+    for domain in Domain:
+        spoil(tiny, str(domain), tiny.rows("test"))
+    flip(tiny, "noisy", np.concatenate([tiny.rows("train"), tiny.rows("validation")]))
+    results["blind"] = train(deep_config(), tiny, tmp_path / "blind")
+    flip(tiny, "pristine", tiny.rows("train", trains="source")[:1])
+    results["source label"] = train(deep_config(), tiny, tmp_path / "source label")
+    flip(tiny, "pristine", tiny.rows("train", trains="source")[:1])
+    images = np.load(tiny.folder / "noisy-images.npy", mmap_mode="r+")
+    images[tiny.rows("train", trains="target")[:1]] *= 3
+    del images
+    results["target image"] = train(deep_config(), tiny, tmp_path / "target image")
+    assert {name for name, result in results.items() if same(results["honest"], result)} == {
+        "honest",
+        "blind",
+    }
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    tiny: Prepared, tmp_path: Path, moved: bool
+) -> None:
+    """Also where its folder has moved meanwhile, and where the best epoch came before the interruption."""
+    flip(tiny, "pristine", tiny.rows("validation"))
+    config = deep_config(epochs=4, candidates=2)
+    whole = train(config, tiny, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tiny, tmp_path / "broken", kill_after(3))
+    state = (tmp_path / "broken").rename(tmp_path / "moved") if moved else tmp_path / "broken"
+    resumed = train(config, tiny, state)
+    assert same(whole, resumed)
+    assert whole.epochs == resumed.epochs
+    assert whole.best_epoch == resumed.best_epoch < 2
+    assert whole.models.keys() == resumed.models.keys()

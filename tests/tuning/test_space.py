@@ -8,7 +8,8 @@ from optuna.trial import FixedTrial
 from mergershift.config import compose
 from mergershift.config.schema import TuningConfig
 from mergershift.core.errors import UserError
-from mergershift.tuning.space import applied, current, nested, resolved, suggest
+from mergershift.core.nesting import nested
+from mergershift.tuning.space import applied, current, resolved, suggest
 
 CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "adaptation").glob("*.yaml"))

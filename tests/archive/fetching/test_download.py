@@ -1,0 +1,35 @@
+"""One file over HTTP."""
+
+from pathlib import Path
+
+import pytest
+from archive.server import rest_regardless, serving, truncate
+
+from mergershift.archive.fetching.download import Line, Patience, ask, download
+from mergershift.core.errors import UserError
+
+ONCE, TWICE = (
+    Line(Patience(attempts=attempts, backoff_s=0.01, timeout_s=5), say=lambda _: None) for attempts in (1, 2)
+)
+
+
+@pytest.mark.parametrize("server", ["sound", "sends no tags", "sends the rest regardless"])
+def test_the_rest_of_another_version_is_never_glued_on(tmp_path: Path, server: str) -> None:
+    """The request for the rest is conditional, and the answer is looked at as well: either may be of no use."""
+    old, new = bytes(300_000), bytes([1]) * 300_000
+    published, part = tmp_path / "published", tmp_path / "images.npy.part"
+    published.mkdir()
+    (published / "images.npy").write_bytes(old)
+    with serving(published) as archive:
+        archive.misdeeds["images.npy"] = [truncate(200_000)]
+        with pytest.raises(UserError, match="goes on from here"):
+            download(ask(archive.address, ["images.npy"], ONCE), part, ONCE, lambda _: None)
+        assert 0 < part.stat().st_size < len(old)
+
+        archive.files["images.npy"] = new
+        if server == "sends no tags":
+            archive.validator = None
+        if server == "sends the rest regardless":
+            archive.misdeeds["images.npy"] = [rest_regardless]
+        download(ask(archive.address, ["images.npy"], TWICE), part, TWICE, lambda _: None)
+        assert part.read_bytes() == new

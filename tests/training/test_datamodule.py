@@ -1,0 +1,83 @@
+"""Which images a training sees, and in which batches."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from images.samples import LABELS, NOISY, numbers, write_prepared
+from training.samples import config_of
+
+from mergershift.images import Pair
+from mergershift.training.datamodule import TransferData, class_weights
+
+
+def data_of(folder: Path, *, disjoint: bool = False, seed: int = 0, **training: Any) -> TransferData:
+    prepared = write_prepared(folder, disjoint=disjoint)
+    return TransferData(prepared, config_of(seed=seed, **training), uses_target=True)
+
+
+def batches(data: TransferData, epoch: int = 0) -> list[Pair]:
+    """The batches that the trainer would get in this epoch."""
+    data.trainer = SimpleNamespace(current_epoch=epoch)
+    return list(data.train_dataloader())
+
+
+def shown(data: TransferData, epoch: int = 0) -> list[tuple[list[int], list[int]]]:
+    """The rows of each batch of an epoch, by domain."""
+    return [(numbers(pair.source_images), numbers(pair.target_images)) for pair in batches(data, epoch)]
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_each_domain_trains_on_its_own_galaxies(tmp_path: Path, disjoint: bool) -> None:
+    data = data_of(tmp_path / "images", disjoint=disjoint)
+    ours, theirs = [0, 1, 8, 9, 16, 17, 18], [2, 3, 10, 11, 19, 20, 21]
+    if not disjoint:
+        ours = theirs = sorted(ours + theirs)
+    assert numbers(data.source.images) == ours
+    assert data.source.labels.tolist() == LABELS[ours].tolist()
+    assert data.target is not None
+    noisy = [NOISY + row for row in theirs]
+    assert numbers(data.target) == noisy
+    assert [row for part in data.target_batches() for row in numbers(part)] == noisy
+    ((source, target),) = shown(data)
+    assert (sorted(source), sorted(target)) == (ours, noisy)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("unique", [4, 5, 22, 23, 24]), ("all", [4, 5, 12, 13, 22, 23, 24])]
+)
+def test_turned_copies_validate_only_if_asked_for(tmp_path: Path, rule: str, expected: list[int]) -> None:
+    (part,) = data_of(tmp_path / "images", validation_rows=rule).val_dataloader()
+    assert numbers(part.images) == expected
+    assert part.labels.tolist() == LABELS[expected].tolist()
+
+
+def test_seed_and_epoch_decide_the_batches(tmp_path: Path) -> None:
+    first, same, other = (
+        data_of(tmp_path / str(place), seed=seed, batch_size=4) for place, seed in enumerate((1, 1, 2))
+    )
+    assert shown(first) == shown(same)
+    assert shown(first, epoch=3) == shown(same, epoch=3)
+    for domain in (0, 1):
+        orders = [
+            [row for batch in shown(data, epoch) for row in batch[domain]]
+            for data, epoch in ((first, 0), (first, 1), (first, 2), (other, 0))
+        ]
+        assert len({tuple(order) for order in orders}) == 4
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_images_are_turned_if_asked_for(tmp_path: Path, augment: bool) -> None:
+    (pair,) = batches(data_of(tmp_path / "images", augment=augment))
+    for images in (pair.source_images, pair.target_images):
+        upright = images[:, 0, 0, 0] == images.amin((1, 2, 3))
+        assert bool(upright.all()) != augment
+
+
+def test_class_weights_let_both_classes_count_alike() -> None:
+    labels = torch.tensor([1, 1, 0, 1, 1, 1])
+    weights = class_weights(labels)[labels]
+    assert weights[labels == 0].sum().item() == pytest.approx(weights[labels == 1].sum().item())
+    assert weights.mean().item() == pytest.approx(1)
