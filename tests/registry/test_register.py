@@ -13,11 +13,13 @@ from mlflow import MlflowClient
 
 from mergershift import evaluation
 from mergershift.cells.layout import model_file
+from mergershift.cells.records import RunRecord
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
+from mergershift.core.nesting import flattened, nested
 from mergershift.images.locate import prepared_images
 from mergershift.registry import Package
 from mergershift.registry.promote import promote_step
@@ -110,11 +112,13 @@ def test_the_best_seed_of_the_best_method_is_registered_once(study, registry, fo
 
 def test_its_tags_say_where_it_comes_from(study, registry, folder):
     version = registry.resolve("models:/mergershift_candidates/1")
-    record = json.loads((seed_folder(study, 1) / "train/run.json").read_text())
-    expected = {name: record[name] for name in ("training", "data_hash", "config_hash")}
+    record = RunRecord.read(seed_folder(study, 1) / "train/run.json")
+    assert record.trained is not None
+    expected = {"training": record.training, "data_hash": record.trained.data_hash}
+    expected |= {"config_hash": record.trained.config_hash}
     expected |= {"data_kind": "mock", "dvc_stage": "evaluate@two-method0-1", "run_id": version.run_id}
     expected |= {
-        "split": json.dumps(record["split"], sort_keys=True),
+        "split": json.dumps(record.trained.split.model_dump(), sort_keys=True),
         "git_commit": "none",
         "git_dirty": "false",
     }
@@ -232,25 +236,27 @@ def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("key", "value", "found"),
     [
-        ({"training": None}, "training"),
-        ({"data_hash": None}, "data_hash"),
-        ({"provenance": {}}, "provenance.kind"),
-        ({"split": {"kind": "by_galaxy"}}, "split"),
-        (None, "dictionary"),
+        ("training", None, "training: Field required"),
+        ("trained", None, "trained: missing"),
+        ("trained.data_hash", None, "trained.data_hash: Field required"),
+        ("trained.provenance", {}, "trained.provenance.kind"),
+        ("trained.split", {"kind": "by_galaxy"}, "trained.split"),
+        ("format", 2, "format: Input should be 1"),
     ],
 )
-def test_the_record_of_something_else_is_said_in_two_lines(study, changed, words):
+def test_the_record_of_something_else_is_said_in_two_lines(study, key, value, found):
     cell = study / "outputs/runs/foreign"
     shutil.copytree(seed_folder(study, 0), cell, dirs_exist_ok=True)
-    record = json.loads((cell / "train/run.json").read_text()) | (changed or {})
-    kept = {name: value for name, value in record.items() if value is not None}
-    (cell / "train/run.json").write_text(json.dumps(kept if changed else [kept]))
-    with pytest.raises(UserError, match=rf"run\.json: not of a training .*{words}") as caught:
+    record = dict(flattened({"whole": json.loads((cell / "train/run.json").read_text())}))
+    record = {name: entry for name, entry in record.items() if not f"{name}.".startswith(f"whole.{key}.")}
+    record |= {} if value is None else {f"whole.{key}": value}
+    (cell / "train/run.json").write_text(json.dumps(nested(record)["whole"]))
+    with pytest.raises(UserError, match=rf"run\.json: not of a training .*{found}") as caught:
         register_step((), cell)
     assert str(caught.value).count("\n") == 1
     shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
     (cell / "evaluation/selection.json").write_text("[]")
-    with pytest.raises(UserError, match="of another training"):
+    with pytest.raises(UserError, match=r"selection\.json: not of a training"):
         register_step((), cell)

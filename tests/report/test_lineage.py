@@ -8,6 +8,7 @@ import pytest
 from report.study_sample import write_study
 
 from mergershift.core.citation import references
+from mergershift.core.nesting import flattened
 from mergershift.report.lineage import configurations, runs
 from mergershift.report.study_results import gather
 
