@@ -167,7 +167,7 @@ def test_what_was_trained_for_something_else_is_not_compared(team, what, value):
     team.register("a", 1.0)
     promote()
     team.register("b", 3.0, **{what: value})
-    with pytest.raises(UserError, match=f"can't be compared, they differ in {what}"):
+    with pytest.raises(UserError, match=f"cannot be compared, they differ in {what}"):
         promote()
     assert team.champion() == "a"
     assert team.recorded("b")[1]["incomparable"] == [what]

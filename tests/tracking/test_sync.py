@@ -246,7 +246,7 @@ FOREIGN: dict[str, tuple[str, Any, str]] = {
     "torn": ("selection.json", '{"training": "to', "Invalid JSON"),
     "metrics": ("metrics.json", ["t"], "no metrics"),
     "flat": ("metrics.json", {"target": {"unique": {"auc": 0.5}}}, "no metrics"),
-    "gone": ("metrics.json", None, "missing"),
+    "gone": ("metrics.json", None, "no such file"),
 }
 
 
