@@ -26,15 +26,15 @@ from mergershift import archive
 from mergershift.archive import FILTER_SETS, IMAGE_SIZE
 from mergershift.classifier.classifier import build_classifier, save_classifier
 from mergershift.config import compose
-from mergershift.registry import WEIGHTS, Facts, Program, fit_distance
+from mergershift.registry import WEIGHTS, ExportableModel, ModelFacts, fit_distance
 from mergershift.tracking.exported_models import save_program
 
 PLAIN = """
 import sys, time
 from pathlib import Path
 import numpy, torch
-from mergershift.registry import Package
-package = Package.read(Path(sys.argv[1]))
+from mergershift.registry import RegisteredModel
+package = RegisteredModel.read(Path(sys.argv[1]))
 torch.set_num_threads(int(sys.argv[2]))
 facts = package.facts
 # not zeros: those are one page of memory, that stays in the cache
@@ -67,8 +67,8 @@ def write_untrained(folder: Path, filters: str) -> Path:
     classifier.stretch.fit(images)
     with torch.inference_mode():
         features = classifier(images).features.double().numpy()
-    program = Program(classifier, 1.0, fit_distance(features[:32], features[32:]))
-    facts = Facts(
+    program = ExportableModel(classifier, 1.0, fit_distance(features[:32], features[32:]))
+    facts = ModelFacts(
         name="untrained",
         filter_set=filters,
         filters=FILTER_SETS[filters].filter_names,
@@ -147,7 +147,7 @@ def main(images: int, few: int, filters: str, model: Path | None, threads: int, 
     with tempfile.TemporaryDirectory(dir=".") as scratch:
         place = Path(scratch)
         model = model or write_untrained(place, filters)
-        channels = len(Facts.read(model).filters)
+        channels = len(ModelFacts.read(model).filters)
         plain = plain_rate(model, threads)
         costs = {}
         for count in (few, images):

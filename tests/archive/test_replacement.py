@@ -18,7 +18,7 @@ from mergershift.archive.provenance import (
     require_same_origin,
     write_provenance,
 )
-from mergershift.archive.replacement import beside, fresh, locked, recover, swap
+from mergershift.archive.replacement import beside, fresh, locked, recover, replace_folder
 from mergershift.core.errors import UserError
 
 MOCK = MockProvenance(
@@ -264,7 +264,7 @@ def test_two_commands_do_not_write_one_folder(data: Path) -> None:
 def test_only_complete_archives_are_swapped_in(data: Path) -> None:
     work = fresh(data, "mock")
     with pytest.raises(ValueError, match="PROVENANCE"):
-        swap(work, data)
+        replace_folder(work, data)
 
 
 def test_a_full_disk_is_seen_beforehand(

@@ -8,7 +8,7 @@ from astropy.table import Table
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import prediction
 
-from mergershift.registry import Package
+from mergershift.registry import RegisteredModel
 
 
 @pytest.mark.slow
@@ -19,6 +19,6 @@ def test_it_measures_a_prediction_that_was_made(tmp_path: Path) -> None:
     cost = prediction.predict(stack, model, tmp_path / "table.parquet", threads=1)
     assert cost.seconds > 0
     assert 100 < cost.megabytes < 4000
-    expected = Package.read(model).predict(np.load(stack, mmap_mode="r")[:1])[0, 0]
+    expected = RegisteredModel.read(model).predict(np.load(stack, mmap_mode="r")[:1])[0, 0]
     table = Table.read(tmp_path / "table.parquet")
     np.testing.assert_allclose(table["probability"], np.full(300, expected), atol=1e-6)

@@ -4,7 +4,7 @@ import inspect
 
 import torch
 
-from mergershift.images import Batches, LabelledImages, Pair, PairedBatches
+from mergershift.images import Batches, LabelledImages, PairedBatch, PairedBatches
 
 
 def numbered(count: int, first: int = 0) -> torch.Tensor:
@@ -19,7 +19,7 @@ def numbered(count: int, first: int = 0) -> torch.Tensor:
 
 def epoch(
     number: int = 0, *, source: int = 40, target: int = 40, batch: int = 8, seed: int = 3
-) -> list[Pair]:
+) -> list[PairedBatch]:
     labels = torch.arange(source) % 2
     data = LabelledImages(numbered(source), labels)
     return list(
@@ -68,7 +68,7 @@ def test_short_target_starts_over_evenly():
 
 
 def test_a_target_batch_has_neither_labels_nor_rows():
-    assert Pair._fields == ("source_images", "source_labels", "target_images")
+    assert PairedBatch._fields == ("source_images", "source_labels", "target_images")
     assert inspect.signature(PairedBatches).parameters["target"].annotation == "Tensor | None"
 
 

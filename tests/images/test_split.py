@@ -5,7 +5,7 @@ import pytest
 
 from mergershift.archive import PUBLISHED_ROWS, RowStructure
 from mergershift.config import SplitConfig
-from mergershift.images import audit, leakage, row_table, unique_renderings
+from mergershift.images import audit, first_renderings, leakage, row_table
 
 BY_GALAXY = SplitConfig(kind="by_galaxy", seed=68, train=0.7, validation=0.1, disjoint_domains=False)
 LEAKY = SplitConfig(
@@ -65,7 +65,7 @@ def test_disjoint_domains_share_no_training_galaxy():
 
 def test_unique_renderings_are_galaxies_times_cameras():
     table = row_table(PUBLISHED_ROWS, BY_GALAXY)
-    chosen = table[unique_renderings(table)]
+    chosen = table[first_renderings(table)]
     assert len(chosen) == 406 * 4 + 1827 * 4 - 2
     assert (chosen["block"] == 0).all()
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from mergershift.pipeline.dashboard import Board
+from mergershift.pipeline.dashboard import Dashboard
 
 NAMES = [f"cells/two/method{number}" for number in range(4)]
 
@@ -16,14 +16,14 @@ def terminal():
     return Console(file=io.StringIO(), force_terminal=True, width=60, height=20, color_system=None)
 
 
-def drawn(board: Board, terminal: Console) -> str:
+def drawn(board: Dashboard, terminal: Console) -> str:
     with terminal.capture() as capture:
         terminal.print(board.drawing())
     return capture.get()
 
 
 def test_a_terminal_gets_a_table_of_what_each_cell_does(tmp_path, terminal):
-    board = Board(NAMES, tmp_path, terminal)
+    board = Dashboard(NAMES, tmp_path, terminal)
     log = tmp_path / "log"
     with board:
         for name in NAMES[1:]:
@@ -55,7 +55,7 @@ def test_a_terminal_gets_a_table_of_what_each_cell_does(tmp_path, terminal):
 
 def test_a_low_terminal_keeps_what_matters(tmp_path):
     terminal = Console(file=io.StringIO(), force_terminal=True, width=60, height=6, color_system=None)
-    board = Board(NAMES, tmp_path, terminal)
+    board = Dashboard(NAMES, tmp_path, terminal)
     board.wait(NAMES[0])
     board.start(NAMES[2], tmp_path / "log")
     board.start(NAMES[3], tmp_path / "log")
@@ -68,7 +68,7 @@ def test_a_low_terminal_keeps_what_matters(tmp_path):
 
 
 def test_a_log_file_gets_a_line_for_each_event(tmp_path, capsys):
-    with Board(NAMES, tmp_path, Console(file=io.StringIO())) as board:
+    with Dashboard(NAMES, tmp_path, Console(file=io.StringIO())) as board:
         board.wait(NAMES[0])
         board.start(NAMES[0], tmp_path / "log")
         board.draw()

@@ -22,11 +22,11 @@ from mergershift.cli.main import main
 from mergershift.core.errors import UserError
 from mergershift.predicting import load_model
 from mergershift.predicting.command import _width
-from mergershift.predicting.conversion import Plan
+from mergershift.predicting.conversion import ConversionPlan
 from mergershift.predicting.inputs import Inputs
 from mergershift.predicting.sources import Source
 from mergershift.predicting.units import brightness
-from mergershift.registry import COLUMNS, Package
+from mergershift.registry import COLUMNS, RegisteredModel
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_the_command_writes_what_the_function_returns(folder, images, capsys, su
     )
     np.testing.assert_array_equal(table["index"], list(range(10)) * 3)
     np.testing.assert_array_equal(scores(table), scores(expected))
-    np.testing.assert_allclose(scores(table), Package.read(folder).predict(images), atol=1e-6)
+    np.testing.assert_allclose(scores(table), RegisteredModel.read(folder).predict(images), atol=1e-6)
     assert np.flatnonzero(np.isnan(scores(table)[:, 0])).tolist() == [12]
     assert expected["flag"][12] == "as is; not finite"
     assert expected["merger"].mask.tolist() == [row == 12 for row in range(30)]
@@ -161,11 +161,11 @@ def test_options_stand_in_for_what_headers_do_not_say(folder, tmp_path, monkeypa
     assert (code, err) == (0, "")
     table = Table.read("predictions.ecsv")
     assert table["flag"][0].startswith("re-binned from 150 x 150 pixels of 0.09372 arcsec at z = 2")
-    np.testing.assert_allclose(scores(table), Package.read(folder).predict(stamps(3)), atol=5e-3)
+    np.testing.assert_allclose(scores(table), RegisteredModel.read(folder).predict(stamps(3)), atol=5e-3)
 
 
 def test_one_long_name_among_many_costs_no_memory() -> None:
-    plan = Plan(75, brightness("uJy/arcsec2", None), note="as is")
+    plan = ConversionPlan(75, brightness("uJy/arcsec2", None), note="as is")
     sources = [Source(name, 1, plan, lambda: iter(())) for name in ["é" * 20000, *map(str, range(1000))]]
     tracemalloc.start()
     widths = [_width(Inputs(sources, {}), column) for column in ("file", "flag")]
@@ -194,4 +194,6 @@ def test_three_lines_outside_a_checkout_with_a_registered_model(folder, images, 
     )
     model, version, probabilities = done.stdout.split(maxsplit=2)
     assert (model, version) == ("models:/mergershift@champion", "mergershift/1")
-    np.testing.assert_allclose(json.loads(probabilities), Package.read(folder).predict(images[:10])[:, 0])
+    np.testing.assert_allclose(
+        json.loads(probabilities), RegisteredModel.read(folder).predict(images[:10])[:, 0]
+    )

@@ -17,7 +17,7 @@ from registry.samples import facts_of, stamps
 
 from mergershift.archive import DATA_SETS, Domain
 from mergershift.predicting.conversion import Assumed
-from mergershift.predicting.files import find_files
+from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import BATCH, Batch, Inputs, ahead
 from mergershift.predicting.units import Refused
 

@@ -12,7 +12,7 @@ from mergershift import archive
 from mergershift.archive import FILTER_SETS
 from mergershift.classifier.classifier import Classifier, build_classifier, save_classifier
 from mergershift.config import compose
-from mergershift.registry import WEIGHTS, Facts, Program, fit_distance
+from mergershift.registry import WEIGHTS, ExportableModel, ModelFacts, fit_distance
 from mergershift.tracking.exported_models import save_program
 
 SPLIT = {"kind": "by_galaxy", "seed": 68, "train": 0.7, "validation": 0.1, "disjoint_domains": False}
@@ -30,7 +30,7 @@ def stamps(count: int, seed: int = 0, channels: int = 2) -> NDArray[np.float32]:
     return (light + random.normal(0, 0.2, light.shape)).astype(np.float32)
 
 
-def facts_of(**changed: object) -> Facts:
+def facts_of(**changed: object) -> ModelFacts:
     """Facts of an imaginary training."""
     values: dict[str, object] = {
         "name": "cells/two/pristine_to_noisy/mmd/default/seed0",
@@ -63,7 +63,7 @@ def facts_of(**changed: object) -> Facts:
         "split": SPLIT,
         "config_hash": "c" * 64,
     }
-    return Facts.model_validate(values | changed)
+    return ModelFacts.model_validate(values | changed)
 
 
 def classifier_of(network: str = "deepmerge", seed: int = 0) -> Classifier:
@@ -74,7 +74,7 @@ def classifier_of(network: str = "deepmerge", seed: int = 0) -> Classifier:
     return classifier
 
 
-def program_of(network: str = "deepmerge", seed: int = 0, images: int = 150) -> Program:
+def program_of(network: str = "deepmerge", seed: int = 0, images: int = 150) -> ExportableModel:
     """The whole program around an untrained classifier."""
     classifier = classifier_of(network, seed)
     features = []
@@ -82,10 +82,10 @@ def program_of(network: str = "deepmerge", seed: int = 0, images: int = 150) -> 
         with torch.inference_mode():
             made = classifier(torch.from_numpy(stamps(images, sample))).features
         features.append(made.double().numpy())
-    return Program(classifier, 1.7, fit_distance(*features))
+    return ExportableModel(classifier, 1.7, fit_distance(*features))
 
 
-def write_package(folder: Path, facts: Facts, program: Program) -> Path:
+def write_package(folder: Path, facts: ModelFacts, program: ExportableModel) -> Path:
     """Write what `mergershift register` would into `folder`/model."""
     folder.mkdir(exist_ok=True)
     facts.write(folder)

@@ -21,7 +21,7 @@ from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
 from mergershift.core.nesting import flattened, nested
 from mergershift.images.locate import prepared_images
-from mergershift.registry import Package
+from mergershift.registry import RegisteredModel
 from mergershift.registry.promote import promote_step
 from mergershift.registry.register import register_step
 from mergershift.stages.evaluate import evaluate_step
@@ -102,7 +102,7 @@ def seed_folder(study, seed):
 
 
 def test_the_best_seed_of_the_best_method_is_registered_once(study, registry, folder):
-    assert Package.read(folder).facts.training == "second"
+    assert RegisteredModel.read(folder).facts.training == "second"
     # Tests share the registry, in any order.
     before = registry.versions("mergershift_candidates")
     assert "is models:/mergershift_candidates/1 already" in register_step(("filters=two",), None)
@@ -128,7 +128,7 @@ def test_its_tags_say_where_it_comes_from(study, registry, folder):
 
 
 def test_it_predicts_what_the_evaluation_found_and_calibrates_on_the_source(study, folder):
-    package, cell = Package.read(folder), seed_folder(study, 1)
+    package, cell = RegisteredModel.read(folder), seed_folder(study, 1)
     config = Config.read(cell / "train/config.yaml")
     prepared = prepared_images(config)
     tested = evaluation.read_predictions(cell / "evaluation/predictions.csv")
@@ -205,7 +205,9 @@ def test_what_was_trained_on_target_labels_needs_a_name_that_says_so(study, regi
     assert "models:/oracle_mergershift_candidates/1" in register_step(
         ("tracking.model=oracle_mergershift",), cell
     )
-    facts = Package.read(fetch_model(tracking_address(None), "models:/oracle_mergershift_candidates/1")).facts
+    facts = RegisteredModel.read(
+        fetch_model(tracking_address(None), "models:/oracle_mergershift_candidates/1")
+    ).facts
     assert facts.oracle
     assert facts.domains == ("noisy",)
 

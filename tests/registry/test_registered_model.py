@@ -10,7 +10,7 @@ from registry.samples import facts_of, program_of, stamps, write_package
 
 from mergershift.classifier import inference
 from mergershift.core.errors import UserError
-from mergershift.registry import Package
+from mergershift.registry import RegisteredModel
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def folder(program, tmp_path_factory):
 @pytest.mark.parametrize("network", ["deepmerge", "deepmerge_2020", "resnet18"])
 def test_the_exported_program_computes_what_the_classifier_does(network, tmp_path):
     program = program_of(network, images=20)
-    package = Package.read(write_package(tmp_path, facts_of(network=network), program))
+    package = RegisteredModel.read(write_package(tmp_path, facts_of(network=network), program))
     images = stamps(7, seed=5)
     for count in (1, 2, 7):
         with torch.inference_mode():
@@ -36,7 +36,7 @@ def test_the_exported_program_computes_what_the_classifier_does(network, tmp_pat
 
 def test_the_columns_are_the_evaluations_probability_and_its_temperature(program, folder):
     images = stamps(300, seed=5)
-    made = Package.read(folder).predict(images)
+    made = RegisteredModel.read(folder).predict(images)
     probability = inference.predict(program.classifier, images)
     np.testing.assert_allclose(made[:, 0], probability, atol=1e-7)
     odds = np.log(probability / (1 - probability))
@@ -44,7 +44,7 @@ def test_the_columns_are_the_evaluations_probability_and_its_temperature(program
 
 
 def test_an_image_that_is_not_finite_gets_a_row_of_nan_and_no_other_notices(folder):
-    package, images = Package.read(folder), stamps(5)
+    package, images = RegisteredModel.read(folder), stamps(5)
     spoilt = images.astype(">f8")
     spoilt[1, 0, 3, 4], spoilt[3, 1, 0, 0], spoilt[4, 0, 0, 0] = np.nan, -np.inf, 1e300
     made = package.predict(spoilt)
@@ -53,7 +53,7 @@ def test_an_image_that_is_not_finite_gets_a_row_of_nan_and_no_other_notices(fold
 
 
 def test_held_out_stamps_are_in_the_domain_and_foreign_ones_are_not(folder):
-    package, images = Package.read(folder), stamps(400, seed=9)
+    package, images = RegisteredModel.read(folder), stamps(400, seed=9)
     assert np.mean(package.predict(images)[:, 2] > 1) < 0.03
     noise = np.random.default_rng(0).normal(0, images.std(), (20, *images.shape[1:]))
     for foreign, least in ((noise, 4), (100 * images[:20], 50), (-images[:100], 1)):
@@ -71,23 +71,23 @@ def test_a_pickle_in_its_place_is_not_opened(folder, tmp_path):
     (copy / "data/model.pth").write_bytes(pickle.dumps(Trap()))
     (copy / "data/pickle_module_info.txt").write_text("pickle")
     with pytest.raises(UserError, match="without pickle"):
-        Package.read(copy)
+        RegisteredModel.read(copy)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_what_is_no_model_is_said_in_two_lines(folder, tmp_path):
     with pytest.raises(UserError, match="no model of mergershift") as caught:
-        Package.read(tmp_path)
+        RegisteredModel.read(tmp_path)
     assert str(caught.value).count("\n") == 1
     shutil.copytree(folder, tmp_path / "torn")
     (tmp_path / "torn/data/model.pt2").write_bytes(b"x")
     with pytest.raises(UserError, match="without pickle"):
-        Package.read(tmp_path / "torn")
+        RegisteredModel.read(tmp_path / "torn")
 
 
 def test_images_of_another_shape_are_refused(folder):
     with pytest.raises(ValueError, match="expected"):
-        Package.read(folder).predict(stamps(2)[:, :1])
+        RegisteredModel.read(folder).predict(stamps(2)[:, :1])
 
 
 def test_two_models_are_the_same_one_where_weights_and_facts_are(folder, tmp_path):

@@ -10,7 +10,7 @@ from report.study_sample import write_study
 from mergershift.core.citation import references
 from mergershift.core.nesting import flattened
 from mergershift.report.lineage import configurations, runs
-from mergershift.report.study_results import gather
+from mergershift.report.study_results import read_study_results
 
 
 def parsed(text: str) -> dict[str, list]:
@@ -20,7 +20,7 @@ def parsed(text: str) -> dict[str, list]:
 
 @pytest.mark.slow
 def test_common_and_own_keys_together_are_the_configuration(study):
-    gathered = gather()
+    gathered = read_study_results()
     shown = configurations(gathered)
     common = parsed(shown["common"])
     assert [each["name"] for each in shown["methods"]] == [
@@ -50,7 +50,7 @@ def test_common_and_own_keys_together_are_the_configuration(study):
 )
 def test_links_lead_to_the_server_without_its_password(study, monkeypatch, address, link):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    found = runs(gather())
+    found = runs(read_study_results())
     assert {each["address"][: len(link)] for each in found["entries"]} == {link}
     assert found["local"] == address.startswith("sqlite")
     assert found["dirty"]
@@ -68,7 +68,7 @@ def test_what_to_cite_comes_from_the_citation_file(fresh):
 def test_both_directions_and_methods_keep_their_looks(fresh):
     back = "noisy_to_pristine"
     write_study(methods=[("pristine_to_noisy", "mmd"), (back, "source_only"), (back, "coral"), (back, "mmd")])
-    settings = gather().settings
+    settings = read_study_results().settings
     assert [each.slug for each in settings] == ["two-pristine-to-noisy", "two-noisy-to-pristine"]
     looks = [{each.name: each.look for each in setting.contenders} for setting in settings]
     assert looks[0]["MMD"] == looks[1]["MMD"] != looks[1]["CORAL"]

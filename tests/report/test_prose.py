@@ -9,7 +9,7 @@ import pytest
 
 from mergershift.config.study import Method
 from mergershift.report.prose import counted, listed, summary
-from mergershift.report.study_results import Contender, Gathered, Setting
+from mergershift.report.study_results import Contender, Setting, StudyResults
 from mergershift.report.style import BASELINE, ORACLE, method_look, spelt
 from mergershift.report.tables import interval, number, p_value, percent
 
@@ -63,7 +63,7 @@ def test_numbers_are_written_with_care():
 
 def gathered(
     drop: tuple[float, ...], difference: tuple[float, ...], best: str = "mmd"
-) -> tuple[Setting, Gathered]:
+) -> tuple[Setting, StudyResults]:
     contenders = [
         Contender(Method(transfer=FORWARD, adaptation=name, experiment="default"), spelt(name), look, ())
         for name, look in (("source_only", BASELINE), ("mmd", method_look(0)))
@@ -82,7 +82,7 @@ def gathered(
     row |= dict(zip(("difference", "low", "high"), difference, strict=True))
     row |= {"p": 0.01, "p_holm": 0.02, "won_back": 0.5, "won_back_low": 0.2, "won_back_high": 0.8}
     table = pd.DataFrame([row])
-    return setting, Gathered(None, (setting,), table, table, table)
+    return setting, StudyResults(None, (setting,), table, table, table)
 
 
 def test_a_gain_is_told_with_its_interval():

@@ -10,7 +10,7 @@ from mergershift.core.errors import UserError
 from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import FINGERPRINT, Registry
-from mergershift.tracking.published_run import Published
+from mergershift.tracking.published_run import PublishedRun
 
 
 @pytest.fixture(scope="module")
@@ -147,4 +147,4 @@ def test_a_store_that_fails_in_its_own_way_is_said_in_two_lines(
         assert str(caught.value).count("\n") == 1
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     with pytest.raises(MlflowException, match=r"could not be listed: .*google"):
-        Published(client, run).files({"config.yaml": b""})
+        PublishedRun(client, run).files({"config.yaml": b""})

@@ -20,7 +20,7 @@ from registry.samples import facts_of, program_of, stamps, write_package
 
 from mergershift.cli.main import cli
 from mergershift.predicting import load_model
-from mergershift.registry import COLUMNS, WEIGHTS, Package
+from mergershift.registry import COLUMNS, WEIGHTS, RegisteredModel
 from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import FINGERPRINT, Registry
@@ -86,7 +86,7 @@ def test_server_command_and_function_give_a_champions_same_numbers(server, tmp_p
     assert new
     assert registry.publish(folder, "served_candidates", run_id, tags, "test") == (candidate, False)
     registry.set_champion(registry.copy(candidate, "served", {}))
-    package = Package.read(fetch_model(server.address, "models:/served@champion"))
+    package = RegisteredModel.read(fetch_model(server.address, "models:/served@champion"))
     # As on a machine that has MLflow and PyTorch alone.
     without = tmp_path / "without/mergershift"
     without.mkdir(parents=True)

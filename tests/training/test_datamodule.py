@@ -9,7 +9,7 @@ import torch
 from images.samples import LABELS, NOISY, numbers, write_prepared
 from training.samples import config_of
 
-from mergershift.images import Pair
+from mergershift.images import PairedBatch
 from mergershift.training.datamodule import TransferData, class_weights
 
 
@@ -18,7 +18,7 @@ def data_of(folder: Path, *, disjoint: bool = False, seed: int = 0, **training: 
     return TransferData(prepared, config_of(seed=seed, **training), uses_target=True)
 
 
-def batches(data: TransferData, epoch: int = 0) -> list[Pair]:
+def batches(data: TransferData, epoch: int = 0) -> list[PairedBatch]:
     """The batches that the trainer would get in this epoch."""
     data.trainer = SimpleNamespace(current_epoch=epoch)
     return list(data.train_dataloader())

@@ -1,7 +1,7 @@
 """Writing a data folder beside the old one and swapping the two by renaming.
 
 Files that DVC has linked into its cache share their bytes with it, so no file of a data folder is ever opened
-for writing. A swap that is interrupted leaves one of three folders, and the next command puts things right:
+for writing. A replace_folder that is interrupted leaves one of three folders, and the next command puts things right:
 the old one in place, the old one set aside (it is put back), or the new one in place (the old one goes).
 """
 
@@ -31,7 +31,7 @@ def beside(folder: Path, purpose: str) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other commands from writing the same data folder, and repair a swap that was interrupted.
+    """Keep other commands from writing the same data folder, and repair a replace_folder that was interrupted.
 
     Raises UserError where another command holds the folder.
     """
@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def recover(folder: Path) -> None:
-    """Put right what an interrupted swap has left; does nothing where there was none."""
+    """Put right what an interrupted replace_folder has left; does nothing where there was none."""
     if beside(folder, "old").exists():
         with locked(folder):
             pass
@@ -74,7 +74,7 @@ def _recover(folder: Path) -> None:
         shutil.rmtree(old)
     else:
         raise UserError(
-            f"{old}: set aside by an interrupted swap, and {folder} has been made anew\nKeep one of the two"
+            f"{old}: set aside by an interrupted replace_folder, and {folder} has been made anew\nKeep one of the two"
         )
 
 
@@ -106,7 +106,7 @@ def foreign_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name not in known] if folder.is_dir() else []
 
 
-def swap(work: Path, folder: Path) -> None:
+def replace_folder(work: Path, folder: Path) -> None:
     """Put `work`, a complete archive with its provenance, in the place of a data folder; call it `locked`.
 
     Files that are not the archive's own are taken over. Raises ValueError where `work` has no provenance.
@@ -132,7 +132,11 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         held = sum(path.stat().st_size for path in published_files(folder))
-        hint = f" (the files there now hold {held / 1e9:.2f} GB and stay until the swap)" if held else ""
+        hint = (
+            f" (the files there now hold {held / 1e9:.2f} GB and stay until the replace_folder)"
+            if held
+            else ""
+        )
         raise UserError(
             f"{folder}: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free{hint}\n"
             "Make room, ask for fewer files, or give --data DIR on a larger disk"

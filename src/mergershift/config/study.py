@@ -50,7 +50,7 @@ class Method(BaseModel):
         return self.adaptation if self.experiment == PLAIN else self.experiment
 
 
-class Search(BaseModel):
+class SearchEntry(BaseModel):
     """A method whose values are searched before it is trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,7 +71,7 @@ class Study(BaseModel):
     trainer: Name
     split: Name
     selection: Name
-    tune: tuple[Search, ...]
+    tune: tuple[SearchEntry, ...]
     filters: tuple[FilterSetName, ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)

@@ -15,7 +15,7 @@ LEAK_NOTE = "by-image split: test images show galaxies of the training set, othe
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigures:
     """A published figure, with the 95 % bootstrap interval over images where one was given."""
 
     value: float
@@ -23,30 +23,30 @@ class Published:
     high: float | None = None
 
 
-PUBLISHED: dict[str, dict[str, Published]] = {
+PUBLISHED: dict[str, dict[str, PublishedFigures]] = {
     "pristine": {
-        "accuracy": Published(0.793, 0.778, 0.807),
-        "precision": Published(0.811),
-        "recall": Published(0.802),
-        "f1": Published(0.806),
-        "brier": Published(0.149),
-        "auc": Published(0.865, 0.852, 0.878),
-        "tn": Published(1114),
-        "fp": Published(311),
-        "fn": Published(329),
-        "tp": Published(1331),
+        "accuracy": PublishedFigures(0.793, 0.778, 0.807),
+        "precision": PublishedFigures(0.811),
+        "recall": PublishedFigures(0.802),
+        "f1": PublishedFigures(0.806),
+        "brier": PublishedFigures(0.149),
+        "auc": PublishedFigures(0.865, 0.852, 0.878),
+        "tn": PublishedFigures(1114),
+        "fp": PublishedFigures(311),
+        "fn": PublishedFigures(329),
+        "tp": PublishedFigures(1331),
     },
     "noisy": {
-        "accuracy": Published(0.756, 0.741, 0.771),
-        "precision": Published(0.770),
-        "recall": Published(0.780),
-        "f1": Published(0.775),
-        "brier": Published(0.173),
-        "auc": Published(0.820, 0.806, 0.835),
-        "tn": Published(1038),
-        "fp": Published(387),
-        "fn": Published(365),
-        "tp": Published(1295),
+        "accuracy": PublishedFigures(0.756, 0.741, 0.771),
+        "precision": PublishedFigures(0.770),
+        "recall": PublishedFigures(0.780),
+        "f1": PublishedFigures(0.775),
+        "brier": PublishedFigures(0.173),
+        "auc": PublishedFigures(0.820, 0.806, 0.835),
+        "tn": PublishedFigures(1038),
+        "fp": PublishedFigures(387),
+        "fn": PublishedFigures(365),
+        "tp": PublishedFigures(1295),
     },
 }
 """Domain -> metric -> figure on the 3085 test images of the two-filter set, trained and tested in that domain. The

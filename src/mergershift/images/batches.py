@@ -12,7 +12,7 @@ from mergershift.images.augment import dihedral
 from mergershift.images.store import LabelledImages
 
 
-class Pair(NamedTuple):
+class PairedBatch(NamedTuple):
     """A training batch. The target has no label field and no row numbers: row order encodes the class."""
 
     source_images: Tensor
@@ -47,7 +47,7 @@ class PairedBatches:
     def __len__(self) -> int:
         return len(self.source.labels) // self.batch_size
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[PairedBatch]:
         ours, theirs, symmetry = self.generators
         order = torch.randperm(len(self.source.labels), generator=ours)
         other = self._endless_target(theirs)
@@ -58,7 +58,7 @@ class PairedBatches:
             if self.augment:
                 images = dihedral(images, symmetry)
                 target = None if target is None else dihedral(target, symmetry)
-            yield Pair(images, labels, target)
+            yield PairedBatch(images, labels, target)
 
     def _endless_target(self, generator: Generator) -> Iterator[Tensor]:
         if self.target is None:

@@ -71,6 +71,6 @@ def _by_galaxy(structure: RowStructure, rule: SplitConfig) -> tuple[NDArray[np.o
     return split, trains
 
 
-def unique_renderings(table: pd.DataFrame) -> NDArray[np.bool_]:
+def first_renderings(table: pd.DataFrame) -> NDArray[np.bool_]:
     """`(len(table),)` True for the first row of each rendering, a galaxy seen by a camera."""
     return ~table.duplicated(["galaxy", "camera"], keep="first").to_numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mergershift.archive import Domain
 from mergershift.core.errors import UserError
-from mergershift.images.split import unique_renderings
+from mergershift.images.split import first_renderings
 
 
 class LabelledImages(NamedTuple):
@@ -65,7 +65,7 @@ class Prepared:
         if trains is not None:
             chosen = chosen[chosen["trains"].isin(["both", trains])]
         if unique:
-            chosen = chosen[unique_renderings(chosen)]
+            chosen = chosen[first_renderings(chosen)]
         return chosen["row"].to_numpy()
 
     def images(self, domain: Domain, rows: NDArray[np.int64]) -> Tensor:

@@ -25,7 +25,7 @@ LEAST = ("up to date", "done", "waiting", "running", "failed")
 
 
 @dataclass
-class Row:
+class CellProgress:
     """A cell's state, and since when or how long."""
 
     state: str = "up to date"
@@ -34,11 +34,11 @@ class Row:
     seconds: float = 0.0
 
 
-class Board:
+class Dashboard:
     """Shows cells by name; `state` is the folder where trainings tell their progress."""
 
     def __init__(self, cells: Sequence[str], state: Path, console: Console | None = None) -> None:
-        self._rows = {name: Row() for name in cells}
+        self._rows = {name: CellProgress() for name in cells}
         self._state = state
         self._console = console or Console()
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
@@ -62,7 +62,7 @@ class Board:
 
     def start(self, name: str, log: Path) -> None:
         """The cell begins; its output goes to `log`."""
-        self._rows[name] = Row("running", log, time.monotonic())
+        self._rows[name] = CellProgress("running", log, time.monotonic())
         self._say(f"{_short(name)}: starts")
 
     def end(self, name: str, *, failed: bool) -> None:

@@ -16,7 +16,7 @@ FIRST = "train"
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellStages:
     """Stages of the pipeline that follow one another and touch no other cell."""
 
     name: str
@@ -27,14 +27,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PipelinePlan:
     """The pipeline from the cells' point of view."""
 
     before: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[CellStages, ...]
 
 
-def read_plan(here: Path) -> Plan:
+def read_plan(here: Path) -> PipelinePlan:
     """Find the cells in DVC's graph of stages, and the stages outside that they need."""
     stages = {stage.address: stage for stage in read_stages(here)}
     graph = networkx.DiGraph([(stage.address, other) for stage in stages.values() for other in stage.needs])
@@ -44,7 +44,7 @@ def read_plan(here: Path) -> Plan:
     downstream = {stage.address for stage in first}.union(
         *(networkx.ancestors(graph, stage.address) for stage in first)
     )
-    cells: list[Cell] = []
+    cells: list[CellStages] = []
     before: set[str] = set()
     for start in first:
         members: list[Stage] = []
@@ -60,16 +60,18 @@ def read_plan(here: Path) -> Plan:
             known = {member.address for member in members}
             near = set().union(*(member.needs for member in members)) - known
             inputs = sorted(output for address in near for output in stages[address].outputs)
-            cells.append(Cell(_folder(start), tuple(member.address for member in members), tuple(inputs)))
+            cells.append(
+                CellStages(_folder(start), tuple(member.address for member in members), tuple(inputs))
+            )
             before |= outside
     order = {address: place for place, address in enumerate(stages)}
-    return Plan(
+    return PipelinePlan(
         tuple(sorted(before, key=order.__getitem__)),
         tuple(sorted(cells, key=lambda cell: order[cell.stages[0]])),
     )
 
 
-def collect(here: Path, cells: Sequence[Cell]) -> list[Cell]:
+def collect(here: Path, cells: Sequence[CellStages]) -> list[CellStages]:
     """Bring every cell up to date whose results lie in DVC's cache, running nothing; returns the others."""
     stale = restore_from_cache(here, {address: cell.name for cell in cells for address in cell.stages})
     return [cell for cell in cells if cell.name in stale]

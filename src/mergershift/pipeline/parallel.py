@@ -21,9 +21,9 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.processes import environment, interrupted_by
 from mergershift.pipeline import worktrees
-from mergershift.pipeline.dashboard import Board
+from mergershift.pipeline.dashboard import Dashboard
 from mergershift.pipeline.dvc import dvc_repro, quiet_dvc
-from mergershift.pipeline.graph import Cell, collect, read_plan
+from mergershift.pipeline.graph import CellStages, collect, read_plan
 
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
@@ -35,7 +35,7 @@ class Worker:
     """A worktree and the process that runs a cell in it."""
 
     tree: Path
-    cell: Cell
+    cell: CellStages
     process: subprocess.Popen[bytes]
 
 
@@ -55,11 +55,11 @@ def repro(jobs: int) -> None:
             dvc_repro(plan.before)
         with quiet_dvc():
             stale = collect(here, plan.cells)
-        failed: dict[Cell, int] = {}
+        failed: dict[CellStages, int] = {}
         if stale:
             trees = _trees(here, stale, state / "worktrees", jobs)
             print(f"{len(stale)} of {len(plan.cells)} cells to run, {len(trees)} at a time", flush=True)
-            board = Board([cell.name for cell in plan.cells], state)
+            board = Dashboard([cell.name for cell in plan.cells], state)
             failed = run(here, stale, trees, state / "logs", board)
             with quiet_dvc():
                 stale = collect(here, plan.cells)
@@ -74,8 +74,8 @@ def repro(jobs: int) -> None:
 
 
 def run(
-    here: Path, cells: Sequence[Cell], trees: Sequence[Path], logs: Path, board: Board
-) -> dict[Cell, int]:
+    here: Path, cells: Sequence[CellStages], trees: Sequence[Path], logs: Path, board: Dashboard
+) -> dict[CellStages, int]:
     """Run cells, one in each worktree at a time; returns those that failed with their exit codes.
 
     However it ends, no process of it is left.
@@ -105,7 +105,7 @@ def run(
     return failed
 
 
-def _start(here: Path, tree: Path, cell: Cell, logs: Path) -> Worker:
+def _start(here: Path, tree: Path, cell: CellStages, logs: Path) -> Worker:
     log = _log(logs, cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", *cell.stages]
@@ -122,7 +122,7 @@ def _start(here: Path, tree: Path, cell: Cell, logs: Path) -> Worker:
     return Worker(tree, cell, process)
 
 
-def _trees(here: Path, cells: Sequence[Cell], folder: Path, jobs: int) -> list[Path]:
+def _trees(here: Path, cells: Sequence[CellStages], folder: Path, jobs: int) -> list[Path]:
     trees = [folder / str(number) for number in range(1, min(jobs, len(cells)) + 1)]
     inputs = sorted({name for cell in cells for name in cell.inputs})
     with quiet_dvc():
@@ -132,15 +132,15 @@ def _trees(here: Path, cells: Sequence[Cell], folder: Path, jobs: int) -> list[P
     return trees
 
 
-def _log(logs: Path, cell: Cell) -> Path:
+def _log(logs: Path, cell: CellStages) -> Path:
     return logs / f"{cell.name}.log"
 
 
-def _names(cells: Sequence[Cell]) -> str:
+def _names(cells: Sequence[CellStages]) -> str:
     return ", ".join(cell.name for cell in cells)
 
 
-def _report(failed: dict[Cell, int], logs: Path) -> None:
+def _report(failed: dict[CellStages, int], logs: Path) -> None:
     for cell, code in failed.items():
         log = _log(logs, cell)
         ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from mergershift.core.processes import available_cores
 from mergershift.predicting.conversion import Assumed
-from mergershift.predicting.files import find_files
+from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import Inputs
 from mergershift.predicting.model import load_model, nothing
 from mergershift.predicting.table import NOT_FINITE, Form, Rows

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mergershift.predicting.regrid import Axis, central, kpc_per_arcsec, rebin
 from mergershift.predicting.units import Brightness, Refused, brightness
-from mergershift.registry import Facts
+from mergershift.registry import ModelFacts
 
 SLACK = 0.005
 """Relative deviation of the field that is put up with: the archive's own pixel scale is rounded."""
@@ -45,7 +45,7 @@ class Assumed:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ConversionPlan:
     """What turns images of one kind into the model's."""
 
     size: int
@@ -64,7 +64,7 @@ class Plan:
         return images if self.window is None else rebin(images, *self.window, self.size)
 
 
-def make_plan(found: Description, assumed: Assumed, facts: Facts) -> Plan:
+def make_plan(found: Description, assumed: Assumed, facts: ModelFacts) -> ConversionPlan:
     """Say what makes the model's images of these; raises Refused, with the reason, where nothing can.
 
     Args:
@@ -87,7 +87,7 @@ def make_plan(found: Description, assumed: Assumed, facts: Facts) -> Plan:
     notes = [] if channels is None else ["channels by their filters"]
     notes += [] if light.same else [f"converted from {text}"]
     if scale is None and redshift is None and shape == (size, size) and (found.headerless or light.same):
-        return Plan(size, light, channels, None, "; ".join([AS_IS, *notes]))
+        return ConversionPlan(size, light, channels, None, "; ".join([AS_IS, *notes]))
     if scale is None:
         raise Refused(f"{_times(shape)} pixels of a scale that nothing says; --pixel-arcsec does")
     if redshift is None:
@@ -95,7 +95,7 @@ def make_plan(found: Description, assumed: Assumed, facts: Facts) -> Plan:
     window = _window(shape, scale, redshift, facts)
     if window is not None:
         notes.insert(0, f"re-binned from {_seen(shape, scale, redshift)}")
-    return Plan(size, light, channels, window, "; ".join(notes))
+    return ConversionPlan(size, light, channels, window, "; ".join(notes))
 
 
 def _channels(found: Description, wanted: Sequence[str]) -> tuple[int, ...] | None:
@@ -113,7 +113,7 @@ def _channels(found: Description, wanted: Sequence[str]) -> tuple[int, ...] | No
 
 
 def _window(
-    shape: tuple[int, ...], scale: tuple[float, float], redshift: float, facts: Facts
+    shape: tuple[int, ...], scale: tuple[float, float], redshift: float, facts: ModelFacts
 ) -> tuple[Axis, Axis] | None:
     try:
         kpc = kpc_per_arcsec(redshift)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergershift.core.progress import progress_bar
-from mergershift.predicting.conversion import Assumed, Plan
+from mergershift.predicting.conversion import Assumed, ConversionPlan
 from mergershift.predicting.sources import Source, open_array, open_file
 from mergershift.predicting.units import Refused
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mergershift.registry import Facts
+    from mergershift.registry import ModelFacts
 
 BATCH = 256
 
@@ -50,12 +50,12 @@ class Inputs:
 
     @classmethod
     def of_files(
-        cls, names: Sequence[str], assumed: Assumed, facts: Facts, *, progress: bool = False
+        cls, names: Sequence[str], assumed: Assumed, facts: ModelFacts, *, progress: bool = False
     ) -> Inputs:
         """Open files by their names."""
         sources: list[Source] = []
         refused: dict[str, str] = {}
-        plans: dict[Plan, Plan] = {}
+        plans: dict[ConversionPlan, ConversionPlan] = {}
         with progress_bar("headers", len(names), shown=progress and len(names) > BATCH) as advance:
             for name in names:
                 try:
@@ -68,7 +68,7 @@ class Inputs:
         return cls(sources, refused)
 
     @classmethod
-    def of_array(cls, images: NDArray[np.generic] | Tensor, assumed: Assumed, facts: Facts) -> Inputs:
+    def of_array(cls, images: NDArray[np.generic] | Tensor, assumed: Assumed, facts: ModelFacts) -> Inputs:
         """Take an array `(N, C, H, W)` or `(C, H, W)`; raises Refused where it can't be taken."""
         return cls([open_array(images, assumed, facts)], {})
 

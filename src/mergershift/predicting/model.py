@@ -14,10 +14,10 @@ from astropy.table import Table
 from mergershift.core.errors import UserError
 from mergershift.core.progress import progress_bar
 from mergershift.predicting.conversion import Assumed
-from mergershift.predicting.files import find_files
+from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import Inputs, ahead
 from mergershift.predicting.table import Form, Rows
-from mergershift.registry import Package
+from mergershift.registry import RegisteredModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Model:
     """A model that is ready to predict; `load_model` makes one."""
 
-    package: Package
+    package: RegisteredModel
     form: Form
 
     def predict(
@@ -97,7 +97,7 @@ def load_model(model: str | Path = CHAMPION) -> Model:
         raise UserError(
             f"{name}: no such folder.\nName a registered model, like {CHAMPION}, or the folder of one."
         )
-    package = Package.read(folder)
+    package = RegisteredModel.read(folder)
     return Model(package, Form(package.facts, name, _version(folder)))
 
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from mergershift.archive import DATA_SETS, UNIT, Images
 from mergershift.archive.layouts import FileError, npy_layout
 from mergershift.core.errors import first_line
-from mergershift.predicting.conversion import Assumed, Description, Plan, make_plan
+from mergershift.predicting.conversion import Assumed, ConversionPlan, Description, make_plan
 from mergershift.predicting.fits_headers import describe, image_hdu
 from mergershift.predicting.units import Refused
 
 if TYPE_CHECKING:
-    from mergershift.registry import Facts
+    from mergershift.registry import ModelFacts
 
 BLOCK_BYTES = 2**25
 """Of images as double numbers that are read at a time; one image at least."""
@@ -34,7 +34,7 @@ class Source:
 
     name: str
     count: int
-    plan: Plan
+    plan: ConversionPlan
     raw: Callable[[], Iterator[NDArray[np.float64]]]
     """Reads all of them in blocks `(n, C, H, W)`, as they are."""
 
@@ -50,21 +50,21 @@ class Source:
             raise Refused(f"can't be read ({first_line(error)})") from error
 
 
-def open_file(name: str, assumed: Assumed, facts: Facts) -> Source:
+def open_file(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
     """Read what a file's header says; raises Refused, with the reason, where its images can't be taken."""
     if not Path(name).is_file():
         raise Refused("no such file")
     return (_open_npy if name.endswith(".npy") else _open_fits)(name, assumed, facts)
 
 
-def open_array(images: Any, assumed: Assumed, facts: Facts) -> Source:
+def open_array(images: Any, assumed: Assumed, facts: ModelFacts) -> Source:
     """Take an array or tensor `(N, C, H, W)` or `(C, H, W)`; raises Refused as `open_file` does."""
     shape = _four(tuple(images.shape))
     plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
     return Source("", shape[0], plan, partial(_array_blocks, images.reshape(shape), _rows(shape)))
 
 
-def _open_npy(name: str, assumed: Assumed, facts: Facts) -> Source:
+def _open_npy(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
     try:
         layout = npy_layout(Path(name))
         layout.check_size()
@@ -80,7 +80,7 @@ def _open_npy(name: str, assumed: Assumed, facts: Facts) -> Source:
     return Source(name, shape[0], plan, partial(_npy_blocks, images, _rows(shape)))
 
 
-def _open_fits(name: str, assumed: Assumed, facts: Facts) -> Source:
+def _open_fits(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
     try:
         with warnings.catch_warnings(record=True) as said, fits.open(name, memmap=False) as hdus:
             warnings.simplefilter("always")

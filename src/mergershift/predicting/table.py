@@ -14,7 +14,7 @@ from mergershift import __version__
 from mergershift.registry import COLUMNS
 
 if TYPE_CHECKING:
-    from mergershift.registry import Facts
+    from mergershift.registry import ModelFacts
 
 NOT_FINITE = "not finite"
 DESCRIPTIONS = {
@@ -48,7 +48,7 @@ class Form:
         version: under which it is registered, empty where it is not.
     """
 
-    def __init__(self, facts: Facts, model: str, version: str) -> None:
+    def __init__(self, facts: ModelFacts, model: str, version: str) -> None:
         self.threshold = facts.threshold
         grid = f"{facts.image_size} x {facts.image_size} pixels, {facts.field_kpc:g} kpc a side"
         self.meta: dict[str, Any] = {

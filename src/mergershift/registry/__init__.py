@@ -1,17 +1,17 @@
 """A trained classifier as something to hand on: its program and its facts; `assembling` makes one of a training."""
 
-from mergershift.registry.model_facts import COLUMNS, FACTS, WEIGHTS, Facts
+from mergershift.registry.model_facts import COLUMNS, FACTS, WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
-from mergershift.registry.program import Program
-from mergershift.registry.registered_model import Package
+from mergershift.registry.program import ExportableModel
+from mergershift.registry.registered_model import RegisteredModel
 
 __all__ = [
     "COLUMNS",
     "FACTS",
     "WEIGHTS",
-    "Facts",
+    "ExportableModel",
     "FeatureDistance",
-    "Package",
-    "Program",
+    "ModelFacts",
+    "RegisteredModel",
     "fit_distance",
 ]

@@ -24,9 +24,9 @@ from mergershift.evaluation import Evidence
 from mergershift.images import Prepared
 from mergershift.registry.domains import domain_features, domains_seen
 from mergershift.registry.model_card import CARD, summary, write_card
-from mergershift.registry.model_facts import WEIGHTS, Facts
+from mergershift.registry.model_facts import WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
-from mergershift.registry.program import Program
+from mergershift.registry.program import ExportableModel
 
 VALIDATION, TEST = "validation.csv", "predictions.csv"
 """Of a registered model: what promotion compares by, and its predictions on test galaxies."""
@@ -69,13 +69,13 @@ class Candidate:
         return validation.evidence(self.classifier, with_training_images=False)
 
     @cached_property
-    def facts(self) -> Facts:
+    def facts(self) -> ModelFacts:
         """What the model is."""
         config, transfer = self.config, self.config.transfer
         record, selection, trained = self.training.record, self.training.selection, self.training.trained
         odds = _log_odds(self.evidence.source_logits)
         temperature = evaluation.best_temperature(self.evidence.source_labels, odds, balanced=self.balanced)
-        return Facts(
+        return ModelFacts(
             name=self.training.name,
             filter_set=config.filters.name,
             filters=FILTER_SETS[config.filters.name].filter_names,
@@ -123,9 +123,9 @@ class Candidate:
         return fit_distance(training, held_out)
 
     @property
-    def program(self) -> Program:
+    def program(self) -> ExportableModel:
         """Raw images to columns."""
-        return Program(self.classifier, self.facts.temperature, self.distance)
+        return ExportableModel(self.classifier, self.facts.temperature, self.distance)
 
     @property
     def example(self) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mergershift.archive import DOI, images_of
 from mergershift.evaluation import Interval, Results
-from mergershift.registry.model_facts import COLUMNS, Facts
+from mergershift.registry.model_facts import COLUMNS, ModelFacts
 
 CARD, _TEMPLATE = "model_card.md", "model_card.md.j2"
 SHOWN = ("balanced_accuracy", "auc", "recall", "precision", "brier", "ece")
@@ -20,7 +20,7 @@ _THRESHOLDS = {
 }
 
 
-def summary(facts: Facts, results: Results) -> str:
+def summary(facts: ModelFacts, results: Results) -> str:
     """What the model is and what it reaches, in two sentences; a mock is called one."""
     told = [
         f"{figure(results[role]['unique']['balanced_accuracy'])} on {domain} images ({role})"
@@ -43,7 +43,7 @@ def figure(interval: Interval) -> str:
     return f"{interval['value']:.3f}{bounds}"
 
 
-def write_card(facts: Facts, results: Results, **told: Any) -> str:
+def write_card(facts: ModelFacts, results: Results, **told: Any) -> str:
     """Write the card as Markdown.
 
     Args:

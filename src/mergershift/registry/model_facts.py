@@ -23,7 +23,7 @@ COLUMNS = {
 """What the model says of an image, in the order of its output, and what that means."""
 
 
-class Facts(BaseModel):
+class ModelFacts(BaseModel):
     """What a model takes, gives and comes from; all that its user has to know to feed it rightly."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mergershift.classifier.classifier import Classifier
 
 
-class Program(nn.Module):
+class ExportableModel(nn.Module):
     """Images `(N, C, H, W)` in µJy/arcsec² to the columns of `facts.COLUMNS`, `(N, 3)` float64.
 
     Stretch, normalisation, temperature and what distances are measured by are inside, and nothing depends on the

@@ -15,7 +15,7 @@ from mergershift.config import compose
 from mergershift.core.errors import UserError
 from mergershift.evaluation import Challenge, Interval
 from mergershift.registry.candidate import TEST, VALIDATION
-from mergershift.registry.model_facts import Facts
+from mergershift.registry.model_facts import ModelFacts
 from mergershift.registry.register import CANDIDATES
 from mergershift.tracking.model_registry import FINGERPRINT, Registry, Version
 
@@ -153,10 +153,10 @@ def _compare(
     forced: bool,
 ) -> _Verdict:
     ours = registry.fetch(candidate)
-    facts = [Facts.read(ours)]
+    facts = [ModelFacts.read(ours)]
     try:
         theirs = registry.fetch(champion)
-        facts.append(Facts.read(theirs))
+        facts.append(ModelFacts.read(theirs))
     except UserError as error:
         # A champion that nobody can use must be replaceable; a candidate in that state is refused above.
         if not forced:

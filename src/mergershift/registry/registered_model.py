@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mergershift.registry.model_facts import COLUMNS, Facts
+from mergershift.registry.model_facts import COLUMNS, ModelFacts
 
 _BATCH = 256
 
 
 @dataclass(frozen=True)
-class Package:
+class RegisteredModel:
     """The folder of a registered model."""
 
-    facts: Facts
+    facts: ModelFacts
     program: Callable[[Tensor], Tensor]
 
     @classmethod
@@ -29,7 +29,7 @@ class Package:
         """Load the model in `folder`; raises UserError where there is none or its program is damaged."""
         from mergershift.tracking.exported_models import load_program
 
-        facts = Facts.read(folder)
+        facts = ModelFacts.read(folder)
         return cls(facts, load_program(folder))
 
     def predict(self, images: NDArray[np.generic] | Tensor) -> NDArray[np.float64]:

@@ -11,13 +11,13 @@ from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.nesting import flattened
 from mergershift.core.redaction import public
-from mergershift.report.study_results import Contender, Gathered
+from mergershift.report.study_results import Contender, StudyResults
 
 LOCAL = "http://127.0.0.1:5000"
 """Where `mergershift ui` shows the runs of the project's own database."""
 
 
-def test_evaluations(gathered: Gathered) -> list[tuple[str, int]]:
+def test_evaluations(gathered: StudyResults) -> list[tuple[str, int]]:
     """Filter names and how often trainings were tested on their test rows, under this split."""
     from mergershift.cells.ledger import count
 
@@ -31,7 +31,7 @@ def test_evaluations(gathered: Gathered) -> list[tuple[str, int]]:
     return list(found.items())
 
 
-def configurations(gathered: Gathered) -> dict[str, Any]:
+def configurations(gathered: StudyResults) -> dict[str, Any]:
     """What all trainings have in common, and what each method adds, so that both together are exact.
 
     ``common`` is text; ``methods`` holds name, description, text and, for keys whose value depends on filters,
@@ -86,7 +86,7 @@ def _about(each: Contender) -> str:
     return " ".join(line for line in comment if not line.startswith("@package"))
 
 
-def runs(gathered: Gathered) -> dict[str, Any]:
+def runs(gathered: StudyResults) -> dict[str, Any]:
     """Every training with its epochs, hashes, commit and the address of its MLflow run."""
     from mergershift.tracking import tracking_address
 

@@ -18,7 +18,7 @@ from mergershift.core.files import atomic_directory
 from mergershift.report import gallery, method_figures, prose, tables
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
-from mergershift.report.study_results import Contender, Gathered, Setting, gather
+from mergershift.report.study_results import Contender, Setting, StudyResults, read_study_results
 from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
 
@@ -32,7 +32,7 @@ def write_report() -> ByRun:
     Returns the figures that show a single method, by its first seed's experiment and training and by name.
     Raises UserError where a part of the study is missing.
     """
-    gathered = gather()
+    gathered = read_study_results()
     by_run: ByRun = {}
     with atomic_directory(root() / REPORT) as folder, style():
         (folder / "figures").mkdir()
@@ -45,7 +45,7 @@ def write_report() -> ByRun:
 class _Easel:
     """Saves figures and hands out their places on the page."""
 
-    def __init__(self, folder: Path, gathered: Gathered, by_run: ByRun) -> None:
+    def __init__(self, folder: Path, gathered: StudyResults, by_run: ByRun) -> None:
         self._folder, self._by_run = folder, by_run
         self._looks = gathered.looks
         self._note = prose.note(gathered)
@@ -63,7 +63,7 @@ class _Easel:
         return {"svg": svg, "of": of.name if of else ""}
 
 
-def _setting(setting: Setting, gathered: Gathered, easel: _Easel) -> dict[str, Any]:
+def _setting(setting: Setting, gathered: StudyResults, easel: _Easel) -> dict[str, Any]:
     """What the template shows of a setting."""
     slug = setting.slug
     accuracy = tables.in_setting(gathered.transfer, setting)
@@ -166,7 +166,7 @@ def _slug(each: Contender) -> str:
     return each.method.title.replace("_", "-")
 
 
-def _render(gathered: Gathered, settings: Sequence[Mapping[str, Any]]) -> str:
+def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> str:
     here = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(here),

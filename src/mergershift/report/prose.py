@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mergershift.archive import DOI
-from mergershift.report.study_results import Gathered, Setting
+from mergershift.report.study_results import Setting, StudyResults
 from mergershift.report.style import spelt
 from mergershift.report.tables import NONE, Value, comparison_rows, drop, figure, in_setting, of_method
 
@@ -25,19 +25,19 @@ def counted(count: int, name: str) -> str:
     return f"{count:,} {name if count == 1 else plural}".replace(",", "\u202f")
 
 
-def title(gathered: Gathered) -> str:
+def title(gathered: StudyResults) -> str:
     """The question, as the page's title."""
     ways = list(dict.fromkeys((each.source, each.target) for each in gathered.settings))
     step = "from {} to {}" if len(ways) == 1 else "between {} and {}"
     return f"Which adaptation survives the step {step.format(*ways[0])} images?"
 
 
-def kinds(gathered: Gathered) -> list[str]:
+def kinds(gathered: StudyResults) -> list[str]:
     """Where the images come from: mock, archive, unknown; several where trainings differ."""
     return sorted({run.trained.provenance.kind for run in gathered.trainings})
 
 
-def note(gathered: Gathered) -> str:
+def note(gathered: StudyResults) -> str:
     """What every figure says of its images; nothing where they are the published archive's."""
     found = kinds(gathered)
     if found == ["archive"]:
@@ -45,7 +45,7 @@ def note(gathered: Gathered) -> str:
     return "MOCK IMAGES" if found == ["mock"] else f"IMAGES: {' + '.join(found)}".upper()
 
 
-def banner(gathered: Gathered) -> dict[str, Any]:
+def banner(gathered: StudyResults) -> dict[str, Any]:
     """What the images are, in words that nobody can miss, and what else limits the figures."""
     found = kinds(gathered)
     origins = [run.trained.provenance for run in gathered.trainings]
@@ -86,7 +86,7 @@ def banner(gathered: Gathered) -> dict[str, Any]:
     }
 
 
-def lead(gathered: Gathered) -> str:
+def lead(gathered: StudyResults) -> str:
     """The question of the study in one paragraph."""
     ways = list(dict.fromkeys((each.source, each.target) for each in gathered.settings))
     step = "on {} images and is used on {} ones".format(*ways[0])
@@ -97,7 +97,7 @@ def lead(gathered: Gathered) -> str:
     )
 
 
-def facts(gathered: Gathered, evaluations: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
+def facts(gathered: StudyResults, evaluations: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
     """The study's frame as terms and their meaning."""
     first = gathered.settings[0]
     names = list(dict.fromkeys(each.name for s in gathered.settings for each in s.contenders))
@@ -163,7 +163,7 @@ def compared(images: pd.DataFrame) -> str:
     )
 
 
-def tiles(setting: Setting, gathered: Gathered) -> list[dict[str, Any]]:
+def tiles(setting: Setting, gathered: StudyResults) -> list[dict[str, Any]]:
     """The four figures to remember: source-only at home and away, the best method, the oracle."""
     own = in_setting(gathered.transfer, setting)
     found = []
@@ -184,7 +184,7 @@ def tiles(setting: Setting, gathered: Gathered) -> list[dict[str, Any]]:
     return found
 
 
-def summary(setting: Setting, gathered: Gathered) -> str:
+def summary(setting: Setting, gathered: StudyResults) -> str:
     """What came out, in two or three sentences that claim no more than the intervals do."""
     baseline, best = setting.baseline, setting.best
     lost = drop(setting, gathered.comparison)

@@ -16,7 +16,7 @@ from mergershift.cells.layout import BEST, SUMMARY
 from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.report.style import BASELINE, ORACLE, Look, method_look, spelt
+from mergershift.report.style import BASELINE, ORACLE, Style, method_look, spelt
 
 AGAIN = "Run `mergershift repro`, which makes what is missing, and give this command again."
 
@@ -27,7 +27,7 @@ class Contender:
 
     method: Method
     name: str
-    look: Look
+    look: Style
     trainings: tuple[FinishedTraining, ...]
 
     @property
@@ -114,7 +114,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class StudyResults:
     """A whole study."""
 
     study: Study
@@ -129,12 +129,12 @@ class Gathered:
         return [run for setting in self.settings for each in setting.contenders for run in each.trainings]
 
     @property
-    def looks(self) -> list[Look]:
+    def looks(self) -> list[Style]:
         """The looks of all methods, each once."""
         return list({each.look.variable: each.look for s in self.settings for each in s.contenders}.values())
 
 
-def gather() -> Gathered:
+def read_study_results() -> StudyResults:
     """Read the study that conf/study.yaml names; raises UserError where something of it is missing."""
     study = read_study()
     best = {
@@ -157,10 +157,10 @@ def gather() -> Gathered:
         scores = {name: score for name, score in named["scores"].items() if math.isfinite(score)}
         settings.append(Setting(filters, source, target, contenders, named["validator"], scores))
     tables = [_csv(root() / SUMMARY / f"{name}.csv") for name in ("transfer", "comparison", "validators")]
-    return Gathered(study, tuple(settings), *tables)
+    return StudyResults(study, tuple(settings), *tables)
 
 
-def _looks(study: Study) -> dict[Method, tuple[str, Look]]:
+def _looks(study: Study) -> dict[Method, tuple[str, Style]]:
     """Name and look of each method; the same one keeps its look in both directions."""
     adapted = (method.title for method in study.methods if not (method.is_oracle or method.is_baseline))
     titles = list(dict.fromkeys(adapted))

@@ -11,7 +11,7 @@ FONTS = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans',
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a method is drawn; `variable` is its colour's name in the page's style sheet."""
 
     variable: str
@@ -21,16 +21,16 @@ class Look:
     line: Any
 
 
-INK = Look("ink", "#1d2731", "#e6eaee", "", "-")
-MUTED = Look("muted", "#5d6974", "#a3adb7", "", "-")
-RULE = Look("rule", "#d5dade", "#3b444d", "", "-")
-CARD = Look("card", "#fffffe", "#151a20", "", "-")
-SOURCE = Look("source", COLOURS["source"], "#56b0ea", "o", "-")
-TARGET = Look("target", COLOURS["target"], "#f0883e", "o", "-")
+INK = Style("ink", "#1d2731", "#e6eaee", "", "-")
+MUTED = Style("muted", "#5d6974", "#a3adb7", "", "-")
+RULE = Style("rule", "#d5dade", "#3b444d", "", "-")
+CARD = Style("card", "#fffffe", "#151a20", "", "-")
+SOURCE = Style("source", COLOURS["source"], "#56b0ea", "o", "-")
+TARGET = Style("target", COLOURS["target"], "#f0883e", "o", "-")
 PAGE = (INK, MUTED, RULE, CARD, SOURCE, TARGET)
 
-BASELINE = Look("m-source-only", "#6b7680", "#9fa9b3", "s", (0, (4, 1.5)))
-ORACLE = Look("m-oracle", "#1d2731", "#e6eaee", "D", (0, (1, 1.2)))
+BASELINE = Style("m-source-only", "#6b7680", "#9fa9b3", "s", (0, (4, 1.5)))
+ORACLE = Style("m-oracle", "#1d2731", "#e6eaee", "D", (0, (1, 1.2)))
 # Hues after Okabe & Ito (2008), without the domains' two; markers and lines say it again without colour.
 _HUES = (
     ("#00855f", "#2fc79b"),
@@ -51,13 +51,13 @@ _MARKERS = "o^vP<X>pdh*8H"
 _LINES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (2.5, 1)))
 
 
-def method_look(place: int) -> Look:
+def method_look(place: int) -> Style:
     """The look of the study's method number `place`, not counting source-only and the oracle."""
     light, dark = _HUES[place % len(_HUES)]
     marker = _MARKERS[place % len(_MARKERS)]
     # From the fourteenth method on hues come back, with other lines.
     line = _LINES[(place + place // len(_HUES)) % len(_LINES)]
-    return Look(f"m-{place}", light, dark, marker, line)
+    return Style(f"m-{place}", light, dark, marker, line)
 
 
 _SPELT = {

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from mergershift.report.style import CARD, FONTS, INK, MUTED, PAGE, RULE, Look
+from mergershift.report.style import CARD, FONTS, INK, MUTED, PAGE, RULE, Style
 
 PANEL = (4.6, 3.9)
 """Inches of a figure that is as wide as a phone: at that width its letters keep their size."""
@@ -95,7 +95,7 @@ def mark(figure: Figure, note: str) -> None:
     figure.text(0.995, 0.998, note, ha="right", va="top", fontsize=6, color=MUTED.light, fontweight="bold")
 
 
-def save(drawing: Drawing, folder: Path, looks: Iterable[Look], place: int) -> str:
+def save(drawing: Drawing, folder: Path, looks: Iterable[Style], place: int) -> str:
     """Write ``<name>.png`` and ``<name>.svg`` into `folder`; return the SVG to put into the page.
 
     `place` is the figure's number on the page, which keeps its ids apart from others'.
@@ -120,7 +120,7 @@ def _plain(svg: str) -> str:
     return re.sub(r"'DejaVu Sans'(, [^;\"]*)?", FONTS, svg)
 
 
-def inline(svg: str, drawing: Drawing, looks: Iterable[Look], place: int) -> str:
+def inline(svg: str, drawing: Drawing, looks: Iterable[Style], place: int) -> str:
     """The SVG as a part of the page: ids of its own, its text as `alt`, and colours by the page's variables."""
     start = svg.index("<svg")
     box = re.search(r'viewBox="([^"]+)"', svg[start:])

@@ -25,7 +25,7 @@ class Value(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """A line of a table, of one method in one setting."""
 
     contender: Contender
@@ -102,16 +102,16 @@ SHOWN = (
 """Columns of the transfer table."""
 
 
-def transfer_rows(setting: Setting, transfer: pd.DataFrame) -> list[Row]:
+def transfer_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
     """Each method's accuracy on both domains, and the target's AUC and calibration error."""
     own = in_setting(transfer, setting)
     return [
-        Row(each, [figure(own, each, role, metric) for role, metric in SHOWN], each is setting.best)
+        MethodRow(each, [figure(own, each, role, metric) for role, metric in SHOWN], each is setting.best)
         for each in setting.contenders
     ]
 
 
-def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[Row]:
+def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
     """Target accuracy under the label-free choice of the epoch and under the oracle's, and their difference."""
     own = in_setting(transfer, setting)
     rows = []
@@ -120,11 +120,11 @@ def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[Row]:
             figure(own, each, "target", "balanced_accuracy", choice) for choice in ("label_free", "oracle")
         ]
         score = Value(number(setting.scores.get(each.method.title, math.nan)))
-        rows.append(Row(each, [score, *values], each is setting.best))
+        rows.append(MethodRow(each, [score, *values], each is setting.best))
     return rows
 
 
-def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[Row]:
+def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
     """Each method beside source-only: difference, p-values, share of the drop won back."""
     own = in_setting(comparison, setting)
     rows = []
@@ -139,7 +139,7 @@ def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[Row]:
             Value(p_value(row["p_holm"])),
             interval(row, "won_back", share=True),
         ]
-        rows.append(Row(each, values, each is setting.best))
+        rows.append(MethodRow(each, values, each is setting.best))
     return rows
 
 
@@ -149,7 +149,7 @@ def drop(setting: Setting, comparison: pd.DataFrame) -> Value | None:
     return interval(own.iloc[0], "drop") if len(own) else None
 
 
-def confusion_rows(setting: Setting) -> list[Row]:
+def confusion_rows(setting: Setting) -> list[MethodRow]:
     """Counts on the target's test, mean over the seeds, with the share of their class."""
     rows = []
     for each in setting.contenders:
@@ -166,7 +166,7 @@ def confusion_rows(setting: Setting) -> list[Row]:
         ]
         thresholds = [training.selection.threshold for training in each.trainings]
         values.append(Value(_spread(thresholds, 2)))
-        rows.append(Row(each, values, each is setting.best))
+        rows.append(MethodRow(each, values, each is setting.best))
     return rows
 
 
@@ -190,10 +190,12 @@ def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[dict[str,
     return rows
 
 
-def distance_rows(setting: Setting, shifts: Sequence[Shift]) -> list[Row]:
+def distance_rows(setting: Setting, shifts: Sequence[Shift]) -> list[MethodRow]:
     """Both distances between the domains in each method's features; with several seeds mean and range."""
     return [
-        Row(each.contender, [_mean(each.mmd, 3), _mean(each.proxy_a, 2)], each.contender is setting.best)
+        MethodRow(
+            each.contender, [_mean(each.mmd, 3), _mean(each.proxy_a, 2)], each.contender is setting.best
+        )
         for each in shifts
     ]
 

@@ -34,7 +34,7 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
-class Published:
+class PublishedRun:
     """A run as the server knows it. Everything may be given again and again: what is there is not doubled."""
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
@@ -163,7 +163,7 @@ class Published:
 
 def find_or_make(
     client: MlflowClient, address: str, spec: RunSpec, *, restore: bool = False
-) -> Published | None:
+) -> PublishedRun | None:
     """The run of a training with its parameters and tags, made where the server does not know it.
 
     A run that somebody has deleted, or whose experiment, is left so and None returned, unless `restore`.
@@ -185,7 +185,7 @@ def find_or_make(
         if not restore:
             return None
         client.restore_run(run.info.run_id)
-    published = Published(client, run)
+    published = PublishedRun(client, run)
     published.changed = made
     published.describe(spec)
     return published

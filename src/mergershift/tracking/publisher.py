@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
 from mergershift.tracking.find_run import deleted, find
-from mergershift.tracking.published_run import Published, find_or_make
+from mergershift.tracking.published_run import PublishedRun, find_or_make
 from mergershift.tracking.runs import LATER, drawn
 from mergershift.tracking.server import answering, connect, reach, tolerating
 
@@ -70,7 +70,7 @@ def add_figures(
             home = client.get_experiment_by_name(experiment)
             run = find(client, home.experiment_id, training) if home is not None else None
             if run is not None and not deleted(run):
-                Published(client, run).files(drawn(some, folder))
+                PublishedRun(client, run).files(drawn(some, folder))
 
 
 def _publish(client: MlflowClient, address: str, content: RunContent) -> Outcome:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mergershift.cells.records import RunRecord, RunSpec, RunStatus, Trained
 from mergershift.core.errors import first_line
 from mergershift.tracking.find_run import deleted, find
-from mergershift.tracking.published_run import Published, find_or_make, now
+from mergershift.tracking.published_run import PublishedRun, find_or_make, now
 from mergershift.tracking.server import NO_ANSWER, connect, public, reach, tolerating
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Run:
     def __init__(self, address: str, spec: RunSpec) -> None:
         self._address = address
         self._spec = spec
-        self._published: Published | None = None
+        self._published: PublishedRun | None = None
         self._run_id: str | None = None
         self._epochs: Sequence[Mapping[str, float]] = ()
         self._times: dict[int, int] = {}
@@ -121,7 +121,7 @@ class Run:
             logger.info("MLflow answers again: %s is there as far as it has come", self._spec.name)
         self._out_of_reach, self._wait, self._next_attempt = False, FIRST_WAIT, 0.0
 
-    def _open(self) -> Published:
+    def _open(self) -> PublishedRun:
         if self._published is None:
             reach(self._address)
             client = connect(self._address, brief=True)

@@ -16,7 +16,7 @@ OnEpoch = Callable[[Epochs, Classifier], None]
 classifier as it is now; an exception that it raises ends the training."""
 
 
-class History(pl.Callback):
+class EpochHistory(pl.Callback):
     """Figures of every finished epoch; they travel in the checkpoint, so a resumed training has them all."""
 
     def __init__(self, on_epoch: OnEpoch) -> None:
@@ -51,7 +51,7 @@ class Candidates(pl.Callback):
             self._save(trainer.current_epoch)
 
 
-class Patience(EarlyStopping):
+class ResumableEarlyStopping(EarlyStopping):
     """Early stopping that a training killed just after its last epoch remembers, instead of adding an epoch."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

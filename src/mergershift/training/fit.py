@@ -23,7 +23,14 @@ from mergershift.config import Config, instantiate
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
 from mergershift.networks import CLASSES
-from mergershift.training.callbacks import Candidates, Checkpoint, Epochs, History, OnEpoch, Patience
+from mergershift.training.callbacks import (
+    Candidates,
+    Checkpoint,
+    EpochHistory,
+    Epochs,
+    OnEpoch,
+    ResumableEarlyStopping,
+)
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
@@ -83,7 +90,7 @@ def train(
     classifier.stretch.fit(data.source.images)
     task = TransferTask(classifier, penalty, config, data)
 
-    history = History(on_epoch)
+    history = EpochHistory(on_epoch)
     models = state / MODELS
     models.mkdir(exist_ok=True)
 
@@ -101,7 +108,7 @@ def train(
     last = Checkpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
         history,
-        Patience(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
+        ResumableEarlyStopping(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
         best,
         *([Candidates(settings.epochs, settings.candidates, keep)] if settings.candidates else []),
         last,

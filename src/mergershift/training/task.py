@@ -14,7 +14,7 @@ from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config, instantiate
 from mergershift.core.errors import Diverged
 from mergershift.evaluation import score
-from mergershift.images import LabelledImages, Pair
+from mergershift.images import LabelledImages, PairedBatch
 from mergershift.networks import Activations
 from mergershift.training.datamodule import TransferData, class_weights
 
@@ -57,7 +57,7 @@ class TransferTask(pl.LightningModule):
     def _drawn_from(self, seed: int) -> Generator:
         return Generator(self.device).manual_seed(seed)
 
-    def training_step(self, batch: Pair, _index: int) -> Tensor:
+    def training_step(self, batch: PairedBatch, _index: int) -> Tensor:
         """Loss of one pair of batches."""
         labels = batch.source_labels
         source_images = self.penalty.labelled_images(batch.source_images, self.generator)

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from archive.server import rest_regardless, serving, truncate
 
-from mergershift.archive.fetching.download import Line, Patience, ask, download
+from mergershift.archive.fetching.download import Downloads, RetryPolicy, ask, download
 from mergershift.core.errors import UserError
 
 ONCE, TWICE = (
-    Line(Patience(attempts=attempts, backoff_s=0.01, timeout_s=5), say=lambda _: None) for attempts in (1, 2)
+    Downloads(RetryPolicy(attempts=attempts, backoff_s=0.01, timeout_s=5), say=lambda _: None)
+    for attempts in (1, 2)
 )
 
 

@@ -19,7 +19,7 @@ from archive.server import Archive, instead, serving, stall, status, truncate, w
 from rich.console import Console
 
 from mergershift.archive import DATA_SETS, Domain, RowStructure, available
-from mergershift.archive.fetching.download import Patience
+from mergershift.archive.fetching.download import RetryPolicy
 from mergershift.archive.fetching.fetch import Fetched, fetch, wanted_files
 from mergershift.archive.manifest import take
 from mergershift.archive.provenance import ArchiveProvenance, read_provenance
@@ -31,7 +31,7 @@ SMALL = RowStructure(mergers=1, non_mergers=2)
 TWO = [DATA_SETS["two", domain] for domain in Domain]
 PRISTINE = TWO[0]
 IMAGES = PRISTINE.images_name
-FAST = Patience(attempts=4, backoff_s=0.01, timeout_s=0.5)
+FAST = RetryPolicy(attempts=4, backoff_s=0.01, timeout_s=0.5)
 
 
 @pytest.fixture(scope="module")

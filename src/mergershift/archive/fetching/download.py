@@ -27,7 +27,7 @@ WHERE_ADDRESS = "--address, or `address` in conf/archive/deepmerge.yaml"
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to try."""
 
     attempts: int = 6
@@ -44,17 +44,17 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Line:
+class Downloads:
     """What the downloads of one command share."""
 
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     say: Callable[[str], None] = print
     stop: Event = field(default_factory=Event)
     """Set when one download has failed for good, so that the others end too."""
 
 
 @dataclass(frozen=True)
-class Offer:
+class RemoteFile:
     """A file as the server offers it."""
 
     name: str
@@ -76,7 +76,7 @@ class _Again(Exception):
         self.after = after
 
 
-def ask(address: str, names: Sequence[str], line: Line) -> Offer:
+def ask(address: str, names: Sequence[str], line: Downloads) -> RemoteFile:
     """Ask the server for a file under each of its names and return the first that is there.
 
     Raises UserError where none is, or the server can't be reached.
@@ -92,7 +92,7 @@ def ask(address: str, names: Sequence[str], line: Line) -> Offer:
     )
 
 
-def download(offer: Offer, part: Path, line: Line, advance: Callable[[int], None]) -> None:
+def download(offer: RemoteFile, part: Path, line: Downloads, advance: Callable[[int], None]) -> None:
     """Download a file to `part`, going on where an earlier download of the same version broke off.
 
     A broken download stays in `part`. Raises UserError where it can't be completed, Stopped where `line` was.
@@ -113,7 +113,9 @@ def finish(part: Path, target: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _patiently(url: str, attempt: Callable[[], T], line: Line, reached: Callable[[], int] = lambda: 0) -> T:
+def _patiently(
+    url: str, attempt: Callable[[], T], line: Downloads, reached: Callable[[], int] = lambda: 0
+) -> T:
     failures, furthest = 0, reached()
     while True:
         try:
@@ -144,7 +146,7 @@ def _patiently(url: str, attempt: Callable[[], T], line: Line, reached: Callable
             raise Stopped
 
 
-def _ask(name: str, url: str, line: Line) -> Offer | None:
+def _ask(name: str, url: str, line: Downloads) -> RemoteFile | None:
     timeout = line.patience.timeout_s
     headers = {"Accept-Encoding": "identity"}
     answer = requests.head(url, timeout=timeout, headers=headers, allow_redirects=True)
@@ -156,10 +158,10 @@ def _ask(name: str, url: str, line: Line) -> Offer | None:
         return None
     _expect_success(answer, url)
     size = answer.headers.get("Content-Length")
-    return Offer(name, url, int(size) if size else None, _validator(answer))
+    return RemoteFile(name, url, int(size) if size else None, _validator(answer))
 
 
-def _receive(offer: Offer, part: Path, line: Line, advance: Callable[[int], None]) -> None:
+def _receive(offer: RemoteFile, part: Path, line: Downloads, advance: Callable[[int], None]) -> None:
     note = _note(part)
     noted = note.read_text().splitlines() if note.is_file() else []
     # the same date or tag on another server proves nothing

@@ -19,7 +19,15 @@ import numpy as np
 from pydantic import ValidationError
 
 from mergershift.archive.facts import DATA_SETS, DataSet, RowStructure
-from mergershift.archive.fetching.download import Line, Offer, Patience, Stopped, ask, download, finish
+from mergershift.archive.fetching.download import (
+    Downloads,
+    RemoteFile,
+    RetryPolicy,
+    Stopped,
+    ask,
+    download,
+    finish,
+)
 from mergershift.archive.layouts import FileError
 from mergershift.archive.manifest import Difference, Manifest, differences, published_files, sha256
 from mergershift.archive.metadata import METADATA_NAME
@@ -30,7 +38,7 @@ from mergershift.archive.provenance import (
     write_provenance,
 )
 from mergershift.archive.readers import FORMATS, Format, images_in, labels_in
-from mergershift.archive.replacement import beside, carry, fresh, locked, require_space, swap
+from mergershift.archive.replacement import beside, carry, fresh, locked, replace_folder, require_space
 from mergershift.core.errors import UserError
 from mergershift.core.files import write_text
 from mergershift.core.progress import ProgressBars
@@ -105,7 +113,7 @@ def fetch(
     *,
     replace: bool = False,
     jobs: int = 4,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     bars: ProgressBars | None = None,
 ) -> Fetched:
     """Bring the wanted files into a data folder, `jobs` at a time, and return what was done.
@@ -116,14 +124,16 @@ def fetch(
     manifest (unless `replace`). Nothing in the folder changes then, and what has come is kept for the next time.
     """
     with bars or ProgressBars("bytes") as shown, locked(folder):
-        line = Line(patience or Patience(), shown.print)
+        line = Downloads(patience or RetryPolicy(), shown.print)
         return _Fetch(folder, address.rstrip("/"), line, shown, replace).run(wanted, jobs)
 
 
 class _Fetch:
     """One fetch into one folder, which is locked meanwhile."""
 
-    def __init__(self, folder: Path, address: str, line: Line, bars: ProgressBars, replace: bool) -> None:
+    def __init__(
+        self, folder: Path, address: str, line: Downloads, bars: ProgressBars, replace: bool
+    ) -> None:
         self.folder, self.line, self.bars, self.replace = folder, line, bars, replace
         self.work = beside(folder, "fetch")
         self.provenance = ArchiveProvenance(address=address)
@@ -209,7 +219,7 @@ class _Fetch:
             raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
         return [each.result() for each in futures]
 
-    def _one(self, wanted: Wanted, offer: Offer, gathered: Manifest) -> None:
+    def _one(self, wanted: Wanted, offer: RemoteFile, gathered: Manifest) -> None:
         part, path = self.work / f"{offer.name}.part", self.work / offer.name
         there = part.stat().st_size if part.is_file() else 0
         advance = self.bars.add(offer.name, offer.size or 0, there).advance
@@ -258,7 +268,7 @@ class _Fetch:
         for path in come:
             carry(path, new)
         write_provenance(new, self.provenance.with_files(files))
-        swap(new, self.folder)
+        replace_folder(new, self.folder)
         for path in come:
             path.unlink()
         # what an earlier command asked for and this one did not waits for its turn

@@ -94,7 +94,7 @@ def draw_orbit(rng: np.random.Generator, primary: Body, secondary: Body, recipe:
 
 
 @dataclass(frozen=True)
-class Pair:
+class GalaxyPair:
     """Two galaxies as they are seen: stars and centres relative to the point that the cameras look at."""
 
     stars: tuple[Floats, Floats]
@@ -112,7 +112,7 @@ def meet(
     time: float,
     shares: tuple[float, float],
     recipe: Recipe,
-) -> Pair:
+) -> GalaxyPair:
     """Follow the stars of two galaxies up to a time, in Myr since coalescence (negative before it).
 
     `shares` of the recipe's particles go to the two galaxies. Before coalescence the primary is in the middle of
@@ -136,7 +136,7 @@ def meet(
     relative, _ = orbit.at(stop)
     middle = weights[0] * relative
     first, second, third, fourth = np.split(moved - middle[:, None], np.cumsum(counts)[:-1], axis=1)
-    return Pair((first, second), (third, fourth), (np.zeros(3), relative), stop >= orbit.coalescence)
+    return GalaxyPair((first, second), (third, fourth), (np.zeros(3), relative), stop >= orbit.coalescence)
 
 
 def _follow(

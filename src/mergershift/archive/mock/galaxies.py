@@ -19,7 +19,7 @@ GALAXIES, NOISE = 0, 1
 
 
 @dataclass(frozen=True)
-class History:
+class MergerHistory:
     """What a galaxy is: its class, stellar mass and encounter, if it has one."""
 
     merger: bool
@@ -41,7 +41,7 @@ def generator(seed: int, purpose: int, merger: bool, place: int) -> np.random.Ge
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, int(merger), place)))
 
 
-def draw_history(rng: np.random.Generator, merger: bool, recipe: Recipe) -> History:
+def draw_history(rng: np.random.Generator, merger: bool, recipe: Recipe) -> MergerHistory:
     """Draw mass and encounter of a galaxy of a class; masses follow one distribution in both classes."""
     log_mass = recipe.mass_limit + 1.0
     while log_mass > recipe.mass_limit:
@@ -51,19 +51,19 @@ def draw_history(rng: np.random.Generator, merger: bool, recipe: Recipe) -> Hist
     if merger:
         past = rng.random() < recipe.past_fraction
         time = float(rng.uniform(0, window) if past else -rng.uniform(0, window))
-        return History(True, log_mass, ratio, time)
+        return MergerHistory(True, log_mass, ratio, time)
     kind = rng.random()
     if kind < recipe.older:
-        return History(False, log_mass, ratio, float(rng.uniform(window, recipe.oldest)))
+        return MergerHistory(False, log_mass, ratio, float(rng.uniform(window, recipe.oldest)))
     if kind < recipe.older + recipe.ahead:
-        return History(False, log_mass, ratio, -float(rng.uniform(window, recipe.furthest_ahead)))
+        return MergerHistory(False, log_mass, ratio, -float(rng.uniform(window, recipe.furthest_ahead)))
     if kind < recipe.older + recipe.ahead + recipe.minor:
         ratio = float(10 ** rng.uniform(np.log10(recipe.smallest_ratio), lowest))
-        return History(False, log_mass, ratio, float(rng.uniform(-window, window)))
-    return History(False, log_mass)
+        return MergerHistory(False, log_mass, ratio, float(rng.uniform(-window, window)))
+    return MergerHistory(False, log_mass)
 
 
-def light_up(rng: np.random.Generator, history: History, recipe: Recipe) -> Stars:
+def light_up(rng: np.random.Generator, history: MergerHistory, recipe: Recipe) -> Stars:
     """Make the stars of a galaxy, its companion's included, about the middle of the picture."""
     if not history.encounter:
         return isolated(rng, draw_body(rng, history.log_mass, recipe), recipe)
@@ -78,7 +78,7 @@ def light_up(rng: np.random.Generator, history: History, recipe: Recipe) -> Star
     return interacting(rng, bodies, pair, history.time, recipe)
 
 
-def neighbours(rng: np.random.Generator, history: History, recipe: Recipe) -> list[Stars]:
+def neighbours(rng: np.random.Generator, history: MergerHistory, recipe: Recipe) -> list[Stars]:
     """Draw other galaxies of the same group, which stay apart from the one in the middle."""
     near, far = recipe.neighbour_distance
     low, high = np.log10(recipe.neighbour_ratio)
@@ -93,7 +93,7 @@ def neighbours(rng: np.random.Generator, history: History, recipe: Recipe) -> li
     return found
 
 
-def render_galaxy(seed: int, merger: bool, place: int, recipe: Recipe) -> tuple[Floats, History]:
+def render_galaxy(seed: int, merger: bool, place: int, recipe: Recipe) -> tuple[Floats, MergerHistory]:
     """Render one galaxy: uncalibrated surface brightness `(4 cameras, 3 filters, 75, 75)` and what it shows."""
     rng = generator(seed, GALAXIES, merger, place)
     history = draw_history(rng, merger, recipe)

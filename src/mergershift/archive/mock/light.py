@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mergershift.archive.mock.bodies import Body, bulge, disc, draw_body, stellar_halo
-from mergershift.archive.mock.encounters import Pair
+from mergershift.archive.mock.encounters import GalaxyPair
 from mergershift.archive.mock.recipe import Recipe
 from mergershift.archive.mock.vectors import Floats, isotropic, unrotate
 
@@ -176,7 +176,7 @@ def isolated(rng: np.random.Generator, body: Body, recipe: Recipe, particles: in
 
 
 def interacting(
-    rng: np.random.Generator, bodies: tuple[Body, Body], pair: Pair, time: float, recipe: Recipe
+    rng: np.random.Generator, bodies: tuple[Body, Body], pair: GalaxyPair, time: float, recipe: Recipe
 ) -> Stars:
     """Light up two galaxies that meet, seen at a time in Myr since their coalescence.
 

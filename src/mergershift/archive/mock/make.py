@@ -14,7 +14,7 @@ from mergershift.archive.provenance import (
     require_same_origin,
     write_provenance,
 )
-from mergershift.archive.replacement import fresh, locked, require_space, swap
+from mergershift.archive.replacement import fresh, locked, replace_folder, require_space
 from mergershift.core.progress import ProgressBars
 
 
@@ -26,7 +26,7 @@ def make_mock(
     workers: int | None = None,
     bars: ProgressBars | None = None,
 ) -> bool:
-    """Make a mock archive, swap it in and return True; False where the very same one lies there complete.
+    """Make a mock archive, replace_folder it in and return True; False where the very same one lies there complete.
 
     It is written beside the folder, so what lies there stays whole until the new one is. Raises UserError where
     the folder holds anything but this mock (unless `replace`) or the disk is too small.
@@ -54,7 +54,7 @@ def make_mock(
         with shown:
             total = sum(path.stat().st_size for path in files)
             write_provenance(work, wanted.with_files(take(files, shown.add("hashing", total).advance)))
-        swap(work, folder)
+        replace_folder(work, folder)
         return True
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergershift.archive.facts import FILTER_SETS, IMAGE_SIZE, RowStructure
-from mergershift.archive.mock.calibration import factors
-from mergershift.archive.mock.galaxies import NOISE, History, generator, render_galaxy
+from mergershift.archive.mock.brightness import factors
+from mergershift.archive.mock.galaxies import NOISE, MergerHistory, generator, render_galaxy
 from mergershift.archive.mock.recipe import RECIPE, Recipe
 from mergershift.archive.mock.vectors import Floats
 from mergershift.core.processes import available_cores
@@ -35,7 +35,7 @@ class Universe:
 
     seed: int
     structure: RowStructure
-    histories: tuple[History, ...]
+    histories: tuple[MergerHistory, ...]
     raw: NDArray[np.float32]
     """Uncalibrated renderings `(G, 4, 3, 75, 75)`; a memory map where a file was given for it."""
     factors: Floats
@@ -75,7 +75,7 @@ def render_universe(
         raw = np.empty((count, *SHAPE), np.float32)
     else:
         raw = np.lib.format.open_memmap(storage, mode="w+", dtype=np.float32, shape=(count, *SHAPE))
-    histories: list[History | None] = [None] * count
+    histories: list[MergerHistory | None] = [None] * count
     sums, squares = np.zeros((count, len(FILTERS))), np.zeros((count, len(FILTERS)))
     for start, galaxies in _chunks(
         mergers, non_mergers, seed, workers or available_cores(), progress, recipe
@@ -91,7 +91,7 @@ def render_universe(
     )
 
 
-Rendered = list[tuple[NDArray[np.float32], History]]
+Rendered = list[tuple[NDArray[np.float32], MergerHistory]]
 
 
 def _render(mergers: int, start: int, stop: int, seed: int, recipe: Recipe) -> Rendered:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mergershift.archive import FILTER_SETS, IMAGE_SIZE, Domain
-from mergershift.archive.mock.calibration import factors
+from mergershift.archive.mock.brightness import factors
 
 
 def test_mean_and_deviation_are_met_whatever_the_units() -> None:
