@@ -88,7 +88,7 @@ def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
 
     What is searched stands in conf/tuning/<adaptation>.yaml. Given again, the command goes on where it was.
     """
-    from mergershift.tune import tune_step, worker_step
+    from mergershift.tuning.tune import tune_step, worker_step
 
     if worker:
         worker_step(overrides)
