@@ -65,9 +65,9 @@ def upward_imports(package: Path) -> set[tuple[str, str]]:
         own = inside.parts[0]
         for name in imports(path):
             parts = name.split(".")
-            if parts[0] == "mergershift" and len(parts) > 1 and parts[1] not in (own, "__version__"):
-                if LAYERS[parts[1]] >= LAYERS[own]:
-                    found.add((str(inside), parts[1]))
+            foreign = parts[0] == "mergershift" and len(parts) > 1 and parts[1] not in (own, "__version__")
+            if foreign and LAYERS[parts[1]] >= LAYERS[own]:
+                found.add((str(inside), parts[1]))
     return found
 
 
