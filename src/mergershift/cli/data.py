@@ -11,6 +11,7 @@ import click
 
 from mergershift.archive.facts import FILTER_SETS
 from mergershift.cli import data_folder
+from mergershift.cli.groups import OrderedGroup
 
 WHICH_FILTERS = {**{name: (name,) for name in FILTER_SETS}, "both": tuple(FILTER_SETS)}
 WHICH_DOMAINS = {"pristine": ("pristine",), "noisy": ("noisy",), "both": ("pristine", "noisy")}
@@ -35,7 +36,7 @@ REPLACE: Callable[[Any], Any] = click.option(
 )
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def data() -> None:
     """The archive: what it is, getting it, checking it."""
 

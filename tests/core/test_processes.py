@@ -1,0 +1,51 @@
+"""Signals, cores, and what is set in the environment, when."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mergershift.core.processes import available_cores, interrupted_by, set_environment_defaults
+
+
+def test_a_signal_interrupts_like_ctrl_c_and_its_handler_comes_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupted_by(signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupted_by(signal.SIGHUP):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_cores_are_those_that_the_process_may_use() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_defaults_leave_alone_what_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    set_environment_defaults()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert os.environ.pop("MLFLOW_DISABLE_TELEMETRY") == "true"
+
+
+def test_importing_the_package_sets_nothing_in_the_environment() -> None:
+    """Whoever imports mergershift into a program of their own keeps their environment."""
+    code = (
+        "import os\nbefore = dict(os.environ)\n"
+        "import mergershift, mergershift.cli.main, mergershift.config, mergershift.core.processes\n"
+        "assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
