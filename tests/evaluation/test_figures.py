@@ -71,4 +71,4 @@ def test_roc_and_reliability_are_drawn_from_the_same_points_as_anywhere(predicti
 def test_the_diagonal_is_perfect_calibration() -> None:
     axes = Figure().subplots()
     draw_reliability_frame(axes, colour="#000000")
-    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[0, 0], [1, 1]])
