@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -34,6 +36,17 @@ class Classifier(nn.Module):
         stretched: Tensor = self.stretch(images)
         # Channels last is the layout that convolutions on a CPU are quickest in.
         return stretched.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute convolutions in float32 on a GPU too, where PyTorch would round their inputs to TF32's 10 bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def build_classifier(config: Config) -> Classifier:

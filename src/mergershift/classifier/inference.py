@@ -67,6 +67,8 @@ def _forward(
     """Yield features and logits, on the CPU, batch by batch."""
     import torch
 
+    from mergershift.classifier.classifier import full_precision
+
     if images.ndim != 4:
         raise ValueError(f"images of shape {tuple(images.shape)}, expected (N, C, H, W)")
     home = next((each.device for each in module.parameters()), torch.device("cpu"))
@@ -80,7 +82,7 @@ def _forward(
             module.to(place)
         for start in range(0, len(images), batch_size):
             batch = torch.as_tensor(images[start : start + batch_size]).to(place)
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision():
                 made = module(batch)
             if made.logits.shape != (len(batch), 2):
                 raise ValueError(f"logits of shape {tuple(made.logits.shape)}, expected ({len(batch)}, 2)")

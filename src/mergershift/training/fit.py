@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 
 from mergershift.adaptation import Adaptation
 from mergershift.cells.layout import EPOCHS, MODELS, model_epochs, model_file
-from mergershift.classifier.classifier import Classifier, build_classifier, save_classifier
+from mergershift.classifier.classifier import Classifier, build_classifier, full_precision, save_classifier
 from mergershift.config import Config, instantiate
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
@@ -129,7 +130,8 @@ def train(
         enable_model_summary=False,
         default_root_dir=state,
     )
-    trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
+    with full_precision() if config.trainer.precision == "32-true" else nullcontext():
+        trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
     checkpoint = torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(checkpoint["state_dict"])
     pick = min if _mode(settings.keep_best) == "min" else max
