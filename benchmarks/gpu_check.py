@@ -4,8 +4,8 @@
     python benchmarks/gpu_check.py --methods mmd,dann   # some of them
 
 Makes a small mock, then checks each method of conf/adaptation/ on it: two epochs with trainer=gpu in full and in
-bf16-mixed precision, finite losses, and the first step's losses and gradients equal to the CPU's within 1e-4. A
-training is killed with SIGKILL and resumed, and has to end in the weights of one that was not. A model trained on the
+bf16-mixed precision, finite losses, and the first step's losses equal to the CPU's within 1e-4. Gradients may differ by
+as much as single precision costs on the CPU itself, measured beside double precision. A training is killed with SIGKILL and resumed, and has to end in the weights of one that was not. A model trained on the
 GPU is exported as it is registered and has to predict the same on both. Exits with 1 where a check fails, and with 0,
 saying so, on a machine without a GPU.
 """
@@ -40,6 +40,8 @@ from mergershift.training.fit import Result, train
 CONF = Path(__file__).parents[1] / "conf"
 AGREEMENT = 1e-4
 """Largest difference between CPU and GPU in full precision, relative to the larger of 1 and the value."""
+ROUNDING = 4
+"""Largest difference of gradients, in units of the CPU's own rounding error: some penalties are ill-conditioned."""
 EPOCHS = 2
 
 
@@ -98,7 +100,9 @@ def trains(config: Config, prepared: Prepared, folder: Path) -> tuple[bool, str]
     return finite, f"loss {loss:.4f}, {1000 * seconds:.1f} ms a step, {peak:.0f} MiB at most"
 
 
-def first_step(config: Config, prepared: Prepared, device: str) -> dict[str, torch.Tensor]:
+def first_step(
+    config: Config, prepared: Prepared, device: str, dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
     """Losses and gradients of the first step on a device, without dropout, whose draws differ between devices."""
     torch.manual_seed(0)
     classifier = build_classifier(config)
@@ -113,10 +117,10 @@ def first_step(config: Config, prepared: Prepared, device: str) -> dict[str, tor
     for module in [*classifier.modules(), *penalty.modules()]:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0
-    classifier.train().to(device)
-    penalty.train().to(device)
+    classifier.train().to(device, dtype)
+    penalty.train().to(device, dtype)
     labels = labelled.labels.to(device)
-    both = classifier(torch.cat([images, target]).to(device))
+    both = classifier(torch.cat([images, target]).to(device, dtype))
     split = len(labels)
     source_part, target_part = (
         Activations(*(part[half] for part in both)) for half in (slice(split), slice(split, None))
@@ -128,17 +132,27 @@ def first_step(config: Config, prepared: Prepared, device: str) -> dict[str, tor
         [weight.grad.double().norm() for weight in classifier.parameters() if weight.grad is not None]
     ).norm()
     found = {"classification": classification, "penalty": transfer, "gradient": norm}
-    return {name: value.detach().double().cpu() for name, value in found.items()}
+    return {name: float(value.detach()) for name, value in found.items()}
 
 
 def agrees(config: Config, prepared: Prepared, device: str) -> tuple[bool, str]:
-    """Compare the first step on both devices, in full precision."""
+    """Compare the first step on both devices, in full precision; see `AGREEMENT` and `ROUNDING`."""
     with full_precision():
-        gpu, cpu = (first_step(config, prepared, place) for place in (device, "cpu"))
-    differences = {
-        name: float((gpu[name] - cpu[name]).abs() / cpu[name].abs().clamp_min(1.0)) for name in cpu
+        there, here = (first_step(config, prepared, place) for place in (device, "cpu"))
+    exact = first_step(config, prepared, "cpu", torch.float64)
+    rounding = _difference(here["gradient"], exact["gradient"])
+    allowed = {
+        "classification": AGREEMENT,
+        "penalty": AGREEMENT,
+        "gradient": max(AGREEMENT, ROUNDING * rounding),
     }
-    return max(differences.values()) <= AGREEMENT, ", ".join(f"{k} {v:.1e}" for k, v in differences.items())
+    found = {name: _difference(there[name], here[name]) for name in here}
+    detail = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+    return all(found[name] <= allowed[name] for name in found), f"{detail} (rounding {rounding:.1e})"
+
+
+def _difference(one: float, other: float) -> float:
+    return abs(one - other) / max(1.0, abs(other))
 
 
 def resumes(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
