@@ -5,9 +5,10 @@
 
 Makes a small mock, then checks each method of conf/adaptation/ on it: two epochs with trainer=gpu in full and in
 bf16-mixed precision, finite losses, and the first step's losses equal to the CPU's within 1e-4. Gradients may differ by
-as much as single precision costs on the CPU itself, measured beside double precision. A training is killed with SIGKILL and resumed, and has to end in the weights of one that was not. A model trained on the
-GPU is exported as it is registered and has to predict the same on both. Exits with 1 where a check fails, and with 0,
-saying so, on a machine without a GPU.
+as much as single precision costs on the CPU itself, measured beside double precision. A training is killed with SIGKILL
+and resumed, and has to end in the weights of one that was not. A model trained on the GPU is exported as it is
+registered and has to predict the same on both. Exits with 1 where a check fails, and with 0, saying so, on a machine
+without a GPU.
 """
 
 from __future__ import annotations
