@@ -95,7 +95,7 @@ def ask(address: str, names: Sequence[str], downloads: Downloads) -> RemoteFile:
             return remote
     raise UserError(
         f"{address}/{' or '.join(names)}: HTTP 404, the server has no such file.\n"
-        f"Check the address: {WHERE_ADDRESS}."
+        f"Check the address ({WHERE_ADDRESS})."
     )
 
 
@@ -134,7 +134,7 @@ def _patiently(
         except requests.RequestException as error:
             # requests reports a malformed address as an exception that is also a ValueError.
             if isinstance(error, ValueError):
-                raise UserError(f"{url}: {error}\nCheck the address: {WHERE_ADDRESS}.") from None
+                raise UserError(f"{url}: {error}\nCheck the address ({WHERE_ADDRESS}).") from None
             why, after = f"the connection failed or was lost ({type(error).__name__})", None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -218,7 +218,7 @@ def _expect_success(answer: requests.Response, url: str) -> None:
     if status in PASSING:
         raise _Retry(f"HTTP {status}", _retry_after(answer))
     what = FINAL.get(status, "the server refuses the request")
-    raise UserError(f"{url}: HTTP {status}, {what}.\nCheck the address: {WHERE_ADDRESS}.")
+    raise UserError(f"{url}: HTTP {status}, {what}.\nCheck the address ({WHERE_ADDRESS}).")
 
 
 def _retry_after(answer: requests.Response) -> float | None:
