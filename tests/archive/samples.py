@@ -1,4 +1,4 @@
-"""Small archives in the published row structure, made of noise that no two galaxies share."""
+"""Small archives in the published row structure, made of independent noise for every galaxy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGER = RowStructure(mergers=12, non_mergers=60)
 
 
 def renderings(structure: RowStructure, channels: int, seed: int) -> NDArray[np.float64]:
-    """Random images, each once, with about the published deviations; cameras agree in total flux to 5 %."""
+    """Draw random images with about the published standard deviations; cameras agree in total flux to 5 %."""
     random = np.random.default_rng(seed)
     galaxy = structure.galaxy[structure.block == 0]
     brightness = random.lognormal(1.0, 0.7, galaxy.max() + 1)
@@ -24,16 +24,16 @@ def renderings(structure: RowStructure, channels: int, seed: int) -> NDArray[np.
     shape = (len(galaxy), channels, IMAGE_SIZE, IMAGE_SIZE)
     images = random.lognormal(-1.0, 1.0, shape) * random.normal(1.0, 0.05, (len(galaxy), 1, 1, 1))
     images *= brightness[galaxy, None, None, None] * np.array(stds)[:, None, None]
-    # the sky, that is most of a real stamp, is empty
+    # The sky, which fills most of a real stamp, is empty.
     images[..., :8, :] = images[..., -8:, :] = images[..., :, :8] = images[..., :, -8:] = 0.0
     return images
 
 
 def images_of(data_set: DataSet, structure: RowStructure, seed: int = 0) -> NDArray[np.float64]:
-    """Images of one data set; the noisy ones are the pristine ones and noise of the published deviation."""
+    """Make the images of one data set; noisy ones are pristine ones plus noise as strong as published."""
     images = renderings(structure, len(data_set.filter_set.filters), seed)
     if data_set.domain is Domain.NOISY:
-        stds = np.array([each.noise_std for each in data_set.filter_set.filters])[:, None, None]
+        stds = np.array([facts.noise_std for facts in data_set.filter_set.filters])[:, None, None]
         images = images + np.random.default_rng(seed + 1).normal(0.0, 1.0, images.shape) * stds
     mergers, others = images[: structure.block_rows], images[structure.block_rows :]
     turned = [mergers, mergers[..., ::-1, :], mergers[..., ::-1]]
@@ -42,7 +42,7 @@ def images_of(data_set: DataSet, structure: RowStructure, seed: int = 0) -> NDAr
 
 
 def write_fits(path: Path, images: NDArray[np.float64], labels: NDArray[np.integer]) -> None:
-    """Write a FITS file in the archive's form."""
+    """Write a FITS file in the format of the archive."""
     columns = [fits.Column(name="label", format="D", array=labels.astype(float))]
     table = fits.BinTableHDU.from_columns(columns, name="MergerLabels")
     primary = fits.PrimaryHDU(images)
@@ -64,7 +64,7 @@ def write_sample(
             continue
         images = images_of(data_set, structure, seed)
         for name in (data_set.images_name, data_set.labels_names[0], data_set.fits_name):
-            (folder / name).unlink(missing_ok=True)  # it may be a link to a file of others
+            (folder / name).unlink(missing_ok=True)  # It may be linked to a file outside this folder.
         if "npy" in formats:
             np.save(folder / data_set.images_name, images)
             np.save(folder / data_set.labels_names[0], structure.labels)

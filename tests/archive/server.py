@@ -1,4 +1,4 @@
-"""An archive on loopback that can misbehave."""
+"""A server for archives on the loopback interface, which can misbehave on request."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 Misdeed = Callable[["Handler", bytes], None]
-"""Answers a GET in its own way; given the bytes that a good answer would send."""
+"""Responds to a GET in its own way, given the bytes that a correct response would send."""
 
 
 @dataclass
 class Archive:
-    """What is served, how, and what was asked for."""
+    """The files that are served, the behaviour of the server and the requests so far."""
 
     files: dict[str, bytes]
     ranges: bool = True
     validator: str | None = "etag"
     heads: bool = True
     misdeeds: dict[str, list[Misdeed]] = field(default_factory=lambda: defaultdict(list))
-    """By name, used up one a GET."""
+    """Misbehaviours by file name; every GET uses up one."""
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
-    """Method, name and Range of each request."""
+    """Method, file name and Range header of each request."""
     closing: threading.Event = field(default_factory=threading.Event)
     address: str = ""
 
     def gets(self, name: str) -> list[str | None]:
-        """The Range of each GET of a file."""
+        """Return the Range header of each GET of a file."""
         return [asked_range for method, what, asked_range in self.asked if method == "GET" and what == name]
 
     def tag(self, name: str) -> str:
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         return {}
 
     def head(self, status: int, length: int, **headers: str) -> None:
-        """Send the first part of an answer."""
+        """Send the status and headers of a response."""
         self.send_response(status)
         self.send_header("Content-Length", str(length))
         for key, value in (self._validators() if status in (200, 206) else {}).items():
@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def truncate(at: int) -> Misdeed:
-    """Promise all and close after some bytes."""
+    """Announce the whole file and close the connection after some bytes."""
 
     def answer(handler: Handler, content: bytes) -> None:
         handler.head(200, len(content))
@@ -111,7 +111,7 @@ def truncate(at: int) -> Misdeed:
 
 
 def stall(at: int) -> Misdeed:
-    """Promise all and fall silent after some bytes."""
+    """Announce the whole file and fall silent after some bytes."""
 
     def answer(handler: Handler, content: bytes) -> None:
         handler.head(200, len(content))
@@ -124,12 +124,12 @@ def stall(at: int) -> Misdeed:
 
 
 def status(code: int, **headers: str) -> Misdeed:
-    """Answer with nothing but a status."""
+    """Respond with only a status."""
     return lambda handler, _: handler.head(code, 0, **headers)
 
 
 def instead(content: bytes) -> Misdeed:
-    """Send something else as if it were the file."""
+    """Send other content in place of the file."""
 
     def answer(handler: Handler, _: bytes) -> None:
         handler.head(200, len(content))
@@ -139,14 +139,14 @@ def instead(content: bytes) -> Misdeed:
 
 
 def wrong_part(handler: Handler, content: bytes) -> None:
-    """Answer any range with the first half."""
+    """Respond to any range with the first half of the file."""
     half = len(content) // 2
     handler.head(206, half, Content_Range=f"bytes 0-{half - 1}/{len(content)}")
     handler.wfile.write(content[:half])
 
 
 def rest_regardless(handler: Handler, content: bytes) -> None:
-    """Answer a range with the rest of today's version, whichever version it was asked of."""
+    """Respond to a range with the rest of the current version, whichever version was requested."""
     start = int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
     last = f"bytes {start}-{len(content) - 1}/{len(content)}"
     handler.head(206, len(content) - start, Content_Range=last)
@@ -155,12 +155,12 @@ def rest_regardless(handler: Handler, content: bytes) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Archive]:
-    """Serve the files of a folder from loopback."""
+    """Serve the files of a folder on the loopback interface."""
     archive = Archive({path.name: path.read_bytes() for path in folder.iterdir()})
     handler = type("Bound", (Handler,), {"archive": archive})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    # clients that go away in the middle are what some tests are about
+    # Some tests are about clients that disconnect during a download.
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     archive.address = f"http://127.0.0.1:{server.server_port}/hlsps/deepmerge"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -14,7 +14,7 @@ from mergershift.core.errors import UserError
 GALAXIES = STRUCTURE.mergers + STRUCTURE.non_mergers
 
 
-def test_values_by_galaxy_are_spread_over_rows(tmp_path: Path) -> None:
+def test_values_per_galaxy_are_expanded_to_rows(tmp_path: Path) -> None:
     stage = np.array(["past", "future"] + [""] * STRUCTURE.non_mergers)
     masses = np.linspace(9, 11, GALAXIES)
     ratio = np.where(stage == "", np.nan, 0.25)
@@ -30,7 +30,7 @@ def test_values_by_galaxy_are_spread_over_rows(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_linked_table_is_replaced_and_not_written_into(tmp_path: Path) -> None:
+def test_a_linked_table_is_replaced_rather_than_modified(tmp_path: Path) -> None:
     stage = np.array(["past"] * 2 + [""] * STRUCTURE.non_mergers)
     path = write_metadata(tmp_path, STRUCTURE, stage=stage, log_mstar=np.zeros(GALAXIES))
     linked = tmp_path / "cache"
@@ -40,14 +40,14 @@ def test_a_linked_table_is_replaced_and_not_written_into(tmp_path: Path) -> None
     assert linked.read_bytes() == before != path.read_bytes()
 
 
-def test_wrong_lengths_and_stages(tmp_path: Path) -> None:
+def test_wrong_lengths_and_stages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="log_mstar"):
         write_metadata(tmp_path, STRUCTURE, stage=[""] * GALAXIES, log_mstar=np.zeros(3))
     with pytest.raises(ValueError, match="present"):
         write_metadata(tmp_path, STRUCTURE, stage=["present"] * GALAXIES, log_mstar=np.zeros(GALAXIES))
 
 
-def test_absent_and_broken_tables(tmp_path: Path) -> None:
+def test_missing_and_broken_tables(tmp_path: Path) -> None:
     assert read_metadata(tmp_path) is None
     (tmp_path / "metadata.ecsv").write_text("row,galaxy\n0,0\n")
     with pytest.raises(UserError, match=r"metadata\.ecsv"):
@@ -56,7 +56,7 @@ def test_absent_and_broken_tables(tmp_path: Path) -> None:
 
 @pytest.fixture
 def real(tmp_path: Path, published_metadata: Path) -> tuple[Path, Path]:
-    """A folder with the published labels (and images that nothing reads), and a copy of the real arrays."""
+    """A folder with the published labels (and an empty file of images), and a copy of the real arrays."""
     data, arrays = tmp_path / "data", tmp_path / "arrays"
     data.mkdir()
     arrays.mkdir()
@@ -69,14 +69,14 @@ def real(tmp_path: Path, published_metadata: Path) -> tuple[Path, Path]:
     return data, arrays
 
 
-def test_published_row_structure_is_that_of_the_real_arrays(published_metadata: Path) -> None:
+def test_published_row_structure_agrees_with_the_real_arrays(published_metadata: Path) -> None:
     ids = np.load(published_metadata / IDS_NAME)
     merger, past, future = np.load(published_metadata / STAGES_NAME).T
     assert RowStructure.from_labels(merger) == PUBLISHED_ROWS
     pairs = np.unique(np.stack([PUBLISHED_ROWS.galaxy, ids], axis=1), axis=0)
     assert len(pairs) == len(np.unique(ids)) == 2233
     assert (past.sum(), future.sum()) == (6020, 2100)
-    # the irregular galaxy
+    # This is the irregular galaxy.
     assert np.count_nonzero(ids == ids[8240]) == 2
 
 
@@ -94,10 +94,10 @@ def test_published_arrays_are_added(real: tuple[Path, Path]) -> None:
 def test_arrays_that_do_not_fit_are_refused(real: tuple[Path, Path]) -> None:
     data, arrays = real
     ids, classes = np.load(arrays / IDS_NAME), np.load(arrays / STAGES_NAME)
-    swapped = ids.copy()
-    swapped[[8122, 8126]] = swapped[[8126, 8122]]
+    exchanged = ids.copy()
+    exchanged[[8122, 8126]] = exchanged[[8126, 8122]]
     merged = np.where(ids == ids[8120], ids[8124], ids)
-    for wrong, message in ((swapped, "subhalo id"), (merged, "2232 galaxies"), (ids[:-1], "shape")):
+    for wrong, message in ((exchanged, "subhalo id"), (merged, "2232 galaxies"), (ids[:-1], "shape")):
         np.save(arrays / IDS_NAME, wrong)
         with pytest.raises(UserError, match=message):
             add_published_metadata(data, arrays)
@@ -106,6 +106,6 @@ def test_arrays_that_do_not_fit_are_refused(real: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match="label 0 in row 0, expected 1"):
         add_published_metadata(data, arrays)
     (arrays / MASSES_NAME).unlink()
-    with pytest.raises(UserError, match=r"logMstar\.npy: not there"):
+    with pytest.raises(UserError, match=r"logMstar\.npy: does not exist"):
         add_published_metadata(data, arrays)
     assert not (data / "metadata.ecsv").exists()

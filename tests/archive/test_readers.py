@@ -39,7 +39,7 @@ def test_npy_and_fits_give_identical_arrays(both_formats: Path) -> None:
     assert read_structure(both_formats, TWO) == STRUCTURE
 
 
-def test_fits_is_read_where_there_is_no_npy(tmp_path: Path) -> None:
+def test_fits_is_read_if_there_is_no_npy(tmp_path: Path) -> None:
     write_sample(tmp_path, formats=("fits",))
     assert open_images(tmp_path, TWO).path.suffix == ".fits"
     assert read_labels(tmp_path, TWO).sum() == STRUCTURE.merger_rows
@@ -74,7 +74,7 @@ def test_labels_are_read_in_every_published_form(
     np.testing.assert_array_equal(labels, STRUCTURE.labels)
 
 
-def test_missing_files_are_named_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"(?s){TWO.images_name}.*{TWO.fits_name}.*data fetch"):
         open_images(tmp_path, TWO)
     assert available(tmp_path) == []
@@ -93,7 +93,7 @@ def test_truncated_npy(small: Path) -> None:
         open_images(small, TWO)
 
 
-def test_bytes_too_many(small: Path) -> None:
+def test_surplus_bytes(small: Path) -> None:
     with (small / TWO.images_name).open("ab") as file:
         file.write(b"x")
     with pytest.raises(UserError, match="270129 bytes; expected 270128 bytes"):
@@ -119,14 +119,14 @@ def test_objects_in_npy_are_never_unpickled(small: Path) -> None:
 @pytest.mark.parametrize(
     "content", [pickle.dumps([1, 2]), b"", b"<html>not found</html>", b"\x93NUMPY\x01\x00\x06\x00{'de"]
 )
-def test_what_is_no_npy_file(small: Path, content: bytes) -> None:
+def test_files_that_are_not_npy(small: Path, content: bytes) -> None:
     for name, read in ((TWO.images_name, open_images), (TWO.labels_names[0], read_labels)):
         (small / name).write_bytes(content)
         with pytest.raises(UserError, match="not an npy file"):
             read(small, TWO)
 
 
-def test_what_is_no_fits_file(tmp_path: Path) -> None:
+def test_files_that_are_not_fits(tmp_path: Path) -> None:
     (tmp_path / TWO.fits_name).write_bytes(b"<html>not found</html>")
     for read in (open_images, read_labels):
         with pytest.raises(UserError, match="not a FITS file"):

@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Have samples written in place of the mock universe; holds the seeds that were asked for."""
+    """Replace the mock universe by samples; lists the seeds that were requested."""
     seeds: list[int] = []
 
     def write_archive(
@@ -58,7 +58,7 @@ def with_(**changes: object) -> MockProvenance:
     return MOCK.model_copy(update=changes)
 
 
-def test_provenance_comes_back_as_written(data: Path) -> None:
+def test_provenance_is_read_as_written(data: Path) -> None:
     data.mkdir()
     assert read_provenance(data) is None
     for provenance in (
@@ -73,14 +73,14 @@ def test_provenance_comes_back_as_written(data: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}", '{"kind": "real"}', '{"kind": "archive", "address": "a", "date": "x"}']
 )
-def test_broken_provenance_is_no_provenance(data: Path, text: str) -> None:
+def test_broken_provenance_is_an_error(data: Path, text: str) -> None:
     data.mkdir()
     (data / "PROVENANCE.json").write_text(text)
     with pytest.raises(UserError, match=r"PROVENANCE\.json"):
         read_provenance(data)
 
 
-def test_unknown_keys_in_provenance(data: Path) -> None:
+def test_unknown_keys_in_provenance_are_an_error(data: Path) -> None:
     data.mkdir()
     write_provenance(data, MOCK)
     path = data / "PROVENANCE.json"
@@ -89,7 +89,7 @@ def test_unknown_keys_in_provenance(data: Path) -> None:
         read_provenance(data)
 
 
-def test_the_very_same_mock_is_made_once(data: Path, written: list[int]) -> None:
+def test_an_identical_mock_is_made_only_once(data: Path, written: list[int]) -> None:
     assert make_mock(data, MOCK)
     assert not make_mock(data, MOCK)
     assert written == [1]
@@ -106,17 +106,21 @@ def test_a_damaged_mock_is_made_again(data: Path, written: list[int]) -> None:
     (data / IMAGES).write_bytes(content)
     assert make_mock(data, MOCK)
     assert written == [1, 1]
-    assert not differences(data, read_provenance(data).files)
+    found = read_provenance(data)
+    assert found is not None
+    assert not differences(data, found.files)
 
 
-def test_more_of_the_same_mock_needs_no_leave_and_less_of_it_does(data: Path, written: list[int]) -> None:
+def test_extending_a_mock_needs_no_replace_option_but_reducing_it_does(
+    data: Path, written: list[int]
+) -> None:
     make_mock(data, MOCK)
     assert make_mock(data, with_(filter_sets=("two", "three"), fits=True))
     for less, what in (
         (with_(filter_sets=("two", "three")), "FITS"),
         (with_(filter_sets=("two",), fits=True), "three"),
     ):
-        with pytest.raises(UserError, match=f"{what}.*besides"):
+        with pytest.raises(UserError, match=f"{what}.*in addition"):
             make_mock(data, less)
     assert len(written) == 2
 
@@ -131,7 +135,9 @@ def test_more_of_the_same_mock_needs_no_leave_and_less_of_it_does(data: Path, wr
         ArchiveProvenance(address="https://a.b"),
     ],
 )
-def test_another_provenance_is_refused(data: Path, written: list[int], wanted) -> None:
+def test_another_provenance_is_refused(
+    data: Path, written: list[int], wanted: MockProvenance | ArchiveProvenance
+) -> None:
     make_mock(data, MOCK)
     with pytest.raises(UserError, match="--replace"):
         require_same_origin(data, wanted, replace=False)
@@ -173,9 +179,7 @@ def test_replacing_leaves_linked_files_and_foreign_files_alone(
     assert (data / "own" / "x").read_text() == "mine too"
 
 
-def test_a_folder_behind_a_link_is_swapped_where_it_is(
-    data: Path, written: list[int], tmp_path: Path
-) -> None:
+def test_a_linked_folder_is_replaced_at_its_target(data: Path, written: list[int], tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     data.symlink_to(disk / "galaxies")
@@ -202,7 +206,7 @@ def test_a_failure_leaves_the_old_archive(
 
 
 @pytest.mark.parametrize("breaks_at", [1, 2])
-def test_an_interrupted_swap_loses_nothing(
+def test_an_interrupted_replacement_loses_nothing(
     data: Path, written: list[int], monkeypatch: pytest.MonkeyPatch, breaks_at: int
 ) -> None:
     make_mock(data, MOCK)
@@ -225,7 +229,7 @@ def test_an_interrupted_swap_loses_nothing(
     assert take(data.iterdir()) == before
 
 
-def test_a_swap_interrupted_at_its_end_is_done(
+def test_a_replacement_interrupted_at_its_end_is_completed(
     data: Path, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_mock(data, MOCK)
@@ -244,7 +248,7 @@ def test_a_swap_interrupted_at_its_end_is_done(
     assert (data / "metadata.ecsv").read_text() == "of seed 2"
 
 
-def test_an_old_archive_is_not_deleted_for_a_folder_of_something_else(data: Path) -> None:
+def test_an_old_archive_is_not_deleted_for_an_unrelated_folder(data: Path) -> None:
     write_sample(beside(data, "old"))
     data.mkdir()
     (data / "notes.txt").touch()
@@ -253,7 +257,7 @@ def test_an_old_archive_is_not_deleted_for_a_folder_of_something_else(data: Path
     assert (beside(data, "old") / IMAGES).is_file()
 
 
-def test_two_commands_do_not_write_one_folder(data: Path) -> None:
+def test_two_commands_cannot_write_to_the_same_folder(data: Path) -> None:
     with locked(data), pytest.raises(UserError, match="another command"), locked(data):
         pass
     with locked(data):
@@ -261,13 +265,13 @@ def test_two_commands_do_not_write_one_folder(data: Path) -> None:
     assert not beside(data, "lock").exists()
 
 
-def test_only_complete_archives_are_swapped_in(data: Path) -> None:
+def test_only_complete_archives_replace_a_folder(data: Path) -> None:
     work = fresh(data, "mock")
     with pytest.raises(ValueError, match="PROVENANCE"):
         replace_folder(work, data)
 
 
-def test_a_full_disk_is_seen_beforehand(
+def test_lack_of_disk_space_is_reported_beforehand(
     data: Path, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -275,6 +279,6 @@ def test_a_full_disk_is_seen_beforehand(
     make_mock(data, MOCK)
     assert needed > sum(path.stat().st_size for path in published_files(data))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2 * needed, needed, needed - 1))
-    with pytest.raises(UserError, match="stay until the swap"):
+    with pytest.raises(UserError, match="stay until they are replaced"):
         make_mock(data, with_(seed=2), replace=True)
     assert written == [1]

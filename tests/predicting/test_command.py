@@ -1,4 +1,4 @@
-"""The command and the function, with a real exported model."""
+"""The command `predict` and the function `load_model`, with a real exported model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """In the working directory: three files, in order 0.npy, 1.fits and in/2.npy; one image has a NaN."""
+    """Write three files, 0.npy, 1.fits and in/2.npy, to the working directory; one image contains a NaN."""
     monkeypatch.chdir(tmp_path)
     made = stamps(30)
     made[12, 1, 40, 40] = np.nan
@@ -82,7 +82,7 @@ def test_the_command_writes_what_the_function_returns(folder, images, capsys, su
     assert expected["flag"][12] == "as is; not finite"
     assert expected["merger"].mask.tolist() == [row == 12 for row in range(30)]
     called = int((scores(expected)[:, 0] >= 0.4).sum())
-    assert out.startswith(f"p{suffix}: 30 images, {called} called mergers")
+    assert out.startswith(f"p{suffix}: 30 images, {called} classified as mergers")
     assert "1 have no prediction" in out
 
 
@@ -98,11 +98,13 @@ def test_an_array_gives_the_same_as_its_file(folder, images) -> None:
         model.predict([])
 
 
-def test_a_refused_file_is_named_at_the_end_and_the_others_are_done(folder, images, capsys, caplog) -> None:
+def test_a_refused_file_is_reported_at_the_end_and_the_others_are_predicted(
+    folder, images, capsys, caplog
+) -> None:
     fits.PrimaryHDU(images[:2], fits.Header({"BUNIT": "counts"})).writeto("0.fits")
     code, _, err = run(capsys, ".", "--model", folder)
     assert code == 1
-    assert err.splitlines()[-1].startswith("Refused: 0.fits: counts are counts of the detector")
+    assert err.splitlines()[-1].startswith("Refused: 0.fits: counts are detector counts")
     assert len(Table.read("predictions.ecsv")) == 30
     table = load_model(folder).predict(".")
     assert len(table) == 30
@@ -118,7 +120,7 @@ def test_a_refused_file_is_named_at_the_end_and_the_others_are_done(folder, imag
     assert len(Table.read("predictions.ecsv")) == 10
 
 
-def test_of_many_refused_files_the_first_are_named(folder, images, capsys, monkeypatch) -> None:
+def test_only_the_first_of_many_refused_files_are_named(folder, images, capsys, monkeypatch) -> None:
     monkeypatch.setattr("mergershift.cli.models.MOST_REFUSALS", 2)
     code, _, err = run(capsys, "0.npy", *(f"gone{number}.npy" for number in range(5)), "--model", folder)
     assert code == 1
@@ -129,7 +131,7 @@ def test_of_many_refused_files_the_first_are_named(folder, images, capsys, monke
     ]
 
 
-def test_where_nothing_can_be_taken_no_table_is_made(folder, images, capsys) -> None:
+def test_without_usable_images_no_table_is_made(folder, images, capsys) -> None:
     np.save("small.npy", images[:, :, 20:50, 20:50])
     for arguments, reason in (
         (["small.npy", "gone.npy"], "30 x 30 pixels"),
@@ -143,7 +145,7 @@ def test_where_nothing_can_be_taken_no_table_is_made(folder, images, capsys) -> 
     assert not list(Path().glob("predictions*"))
 
 
-def test_a_model_that_is_not_there(images, capsys, monkeypatch) -> None:
+def test_a_missing_model_is_reported(images, capsys, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for model, reason in (("nowhere", "no such folder"), ("models:/m@champion", "MLFLOW_TRACKING_URI")):
         code, _, err = run(capsys, "0.npy", "--model", model)
@@ -152,7 +154,7 @@ def test_a_model_that_is_not_there(images, capsys, monkeypatch) -> None:
         assert err.count("\n") == 2
 
 
-def test_options_stand_in_for_what_headers_do_not_say(folder, tmp_path, monkeypatch, capsys) -> None:
+def test_options_replace_missing_headers(folder, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     large = np.kron(stamps(3), np.ones((2, 2), np.float32))
     np.save("large.npy", large * 1000)
@@ -164,7 +166,7 @@ def test_options_stand_in_for_what_headers_do_not_say(folder, tmp_path, monkeypa
     np.testing.assert_allclose(scores(table), RegisteredModel.read(folder).predict(stamps(3)), atol=5e-3)
 
 
-def test_one_long_name_among_many_costs_no_memory() -> None:
+def test_one_long_name_among_many_does_not_cost_memory() -> None:
     plan = ConversionPlan(75, brightness("uJy/arcsec2", None), note="as is")
     sources = [Source(name, 1, plan, lambda: iter(())) for name in ["é" * 20000, *map(str, range(1000))]]
     tracemalloc.start()
@@ -176,7 +178,7 @@ def test_one_long_name_among_many_costs_no_memory() -> None:
 
 
 @pytest.mark.slow
-def test_three_lines_outside_a_checkout_with_a_registered_model(folder, images, tmp_path) -> None:
+def test_a_registered_model_can_be_used_outside_a_checkout(folder, images, tmp_path) -> None:
     address = f"sqlite:///{tmp_path}/mlflow.db"
     client = MlflowClient(address, address)
     client.create_registered_model("mergershift")

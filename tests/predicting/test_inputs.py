@@ -1,10 +1,10 @@
-"""Files, folders and patterns as one row of images, whatever their form."""
+"""Reading of files, folders and patterns of every format as one sequence of images."""
 
 from __future__ import annotations
 
 import gzip
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,13 +40,13 @@ def read(*names: str | Path, assumed: Assumed | None = None) -> Inputs:
     return Inputs.of_files(find_files(names), assumed or Assumed(), FACTS)
 
 
-def write_fits(path: Path, images: NDArray[np.generic], header: dict[str, object]) -> Path:
-    fits.PrimaryHDU(images, fits.Header(header)).writeto(path)
+def write_fits(path: Path, images: NDArray[np.generic], header: Mapping[str, object]) -> Path:
+    fits.PrimaryHDU(images, fits.Header(dict(header))).writeto(path)
     return path
 
 
 @pytest.mark.parametrize("form", ["f8", "f4", ">f4", "fortran", "single", "fits", "fits.gz", "fz", "hdu"])
-def test_every_form_gives_the_same_images(tmp_path: Path, form: str) -> None:
+def test_every_format_gives_the_same_images(tmp_path: Path, form: str) -> None:
     images = stamps(5)
     if form == "single":
         images = images[:1]
@@ -61,15 +61,16 @@ def test_every_form_gives_the_same_images(tmp_path: Path, form: str) -> None:
         science = fits.ImageHDU(images, fits.Header(BUNIT), name="SCI")
         fits.HDUList([fits.PrimaryHDU(), weights, science]).writeto(path := tmp_path / "cube.fits")
     else:
-        dtype, order = ("f4", "F") if form == "fortran" else (form, "C")
-        np.save(path := tmp_path / "stack.npy", np.asarray(images, dtype, order=order))
+        dtype = "f4" if form == "fortran" else form
+        stored = images.astype(dtype, order="F" if form == "fortran" else "C")
+        np.save(path := tmp_path / "stack.npy", stored)
     made, rows, notes = gathered(read(path))
     np.testing.assert_array_equal(made, images)
     assert rows == [(str(path), number) for number in range(len(images))]
     assert set(notes) == {"as is"}
 
 
-def test_the_archives_files_work_as_they_are_and_labels_are_passed_over(tmp_path: Path) -> None:
+def test_files_of_the_archive_work_unchanged_and_labels_are_skipped(tmp_path: Path) -> None:
     write_sample(tmp_path, formats=("npy", "fits"))
     inputs = read(tmp_path)
     assert not inputs.refused
@@ -85,7 +86,7 @@ def test_the_archives_files_work_as_they_are_and_labels_are_passed_over(tmp_path
             np.testing.assert_array_equal(made[mine], expected)
 
 
-def test_folders_and_patterns_come_in_a_stable_order(tmp_path: Path, monkeypatch) -> None:
+def test_folders_and_patterns_are_expanded_in_a_stable_order(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("b.npy", "a.fits", "in/c.npy", "in/.hidden.npy", "notes.txt", ".git/d.npy", "odd[1].npy"):
         Path(name).parent.mkdir(exist_ok=True)
@@ -130,7 +131,7 @@ TURN = np.array([[-0.8, 0.6], [0.6, 0.8]]) * 0.1 / 3600
         {"PC1_1": 1.0, "PC2_2": 1.0, "PIXSCALE": 0.1},
     ],
 )
-def test_the_pixel_scale_is_read_wherever_it_is(tmp_path: Path, scale: dict[str, object]) -> None:
+def test_the_pixel_scale_is_read_from_any_known_keyword(tmp_path: Path, scale: dict[str, object]) -> None:
     images = np.full((1, 2, 160, 160), 4.0)
     path = write_fits(tmp_path / "a.fits", images, {"BUNIT": "nJy/pixel", "REDSHIFT": 2.0} | scale)
     inputs = read(path)
@@ -140,20 +141,18 @@ def test_the_pixel_scale_is_read_wherever_it_is(tmp_path: Path, scale: dict[str,
     assert note == "re-binned from 160 x 160 pixels of 0.1 arcsec at z = 2; converted from nJy/pixel"
 
 
-def test_a_scale_of_1_that_stands_for_none_is_no_scale(tmp_path: Path) -> None:
+def test_the_default_scale_of_1_is_ignored(tmp_path: Path) -> None:
     none = BUNIT | {"CTYPE1": "", "CTYPE2": "", "CDELT1": 1.0, "CDELT2": -1.0}
     _, _, notes = gathered(read(write_fits(tmp_path / "a.fits", stamps(1), none)))
     assert notes == ["as is"]
     inputs = read(write_fits(tmp_path / "b.fits", stamps(1), none | {"Z": 0.1}))
-    assert inputs.refused[str(tmp_path / "b.fits")].endswith(
-        "of a scale that nothing says; --pixel-arcsec does"
-    )
+    assert inputs.refused[str(tmp_path / "b.fits")].endswith("of unknown scale; give it with --pixel-arcsec")
     degree = none | WORLD | {"Z": 0.1}
     inputs = read(write_fits(tmp_path / "c.fits", stamps(1), degree))
     assert "3600 arcsec" in inputs.refused[str(tmp_path / "c.fits")]
 
 
-def test_oblong_pixels_have_their_scales_on_the_right_axes(tmp_path: Path) -> None:
+def test_scales_of_oblong_pixels_belong_to_the_right_axes(tmp_path: Path) -> None:
     header = WORLD | BUNIT | {"CDELT1": 0.1 / 3600, "CDELT2": 0.2 / 3600, "Z": 2.0}
     image = np.zeros((1, 2, 80, 160))
     image[..., :, 80:] = 1.0
@@ -182,12 +181,12 @@ def test_filters_are_found_under_their_names(tmp_path: Path) -> None:
     names = {"FILTER1": "WFC3/F160W", "FILTER2": "ACS_F814W"}
     made, _, notes = gathered(read(write_fits(tmp_path / "a.fits", images, BUNIT | names)))
     np.testing.assert_array_equal(made, images[:, ::-1])
-    assert notes[0] == "as is; channels by their filters"
+    assert notes[0] == "as is; channels selected by filter"
     made, _, _ = gathered(read(write_fits(tmp_path / "b.fits", images, BUNIT | {"FILTERS": "f814w,f160w"})))
     np.testing.assert_array_equal(made, images)
 
 
-def test_what_cannot_be_taken_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_unusable_files_are_refused_and_the_others_are_read(tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", stamps(2))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "complex.npy", stamps(1).astype(complex))
@@ -224,7 +223,7 @@ def test_what_cannot_be_taken_is_named_and_the_rest_is_read(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("form", ["fits", "fits.gz", "fits after its header was read"])
-def test_a_file_that_ends_early_is_refused_when_that_shows(tmp_path: Path, form: str) -> None:
+def test_a_truncated_file_is_refused_once_that_is_noticed(tmp_path: Path, form: str) -> None:
     path = write_fits(tmp_path / "a.fits", np.repeat(stamps(4), 200, axis=0), BUNIT)
     late = form.endswith("read")
     if form == "fits.gz":
@@ -241,12 +240,12 @@ def test_a_file_that_ends_early_is_refused_when_that_shows(tmp_path: Path, form:
         assert f"from image {len(rows)} on" in inputs.refused[str(path)]
 
 
-def test_a_tensor_and_an_array_are_taken_alike() -> None:
+def test_tensors_and_arrays_give_the_same_images() -> None:
     import torch
 
     images = stamps(4)
-    for each in (images, torch.from_numpy(images).requires_grad_()):
-        made, rows, notes = gathered(Inputs.of_array(each, Assumed(), FACTS))
+    for array in (images, torch.from_numpy(images).requires_grad_()):
+        made, rows, notes = gathered(Inputs.of_array(array, Assumed(), FACTS))
         np.testing.assert_array_equal(made, images)
         assert rows == [("", number) for number in range(4)]
         assert set(notes) == {"as is"}
@@ -276,7 +275,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, form: st
     assert peaks[1] < 4800 * 45000
 
 
-def test_reading_ahead_is_by_one_batch_and_passes_errors_on() -> None:
+def test_reading_ahead_is_limited_to_one_batch_and_raises_errors() -> None:
     begun: list[int] = []
 
     def batches() -> Iterator[Batch]:

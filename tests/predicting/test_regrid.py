@@ -1,4 +1,4 @@
-"""Re-binning against sums by hand, and the scale against the archive's own."""
+"""Re-binning compared with sums by hand, and the physical scale compared with that of the archive."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_the_scale_is_the_angular_diameter_distance(redshift: float) -> None:
 
 
 @pytest.mark.parametrize("redshift", [0.0, -1.0, np.nan, np.inf])
-def test_a_redshift_that_has_no_scale(redshift: float) -> None:
+def test_a_redshift_without_a_scale_is_refused(redshift: float) -> None:
     with pytest.raises(ValueError, match="redshift"):
         kpc_per_arcsec(redshift)
 
@@ -39,7 +39,7 @@ def test_whole_pixels_are_averaged_in_blocks(factor: int) -> None:
 def test_flux_of_the_central_part_is_conserved(width: float) -> None:
     image = RANDOM.normal(size=(21, 21))
     axis = central(21, width)
-    # fractions of pixels that lie inside, by an independent way: a fine grid over the image
+    # A fine grid over the image gives the fraction of each pixel inside independently.
     fine = (np.arange(21 * 2000) + 0.5) / 2000
     inside = (abs(fine - 10.5) < width / 2).reshape(21, 2000).mean(axis=1)
     expected = (image * np.outer(inside, inside)).sum()
@@ -48,19 +48,19 @@ def test_flux_of_the_central_part_is_conserved(width: float) -> None:
 
 
 @pytest.mark.parametrize(("length", "width"), [(30, 30.0), (31, 22.7), (12, 9.5)])
-def test_a_constant_stays_and_a_ramp_is_sampled_at_the_new_centres(length: int, width: float) -> None:
+def test_a_constant_is_preserved_and_a_ramp_is_sampled_at_the_new_centres(length: int, width: float) -> None:
     axis = central(length, width)
     constant = np.full((length, length), 2.5)
     np.testing.assert_allclose(rebin(constant, axis, axis, 10), 2.5)
-    if width >= 20:  # finer pixels: the mean over whole ones is that of the ramp; coarser ones make steps
+    if width >= 20:  # Means of a ramp over finer pixels follow it; coarser pixels make steps.
         ramp = np.arange(length) + 0.5
         centres = length / 2 + (np.arange(10) - 4.5) * width / 10
         made = overlaps(axis, 10) @ ramp[axis.start : axis.stop]
-        np.testing.assert_allclose(made, centres, atol=0.13)  # parts of a pixel count with its mean
+        np.testing.assert_allclose(made, centres, atol=0.13)  # Parts of a pixel count with its mean.
         np.testing.assert_allclose(made + made[::-1], length, atol=1e-9)
 
 
-def test_rows_and_columns_have_scales_of_their_own() -> None:
+def test_rows_and_columns_can_have_different_scales() -> None:
     image = RANDOM.normal(size=(20, 30))
     made = rebin(image, central(20, 20), central(30, 30), 10)
     np.testing.assert_allclose(made, image.reshape(10, 2, 10, 3).mean(axis=(1, 3)), atol=1e-12)
@@ -69,8 +69,8 @@ def test_rows_and_columns_have_scales_of_their_own() -> None:
 def test_pixels_outside_the_field_have_no_influence() -> None:
     image = RANDOM.normal(size=(40, 40))
     axis = central(40, 20.0)
-    spoilt = image.copy()
-    spoilt[:10], spoilt[:, 30:] = np.nan, np.inf
-    np.testing.assert_array_equal(rebin(spoilt, axis, axis, 10), rebin(image, axis, axis, 10))
-    spoilt[20, 20] = np.nan
-    assert np.isnan(rebin(spoilt, axis, axis, 10)).any()
+    damaged = image.copy()
+    damaged[:10], damaged[:, 30:] = np.nan, np.inf
+    np.testing.assert_array_equal(rebin(damaged, axis, axis, 10), rebin(image, axis, axis, 10))
+    damaged[20, 20] = np.nan
+    assert np.isnan(rebin(damaged, axis, axis, 10)).any()

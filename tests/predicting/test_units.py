@@ -1,4 +1,4 @@
-"""Every unit against the arithmetic by hand."""
+"""Conversions of units, compared with calculations by hand."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_the_archives_own_unit_changes_nothing() -> None:
 )
 def test_ab_magnitudes(text: str, area: float) -> None:
     magnitudes = np.array([20.0, 25.0, np.inf, np.nan])
-    expected = 10 ** (-0.4 * (magnitudes - 23.9)) / area  # 23.9 mag are a microjansky
+    expected = 10 ** (-0.4 * (magnitudes - 23.9)) / area  # 1 µJy is 23.9 mag.
     np.testing.assert_allclose(brightness(text, PIXEL)(magnitudes), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("text", ["counts/s", "ELECTRONS/S", "electron / s", "DN", "adu", "ct/pix"])
-def test_counts_mean_no_brightness(text: str) -> None:
+def test_counts_are_refused(text: str) -> None:
     with pytest.raises(Refused, match="zero point"):
         brightness(text, PIXEL)
 
@@ -56,16 +56,16 @@ def test_counts_mean_no_brightness(text: str) -> None:
         ("mag/arcsec2", "no zero point"),
         ("erg/s/cm2/AA", "per wavelength"),
         ("erg/s/cm2/AA/arcsec2", "per wavelength"),
-        ("K", "no surface brightness"),
-        ("furlong/fortnite", "is not known"),
+        ("K", "not a surface brightness"),
+        ("furlong/fortnite", "is unknown"),
     ],
 )
-def test_what_is_no_surface_brightness_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_units_other_than_surface_brightness_are_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         brightness(text, PIXEL)
 
 
 @pytest.mark.parametrize("text", ["nJy/pixel", "nJy", "mag(AB)"])
-def test_what_is_per_pixel_needs_the_scale(text: str) -> None:
+def test_units_per_pixel_need_the_pixel_scale(text: str) -> None:
     with pytest.raises(Refused, match="pixel scale"):
         brightness(text, None)

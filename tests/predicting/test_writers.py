@@ -1,7 +1,8 @@
-"""Tables read back from every format as they were, and none left half-written."""
+"""Tables are read back unchanged from every format, and incomplete ones are deleted."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from registry.samples import facts_of
 
 from mergershift.core.errors import UserError
 from mergershift.predicting.table import DESCRIPTIONS, Form, Rows
-from mergershift.predicting.writers import WRITERS, check_output, writing_table
+from mergershift.predicting.writers import WRITERS, check_output, table_writer
 from mergershift.registry import COLUMNS
 
 FORM = Form(facts_of(), "models:/mergershift@champion", "mergershift/3")
@@ -27,13 +28,18 @@ def pieces(count: int) -> list[list[Rows]]:
     random = np.random.default_rng(count)
     scores = random.random((count, 3))
     scores[::7] = np.nan
-    whole = [NAMES[row % 4] for row in range(count)], np.arange(count), scores, ["", "as is"] * (count // 2)
+    files = [NAMES[row % 4] for row in range(count)]
+    index = np.arange(count, dtype=np.int64)
+    notes = ["", "as is"] * (count // 2)
     edges = [0, count // 3, count // 3 + 1, count]
-    return [[Rows(*(each[start:stop] for each in whole))] for start, stop in itertools.pairwise(edges)]
+    return [
+        [Rows(files[start:stop], index[start:stop], scores[start:stop], notes[start:stop])]
+        for start, stop in itertools.pairwise(edges)
+    ]
 
 
 def write(path: Path, parts: list[list[Rows]]) -> Table:
-    with writing_table(path, FORM.table(), WIDTHS.__getitem__) as put:
+    with table_writer(path, FORM.table(), WIDTHS.__getitem__) as put:
         for part in parts:
             put(FORM.table(part))
     return FORM.table([rows for part in parts for rows in part])
@@ -66,14 +72,14 @@ def test_what_is_written_is_read_back(tmp_path: Path, suffix: str, count: int) -
     assert list(tmp_path.rglob("*")) == [path.parent, path]
 
 
-def test_descriptions_go_with_every_format(tmp_path: Path) -> None:
+def test_every_format_contains_the_descriptions(tmp_path: Path) -> None:
     for suffix in WRITERS:
         write(tmp_path / f"t{suffix}", pieces(4))
     assert {name: column.description for name, column in Table.read(tmp_path / "t.ecsv").columns.items()} == (
         DESCRIPTIONS
     )
     schema = parquet.read_schema(tmp_path / "t.parquet")
-    assert {each.name: each.metadata[b"description"].decode() for each in schema} == DESCRIPTIONS
+    assert {field.name: field.metadata[b"description"].decode() for field in schema} == DESCRIPTIONS
     assert schema.metadata[b"model"] == b"models:/mergershift@champion"
     header = fits.getheader(tmp_path / "t.fits", 1)
     assert [header[f"TCOMM{number}"] for number in range(1, 8)] == list(DESCRIPTIONS.values())
@@ -82,13 +88,13 @@ def test_descriptions_go_with_every_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_nothing_half_written_is_left_and_the_old_table_stays(tmp_path: Path, suffix: str) -> None:
+def test_an_incomplete_table_is_deleted_and_the_old_one_kept(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"table{suffix}"
     write(path, pieces(10))
     before = path.read_bytes()
 
     def stopped() -> None:
-        with writing_table(path, FORM.table(), WIDTHS.__getitem__) as put:
+        with table_writer(path, FORM.table(), WIDTHS.__getitem__) as put:
             put(FORM.table(pieces(20)[0]))
             raise RuntimeError("stop")
 
@@ -99,26 +105,29 @@ def test_nothing_half_written_is_left_and_the_old_table_stays(tmp_path: Path, su
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_model_of_any_name_is_named(tmp_path: Path, suffix: str) -> None:
+def test_models_can_have_any_name(tmp_path: Path, suffix: str) -> None:
     form = Form(facts_of(), "modèles/" * 12, "")
-    with writing_table(path := tmp_path / f"table{suffix}", form.table(), WIDTHS.__getitem__) as put:
+    with table_writer(path := tmp_path / f"table{suffix}", form.table(), WIDTHS.__getitem__) as put:
         put(form.table(pieces(4)[0]))
     name = "modèles/" * 12
     assert Table.read(path).meta["MODEL"] == (name.replace("è", r"\xe8") if suffix == ".fits" else name)
 
 
-def test_a_format_that_needs_no_widths_asks_for_none(tmp_path: Path) -> None:
-    """A million names take a while to look through."""
-    asked: dict[str, list[str]] = {suffix: [] for suffix in WRITERS}
-    for suffix, names in asked.items():
-        with writing_table(
-            tmp_path / f"t{suffix}", FORM.table(), lambda name, said=names: said.append(name) or 9
-        ):
+def test_widths_are_computed_only_for_formats_that_need_them(tmp_path: Path) -> None:
+    """Computing a width is slow for a million names."""
+    requested: dict[str, list[str]] = {suffix: [] for suffix in WRITERS}
+
+    def record(suffix: str, name: str) -> int:
+        requested[suffix].append(name)
+        return 9
+
+    for suffix in WRITERS:
+        with table_writer(tmp_path / f"t{suffix}", FORM.table(), functools.partial(record, suffix)):
             pass
-    assert asked == {".ecsv": [], ".fits": ["file", "flag"], ".parquet": ["file", "flag"]}
+    assert requested == {".ecsv": [], ".fits": ["file", "flag"], ".parquet": ["file", "flag"]}
 
 
-def test_what_cannot_be_written_to_is_said_beforehand(tmp_path: Path) -> None:
+def test_unusable_output_paths_are_reported_beforehand(tmp_path: Path) -> None:
     (tmp_path / "there.ecsv").touch()
     (tmp_path / "folder.fits").mkdir()
     for name, overwrite, reason in (

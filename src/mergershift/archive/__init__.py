@@ -1,4 +1,4 @@
-"""The published archive: its facts, its files, how they come here and whether they are sound."""
+"""The published archive: facts about it, and how its files are fetched, mocked, read and verified."""
 
 from mergershift.archive.facts import (
     BASE_ADDRESS,

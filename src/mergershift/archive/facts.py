@@ -1,4 +1,4 @@
-"""The published DeepMerge archive as typed facts: four data sets, their files, units and row structure.
+"""Facts about the published DeepMerge archive: its four data sets, their files, units and row structure.
 
 Source: the archive's page at STScI, https://archive.stsci.edu/hlsps/deepmerge (DOI 10.17909/t9-vqk6-pc80);
 per-filter statistics from the code release of Ciprijanovic et al. 2021 (arXiv:2103.01373).
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 DOI = "10.17909/t9-vqk6-pc80"
 BASE_ADDRESS = "https://archive.stsci.edu/hlsps/deepmerge"
 UNIT = "uJy / arcsec2"
-"""Surface brightness, in the notation of `astropy.units`."""
+"""Unit of all pixels, a surface brightness, in the notation of `astropy.units`."""
 IMAGE_SIZE = 75
-"""Pixels a side."""
+"""Width and height of an image in pixels."""
 FIELD_KPC = 120.0
-"""Physical kiloparsecs a side."""
+"""Width and height of the field in physical kiloparsecs."""
 REDSHIFT = 2.0
 PIXEL_ARCSEC = 0.1875
 """Pixel scale at z = 2 in the cosmology of Illustris-1 (H0 = 70.4 km/s/Mpc, Om = 0.2726)."""
 
 
 class Domain(StrEnum):
-    """How the images were made: as rendered, or with the telescope's noise."""
+    """Domain of a data set: images as rendered (pristine), or with the telescope's noise added (noisy)."""
 
     PRISTINE = "pristine"
     NOISY = "noisy"
@@ -34,7 +34,7 @@ class Domain(StrEnum):
 
 @dataclass(frozen=True)
 class FilterFacts:
-    """One broad-band filter; means and deviations are of pixel values in µJy/arcsec²."""
+    """One broad-band filter; means and standard deviations are those of pixel values in µJy/arcsec²."""
 
     name: str
     camera: str
@@ -44,7 +44,7 @@ class FilterFacts:
 
     @property
     def noise_std(self) -> float:
-        """Deviation of (noisy - pristine) that the published deviations imply, µJy/arcsec²."""
+        """Standard deviation of noisy minus pristine pixels that the published values imply, in µJy/arcsec²."""
         noisy, pristine = self.published_std[Domain.NOISY], self.published_std[Domain.PRISTINE]
         return float(np.sqrt(noisy**2 - pristine**2))
 
@@ -64,8 +64,8 @@ class FilterSet:
 
     @property
     def filter_names(self) -> tuple[str, ...]:
-        """Filter names in channel order."""
-        return tuple(each.name for each in self.filters)
+        """Names of the filters in channel order."""
+        return tuple(facts.name for facts in self.filters)
 
 
 FILTER_SETS: dict[str, FilterSet] = {
@@ -76,17 +76,17 @@ FILTER_SETS: dict[str, FilterSet] = {
 
 @dataclass(frozen=True)
 class RowStructure:
-    """Which row of a data set shows which galaxy, from which camera, in which of the five dihedral copies.
+    """The order of a data set's rows: which galaxy, camera and dihedral copy each row shows.
 
-    Mergers come first, in five blocks (`BLOCKS`) of ``mergers x 4`` rows that hold the same renderings in the
-    same order; then the non-mergers once. Within a block rows go by galaxy, cameras adjacent. The published
-    archive has one irregular galaxy: the non-merger at place 30 was seen by two cameras only.
+    The mergers come first, in five blocks (`BLOCKS`) of ``mergers x 4`` rows, which contain five dihedral copies of
+    the same renderings in the same order. The non-mergers follow, once each. Within a block the cameras of a galaxy
+    are adjacent. The published archive has one irregular galaxy: only two cameras saw the non-merger at index 30.
     """
 
     mergers: int
     non_mergers: int
     irregular: bool = True
-    """Whether the non-merger at place `IRREGULAR_PLACE` has `IRREGULAR_CAMERAS` renderings."""
+    """Whether the non-merger at index `IRREGULAR_PLACE` has only `IRREGULAR_CAMERAS` renderings."""
 
     CAMERAS = 4
     BLOCKS = ("as rendered", "flipud", "fliplr", "rot90", "rot180")
@@ -99,7 +99,7 @@ class RowStructure:
 
     @classmethod
     def from_labels(cls, labels: NDArray[np.integer]) -> RowStructure:
-        """Infer the structure from the 0/1 labels `(N,)`; raises ValueError where they do not fit it."""
+        """Infer the structure from the 0/1 labels `(N,)`; raises ValueError if they do not follow it."""
         ones = int(np.count_nonzero(labels == 1))
         zeros = len(labels) - ones
         per_merger = cls.CAMERAS * len(cls.BLOCKS)
@@ -109,24 +109,24 @@ class RowStructure:
         structure = cls(ones // per_merger, non_mergers, irregular)
         if structure.rows != len(labels) or not np.array_equal(labels, structure.labels):
             raise ValueError(
-                f"{ones} rows of mergers and {zeros} of non-mergers, not {per_merger} rows a merger first, "
-                f"then {cls.CAMERAS} a non-merger (one of them {cls.IRREGULAR_CAMERAS})"
+                f"{ones} rows of mergers and {zeros} of non-mergers, which are not {per_merger} rows per merger "
+                f"followed by {cls.CAMERAS} per non-merger ({cls.IRREGULAR_CAMERAS} for one of them)"
             )
         return structure
 
     @property
     def merger_rows(self) -> int:
-        """Rows of all five blocks of mergers."""
+        """Number of rows in all five blocks of mergers."""
         return self.mergers * self.CAMERAS * len(self.BLOCKS)
 
     @property
     def block_rows(self) -> int:
-        """Rows of one block of mergers."""
+        """Number of rows in one block of mergers."""
         return self.mergers * self.CAMERAS
 
     @property
     def rows(self) -> int:
-        """All rows of a data set."""
+        """Total number of rows."""
         missing = (self.CAMERAS - self.IRREGULAR_CAMERAS) * self.irregular
         return self.merger_rows + self.non_mergers * self.CAMERAS - missing
 
@@ -138,32 +138,32 @@ class RowStructure:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """`(N,)` 1 for a merger, 0 for a non-merger."""
+        """Labels `(N,)`: 1 for a merger, 0 for a non-merger."""
         return (np.arange(self.rows) < self.merger_rows).astype(np.int64)
 
     @property
     def galaxy(self) -> NDArray[np.int64]:
-        """`(N,)` galaxy number: mergers 0..M-1, non-mergers M..M+K-1, in row order."""
+        """Galaxy numbers `(N,)`: 0 to M-1 for the M mergers, M to M+K-1 for the K non-mergers."""
         mergers = np.tile(np.repeat(np.arange(self.mergers), self.CAMERAS), len(self.BLOCKS))
         non_mergers = np.repeat(np.arange(self.non_mergers), self._non_merger_cameras()) + self.mergers
         return np.concatenate([mergers, non_mergers]).astype(np.int64)
 
     @property
     def camera(self) -> NDArray[np.int64]:
-        """`(N,)` camera number 0..3."""
+        """Camera numbers `(N,)`, 0 to 3."""
         mergers = np.tile(np.arange(self.CAMERAS), self.mergers * len(self.BLOCKS))
         non_mergers = [np.arange(count) for count in self._non_merger_cameras()]
         return np.concatenate([mergers, *non_mergers]).astype(np.int64)
 
     @property
     def block(self) -> NDArray[np.int64]:
-        """`(N,)` dihedral block 0..4 of a merger's row (index into `BLOCKS`); 0 for every non-merger."""
+        """Dihedral copies `(N,)` as indices into `BLOCKS`, 0 to 4; 0 for every non-merger."""
         mergers = np.repeat(np.arange(len(self.BLOCKS)), self.block_rows)
         return np.concatenate([mergers, np.zeros(self.rows - self.merger_rows, dtype=np.int64)])
 
 
 PUBLISHED_ROWS = RowStructure(mergers=406, non_mergers=1827)
-"""15 426 rows."""
+"""Row structure of the published data sets, with 15 426 rows."""
 
 
 @dataclass(frozen=True)
@@ -175,27 +175,27 @@ class DataSet:
 
     @property
     def stem(self) -> str:
-        """File name up to the part that differs between images and labels."""
+        """Common start of the names of the data set's files."""
         filters = "-".join(self.filter_set.filter_names)
         return f"hlsp_deepmerge_hst_{self.filter_set.instrument}_illustris-z2_{filters}_v1_sim-{self.domain}"
 
     @property
     def images_name(self) -> str:
-        """The npy file of images, `(N, C, 75, 75)` float64 in µJy/arcsec²."""
+        """Name of the npy file of images, `(N, C, 75, 75)` float64 in µJy/arcsec²."""
         return f"{self.stem}-x.npy"
 
     @property
     def labels_names(self) -> tuple[str, str]:
-        """The npy file of labels under the two names that the archive's page gives; the first is written."""
+        """The two names that the archive's page gives for the npy file of labels; mocks are written under the first."""
         return f"{self.stem}-y.npy", f"{self.stem}-labels-y.npy"
 
     @property
     def fits_name(self) -> str:
-        """The FITS file: primary HDU "Images", binary table "MergerLabels"."""
+        """Name of the FITS file, which has the primary HDU "Images" and the binary table "MergerLabels"."""
         return f"{self.stem}.fits"
 
     def shape(self, rows: int = PUBLISHED_ROWS.rows) -> tuple[int, int, int, int]:
-        """Shape of the images at a number of rows."""
+        """Return the shape `(N, C, 75, 75)` of the images for a number of rows."""
         return rows, len(self.filter_set.filters), IMAGE_SIZE, IMAGE_SIZE
 
 

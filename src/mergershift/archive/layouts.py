@@ -1,4 +1,4 @@
-"""Where in an npy or FITS file an array lies, read from the header alone."""
+"""Location, shape and type of the array in an npy or FITS file, read from the header alone."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from mergershift.core.errors import UserError, first_line
 
 
 class FileError(UserError):
-    """A file of the archive that is not what it has to be."""
+    """A file of the archive whose content differs from what the archive publishes."""
 
     def __init__(self, path: Path, found: str, expected: str, remedy: str | None = None) -> None:
         self.path, self.found, self.expected = path, found, expected
-        remedy = remedy or "Check all with `mergershift data verify`; fetch or make the file again"
-        super().__init__(f"{path}: {found}; expected {expected}\n{remedy}")
+        remedy = (
+            remedy or "Check all files with `mergershift data verify`, then fetch or make this one again."
+        )
+        super().__init__(f"{path}: {found}; expected {expected}.\n{remedy}")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where and how a file holds one array."""
+    """Location, shape and type of one array in a file."""
 
     path: Path
     shape: tuple[int, ...]
@@ -37,62 +39,65 @@ class Layout:
 
     @property
     def end(self) -> int:
-        """Size of the file in bytes, as its header implies."""
+        """Offset of the first byte after the array, as the header implies."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
     def check_size(self) -> None:
-        """Raise FileError where the file is shorter than its header says or, as npy, longer."""
+        """Raise FileError if the file is shorter than its header implies or, for npy, longer."""
         found = self.path.stat().st_size
         if found < self.end:
             raise FileError(self.path, f"truncated, {found} bytes", f"{self.end} bytes")
-        # in FITS other HDUs follow
+        # In FITS files other HDUs may follow.
         if found > self.end and self.path.suffix == ".npy":
             raise FileError(self.path, f"{found} bytes", f"{self.end} bytes, as its header implies")
 
 
 def npy_layout(path: Path) -> Layout:
-    """Read the header of an npy file; raises FileError where it is none, or holds Python objects."""
+    """Read the header of an npy file; raises FileError if it is not an npy file or contains Python objects."""
     form = np.lib.format
     with path.open("rb") as file:
         try:
             old = form.read_magic(file)[0] == 1
             shape, fortran, dtype = (form.read_array_header_1_0 if old else form.read_array_header_2_0)(file)
-        # a garbled header is parsed as Python source and can fail in any way
+        # NumPy parses the header as Python source, so a garbled one can raise any exception.
         except Exception as error:
             raise FileError(path, f"not an npy file ({first_line(error)})", "an npy file") from None
         if dtype.hasobject:
-            raise FileError(path, "pickled Python objects, which are never loaded", "numbers")
+            raise FileError(path, "pickled Python objects, which are never loaded", "an array of numbers")
         return Layout(path, shape, dtype, file.tell(), "F" if fortran else "C")
 
 
 def npy_array(path: Path) -> NDArray[Any]:
-    """Read a small npy file; raises FileError where it is none, truncated, or holds Python objects."""
+    """Read a small npy file whole.
+
+    Raises FileError if it is not an npy file, is truncated or contains Python objects.
+    """
     npy_layout(path).check_size()
     array: NDArray[Any] = np.load(path, allow_pickle=False)
     return array
 
 
 def fits_layout(path: Path) -> Layout:
-    """Read where the images lie in a FITS file: in the primary HDU, or in "Images" if that is empty.
+    """Locate the images in a FITS file: in the primary HDU, or in the HDU "Images" if that is empty.
 
-    Raises FileError where it is no FITS file or its values are scaled.
+    Raises FileError if it is not a FITS file or its values are scaled.
     """
     with _open_fits(path) as hdus, _readable(path):
         hdu = hdus[0]
         if not hdu.header.get("NAXIS"):
-            hdu = next((each for each in hdus if each.name == "IMAGES"), hdu)
+            hdu = next((candidate for candidate in hdus if candidate.name == "IMAGES"), hdu)
         header = hdu.header
         if (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
-            raise FileError(path, "values scaled by BSCALE and BZERO", "plain float64")
+            raise FileError(path, "values scaled by BSCALE and BZERO", "unscaled float64")
         shape = tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
         dtypes = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
         return Layout(path, shape, np.dtype(dtypes[header["BITPIX"]]), hdu.fileinfo()["datLoc"])
 
 
 def fits_table_column(path: Path, name: str) -> NDArray[Any]:
-    """Read the first column of a binary table of a FITS file: that called `name`, else the only one.
+    """Read the first column of the binary table `name` in a FITS file, or of its only table if none has that name.
 
-    Raises FileError where there is none or it can't be read.
+    Raises FileError if there is no such table or it cannot be read.
     """
     from astropy.io import fits
 
@@ -110,7 +115,7 @@ def _open_fits(path: Path) -> Any:
 
     try:
         with warnings.catch_warnings():
-            # astropy only warns of a truncated file; sizes are checked here and raise
+            # astropy only warns of a truncated file; `Layout.check_size` raises instead.
             warnings.simplefilter("ignore")
             hdus = fits.open(path, memmap=True)
             len(hdus)
@@ -121,12 +126,12 @@ def _open_fits(path: Path) -> Any:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """A flipped bit in a FITS header can make astropy fail in any way: all of them are the file's fault."""
+    """Turn any exception into a FileError, since astropy can raise any of them on a damaged FITS header."""
     try:
         yield
     except FileError:
         raise
     except Exception as error:
         raise FileError(
-            path, f"FITS headers that can't be read ({first_line(error)})", "sound ones"
+            path, f"FITS headers that cannot be read ({first_line(error)})", "valid FITS headers"
         ) from None

@@ -1,4 +1,4 @@
-"""SHA-256 of the archive's files: taken once when they are written, compared ever after."""
+"""SHA-256 manifests of the archive's files: recorded once when they are written, compared from then on."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Literal
 from mergershift.archive.facts import DATA_SETS
 
 Manifest = dict[str, str]
-"""File name to SHA-256 in hexadecimal."""
+"""SHA-256 of each file in hexadecimal, by file name."""
 Difference = Literal["missing", "differs"]
 
-# hashing lets go of the interpreter lock; more threads than this wait for the disk
+# Hashing releases the interpreter lock; more threads than these would only wait for the disk.
 HASHING_THREADS = 4
 
 
 def published_names() -> set[str]:
-    """Names of all files that the archive publishes, labels under both their names."""
+    """Return the names of all files that the archive publishes, with both names of each labels file."""
     names: set[str] = set()
-    for each in DATA_SETS.values():
-        names |= {each.images_name, *each.labels_names, each.fits_name}
+    for data_set in DATA_SETS.values():
+        names |= {data_set.images_name, *data_set.labels_names, data_set.fits_name}
     return names
 
 
 def published_files(folder: Path) -> list[Path]:
-    """Files in a folder that bear a name of the archive, sorted."""
+    """List the files in a folder that have a name of the archive, sorted."""
     names = published_names()
     return sorted(path for path in folder.iterdir() if path.name in names) if folder.is_dir() else []
 
 
 def sha256(path: Path, advance: Callable[[int], None] | None = None, block: int = 1 << 20) -> str:
-    """SHA-256 of a file in hexadecimal; `advance` is told how many bytes were read."""
+    """Compute the SHA-256 of a file in hexadecimal, calling `advance` with the number of bytes of each block."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(block):
@@ -44,17 +44,17 @@ def sha256(path: Path, advance: Callable[[int], None] | None = None, block: int 
 
 
 def take(paths: Iterable[Path], advance: Callable[[int], None] | None = None) -> Manifest:
-    """Hash files, several at a time."""
-    each = list(paths)
+    """Compute the manifest of some files, hashing several at a time."""
+    listed = list(paths)
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        hashes = pool.map(lambda path: sha256(path, advance), each)
-        return {path.name: found for path, found in zip(each, hashes, strict=True)}
+        hashes = pool.map(lambda path: sha256(path, advance), listed)
+        return {path.name: found for path, found in zip(listed, hashes, strict=True)}
 
 
 def differences(
     folder: Path, manifest: Manifest, advance: Callable[[int], None] | None = None
 ) -> dict[str, Difference]:
-    """Compare the files in a folder with a manifest: the names that are missing or differ."""
+    """Compare the files in a folder with a manifest and return those that are missing or differ, by name."""
     found = take([folder / name for name in manifest if (folder / name).is_file()], advance)
     return {
         name: "differs" if name in found else "missing"

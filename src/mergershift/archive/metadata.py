@@ -1,7 +1,7 @@
-"""A table of what each row shows, kept beside the images as `metadata.ecsv`.
+"""The metadata table `metadata.ecsv`, kept next to the images, which describes what each row shows.
 
-Which galaxy and camera a row shows follows from the row structure alone. What a galaxy is (past or future
-merger, mass ratio, stellar mass, its number in Illustris-1) is known for a mock, and for the archive from
+The galaxy and camera of a row follow from the row structure alone. The properties of a galaxy (past or future
+merger, mass ratio, stellar mass, number in Illustris-1) are known for a mock; for the archive they come from
 per-image arrays that its authors published in https://github.com/deepskies/deepmerge-public.
 """
 
@@ -30,6 +30,7 @@ IDS_NAME = "subsamples_ID.npy"
 STAGES_NAME = "subsamples_y.npy"
 MASSES_NAME = "logMstar.npy"
 ARRAYS_ADDRESS = "https://github.com/deepskies/deepmerge-public"
+OTHER_ARCHIVE = "Check that the array belongs to the archive in this folder and not to another one."
 
 
 def write_metadata(
@@ -41,12 +42,19 @@ def write_metadata(
     mass_ratio: ArrayLike | None = None,
     subhalo: ArrayLike | None = None,
 ) -> Path:
-    """Write the table of all rows to `metadata.ecsv` in `folder` and return its path.
+    """Write the metadata table to `metadata.ecsv` in `folder` and return its path.
 
-    Each argument holds one value a galaxy, `(mergers + non_mergers,)`, or one a row, `(N,)`: `stage` "past",
-    "future" or "" (no merger), `log_mstar` log10 of the stellar mass in solar masses, `mass_ratio` in (0, 1],
-    smaller over larger (NaN for none or unknown), `subhalo` the Illustris-1 number (unknown: left out).
-    Raises ValueError where a length fits neither or a stage is none of the three.
+    Each argument has one value per galaxy, `(mergers + non_mergers,)`, or one per row, `(N,)`.
+
+    Args:
+        folder: Data folder to write to.
+        structure: Row structure of the data sets in the folder.
+        stage: "past", "future" or "" (not a merger).
+        log_mstar: log10 of the stellar mass in solar masses.
+        mass_ratio: Smaller over larger stellar mass, in (0, 1]; NaN if unknown or without an encounter.
+        subhalo: Number of the galaxy in Illustris-1; leave it out if unknown.
+
+    Raises ValueError if an array has another length or a stage is none of the three.
     """
     from astropy.table import Table
 
@@ -90,9 +98,9 @@ def write_metadata(
 
 
 def read_metadata(folder: Path) -> pd.DataFrame | None:
-    """Read the table of all rows with the columns `COLUMNS`; None where the folder has none.
+    """Read the metadata table, with the columns `COLUMNS`; None if the folder has none.
 
-    Raises UserError where the file is no such table.
+    Raises UserError if the file is not such a table.
     """
     from astropy.table import Table
 
@@ -104,26 +112,28 @@ def read_metadata(folder: Path) -> pd.DataFrame | None:
         frame = (
             table.filled("").to_pandas() if table.masked or table.has_masked_columns else table.to_pandas()
         )
-    # the reader of ECSV fails in many ways on a file that is none
+    # The ECSV reader can raise many exceptions on a file in another format.
     except Exception as error:
         raise UserError(
-            f"{path}: not a table of rows ({first_line(error)}); delete it and make it again"
+            f"{path}: not a metadata table in ECSV format ({first_line(error)}).\nDelete the file and make it again."
         ) from None
     missing = [name for name in COLUMNS if name not in frame]
     if missing or not np.array_equal(frame["row"], np.arange(len(frame))):
-        what = f"columns {missing} missing" if missing else "rows not numbered 0, 1, 2, ..."
-        raise UserError(f"{path}: {what}; delete it and make it again")
+        what = f"columns {missing} are missing" if missing else "rows are not numbered 0, 1, 2, ..."
+        raise UserError(f"{path}: {what}.\nDelete the file and make it again.")
     return frame.astype({"stage": str})
 
 
 def add_published_metadata(folder: Path, arrays: Path) -> Path:
-    """Write `metadata.ecsv` of a real archive in `folder` from the published per-image arrays in `arrays`.
+    """Write `metadata.ecsv` for the real archive in `folder` from the published per-image arrays in `arrays`.
 
-    Raises UserError where an array is missing or its labels or galaxies differ from those of the archive.
+    Raises UserError if an array is missing, or its labels or galaxies differ from those of the archive.
     """
     present = available(folder)
     if not present:
-        raise UserError(f"{folder}: no data set to describe\nFetch one with `mergershift data fetch`")
+        raise UserError(
+            f"{folder}: contains no data set to describe.\nFetch one with `mergershift data fetch`."
+        )
     structure = read_structure(folder, present[0])
     galaxy = structure.galaxy
     ids = _published(arrays / IDS_NAME, (structure.rows,))
@@ -135,26 +145,22 @@ def add_published_metadata(folder: Path, arrays: Path) -> Path:
     _expect_equal(arrays / IDS_NAME, ids, ids[first][galaxy], "subhalo id")
     if len(np.unique(ids[first])) != len(first):
         found = f"{len(np.unique(ids))} galaxies, expected {len(first)}"
-        raise UserError(
-            f"{arrays / IDS_NAME}: {found}, as the labels in {folder} imply; is it of another archive?"
-        )
+        raise UserError(f"{arrays / IDS_NAME}: {found}, as the labels in {folder} imply.\n{OTHER_ARCHIVE}")
     stage = np.select([classes[:, 1] == 1, classes[:, 2] == 1], ["past", "future"], "")
     return write_metadata(folder, structure, stage=stage, log_mstar=masses, subhalo=ids)
 
 
 def _published(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     if not path.is_file():
-        raise UserError(f"{path}: not there; the archive's authors publish it in {ARRAYS_ADDRESS}")
+        raise UserError(f"{path}: does not exist.\nThe archive's authors publish it in {ARRAYS_ADDRESS}.")
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(
-            f"{path}: not an npy file ({first_line(error)}); get it from {ARRAYS_ADDRESS}"
+            f"{path}: not an npy file ({first_line(error)}).\nDownload it again from {ARRAYS_ADDRESS}."
         ) from None
     if values.shape != shape:
-        raise UserError(
-            f"{path}: shape {values.shape}, expected {shape} as in the archive; is it of another archive?"
-        )
+        raise UserError(f"{path}: shape {values.shape}, expected {shape} as in the archive.\n{OTHER_ARCHIVE}")
     return np.asarray(values)
 
 
@@ -163,6 +169,6 @@ def _expect_equal(path: Path, found: NDArray[Any], expected: NDArray[Any], what:
     if len(different):
         row = different[0]
         raise UserError(
-            f"{path}: {what} {found[row]} in row {row}, expected {expected[row]} ({len(different)} such rows)"
-            "; is it of another archive?"
+            f"{path}: {what} {found[row]} in row {row}, expected {expected[row]} ({len(different)} such rows).\n"
+            f"{OTHER_ARCHIVE}"
         )

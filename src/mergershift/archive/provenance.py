@@ -1,7 +1,7 @@
-"""Where the files in a data folder come from, in `PROVENANCE.json` beside them.
+"""The provenance of the files in a data folder, recorded next to them in `PROVENANCE.json`.
 
-A folder without that file is of unknown provenance: it is never taken for the real archive, nor
-replaced unasked.
+A folder without that file has unknown provenance: it is never treated as the real archive, and never replaced
+unless the user asks for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROVENANCE_NAME = "PROVENANCE.json"
 
 
 class Origin(BaseModel):
-    """Where images come from, as far as it bears on them: no date, no list of files."""
+    """The part of a provenance that determines the images, without dates and lists of files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,27 +36,27 @@ class Origin(BaseModel):
 
     @property
     def universe(self) -> str:
-        """Which mock this is."""
+        """Description of the mock universe: its seed, numbers of galaxies and version."""
         galaxies = f"{self.mergers} mergers, {self.non_mergers} non-mergers"
         return f"seed {self.seed}, {galaxies}, version {self.mock_version}"
 
 
 class _Recorded(BaseModel):
-    """What is known of every archive."""
+    """Fields common to every provenance."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: dict[str, str] = {}
-    """The manifest: SHA-256 of each file, by name."""
+    """Manifest: SHA-256 of each file, by name."""
     package_version: str = Field(default_factory=lambda: version("mergershift"))
 
     def with_files(self, files: Mapping[str, str]) -> Self:
-        """The same provenance with another manifest."""
+        """Return the same provenance with another manifest."""
         return self.model_copy(update={"files": dict(sorted(files.items()))})
 
 
 class MockProvenance(_Recorded):
-    """A mock archive; two with the same figures show the same universe."""
+    """Provenance of a mock archive; equal seeds, numbers of galaxies and versions mean the same universe."""
 
     kind: Literal["mock"] = "mock"
     seed: int
@@ -71,15 +71,15 @@ class MockProvenance(_Recorded):
 
     @property
     def origin(self) -> Origin:
-        """What bears on the images."""
+        """The fields that determine the images."""
         return Origin.model_validate(self.model_dump(include=set(Origin.model_fields)))
 
     def same_archive(self, other: MockProvenance) -> bool:
-        """Whether the other has the same universe, filters and formats."""
+        """Return whether the other archive has the same universe, filter sets and formats."""
         return self.same_origin(other) and not lost(self, other) and not lost(other, self)
 
     def same_origin(self, other: Provenance) -> bool:
-        """Whether the other is a mock of the same universe; filters and formats may differ."""
+        """Return whether the other is a mock of the same universe; filter sets and formats may differ."""
         names = {"seed", "mergers", "non_mergers", "mock_version"}
         return isinstance(other, MockProvenance) and self.model_dump(include=names) == other.model_dump(
             include=names
@@ -87,28 +87,28 @@ class MockProvenance(_Recorded):
 
 
 class ArchiveProvenance(_Recorded):
-    """The published archive, fetched from an address."""
+    """Provenance of the published archive, fetched from an address."""
 
     kind: Literal["archive"] = "archive"
     address: str
     date: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
-    """When its last file came."""
+    """When the last file was fetched."""
 
     def __str__(self) -> str:
         return f"archive fetched from {self.address}"
 
     @property
     def origin(self) -> Origin:
-        """What bears on the images."""
+        """The fields that determine the images."""
         return Origin(kind=self.kind, address=self.address)
 
     def same_origin(self, other: Provenance) -> bool:
-        """Whether the other came from the same address."""
+        """Return whether the other was fetched from the same address."""
         return isinstance(other, ArchiveProvenance) and self.address == other.address
 
 
 def images_of(kind: str) -> str:
-    """What images of this kind are called wherever a figure of theirs is shown."""
+    """Return the label for images of a kind of provenance, shown next to every score and figure made from them."""
     return {"mock": "MOCK images, not the archive", "archive": "the DeepMerge archive's images"}.get(
         kind, f"images of {kind} provenance"
     )
@@ -119,9 +119,9 @@ _ADAPTER: TypeAdapter[MockProvenance | ArchiveProvenance] = TypeAdapter(Provenan
 
 
 def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
-    """Read where the files in a folder come from; None where nothing says so.
+    """Read the provenance of the files in a folder; None if it is not recorded.
 
-    Raises UserError where `PROVENANCE.json` can't be read or holds anything else.
+    Raises UserError if `PROVENANCE.json` cannot be read or contains anything else.
     """
     path = folder / PROVENANCE_NAME
     if not path.is_file():
@@ -132,40 +132,40 @@ def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"{path}: {where or 'content'}: {first['msg']}; expected what `mergershift data` wrote\n"
-            "Restore it, or delete it to go on with an archive of unknown provenance"
+            f"{path}: {where or 'content'}: {first['msg']}; expected what `mergershift data` wrote.\n"
+            "Restore the file, or delete it to continue with an archive of unknown provenance."
         ) from None
 
 
 def write_provenance(folder: Path, provenance: MockProvenance | ArchiveProvenance) -> None:
-    """Write where the files in a folder come from; an older file is replaced, never written into."""
+    """Write the provenance of the files in a folder; an older file is replaced rather than modified."""
     record = provenance.model_dump(mode="json")
-    # what it is comes before the long list of hashes
+    # The short fields come before the long list of hashes, for whoever reads the file.
     record["files"] = record.pop("files")
     with atomic_file(folder / PROVENANCE_NAME, hidden=True) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def require_same_origin(folder: Path, wanted: MockProvenance | ArchiveProvenance, replace: bool) -> None:
-    """Raise UserError where a folder holds files of another or unknown provenance, unless `replace`."""
+    """Raise UserError if a folder contains files of another or unknown provenance, unless `replace`."""
     if replace or not published_files(folder):
         return
     found = read_provenance(folder)
     if found is None:
-        has = f"archive files of unknown provenance (no {PROVENANCE_NAME})"
+        contents = f"archive files of unknown provenance (no {PROVENANCE_NAME})"
     elif not wanted.same_origin(found):
-        has = str(found)
+        contents = str(found)
     elif isinstance(found, MockProvenance) and isinstance(wanted, MockProvenance) and lost(found, wanted):
-        has = f"the same mock with {lost(found, wanted)} besides"
+        contents = f"the same mock with {lost(found, wanted)} in addition"
     else:
         return
     raise UserError(
-        f"{folder}: holds {has}; asked for: {wanted}\n"
-        "Give --replace to put the new files in its place, or --data DIR to write elsewhere"
+        f"{folder}: found: {contents}; requested: {wanted}.\n"
+        "Give --replace to put the new files in its place, or --data DIR to write elsewhere."
     )
 
 
 def lost(found: MockProvenance, wanted: MockProvenance) -> str:
-    """What a mock holds that the wanted one would not; empty for nothing."""
+    """Name the filter sets and formats that a mock has and the wanted one would not; empty if there are none."""
     sets = [f"filter set {name}" for name in found.filter_sets if name not in wanted.filter_sets]
     return " and ".join(sets + ["FITS files"] * (found.fits and not wanted.fits))

@@ -1,4 +1,4 @@
-"""Reading the archive's files, npy or FITS, as the same arrays and without holding them whole in memory."""
+"""Readers of the archive's npy and FITS files, which give the same arrays without loading whole files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LABELS_TABLE = "MergerLabels"
 
 
 class Images:
-    """Images of one file, `(N, C, 75, 75)` native float64 in µJy/arcsec², read at each access.
+    """Images of one file, `(N, C, 75, 75)` float64 in native byte order and µJy/arcsec², read on access.
 
-    Every access maps the file anew, copies the rows and lets go of the map: a walk through gigabytes keeps
-    one block resident, where a map that stays open would count every page it touched.
+    Each access maps the file, copies the rows and closes the map. Reading through gigabytes then keeps only one
+    block in memory; every page touched through a map that stays open would count as memory of the process.
     """
 
     ndim = 4
@@ -55,19 +55,19 @@ class Images:
         return self[:].astype(dtype or np.float64, copy=False)
 
     def blocks(self, rows: int = 256) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Walk through the file in blocks: the slice of rows and their images `(rows, C, 75, 75)`."""
+        """Read the file in blocks: yields the slice of rows and their images `(rows, C, 75, 75)`."""
         for start in range(0, len(self), rows):
             block = slice(start, min(start + rows, len(self)))
             yield block, self[block]
 
 
 def images_file(folder: Path, data_set: DataSet, format: Format) -> Path:
-    """Path of the images in one format, there or not."""
+    """Return the path of the images in one format, whether or not the file exists."""
     return folder / (data_set.images_name if format == "npy" else data_set.fits_name)
 
 
 def labels_file(folder: Path, data_set: DataSet, format: Format) -> Path:
-    """Path of the labels in one format: the published npy name that is there, else the first."""
+    """Return the path of the labels in one format: under the npy name that exists, else under the first."""
     if format == "fits":
         return folder / data_set.fits_name
     candidates = [folder / name for name in data_set.labels_names]
@@ -75,10 +75,10 @@ def labels_file(folder: Path, data_set: DataSet, format: Format) -> Path:
 
 
 def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -> Images:
-    """Open the images of a data set, from npy where it is there, else from FITS, or from the `format` given.
+    """Open the images of a data set in the given `format`, by default from npy if it exists and else from FITS.
 
-    Raises UserError where the file is missing, truncated, pickled, of another shape than `(N, C, 75, 75)` or
-    of another type than float64.
+    Raises UserError if the file is missing, truncated or pickled, if the shape is not `(N, C, 75, 75)` or if the
+    type is not float64.
     """
     return images_in(_choose(images_file, folder, data_set, format), data_set)
 
@@ -86,14 +86,14 @@ def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -
 def read_labels(folder: Path, data_set: DataSet, format: Format | None = None) -> NDArray[np.int64]:
     """Read the labels of a data set, `(N,)`: 1 for a merger, 0 for a non-merger.
 
-    The archive's page names the file in two ways, and `(N,)`, `(N, 1)`, integers and floats are all taken.
-    Raises UserError where the file is missing, unreadable, of another shape or holds anything but 0 and 1.
+    The file may have either name that the archive's page gives, the shape `(N,)` or `(N, 1)`, and any numeric type.
+    Raises UserError if it is missing or unreadable, has another shape or contains anything but 0 and 1.
     """
     return labels_in(_choose(labels_file, folder, data_set, format))
 
 
 def read_structure(folder: Path, data_set: DataSet, format: Format | None = None) -> RowStructure:
-    """Infer which row shows which galaxy from the labels; raises UserError where they fit no such order."""
+    """Infer the row structure from the labels; raises UserError if they do not follow the archive's order."""
     path = _choose(labels_file, folder, data_set, format)
     try:
         return RowStructure.from_labels(labels_in(path))
@@ -102,7 +102,7 @@ def read_structure(folder: Path, data_set: DataSet, format: Format | None = None
 
 
 def images_in(path: Path, data_set: DataSet) -> Images:
-    """Open a file of images of a data set; raises FileError as `open_images` does."""
+    """Open a file of images of a data set; raises FileError under the conditions of `open_images`."""
     layout = npy_layout(path) if path.suffix == ".npy" else fits_layout(path)
     channels = len(data_set.filter_set.filters)
     if not layout.shape or not layout.shape[0] or layout.shape != data_set.shape(layout.shape[0]):
@@ -115,14 +115,14 @@ def images_in(path: Path, data_set: DataSet) -> Images:
 
 
 def labels_in(path: Path) -> NDArray[np.int64]:
-    """Read a file of labels; raises FileError as `read_labels` does."""
+    """Read a file of labels; raises FileError under the conditions of `read_labels`."""
     values = npy_array(path) if path.suffix == ".npy" else fits_table_column(path, LABELS_TABLE)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):
         raise FileError(path, f"labels of shape {values.shape}", "(N,) or (N, 1)")
     if values.dtype.kind not in "biuf":
-        raise FileError(path, f"labels of type {values.dtype}", "numbers 0 and 1")
+        raise FileError(path, f"labels of type {values.dtype}", "the numbers 0 and 1")
     strange = np.flatnonzero((values != 0) & (values != 1))
     if len(strange):
         row = strange[0]
@@ -131,25 +131,25 @@ def labels_in(path: Path) -> NDArray[np.int64]:
 
 
 def formats(folder: Path, data_set: DataSet) -> list[Format]:
-    """Formats in which both images and labels of a data set lie in the folder."""
+    """List the formats in which the folder contains both images and labels of a data set."""
     return [
-        each
-        for each in FORMATS
-        if images_file(folder, data_set, each).is_file() and labels_file(folder, data_set, each).is_file()
+        format
+        for format in FORMATS
+        if images_file(folder, data_set, format).is_file() and labels_file(folder, data_set, format).is_file()
     ]
 
 
 def available(folder: Path) -> list[DataSet]:
-    """Data sets whose images and labels lie in the folder in one format at least; content is not read."""
-    return [each for each in DATA_SETS.values() if formats(folder, each)]
+    """List the data sets whose images and labels the folder contains in at least one format, without reading them."""
+    return [data_set for data_set in DATA_SETS.values() if formats(folder, data_set)]
 
 
 def _choose(
     place: Callable[[Path, DataSet, Format], Path], folder: Path, data_set: DataSet, format: Format | None
 ) -> Path:
-    paths = [place(folder, data_set, each) for each in ([format] if format else FORMATS)]
+    paths = [place(folder, data_set, name) for name in ([format] if format else FORMATS)]
     for path in paths:
         if path.is_file():
             return path
-    remedy = "Fetch it with `mergershift data fetch`, or make a mock with `mergershift data mock`"
+    remedy = "Fetch the archive with `mergershift data fetch`, or make a mock with `mergershift data mock`."
     raise FileError(folder, "no such file", " or ".join(path.name for path in paths), remedy)

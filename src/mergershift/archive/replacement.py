@@ -1,8 +1,8 @@
-"""Writing a data folder beside the old one and swapping the two by renaming.
+"""Replacement of a data folder: a new folder is written next to the old one and takes its place by renaming.
 
-Files that DVC has linked into its cache share their bytes with it, so no file of a data folder is ever opened
-for writing. A replace_folder that is interrupted leaves one of three folders, and the next command puts things right:
-the old one in place, the old one set aside (it is put back), or the new one in place (the old one goes).
+Files that DVC has linked into its cache share their content with it, so no file of a data folder is ever opened
+for writing. An interrupted replacement leaves one of three states, from which the next command recovers: the old
+folder is still in place, it is set aside (and is put back), or the new one is in place (and the old one is deleted).
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ OWN_NAMES = {PROVENANCE_NAME, METADATA_NAME}
 
 
 def beside(folder: Path, purpose: str) -> Path:
-    """Hidden folder next to a data folder, on the same file system, for `purpose`."""
+    """Return the path of the hidden folder for `purpose` next to a data folder, on the same file system."""
     real = folder.resolve()
     return real.parent / f".{real.name}.{purpose}"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other commands from writing the same data folder, and repair a replace_folder that was interrupted.
+    """Lock a data folder against other commands that write it, and recover from an interrupted replacement.
 
-    Raises UserError where another command holds the folder.
+    Raises UserError if another command holds the lock or the folder is a mount point.
     """
     folder.resolve().parent.mkdir(parents=True, exist_ok=True)
     if os.path.ismount(folder):
         raise UserError(
-            f"{folder}: is a mount point and can't be swapped\nMount the folder above it, or give --data DIR"
+            f"{folder}: is a mount point, which cannot be replaced.\n"
+            "Mount its parent folder instead, or give --data DIR."
         )
     lock = FileLock(beside(folder, "lock"))
     try:
@@ -50,12 +51,12 @@ def locked(folder: Path) -> Iterator[None]:
                 Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
         raise UserError(
-            f"{folder}: another command is writing it\nWait for it to end, or delete {lock.lock_file}"
+            f"{folder}: another command is writing to this folder.\nWait for it to end, or delete {lock.lock_file}."
         ) from None
 
 
 def recover(folder: Path) -> None:
-    """Put right what an interrupted replace_folder has left; does nothing where there was none."""
+    """Recover from an interrupted replacement; does nothing if there was none."""
     if beside(folder, "old").exists():
         with locked(folder):
             pass
@@ -74,12 +75,13 @@ def _recover(folder: Path) -> None:
         shutil.rmtree(old)
     else:
         raise UserError(
-            f"{old}: set aside by an interrupted replace_folder, and {folder} has been made anew\nKeep one of the two"
+            f"{old}: set aside by an interrupted replacement, but {folder} has been made again since.\n"
+            "Keep one of the two and delete the other."
         )
 
 
 def fresh(folder: Path, purpose: str) -> Path:
-    """Make an empty folder beside a data folder, without what a killed command left in it."""
+    """Make an empty folder next to a data folder, deleting what a killed command left in it."""
     work = beside(folder, purpose)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -87,7 +89,7 @@ def fresh(folder: Path, purpose: str) -> Path:
 
 
 def carry(source: Path, work: Path) -> None:
-    """Take a file over into another folder of the same file system, by a link where that works."""
+    """Copy a file or folder into another folder of the same file system, as a hard link if possible."""
     target = work / source.name
     if source.is_symlink():
         target.symlink_to(source.resolve())
@@ -101,15 +103,15 @@ def carry(source: Path, work: Path) -> None:
 
 
 def foreign_files(folder: Path) -> list[Path]:
-    """What lies in a data folder and is neither the archive's nor written by this package."""
+    """List what a data folder contains beyond the archive's files and those that this package writes."""
     known = published_names() | OWN_NAMES
     return [path for path in folder.iterdir() if path.name not in known] if folder.is_dir() else []
 
 
 def replace_folder(work: Path, folder: Path) -> None:
-    """Put `work`, a complete archive with its provenance, in the place of a data folder; call it `locked`.
+    """Replace a data folder, which must be `locked`, by `work`, a complete archive with its provenance.
 
-    Files that are not the archive's own are taken over. Raises ValueError where `work` has no provenance.
+    Files that do not belong to the archive are kept. Raises ValueError if `work` has no provenance.
     """
     if not (work / PROVENANCE_NAME).is_file():
         raise ValueError(f"{work}: no {PROVENANCE_NAME}")
@@ -125,7 +127,7 @@ def replace_folder(work: Path, folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise UserError where the file system of a data folder has fewer than `needed` bytes free."""
+    """Raise UserError if the file system of a data folder has fewer than `needed` bytes free."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent
@@ -133,11 +135,9 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         held = sum(path.stat().st_size for path in published_files(folder))
         hint = (
-            f" (the files there now hold {held / 1e9:.2f} GB and stay until the replace_folder)"
-            if held
-            else ""
+            f" (the present files take {held / 1e9:.2f} GB and stay until they are replaced)" if held else ""
         )
         raise UserError(
-            f"{folder}: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free{hint}\n"
-            "Make room, ask for fewer files, or give --data DIR on a larger disk"
+            f"{folder}: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free{hint}.\n"
+            "Free some space, request fewer files, or give --data DIR on a larger disk."
         )

@@ -1,1 +1,1 @@
-"""What every layer may use: errors, files, processes, progress; imports nothing else of the package."""
+"""Foundations that every layer may use: errors, files, processes, progress. Imports no other part of the package."""

@@ -1,4 +1,4 @@
-"""What CITATION.cff asks to cite."""
+"""The works that CITATION.cff asks users to cite."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from mergershift.core.checkout import root
 
 
 def references() -> list[dict[str, str]]:
-    """What CITATION.cff asks to cite: authors, year, title, where, address; nothing where it is missing."""
+    """Return the authors, year, title, place of publication and address of each work; empty without CITATION.cff."""
     path = root() / "CITATION.cff"
     if not path.is_file():
         return []
     document = yaml.safe_load(path.read_text())
     found = []
-    for each in (document, *document.get("references", [])):
+    for work in (document, *document.get("references", [])):
         authors = [
             author.get("name")
             or " ".join(filter(None, (author.get("given-names"), author.get("family-names"))))
-            for author in each.get("authors", [])
+            for author in work.get("authors", [])
         ]
-        volume = " ".join(str(each[name]) for name in ("journal", "volume") if name in each)
-        where = [volume, str(each.get("start", "")), each.get("publisher", {}).get("name", "")]
-        where += [name["value"] for name in each.get("identifiers", [])]
-        doi = each.get("doi")
+        volume = " ".join(str(work[name]) for name in ("journal", "volume") if name in work)
+        where = [volume, str(work.get("start", "")), work.get("publisher", {}).get("name", "")]
+        where += [identifier["value"] for identifier in work.get("identifiers", [])]
+        doi = work.get("doi")
         found.append(
             {
                 "authors": ", ".join(authors),
-                "year": str(each.get("year", "")),
-                "title": each["title"] + (f" (version {each['version']})" if "version" in each else ""),
+                "year": str(work.get("year", "")),
+                "title": work["title"] + (f" (version {work['version']})" if "version" in work else ""),
                 "where": ", ".join(filter(None, where)),
-                "address": f"https://doi.org/{doi}" if doi else each.get("url", ""),
+                "address": f"https://doi.org/{doi}" if doi else work.get("url", ""),
             }
         )
     return found

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises, and how errors are worded."""
+"""The exceptions raised by mistakes that users can fix, and helpers that word error messages."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _LONGEST_LINE = 200
 class UserError(Exception):
     """A mistake that the user can fix; the command line prints it without a traceback.
 
-    The message takes one or two lines and says what was found where, what was expected and what to do.
+    The message has one or two lines: where the problem is, what was found and what was expected, then what to do.
     """
 
 
 class Diverged(UserError):
-    """A training whose outputs became NaN or infinite: a mistake in its settings, and an outcome in a search."""
+    """Outputs of a training that became NaN or infinite: a mistake in its settings, but a valid outcome of a trial."""
 
 
-def nearest(word: str, names: Iterable[str], count: int = 3) -> str:
-    """Name the `names` most like `word`, as ``'a', 'b'``; all of them where they are few and none is alike."""
+def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
+    """List the up to `count` names most similar to `name`, as ``'a', 'b'``; without a match, the first twelve."""
     known = sorted(set(names))
-    close = difflib.get_close_matches(word, known, n=count, cutoff=0.5)
-    return ", ".join(f"'{name}'" for name in close or known[:12])
+    close = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    return ", ".join(f"'{match}'" for match in close or known[:12])
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong in one short line without passwords; the error's type where it says nothing."""
+    """Return the first line of an error's message, shortened and without credentials; its type if it has no message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return public(lines[0])[:_LONGEST_LINE]

@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, and locks between processes."""
+"""Atomic writes of files and directories, and locks between processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from filelock import FileLock, Timeout
 from mergershift.core.errors import UserError
 
 PARTIAL = ".part"
-"""Suffix of what is being written."""
+"""Suffix of files and directories that are still being written."""
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a new directory beside `path`, which takes its place when the block ends without an error."""
+    """Yield a new directory next to `path`; it replaces `path` if the block ends without an error."""
     partial = path.with_name(path.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -28,14 +28,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path, *, hidden: bool = False) -> Iterator[Path]:
-    """Yield the path of a file beside `path`, which takes its place when the block ends without an error.
+    """Yield the path for a new file next to `path`; it replaces `path` if the block ends without an error.
 
-    A file that is linked elsewhere, for instance into DVC's cache, is replaced and never written into. After an
-    error nothing is left of the new one.
+    A file that is linked elsewhere, for instance into DVC's cache, is replaced rather than modified. After an
+    error the new file is deleted.
 
     Args:
-        path: of the file to write; its directory must exist.
-        hidden: give the unfinished file a name that starts with a dot.
+        path: File to write; its directory must exist.
+        hidden: Whether the name of the unfinished file starts with a dot.
     """
     partial = path.with_name("." * hidden + path.name + PARTIAL)
     try:
@@ -46,16 +46,17 @@ def atomic_file(path: Path, *, hidden: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
+    """Write a text file atomically."""
     with atomic_file(path) as partial:
         partial.write_text(text)
 
 
 @contextmanager
 def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
-    """Hold the lock file at `path`; raises UserError with `refusal` at once where another process holds it.
+    """Hold the lock file at `path`; raises UserError with `refusal` at once if another process holds it.
 
-    The file stays after the lock is released: whoever waits for it would otherwise hold one that is gone.
+    The file is kept after the lock is released, since a process that already has it open would otherwise lock
+    a deleted file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

@@ -1,4 +1,4 @@
-"""The processes that the project starts, and the signals that end them."""
+"""Environment, cores and signals of the processes that the project runs in."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from types import FrameType
 
 
 def set_environment_defaults() -> None:
-    """Set what libraries read from the environment as they are imported, unless the user has set it.
+    """Set the environment variables that libraries read on import, unless the user has set them.
 
-    To be called before the first of them is imported. PyTorch's threads wait for each other by spinning; where
-    another program wants the cores too, that makes a step several times slower.
+    Call this before importing any of those libraries. By default PyTorch's threads wait for each other by spinning,
+    which makes a step several times slower if another program uses the same cores.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def environment() -> dict[str, str]:
-    """Environment of a process in which `mergershift` and `dvc` are those that run now, activated or not."""
+    """Return an environment in which `mergershift` and `dvc` are those of this interpreter, activated or not."""
     return os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def available_cores() -> int:
-    """Number of processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
-    """Make signals that would end this process at once, such as SLURM's SIGTERM, interrupt it as Ctrl-C does.
+    """Raise KeyboardInterrupt on signals that would otherwise end this process at once, such as SLURM's SIGTERM.
 
-    A signal that is ignored, as by nohup, stays ignored. Outside the main thread, where Python takes no signals,
-    nothing changes.
+    A signal that is being ignored, as under nohup, stays ignored. Outside the main thread, in which Python handles
+    signals, this does nothing.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Progress bars: drawn on standard error where that is a terminal, silent in a log file."""
+"""Progress bars, drawn on standard error if it is a terminal and left out of log files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from rich.progress import (
 
 
 class ProgressBars:
-    """Any number of bars that count items or bytes, and lines printed above them; without a terminal, the lines alone.
+    """Several progress bars, with messages printed above them; without a terminal, only the messages appear.
 
     Args:
-        unit: of what the bars count.
-        shown: False draws no bar, even on a terminal.
-        console: takes the place of standard error.
+        unit: What the bars count.
+        shown: Whether to draw bars on a terminal.
+        console: Console to draw on; standard error by default.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ProgressBars:
 
     @property
     def on_terminal(self) -> bool:
-        """Whether bars can be drawn at all."""
+        """Whether the console is a terminal, on which bars can be drawn."""
         return self._console.is_terminal
 
     def __enter__(self) -> Self:
@@ -66,31 +66,31 @@ class ProgressBars:
         self._progress.stop()
 
     def print(self, line: str) -> None:
-        """Print a line, above the bars where there are any."""
+        """Print a line, above any bars."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def add(self, name: str, total: int | None, done: int = 0) -> Bar:
-        """Add a bar; without a `total` it only shows that something happens."""
+        """Add a bar, of which `done` of `total` are done; without a `total` it only shows activity."""
         return Bar(self._progress, self._progress.add_task(name, total=total, completed=done))
 
 
 class Bar:
-    """One of the bars."""
+    """One bar of `ProgressBars`."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
     def advance(self, count: int) -> None:
-        """Count so many more."""
+        """Advance the bar by `count`."""
         self._progress.advance(self._task, count)
 
     def update(self, done: int, total: int, name: str | None = None) -> None:
-        """Set how many of how many are done, and perhaps another name."""
+        """Set the numbers done and in total, and the name if a new one is given."""
         self._progress.update(self._task, completed=done, total=total, description=name)
 
 
 @contextmanager
 def progress_bar(name: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show one bar that counts items; gives the function that advances it."""
+    """Show a single bar that counts items; yields the function that advances it."""
     with ProgressBars(shown=shown) as bars:
         yield bars.add(name, total).advance

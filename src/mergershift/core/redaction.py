@@ -1,13 +1,13 @@
-"""Addresses of servers and databases as they may be shown and stored."""
+"""Removal of credentials from addresses before they are displayed or stored."""
 
 from __future__ import annotations
 
 import re
 
-# After a scheme's two slashes, not after a file's three. A password may hold an @, and hides no slash.
+# The two slashes follow a scheme; a file address has three. A password may contain an @ but no slash.
 _CREDENTIALS = re.compile(r"(?<!/)//[^/\s]*@")
 
 
 def public(text: str) -> str:
-    """The text, an address or one with addresses in it, without the users and passwords of these."""
+    """Return the text without the users and passwords of the addresses in it."""
     return _CREDENTIALS.sub("//", text)

@@ -1,4 +1,4 @@
-"""`mergershift predict`: images in, a table out."""
+"""The command `mergershift predict`, which writes a table of predictions for images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mergershift.core.processes import available_cores
 from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import Inputs
-from mergershift.predicting.model import load_model, nothing
+from mergershift.predicting.model import load_model, no_images_error
 from mergershift.predicting.table import NOT_FINITE, Form, Rows
-from mergershift.predicting.writers import check_output, fits_text, writing_table
+from mergershift.predicting.writers import check_output, fits_text, table_writer
 
 PIECE = 64
-"""Batches that are written at a time."""
+"""Number of batches that are written to the table at a time."""
 
 
 def predict_step(
@@ -29,18 +29,18 @@ def predict_step(
     overwrite: bool = False,
     threads: int | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Write the table of predictions for all images that can be taken.
+    """Write a table of predictions for all usable images.
 
     Args:
-        images: names of files, folders and patterns.
+        images: Files, folders and patterns.
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a folder.
-        output: the table; its suffix names the format.
-        assumed: what is true of images that do not say it.
-        overwrite: replace a table that is there.
-        threads: of the processor; all there are if None.
+        output: Path of the table; its suffix determines the format.
+        assumed: Properties of images whose files do not give them.
+        overwrite: Whether to replace an existing table.
+        threads: Number of threads; all available cores by default.
 
-    Returns lines that say what was done, and why which files were refused.
-    Raises UserError where nothing is left to write, with nothing written.
+    Returns a summary in lines of text, and the reasons for refused files by their names.
+    Raises UserError, without writing a table, if no image is usable.
     """
     import torch
 
@@ -50,43 +50,45 @@ def predict_step(
     torch.set_num_threads(threads or available_cores())
     inputs = Inputs.of_files(names, assumed, loaded.package.facts, progress=True)
     if not inputs.count:
-        raise nothing(inputs)
+        raise no_images_error(inputs)
     tally = _Tally()
-    with writing_table(output, loaded.form.table(), partial(_width, inputs)) as write:
+    with table_writer(output, loaded.form.table(), partial(_width, inputs)) as write:
         for piece in _pieces(loaded.rows(inputs, progress=True)):
             write(loaded.form.table(piece))
             tally.add(loaded.form, piece)
         if not tally.images:
-            raise nothing(inputs)
+            raise no_images_error(inputs)
     return tally.lines(output, loaded.form.threshold), inputs.refused
 
 
 class _Tally:
     def __init__(self) -> None:
-        self.images = self.mergers = self.empty = self.strange = 0
+        self.images = self.mergers = self.empty = self.outliers = 0
 
     def add(self, form: Form, piece: Sequence[Rows]) -> None:
         for rows in piece:
             self.images += len(rows.index)
             self.mergers += int(np.count_nonzero(rows.scores[:, 0] >= form.threshold))
             self.empty += int(np.count_nonzero(np.isnan(rows.scores[:, 0])))
-            self.strange += int(np.count_nonzero(rows.scores[:, 2] > 1))
+            self.outliers += int(np.count_nonzero(rows.scores[:, 2] > 1))
 
     def lines(self, output: Path, threshold: float) -> list[str]:
-        said = [
-            f"{output}: {self.images} images, {self.mergers} called mergers (probability >= {threshold:.3f})"
+        text = [
+            f"{output}: {self.images} images, {self.mergers} classified as mergers (probability >= {threshold:.3f})"
         ]
-        if self.strange:
-            said.append(f"{self.strange} are unlike what the model was trained for (out_of_domain > 1)")
+        if self.outliers:
+            text.append(
+                f"{self.outliers} are unlike the images that the model was trained on (out_of_domain > 1)"
+            )
         if self.empty:
-            said.append(f"{self.empty} have no prediction (flag '{NOT_FINITE}')")
-        return said
+            text.append(f"{self.empty} have no prediction (flag '{NOT_FINITE}')")
+        return text
 
 
 def _pieces(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
     piece: list[Rows] = []
-    for each in rows:
-        piece.append(each)
+    for batch in rows:
+        piece.append(batch)
         if len(piece) == PIECE:
             yield piece
             piece = []
@@ -95,7 +97,7 @@ def _pieces(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
 
 
 def _width(inputs: Inputs, column: str) -> int:
-    """Length of the longest text that the table can come to hold in this column."""
+    """Compute an upper limit on the length of the texts in a column of the table."""
     if column == "flag":
         notes = {source.plan.note for source in inputs.sources}
         return max(len(fits_text(f"{note}; {NOT_FINITE}")) for note in notes)

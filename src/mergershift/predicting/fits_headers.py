@@ -1,4 +1,4 @@
-"""What FITS headers say of images: which HDU has them, their unit, scale, redshift and filters."""
+"""Properties of images from FITS headers: their HDU, unit, pixel scale, redshift and filters."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mergershift.predicting.conversion import Description
 from mergershift.predicting.units import Refused
 
 SCIENCE = ("SCI", "SCIENCE", "IMAGES")
-"""Names of the HDU that has the images, where several have some."""
+"""Names of the HDU with the images to use, if several HDUs contain images."""
 SCALES = ("PIXSCALE", "PIXELSCL", "SECPIX")
-"""Keywords of the pixel scale in arcsec, for headers without world coordinates."""
+"""Keywords for the pixel scale in arcsec, used for headers without world coordinates."""
 REDSHIFTS = ("REDSHIFT", "Z")
 _FILTER = re.compile(r"f\d{3,4}[a-z]+\d?")
 
 
 def image_hdu(hdus: Sequence[Any]) -> int:
-    """Number of the HDU with the images, `(C, H, W)` or `(N, C, H, W)`.
+    """Find the number of the HDU with the images, `(C, H, W)` or `(N, C, H, W)`.
 
-    Raises Refused where none has any, or several have and none of them has a name of `SCIENCE`.
+    Raises Refused if no HDU contains images, or if several do and the names in `SCIENCE` do not single one out.
     """
     images = {
         number: tuple(hdu.shape)
@@ -38,17 +38,21 @@ def image_hdu(hdus: Sequence[Any]) -> int:
     cubes = [number for number, shape in images.items() if len(shape) in (3, 4)]
     if not cubes:
         found = ", ".join(map(str, images.values()))
-        raise Refused(f"images of shape {found}, expected (C, H, W) or (N, C, H, W)" if found else "no image")
+        raise Refused(
+            f"images of shape {found}, expected (C, H, W) or (N, C, H, W)"
+            if found
+            else "the file contains no images"
+        )
     named = [number for number in cubes if hdus[number].name in SCIENCE]
     if len(named or cubes) > 1:
         raise Refused(
-            f"images in HDUs {', '.join(map(str, cubes))}; the one to take has to have the EXTNAME {SCIENCE[0]}"
+            f"images in HDUs {', '.join(map(str, cubes))}; give the one to use the EXTNAME {SCIENCE[0]}"
         )
     return (named or cubes)[0]
 
 
 def describe(hdu: Any, primary: Header) -> Description:
-    """What the headers of an HDU and of its file say; raises Refused where a value makes no sense."""
+    """Describe images by the headers of their HDU and file; raises Refused if a value is invalid."""
     headers = (hdu.header, primary)
     unit = _first(headers, ("BUNIT",))
     redshift = _first(headers, REDSHIFTS)
@@ -78,31 +82,33 @@ def _number(what: str, value: Any) -> float:
 
 
 def _world_scale(header: Header) -> tuple[float, float] | None:
-    """Arcsec along rows' and columns' numbers, of the first two world coordinates where they are angles."""
+    """Compute the scale between rows and columns in arcsec if the first two world coordinates are angles, else None."""
     if not any(name in header for name in ("CDELT1", "CD1_1", "CD1_2", "PC1_1")):
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it repairs
+            warnings.simplefilter("ignore")  # astropy warns of every header that it repairs.
             world = WCS(header, naxis=2)
             world.wcs.set()
-    except Exception as error:  # wcslib's errors are many
-        raise Refused(f"world coordinates that make no sense ({first_line(error)})") from None
+    except Exception as error:  # wcslib raises many types of errors.
+        raise Refused(f"invalid world coordinates ({first_line(error)})") from None
     scales = proj_plane_pixel_scales(world)
-    kinds, named = [str(each) for each in world.wcs.ctype], [str(each) for each in world.wcs.cunit]
-    # Without a word on the axes CDELT is in degrees by custom; the 1 that stands for none is nothing at all.
+    kinds, named = [str(kind) for kind in world.wcs.ctype], [str(unit) for unit in world.wcs.cunit]
+    # CDELT of undescribed axes is in degrees by convention, but 1 is the default of a header without a scale.
     if any(
         not kind and not unit and math.isclose(scale, 1)
         for kind, unit, scale in zip(kinds, named, scales, strict=True)
     ):
         return None
     angles = [
-        units.Unit(each or "deg") if each or not kind else None
-        for each, kind in zip(named, kinds, strict=True)
+        units.Unit(unit or "deg") if unit or not kind else None
+        for unit, kind in zip(named, kinds, strict=True)
     ]
-    if any(each is None or not each.is_equivalent(units.deg) for each in angles):
+    if any(angle is None or not angle.is_equivalent(units.deg) for angle in angles):
         return None
-    x, y = (float((scale * each).to_value(units.arcsec)) for scale, each in zip(scales, angles, strict=True))
+    x, y = (
+        float((scale * angle).to_value(units.arcsec)) for scale, angle in zip(scales, angles, strict=True)
+    )
     return y, x
 
 
@@ -115,16 +121,16 @@ def _stated_scale(headers: Sequence[Header]) -> tuple[float, float] | None:
 
 
 def _filters(headers: Sequence[Header], channels: int) -> tuple[str, ...] | None:
-    """Names of the channels' filters, by FILTER1, FILTER2, ... or by a list in FILTERS."""
+    """Read the filters of the channels from FILTER1, FILTER2, ... or from a list in FILTERS."""
     numbered = [_first(headers, (f"FILTER{number}",)) for number in range(1, channels + 1)]
-    if all(each is not None for each in numbered):
-        return tuple(_filter_name(str(each)) for each in numbered)
+    if all(name is not None for name in numbered):
+        return tuple(_filter_name(str(name)) for name in numbered)
     listed = _first(headers, ("FILTERS",))
-    return tuple(_filter_name(each) for each in str(listed).split(",")) if listed is not None else None
+    return tuple(_filter_name(name) for name in str(listed).split(",")) if listed is not None else None
 
 
 def _filter_name(text: str) -> str:
-    """The filter in a name that may hold its instrument too: f160w for WFC3_IR/F160W."""
+    """Extract the filter from a name that may contain the instrument too: f160w from WFC3_IR/F160W."""
     plain = text.strip().lower()
     found = _FILTER.findall(plain)
     return found[-1] if found else plain

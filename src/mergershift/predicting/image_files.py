@@ -1,4 +1,4 @@
-"""Which files are meant: files, folders and patterns, in a stable order."""
+"""Expansion of files, folders and patterns into a list of files in a stable order."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ SUFFIXES = (".npy", ".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 _LABELS = {name for data_set in DATA_SETS.values() for name in data_set.labels_names}
 
 
-def find_files(asked: Iterable[str | Path], leave_out: Path | None = None) -> list[str]:
-    """Files in the order in which they were asked for, each once; what is not there stays in the list.
+def find_files(names: Iterable[str | Path], leave_out: Path | None = None) -> list[str]:
+    """List the files in the order in which they are named, without duplicates; missing files stay in the list.
 
-    A folder means all its images (by suffix) and those of its folders, sorted, without hidden ones; a pattern all
-    that fits it, sorted. The archive's files of labels are passed over.
+    A folder stands for all images (by suffix) in it and its subfolders, sorted and without hidden files; a pattern
+    stands for all matching files, sorted. Files of labels from the archive are skipped.
 
     Args:
-        asked: files, folders and patterns.
-        leave_out: a file that is none of them.
+        names: Files, folders and patterns.
+        leave_out: File to leave out, such as the output.
     """
     found: dict[str, None] = {}
-    for each in asked:
-        found |= dict.fromkeys(_expanded(str(each)))
+    for name in names:
+        found |= dict.fromkeys(_expanded(str(name)))
     out = leave_out.absolute() if leave_out else None
-    return [name for name in found if Path(name).name not in _LABELS and Path(name).absolute() != out]
+    return [file for file in found if Path(file).name not in _LABELS and Path(file).absolute() != out]
 
 
 def _expanded(name: str) -> Iterator[str]:
     path = Path(name)
     if path.is_dir():
-        inside = (each for each in path.rglob("*") if each.name.endswith(SUFFIXES) and each.is_file())
-        hidden = ((each, each.relative_to(path).parts) for each in inside)
-        yield from sorted(str(each) for each, parts in hidden if not any(p.startswith(".") for p in parts))
+        inside = (file for file in path.rglob("*") if file.name.endswith(SUFFIXES) and file.is_file())
+        relative = ((file, file.relative_to(path).parts) for file in inside)
+        yield from sorted(str(file) for file, parts in relative if not any(p.startswith(".") for p in parts))
     elif glob.has_magic(name) and not path.exists():
         matches = sorted(glob.glob(name, recursive=True))
         for match in matches:

@@ -1,4 +1,4 @@
-"""All images that were asked for, in batches of one size, and what of them had to be refused."""
+"""All requested images in batches of equal size, and the files that had to be refused."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images and where each is from."""
+    """A batch of images with their files."""
 
     images: NDArray[np.float32]
-    """`(n, C, size, size)`"""
+    """Images `(n, C, size, size)` in the model's format."""
     files: list[str]
     index: NDArray[np.int64]
-    """`(n,)`, in its file."""
+    """Index of each image in its file, `(n,)`."""
     notes: list[str]
-    """What was done to it."""
+    """Note on the conversion of each image."""
 
 
 class Inputs:
-    """Images of several files, or of one array; headers are read at once, pixels when they are walked through.
+    """Images of several files or of one array; headers are read at once, pixels only when batches are read.
 
     Args:
-        sources: what has images that can be taken.
-        refused: why other files can't be, by their names; files that turn out to be damaged join them.
+        sources: Sources of usable images.
+        refused: Reasons for refused files, by file name; files that turn out to be damaged are added.
     """
 
     def __init__(self, sources: list[Source], refused: dict[str, str]) -> None:
@@ -52,7 +52,7 @@ class Inputs:
     def of_files(
         cls, names: Sequence[str], assumed: Assumed, facts: ModelFacts, *, progress: bool = False
     ) -> Inputs:
-        """Open files by their names."""
+        """Open files and read their headers."""
         sources: list[Source] = []
         refused: dict[str, str] = {}
         plans: dict[ConversionPlan, ConversionPlan] = {}
@@ -60,7 +60,7 @@ class Inputs:
             for name in names:
                 try:
                     source = open_file(name, assumed, facts)
-                    # A million files of a kind have one plan, not a million.
+                    # A million files with the same properties share one plan.
                     sources.append(replace(source, plan=plans.setdefault(source.plan, source.plan)))
                 except Refused as reason:
                     refused[name] = str(reason)
@@ -69,11 +69,11 @@ class Inputs:
 
     @classmethod
     def of_array(cls, images: NDArray[np.generic] | Tensor, assumed: Assumed, facts: ModelFacts) -> Inputs:
-        """Take an array `(N, C, H, W)` or `(C, H, W)`; raises Refused where it can't be taken."""
+        """Use an array `(N, C, H, W)` or `(C, H, W)`; raises Refused if it cannot be converted."""
         return cls([open_array(images, assumed, facts)], {})
 
     def batches(self) -> Iterator[Batch]:
-        """All images in order, `BATCH` at a time, small files together."""
+        """Yield all images in order, `BATCH` at a time; small files share batches."""
         parts: list[tuple[Source, int, NDArray[np.float64]]] = []
         room = BATCH
         for source in self.sources:
@@ -97,13 +97,13 @@ class Inputs:
         try:
             return next(blocks, None)
         except Refused as reason:
-            place = f" from image {done} on, those before it are in the table" if done else ""
-            self.refused[source.name] = f"{reason}{place}"
+            extent = f" from image {done} on; the images before it are in the table" if done else ""
+            self.refused[source.name] = f"{reason}{extent}"
             return None
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each read while its forerunner is worked on; one more of them is in memory."""
+    """Read every batch while its predecessor is being processed, which keeps one more batch in memory."""
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, batches, None)
         while (batch := coming.result()) is not None:
@@ -112,7 +112,7 @@ def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _joined(parts: list[tuple[Source, int, NDArray[np.float64]]]) -> Batch:
-    with np.errstate(over="ignore", invalid="ignore"):  # what single precision can't hold is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # Values beyond single precision become infinite.
         images = np.concatenate([part.astype(np.float32) for _, _, part in parts])
     index = np.concatenate([np.arange(start, start + len(part)) for _, start, part in parts])
     files = [source.name for source, _, part in parts for _ in range(len(part))]

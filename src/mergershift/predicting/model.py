@@ -1,4 +1,4 @@
-"""A registered model and what it says of images."""
+"""A registered model and its predictions for images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is ready to predict; `load_model` makes one."""
+    """A model that is ready to predict, as returned by `load_model`."""
 
     package: RegisteredModel
     form: Form
@@ -46,14 +46,15 @@ class Model:
         """Predict each image's probability of showing a merger.
 
         Args:
-            images: `(N, C, H, W)` or `(C, H, W)`, or names of npy and FITS files, folders, patterns.
-            unit: of images that do not say it; that of the model for arrays and npy files.
-            pixel_arcsec: their pixel scale; that of the model for arrays and npy files of its size.
-            redshift: their redshift.
+            images: Array `(N, C, H, W)` or `(C, H, W)`, or names of npy and FITS files, folders and patterns.
+            unit: Unit of images whose files do not give it; arrays and npy files default to the model's.
+            pixel_arcsec: Pixel scale of images whose files do not give it; arrays and npy files of the model's size
+                default to the model's.
+            redshift: Redshift of images whose files do not give it.
 
-        Returns a table with the columns of `table.DESCRIPTIONS`, a row an image, in order. Files that can't be
-        taken are named, with the reason, in a warning each and in `meta["refused"]`.
-        Raises UserError where an array can't be taken, or no file can.
+        Returns a table with the columns in `table.DESCRIPTIONS` and one row per image, in order. Refused files are
+        reported with the reason, each in a warning and in `meta["refused"]`.
+        Raises UserError if an array is refused, or if all files are.
         """
         assumed, facts = Assumed(unit, pixel_arcsec, redshift), self.package.facts
         if hasattr(images, "shape"):
@@ -63,14 +64,14 @@ class Model:
             inputs = Inputs.of_files(find_files(names), assumed, facts)
         table = self.form.table(list(self.rows(inputs)))
         if not len(table):
-            raise nothing(inputs)
+            raise no_images_error(inputs)
         for name, reason in inputs.refused.items():
             _log.warning("%s: refused: %s", name, reason)
             table.meta.setdefault("refused", []).append(f"{name}: {reason}")
         return table
 
     def rows(self, inputs: Inputs, *, progress: bool = False) -> Iterator[Rows]:
-        """What the model says of all images, batch by batch."""
+        """Predict all images and yield the rows of the table batch by batch."""
         with progress_bar("predicting", inputs.count, shown=progress) as advance:
             for batch in ahead(inputs.batches()):
                 yield Rows(batch.files, batch.index, self.package.predict(batch.images), batch.notes)
@@ -81,10 +82,10 @@ def load_model(model: str | Path = CHAMPION) -> Model:
     """Load a registered model without pickle.
 
     Args:
-        model: `models:/NAME@ALIAS` or `models:/NAME/VERSION` at the tracking address of the checkout or, outside
-            one, of MLFLOW_TRACKING_URI; or the folder of such a model.
+        model: `models:/NAME@ALIAS` or `models:/NAME/VERSION` at the tracking address of the checkout or, outside a
+            checkout, at MLFLOW_TRACKING_URI; or the folder of such a model.
 
-    Raises UserError where there is none of that name.
+    Raises UserError if there is no such model.
     """
     name = str(model)
     if name.startswith(URI):
@@ -95,23 +96,24 @@ def load_model(model: str | Path = CHAMPION) -> Model:
         folder = Path(model)
     else:
         raise UserError(
-            f"{name}: no such folder.\nName a registered model, like {CHAMPION}, or the folder of one."
+            f"{name}: no such folder.\nGive a registered model, such as {CHAMPION}, or the folder of one."
         )
     package = RegisteredModel.read(folder)
     return Model(package, Form(package.facts, name, _version(folder)))
 
 
-def nothing(inputs: Inputs) -> UserError:
-    """That not one image could be taken, and why."""
+def no_images_error(inputs: Inputs) -> UserError:
+    """Create the error for inputs without a usable image, with the first reason."""
     if not inputs.refused:
-        return UserError("No images there.\nName npy or FITS files, folders or patterns.")
+        return UserError("No images were found.\nGive npy or FITS files, folders or patterns.")
     name, reason = next(iter(inputs.refused.items()))
-    others = f"{len(inputs.refused) - 1} more refused" if len(inputs.refused) > 1 else "Nothing else is there"
+    count = len(inputs.refused) - 1
+    others = f"{count} more were refused" if count else "There are no other images"
     return UserError(f"{name or 'array'}: refused: {reason}.\n{others}; no table is made.")
 
 
 def _address() -> str:
-    """Where models are registered: as the checkout says, or outside of one as the environment says."""
+    """Return the address of the model registry, from the checkout or, outside a checkout, from the environment."""
     from mergershift.config import compose
     from mergershift.core.checkout import root
     from mergershift.tracking import tracking_address
@@ -126,13 +128,13 @@ def _address() -> str:
         return tracking_address(configured)
     except UserError as error:
         raise UserError(
-            "Not in a checkout of mergershift, and MLFLOW_TRACKING_URI names no server.\n"
-            "Set it, or give --model the folder of a model."
+            "This is not a checkout of mergershift, and MLFLOW_TRACKING_URI does not name a server.\n"
+            "Set MLFLOW_TRACKING_URI, or give the folder of a model as --model."
         ) from error
 
 
 def _version(folder: Path) -> str:
-    """Under which version the model in a folder is registered, as NAME/NUMBER; empty where nothing says so."""
+    """Read the version under which the model in a folder is registered, as NAME/NUMBER; empty if not recorded."""
     import yaml
 
     from mergershift.tracking.model_registry import VERSION_RECORD

@@ -1,4 +1,4 @@
-"""The network's grid: how many kiloparsecs a pixel shows, and area-weighted re-binning of the central part."""
+"""Re-binning to the network's grid: the physical scale of pixels, and area-weighted means of the central part."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from astropy.cosmology import FlatLambdaCDM
 from numpy.typing import NDArray
 
 _ILLUSTRIS = FlatLambdaCDM(H0=70.4, Om0=0.2726)
-"""The cosmology of Illustris-1 (Vogelsberger et al. 2014, arXiv:1405.2921), that the archive was made in."""
+"""Cosmology of Illustris-1 (Vogelsberger et al. 2014, arXiv:1405.2921), in which the archive was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The central part of one axis of an image: pixels `start` to `stop`, of which `first` onward `width` count."""
+    """Central part of one axis of an image: `width` pixels that begin `first` after `start` and end before `stop`."""
 
     start: int
     stop: int
@@ -26,26 +26,26 @@ class Axis:
 
 @lru_cache(maxsize=256)
 def kpc_per_arcsec(redshift: float) -> float:
-    """Physical kiloparsecs that an arcsecond spans; raises ValueError where the redshift is not above 0."""
+    """Compute the physical kiloparsecs per arcsecond; raises ValueError if the redshift is not positive."""
     if not (redshift > 0 and math.isfinite(redshift)):
-        raise ValueError(f"redshift {redshift:g}, expected one above 0")
+        raise ValueError(f"redshift {redshift:g}, expected a positive number")
     return float(1 / _ILLUSTRIS.arcsec_per_kpc_proper(redshift).value)
 
 
 def central(length: int, width: float) -> Axis:
-    """The central `width` pixels (a fraction, too) of `length`; all of them where it is wider."""
+    """Select the central `width` (not necessarily whole) of `length` pixels; all of them if `width` is larger."""
     width = min(width, float(length))
     left = (length - width) / 2
-    # A pixel of which rounding alone leaves a sliver is none.
+    # Slivers of pixels that arise only from rounding are ignored.
     start, stop = math.floor(left + 1e-9), math.ceil(left + width - 1e-9)
     return Axis(start, stop, left - start, width)
 
 
 @lru_cache(maxsize=32)
 def overlaps(axis: Axis, size: int) -> NDArray[np.float64]:
-    """What share of each of `size` new pixels each pixel of the axis' part fills, `(size, stop - start)`.
+    """Compute the weight of each selected pixel in each of `size` new pixels, `(size, stop - start)`.
 
-    Rows sum to 1: a mean, since surface brightness is per area.
+    Rows sum to 1, since the surface brightness of a new pixel is a mean.
     """
     edges = axis.first + axis.width * np.linspace(0, 1, size + 1)
     pixels = np.arange(axis.stop - axis.start)
@@ -56,10 +56,10 @@ def overlaps(axis: Axis, size: int) -> NDArray[np.float64]:
 
 
 def rebin(images: NDArray[np.float64], rows: Axis, columns: Axis, size: int) -> NDArray[np.float64]:
-    """Average the central part of images `(..., H, W)` onto `(..., size, size)`, weighted by area.
+    """Average the central part of images `(..., H, W)` onto a grid `(..., size, size)`, weighted by area.
 
-    Pixels outside that part have no influence, finite or not; of those inside, one that is not finite makes its
-    whole image not finite.
+    Pixels outside that part have no influence. A NaN or infinite pixel inside makes its whole image NaN
+    or infinite.
     """
     part = images[..., rows.start : rows.stop, columns.start : columns.stop]
     with np.errstate(invalid="ignore", over="ignore"):

@@ -1,4 +1,4 @@
-"""Where images are read from, block by block, as the model takes them: npy files, FITS files, arrays."""
+"""Sources of images, which are read in blocks and converted to the model's format: npy files, FITS files, arrays."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
     from mergershift.registry import ModelFacts
 
 BLOCK_BYTES = 2**25
-"""Of images as double numbers that are read at a time; one image at least."""
+"""Size of the blocks of float64 images that are read at a time; a block has at least one image."""
 _ARCHIVE = {data_set.fits_name for data_set in DATA_SETS.values()}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Images of one file or array."""
+    """The images of one file or array."""
 
     name: str
     count: int
     plan: ConversionPlan
     raw: Callable[[], Iterator[NDArray[np.float64]]]
-    """Reads all of them in blocks `(n, C, H, W)`, as they are."""
+    """Reads all images, unconverted, in blocks `(n, C, H, W)`."""
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
-        """All images as the model takes them; raises Refused where they turn out to be unreadable."""
+        """Yield all images in the model's format; raises Refused if they turn out to be unreadable."""
         try:
             for images in self.raw():
                 yield self.plan(images)
         except (MemoryError, Refused):
             raise
-        # A damaged file can fail in any way, on any of its images.
+        # A damaged file can raise any exception, at any of its images.
         except Exception as error:
-            raise Refused(f"can't be read ({first_line(error)})") from error
+            raise Refused(f"cannot be read ({first_line(error)})") from error
 
 
 def open_file(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
-    """Read what a file's header says; raises Refused, with the reason, where its images can't be taken."""
+    """Open a file by its header; raises Refused, with the reason, if its images cannot be converted."""
     if not Path(name).is_file():
         raise Refused("no such file")
     return (_open_npy if name.endswith(".npy") else _open_fits)(name, assumed, facts)
 
 
 def open_array(images: Any, assumed: Assumed, facts: ModelFacts) -> Source:
-    """Take an array or tensor `(N, C, H, W)` or `(C, H, W)`; raises Refused as `open_file` does."""
-    shape = _four(tuple(images.shape))
+    """Use an array or tensor `(N, C, H, W)` or `(C, H, W)`; raises Refused if it cannot be converted."""
+    shape = _with_count(tuple(images.shape))
     plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
     return Source("", shape[0], plan, partial(_array_blocks, images.reshape(shape), _rows(shape)))
 
@@ -71,10 +71,10 @@ def _open_npy(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
     except FileError as error:
         raise Refused(f"{error.found}; expected {error.expected}") from None
     except OSError as error:
-        raise Refused(f"can't be read ({error.strerror or error})") from None
+        raise Refused(f"cannot be read ({error.strerror or error})") from None
     if layout.dtype.kind not in "iuf":
         raise Refused(f"images of type {layout.dtype}, expected real numbers")
-    shape = _four(layout.shape)
+    shape = _with_count(layout.shape)
     plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
     images = Images(replace(layout, shape=shape))
     return Source(name, shape[0], plan, partial(_npy_blocks, images, _rows(shape)))
@@ -82,17 +82,17 @@ def _open_npy(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
 
 def _open_fits(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
     try:
-        with warnings.catch_warnings(record=True) as said, fits.open(name, memmap=False) as hdus:
+        with warnings.catch_warnings(record=True) as caught, fits.open(name, memmap=False) as hdus:
             warnings.simplefilter("always")
             number = image_hdu(hdus)
-            shape = _four(tuple(hdus[number].shape))
+            shape = _with_count(tuple(hdus[number].shape))
             found = describe(hdus[number], hdus[0].header)
     except (MemoryError, Refused):
         raise
     except Exception as error:
         raise Refused(f"not a FITS file ({first_line(error)})") from None
-    if any("truncated" in str(each.message) for each in said):
-        raise Refused("truncated; it is shorter than its headers say")
+    if any("truncated" in str(warning.message) for warning in caught):
+        raise Refused("truncated; the file is shorter than its headers imply")
     if found.unit is None and Path(name).name in _ARCHIVE:
         found = replace(found, unit=UNIT)
     plan = make_plan(found, assumed, facts)
@@ -106,7 +106,7 @@ def _npy_blocks(images: Images, rows: int) -> Iterator[NDArray[np.float64]]:
 
 def _fits_blocks(name: str, number: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float64]]:
     rows = _rows(shape)
-    # Without a map: its pages would count as this process' memory.
+    # The file is not mapped, since the pages of a map would count as memory of this process.
     with fits.open(name, memmap=False) as hdus:
         hdu = hdus[number]
         single = len(hdu.shape) == 3
@@ -121,7 +121,7 @@ def _array_blocks(images: Any, rows: int) -> Iterator[NDArray[np.float64]]:
         yield np.asarray(block.detach().cpu() if hasattr(block, "detach") else block, np.float64)
 
 
-def _four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _with_count(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     if len(shape) == 3:
         shape = (1, *shape)
     if len(shape) != 4 or not all(shape):

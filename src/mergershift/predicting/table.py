@@ -1,4 +1,4 @@
-"""The table of predictions: its columns, what they mean, and what the model was."""
+"""The table of predictions: its columns, their meaning and a description of the model."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 
 NOT_FINITE = "not finite"
 DESCRIPTIONS = {
-    "file": "file that the image is from; empty for an array",
-    "index": "number of the image in its file, from 0",
+    "file": "file that contains the image; empty for an array",
+    "index": "index of the image in its file, starting at 0",
     **COLUMNS,
-    "merger": "1 where the probability is at least THRESHLD, 0 below; none where there is no probability",
-    "flag": "what was done to the image; 'as is': taken as on the model's grid, since nothing tells its scale; "
-    f"'{NOT_FINITE}': it has pixels that are not, so nothing is predicted",
+    "merger": "1 if the probability is at least THRESHLD, 0 if it is less; masked if there is no probability",
+    "flag": "how the image was converted; 'as is': its scale is unknown and assumed to be that of the model; "
+    f"'{NOT_FINITE}': it has NaN or infinite pixels, so nothing is predicted",
 }
-"""What each column means, in their order; numbers without a unit."""
+"""Descriptions of the columns, in their order; all numbers are dimensionless."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of the table, without the dress."""
+    """Values of some rows of the table."""
 
     files: Sequence[str]
     index: NDArray[np.int64]
     scores: NDArray[np.float64]
-    """`(n, 3)`, the columns that `registry.COLUMNS` names."""
+    """Scores `(n, 3)` in the columns `registry.COLUMNS`."""
     notes: Sequence[str]
 
 
 class Form:
-    """What all pieces of one table have in common.
+    """The format and metadata that all pieces of one table share.
 
     Args:
-        facts: of the model.
-        model: how the user named it.
-        version: under which it is registered, empty where it is not.
+        facts: Facts about the model.
+        model: Name of the model as given by the user.
+        version: Version under which the model is registered; empty if it is not registered.
     """
 
     def __init__(self, facts: ModelFacts, model: str, version: str) -> None:
         self.threshold = facts.threshold
-        grid = f"{facts.image_size} x {facts.image_size} pixels, {facts.field_kpc:g} kpc a side"
+        grid = f"{facts.image_size} x {facts.image_size} pixels, {facts.field_kpc:g} kpc wide"
         self.meta: dict[str, Any] = {
             "MODEL": model,
             "VERSION": version,
@@ -60,33 +60,33 @@ class Form:
             "TEMPERAT": facts.temperature,
             "FILTERS": ",".join(facts.filters),
             "comments": [
-                f"The model takes images of {grid}, in {facts.unit}, in the filters {', '.join(facts.filters)}.",
+                f"The model expects images of {grid}, in {facts.unit}, in the filters {', '.join(facts.filters)}.",
                 f"It was trained on simulated galaxies at z = {facts.redshift:g} ({', '.join(facts.domains)}). "
-                "Where out_of_domain is above 1 an image is unlike those, and its probabilities mean nothing.",
+                "If out_of_domain is above 1, the image is unlike those, and its probabilities are meaningless.",
             ],
         }
 
     def table(self, parts: Sequence[Rows] = ()) -> Table:
-        """The parts as one table with descriptions and the model in its `meta`."""
+        """Join the parts into one table, with descriptions of the columns and the model in its `meta`."""
         scores = np.concatenate([np.empty((0, len(COLUMNS))), *(part.scores for part in parts)])
-        chance = scores[:, 0]
-        none = np.isnan(chance)
+        probability = scores[:, 0]
+        missing = np.isnan(probability)
         flags = [note for part in parts for note in part.notes]
-        for row in np.flatnonzero(none):
+        for row in np.flatnonzero(missing):
             flags[row] = f"{flags[row]}; {NOT_FINITE}" if flags[row] else NOT_FINITE
-        merger = np.where(none, 0, chance >= self.threshold).astype(np.uint8)
+        merger = np.where(missing, 0, probability >= self.threshold).astype(np.uint8)
         columns = {
             "file": _strings([name for part in parts for name in part.files]),
             "index": np.concatenate([np.empty(0, np.int64), *(part.index for part in parts)]),
             **dict(zip(COLUMNS, scores.T, strict=True)),
-            "merger": MaskedColumn(merger, mask=none),
+            "merger": MaskedColumn(merger, mask=missing),
             "flag": _strings(flags),
         }
-        dressed: list[Column] = []
+        described: list[Column] = []
         for name, description in DESCRIPTIONS.items():
             kind = MaskedColumn if name == "merger" else Column
-            dressed.append(kind(columns[name], name=name, description=description))
-        return Table(dressed, meta=self.meta)
+            described.append(kind(columns[name], name=name, description=description))
+        return Table(described, meta=self.meta)
 
 
 def _strings(values: list[str]) -> NDArray[np.str_]:

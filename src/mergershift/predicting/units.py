@@ -1,4 +1,4 @@
-"""Units of images: from what a header says to µJy/arcsec²."""
+"""Conversion of the units in image headers to µJy/arcsec²."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _ACCEPTED = f"{UNIT}, MJy/sr, nJy/pixel or mag(AB/arcsec2)"
 
 
 class Refused(UserError):
-    """Images that can't be taken for what the model takes; the message is the reason."""
+    """Raised for images that cannot be converted to the model's format; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Brightness:
-    """Turns pixel values into µJy/arcsec²."""
+    """Conversion of pixel values to µJy/arcsec²."""
 
     factor: float
     magnitudes: Any = None
-    """The unit, where it is logarithmic: an `astropy.units.MagUnit`."""
+    """The unit as an `astropy.units.MagUnit` if it is logarithmic, else None."""
 
     @property
     def same(self) -> bool:
-        """Whether nothing changes."""
+        """Whether the conversion leaves values unchanged."""
         return self.factor == 1 and self.magnitudes is None
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values of the same shape in µJy/arcsec²; not finite where a magnitude is not."""
+        """Convert values to µJy/arcsec²; NaN magnitudes stay NaN."""
         if self.same:
             return values
         with np.errstate(over="ignore"):
@@ -49,14 +49,14 @@ class Brightness:
 
 
 def brightness(text: str, pixel_arcsec2: float | None) -> Brightness:
-    """Read a unit in any notation of `astropy.units`.
+    """Parse a unit in any notation of `astropy.units` and return its conversion.
 
     Args:
-        text: BUNIT. A plain flux density (nJy) is taken per pixel, as it can be nothing else in an image.
-        pixel_arcsec2: area of a pixel, None where it is not known.
+        text: Value of BUNIT. A plain flux density such as nJy is interpreted as per pixel.
+        pixel_arcsec2: Area of a pixel in arcsec²; None if unknown.
 
-    Raises Refused on counts, beams, fluxes per wavelength, magnitudes without zero point, whatever else is no
-    surface brightness, and on fluxes per pixel where the area is not known.
+    Raises Refused for counts, fluxes per beam or per wavelength, magnitudes without a zero point and other units that
+    are not a surface brightness, and for fluxes per pixel if the area is unknown.
     """
     unit = _parsed(text)
     linear = unit.physical_unit if isinstance(unit, units.function.FunctionUnitBase) else unit
@@ -66,7 +66,7 @@ def brightness(text: str, pixel_arcsec2: float | None) -> Brightness:
     for per_pixel in (linear * units.pix, linear):
         if per_pixel.is_equivalent(units.Jy):
             if pixel_arcsec2 is None:
-                raise Refused(f"{text} are per pixel and the pixel scale is not known")
+                raise Refused(f"unit {text} is per pixel, but the pixel scale is unknown")
             return Brightness(_factor(per_pixel.to(units.uJy) / pixel_arcsec2), magnitudes)
     raise Refused(_why_not(text, linear))
 
@@ -81,22 +81,22 @@ def _parsed(text: str) -> Any:
             raise Refused(_why_not(text, None))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of notations that are deprecated
+            warnings.simplefilter("ignore")  # astropy warns of deprecated notations.
             return units.Unit(text)
     except (ValueError, TypeError):
-        raise Refused(f"unit '{text}' is not known; expected {_ACCEPTED}") from None
+        raise Refused(f"unit '{text}' is unknown; expected {_ACCEPTED}") from None
 
 
 def _why_not(text: str, unit: Any) -> str:
     if _COUNTS.search(text):
-        return f"{text} are counts of the detector, that mean no brightness without their zero point"
+        return f"{text} are detector counts, which give no surface brightness without a zero point"
     if _BEAM.search(text):
-        return f"{text} is per beam, that has no area here; convert it to a surface brightness"
+        return f"{text} is per beam, whose area is unknown; convert the images to a surface brightness"
     if unit is not None and unit.is_equivalent(units.mag / units.arcsec**2):
         return f"{text} has no zero point; AB magnitudes are written mag(AB/arcsec2)"
     per_wavelength = units.Unit("erg s-1 cm-2 AA-1")
     if unit is not None and any(
         unit.is_equivalent(per_wavelength / area) for area in (1, units.pix, units.arcsec**2)
     ):
-        return f"{text} is per wavelength; convert it to a flux density per frequency"
-    return f"{text} is no surface brightness; expected {_ACCEPTED}"
+        return f"{text} is per wavelength; convert the images to a flux density per frequency"
+    return f"{text} is not a surface brightness; expected {_ACCEPTED}"

@@ -1,4 +1,4 @@
-"""Tables written piece by piece, as ECSV, FITS or Parquet."""
+"""Writers of tables in pieces, as ECSV, FITS or Parquet."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from mergershift.core.files import atomic_file
 
 Write = Callable[[Table], object]
 Width = Callable[[str], int]
-"""Number of characters, in ASCII as `fits_text` makes it, of the longest text in a column."""
+"""Gives the length of the longest text in a column, in ASCII as returned by `fits_text`."""
 NULL = 255
-"""What stands in a FITS table for a masked small integer."""
+"""Value that represents a masked small integer in a FITS table."""
 _FITS_FORMATS = {"i": ("K", ">i8"), "u": ("B", "u1"), "f": ("D", ">f8")}
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Raise UserError where no table can be written to `path`, or one lies there and is to stay."""
+    """Raise UserError if the suffix of `path` is not that of a format, or `path` exists and must not be replaced."""
     if path.suffix not in WRITERS:
         raise UserError(
-            f"{path}: no format of that name.\nLet it end with {', '.join(WRITERS)} (ECSV, FITS, Parquet)."
+            f"{path}: unknown format.\nUse a name that ends with {', '.join(WRITERS)} (ECSV, FITS, Parquet)."
         )
     if path.is_dir() or (path.exists() and not overwrite):
-        raise UserError(f"{path}: exists.\nGive --overwrite to replace it, or another --output.")
+        raise UserError(f"{path}: already exists.\nGive --overwrite to replace it, or another --output.")
 
 
 @contextmanager
-def writing_table(path: Path, empty: Table, width: Width) -> Iterator[Write]:
-    """A function that adds rows to a table in the format that the suffix names.
+def table_writer(path: Path, empty: Table, width: Width) -> Iterator[Write]:
+    """Yield a function that appends rows to a table in the format given by the suffix of `path`.
 
-    The table appears under its name when the block ends without an error, else nothing is left.
+    The table appears under its name if the block ends without an error; otherwise it is deleted.
 
     Args:
-        path: is replaced.
-        empty: columns and meta of the table, without rows; every piece has the same.
-        width: says how long the texts of a column become; asked only where the format needs it beforehand.
+        path: Path of the table, which replaces any existing file.
+        empty: Table without rows, with the columns and meta that all pieces have.
+        width: Gives the width of a text column; called only for formats that need it in advance.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -58,9 +58,9 @@ def writing_table(path: Path, empty: Table, width: Width) -> Iterator[Write]:
 @contextmanager
 def _ecsv(file: IO[bytes], empty: Table, width: Width) -> Iterator[Write]:
     def text(table: Table) -> str:
-        made = io.StringIO()
-        table.write(made, format="ascii.ecsv")
-        return made.getvalue()
+        buffer = io.StringIO()
+        table.write(buffer, format="ascii.ecsv")
+        return buffer.getvalue()
 
     header = text(empty)
     lines = header.count("\n")
@@ -73,7 +73,7 @@ def _parquet(file: IO[bytes], empty: Table, width: Width) -> Iterator[Write]:
     import pyarrow as arrow
     from pyarrow.parquet import ParquetWriter
 
-    # With these astropy gives the same table back; other readers find descriptions at the columns.
+    # astropy restores the same table from these; other readers find the descriptions in the columns.
     record = {"table_meta_yaml": "\n".join(get_yaml_from_table(empty))}
     texts = [name for name in empty.colnames if empty[name].dtype.kind == "U"]
     record |= {f"table::len::{name}": str(width(name)) for name in texts}
@@ -132,7 +132,7 @@ def _fits(file: IO[bytes], empty: Table, width: Width) -> Iterator[Write]:
 
     yield write
     file.write(b"\0" * (-rows * np.dtype(fields).itemsize % 2880))
-    # How many rows there are is known at the end; the header keeps its length.
+    # The number of rows is known only now; the header keeps its length.
     hdu.header["NAXIS2"] = rows
     file.seek(start)
     file.write(hdu.header.tostring().encode("ascii"))
@@ -144,9 +144,9 @@ def _fits_values(column: Any) -> NDArray[Any]:
 
 
 def fits_text(text: str) -> str:
-    """The text as FITS takes it, in ASCII: other characters as Python's escapes."""
+    """Convert text to ASCII for FITS, with other characters as Python's escape sequences."""
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 WRITERS = {".ecsv": _ecsv, ".fits": _fits, ".parquet": _parquet}
-"""How a table is written, by the suffix of its file."""
+"""Writers by the suffix of the file."""

@@ -1,4 +1,4 @@
-"""One file over HTTP."""
+"""Downloads of one file over HTTP."""
 
 from pathlib import Path
 
@@ -9,21 +9,21 @@ from mergershift.archive.fetching.download import Downloads, RetryPolicy, ask, d
 from mergershift.core.errors import UserError
 
 ONCE, TWICE = (
-    Downloads(RetryPolicy(attempts=attempts, backoff_s=0.01, timeout_s=5), say=lambda _: None)
+    Downloads(RetryPolicy(attempts=attempts, backoff_s=0.01, timeout_s=5), report=lambda _: None)
     for attempts in (1, 2)
 )
 
 
 @pytest.mark.parametrize("server", ["sound", "sends no tags", "sends the rest regardless"])
-def test_the_rest_of_another_version_is_never_glued_on(tmp_path: Path, server: str) -> None:
-    """The request for the rest is conditional, and the answer is looked at as well: either may be of no use."""
+def test_two_versions_of_a_file_are_never_joined(tmp_path: Path, server: str) -> None:
+    """The request for the rest is conditional and the response is checked, since either alone may fail."""
     old, new = bytes(300_000), bytes([1]) * 300_000
     published, part = tmp_path / "published", tmp_path / "images.npy.part"
     published.mkdir()
     (published / "images.npy").write_bytes(old)
     with serving(published) as archive:
         archive.misdeeds["images.npy"] = [truncate(200_000)]
-        with pytest.raises(UserError, match="goes on from here"):
+        with pytest.raises(UserError, match="resumes the download"):
             download(ask(archive.address, ["images.npy"], ONCE), part, ONCE, lambda _: None)
         assert 0 < part.stat().st_size < len(old)
 

@@ -8,21 +8,22 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from archive.samples import write_sample
-from archive.server import Archive, instead, serving, stall, status, truncate, wrong_part
+from archive.server import Archive, Handler, instead, serving, stall, status, truncate, wrong_part
 from rich.console import Console
 
-from mergershift.archive import DATA_SETS, Domain, RowStructure, available
+from mergershift.archive import DATA_SETS, DataSet, Domain, RowStructure, available
 from mergershift.archive.fetching.download import RetryPolicy
 from mergershift.archive.fetching.fetch import Fetched, fetch, wanted_files
-from mergershift.archive.manifest import take
+from mergershift.archive.manifest import Manifest, take
 from mergershift.archive.provenance import ArchiveProvenance, read_provenance
+from mergershift.archive.readers import Format
 from mergershift.archive.verification.verify import verify
 from mergershift.core.errors import UserError
 from mergershift.core.progress import ProgressBars
@@ -51,11 +52,33 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def get(archive: Archive, folder: Path, sets=(PRISTINE,), formats=("npy",), **options) -> tuple[Fetched, str]:
+def get(
+    archive: Archive,
+    folder: Path,
+    sets: Sequence[DataSet] = (PRISTINE,),
+    formats: Sequence[Format] = ("npy",),
+    address: str | None = None,
+    replace: bool = False,
+    jobs: int = 4,
+) -> tuple[Fetched, str]:
     log = io.StringIO()
     bars = ProgressBars("bytes", console=Console(file=log, width=200))
-    options = {"patience": FAST, "address": archive.address} | options
-    return fetch(folder, wanted_files(sets, formats), bars=bars, **options), log.getvalue()
+    done = fetch(
+        folder,
+        wanted_files(sets, formats),
+        archive.address if address is None else address,
+        replace=replace,
+        jobs=jobs,
+        patience=FAST,
+        bars=bars,
+    )
+    return done, log.getvalue()
+
+
+def manifest_of(folder: Path) -> Manifest:
+    found = read_provenance(folder)
+    assert found is not None
+    return found.files
 
 
 def assert_fetched(archive: Archive, folder: Path, *names: str) -> None:
@@ -73,7 +96,7 @@ def test_all_data_sets_in_both_formats(archive: Archive, data: Path) -> None:
     assert found.address == archive.address
     assert abs((found.date - datetime.now(UTC)).total_seconds()) < 60
     assert found.files == take(data / name for name in archive.files)
-    # quiet in a log: a line a file
+    # Without a terminal there is one line per file and no bars.
     assert len(log.splitlines()) == len(archive.files)
 
 
@@ -99,13 +122,13 @@ def test_a_second_filter_set_is_added(archive: Archive, data: Path) -> None:
     assert archive.gets(IMAGES) == []
     assert (data / IMAGES).stat().st_ino == inode
     assert len(available(data)) == 4
-    assert len(read_provenance(data).files) == 8
+    assert len(manifest_of(data)) == 8
     assert (data / "metadata.ecsv").read_text() == "mine"
     assert (data / "notes.txt").read_text() == "mine too"
     assert (data / PRISTINE.fits_name).read_bytes() == b"brought by hand"
 
 
-def test_only_what_is_missing_or_differs_is_fetched_again(archive: Archive, data: Path) -> None:
+def test_only_missing_and_changed_files_are_fetched_again(archive: Archive, data: Path) -> None:
     get(archive, data, TWO)
     content = bytearray(archive.files[IMAGES])
     content[5000] ^= 1
@@ -116,18 +139,18 @@ def test_only_what_is_missing_or_differs_is_fetched_again(archive: Archive, data
     assert done.restored == {IMAGES: "differs", missing: "missing"}
     assert sorted(done.downloaded) == sorted([IMAGES, missing])
     assert f"{IMAGES}: differs from the manifest; fetching it again" in log
-    assert_fetched(archive, data, *read_provenance(data).files)
+    assert_fetched(archive, data, *manifest_of(data))
 
 
-def test_what_was_deleted_and_not_asked_for_stays_away(archive: Archive, data: Path) -> None:
+def test_deleted_files_that_are_not_requested_are_not_fetched(archive: Archive, data: Path) -> None:
     get(archive, data, TWO)
     (data / TWO[1].images_name).unlink()
     _, log = get(archive, data, [PRISTINE])
-    assert f"{TWO[1].images_name}: missing; no longer listed" in log
-    assert TWO[1].images_name not in read_provenance(data).files
+    assert f"{TWO[1].images_name}: missing; removed from the manifest" in log
+    assert TWO[1].images_name not in manifest_of(data)
 
 
-def test_a_file_that_changed_on_the_server_is_not_taken_silently(archive: Archive, data: Path) -> None:
+def test_a_file_that_changed_on_the_server_is_refused_without_replace(archive: Archive, data: Path) -> None:
     get(archive, data)
     (data / IMAGES).unlink()
     old = archive.files[IMAGES]
@@ -149,7 +172,7 @@ def test_labels_under_their_other_name(archive: Archive, data: Path) -> None:
     assert get(archive, data)[0].downloaded == []
 
 
-def test_truncated_answers_are_resumed(archive: Archive, data: Path) -> None:
+def test_truncated_downloads_are_resumed(archive: Archive, data: Path) -> None:
     archive.misdeeds[IMAGES] = [truncate(300_000)]
     _, log = get(archive, data)
     asked = archive.gets(IMAGES)
@@ -160,7 +183,7 @@ def test_truncated_answers_are_resumed(archive: Archive, data: Path) -> None:
     assert_fetched(archive, data, IMAGES)
 
 
-def test_without_range_the_whole_file_comes_again(archive: Archive, data: Path) -> None:
+def test_without_ranges_the_whole_file_is_fetched_again(archive: Archive, data: Path) -> None:
     archive.ranges = False
     archive.misdeeds[IMAGES] = [truncate(300_000)]
     get(archive, data)
@@ -177,7 +200,7 @@ def test_a_server_that_always_truncates_is_given_up(archive: Archive, data: Path
     assert not data.exists()
 
 
-def test_stalls_are_ended_and_resumed(archive: Archive, data: Path) -> None:
+def test_stalled_downloads_time_out_and_are_resumed(archive: Archive, data: Path) -> None:
     archive.misdeeds[IMAGES] = [stall(300_000), stall(0)]
     started = time.monotonic()
     get(archive, data)
@@ -194,7 +217,9 @@ def test_stalls_are_ended_and_resumed(archive: Archive, data: Path) -> None:
     ],
     ids=["header", "NaN", "short"],
 )
-def test_corrupt_content_is_fetched_again(archive: Archive, data: Path, spoil) -> None:
+def test_corrupt_content_is_fetched_again(
+    archive: Archive, data: Path, spoil: Callable[[bytes], bytes]
+) -> None:
     archive.misdeeds[IMAGES] = [instead(spoil(archive.files[IMAGES]))]
     _, log = get(archive, data)
     assert "fetching it again" in log
@@ -220,9 +245,9 @@ def test_one_wrong_bit_in_a_merger_is_found_by_verify(archive: Archive, data: Pa
     content[128 + 75 * 75 * 4] ^= 1
     archive.misdeeds[IMAGES] = [instead(bytes(content))]
     get(archive, data)
-    finding = next(each for each in verify(data).findings if "turned copies" in each.found)
+    finding = next(finding for finding in verify(data).findings if "turned copies" in finding.found)
     assert finding.level == "error"
-    assert finding.remedy == f"Delete {IMAGES} and get it again with `mergershift data fetch --replace`"
+    assert finding.remedy == f"Delete {IMAGES} and fetch it again with `mergershift data fetch --replace`."
     (data / IMAGES).unlink()
     get(archive, data, replace=True)
     assert_fetched(archive, data, IMAGES)
@@ -241,7 +266,9 @@ def test_404_is_final_and_nothing_is_downloaded(archive: Archive, data: Path) ->
 
 
 @pytest.mark.parametrize("code", [503, 429])
-def test_a_busy_server_is_tried_again_when_it_says(archive: Archive, data: Path, code: int) -> None:
+def test_a_busy_server_is_tried_again_after_the_time_it_asks_for(
+    archive: Archive, data: Path, code: int
+) -> None:
     archive.misdeeds[IMAGES] = [status(code, Retry_After="1"), status(code)]
     started = time.monotonic()
     _, log = get(archive, data)
@@ -271,13 +298,13 @@ def test_a_server_without_head(archive: Archive, data: Path) -> None:
 
 
 @pytest.mark.parametrize("validator", ["etag", "date", None])
-def test_a_file_that_changes_meanwhile_is_not_glued(
+def test_a_file_that_changes_during_the_download_is_fetched_whole(
     archive: Archive, data: Path, validator: str | None
 ) -> None:
     archive.validator = validator
     changed = archive.files[IMAGES][:-1_000_000] + bytes(1_000_000)
 
-    def break_off_and_change(handler, content) -> None:
+    def break_off_and_change(handler: Handler, content: bytes) -> None:
         truncate(300_000)(handler, content)
         if validator != "date":
             archive.files[IMAGES] = changed
@@ -288,16 +315,16 @@ def test_a_file_that_changes_meanwhile_is_not_glued(
     assert (archive.gets(IMAGES)[1] is None) == (validator is None)
 
 
-def test_a_part_that_does_not_fit_is_not_glued(archive: Archive, data: Path) -> None:
+def test_a_wrong_part_is_not_appended(archive: Archive, data: Path) -> None:
     archive.misdeeds[IMAGES] = [truncate(300_000), wrong_part]
     get(archive, data)
     assert archive.gets(IMAGES)[2] is None
     assert_fetched(archive, data, IMAGES)
 
 
-def test_a_failed_fetch_goes_on_where_it_stopped(archive: Archive, data: Path) -> None:
+def test_a_failed_fetch_is_resumed(archive: Archive, data: Path) -> None:
     archive.misdeeds[IMAGES] = [truncate(400_000), *[status(503)] * 50]
-    with pytest.raises(UserError, match="goes on from here"):
+    with pytest.raises(UserError, match="resumes the download"):
         get(archive, data, jobs=1)
     part = data.parent / ".data.fetch" / f"{IMAGES}.part"
     size = part.stat().st_size
@@ -309,10 +336,10 @@ def test_a_failed_fetch_goes_on_where_it_stopped(archive: Archive, data: Path) -
     assert_fetched(archive, data, IMAGES)
 
 
-def test_what_another_command_has_gathered_waits(archive: Archive, data: Path) -> None:
+def test_files_gathered_by_another_command_are_kept(archive: Archive, data: Path) -> None:
     three = DATA_SETS["three", Domain.PRISTINE]
     archive.misdeeds[three.images_name] = [truncate(400_000), *[status(503)] * 50]
-    with pytest.raises(UserError, match="goes on from here"):
+    with pytest.raises(UserError, match="resumes the download"):
         get(archive, data, [PRISTINE, three])
     archive.misdeeds.clear()
     get(archive, data, [PRISTINE])
@@ -322,9 +349,9 @@ def test_what_another_command_has_gathered_waits(archive: Archive, data: Path) -
     assert_fetched(archive, data, IMAGES, three.images_name)
 
 
-def test_another_address_starts_anew(archive: Archive, published: Path, data: Path) -> None:
+def test_another_address_starts_from_scratch(archive: Archive, published: Path, data: Path) -> None:
     archive.misdeeds[IMAGES] = [truncate(400_000), *[status(503)] * 50]
-    with pytest.raises(UserError, match="goes on from here"):
+    with pytest.raises(UserError, match="resumes the download"):
         get(archive, data)
     with serving(published) as other:
         get(other, data)
@@ -349,7 +376,7 @@ def test_killed_and_resumed(archive: Archive, data: Path) -> None:
     deadline = time.monotonic() + 30
     while not (part.is_file() and part.stat().st_size and labels.is_file()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    # the rest of what was sent may still be on its way into the file
+    # Bytes that were sent may still be on their way into the file.
     time.sleep(0.3)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -363,7 +390,7 @@ def test_killed_and_resumed(archive: Archive, data: Path) -> None:
     assert_fetched(archive, data, IMAGES, PRISTINE.labels_names[0])
 
 
-def test_a_full_disk_is_seen_beforehand(
+def test_lack_of_disk_space_is_reported_beforehand(
     archive: Archive, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -373,7 +400,9 @@ def test_a_full_disk_is_seen_beforehand(
     assert archive.gets(IMAGES) == []
 
 
-def test_a_disk_that_fills_meanwhile(archive: Archive, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_during_the_download(
+    archive: Archive, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -395,5 +424,5 @@ def test_an_archive_of_other_provenance_is_refused_and_replaced(
     get(archive, data, replace=True)
     assert available(data) == [PRISTINE]
     assert (data / "notes.txt").read_text() == "mine"
-    with serving(data) as other, pytest.raises(UserError, match="holds archive fetched from"):
+    with serving(data) as other, pytest.raises(UserError, match="found: archive fetched from"):
         get(other, data)

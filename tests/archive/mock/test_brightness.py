@@ -5,7 +5,7 @@ from mergershift.archive import FILTER_SETS, IMAGE_SIZE, Domain
 from mergershift.archive.mock.brightness import factors
 
 
-def test_mean_and_deviation_are_met_whatever_the_units() -> None:
+def test_mean_and_standard_deviation_are_as_published_in_any_units() -> None:
     rng = np.random.default_rng(0)
     rows = np.repeat([20.0, 4.0], 40)
     flux = 10 ** rng.normal(0, 0.35, (80, 3))
@@ -27,4 +27,4 @@ def test_two_galaxies_keep_the_mean_and_stay_finite() -> None:
     found = factors(flux, flux**2 / 9, np.array([20.0, 4.0]))
     assert np.isfinite(found).all()
     mean = (np.array([[20.0], [4.0]]) * found * flux).sum(axis=0) / 24 / IMAGE_SIZE**2
-    np.testing.assert_allclose(mean, [each.published_mean for each in FILTER_SETS["three"].filters])
+    np.testing.assert_allclose(mean, [facts.published_mean for facts in FILTER_SETS["three"].filters])

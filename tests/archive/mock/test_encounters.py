@@ -12,7 +12,7 @@ def bodies() -> tuple[Body, Body]:
     return draw_body(rng, 10.5, RECIPE), draw_body(rng, 10.2, RECIPE)
 
 
-def test_orbits_begin_parabolic_and_end_as_one(bodies: tuple[Body, Body]) -> None:
+def test_orbits_begin_parabolic_and_end_in_coalescence(bodies: tuple[Body, Body]) -> None:
     orbit = draw_orbit(np.random.default_rng(0), *bodies, RECIPE)
     distance = np.sqrt((orbit.path[:3] ** 2).sum(axis=0))
     speed = np.sqrt((orbit.path[3:] ** 2).sum(axis=0))
@@ -20,7 +20,7 @@ def test_orbits_begin_parabolic_and_end_as_one(bodies: tuple[Body, Body]) -> Non
     scale = np.hypot(bodies[0].halo_scale, bodies[1].halo_scale)
     energy = 0.5 * speed**2 - gm / (distance + scale)
     assert abs(energy[0]) < 1e-9
-    # drag takes energy and nothing gives it back, but for the error of a leapfrog step
+    # Friction only removes energy, apart from the error of a leapfrog step.
     assert energy[-1] < energy[0] - 0.3 * gm / scale
     assert distance[orbit.coalescence :].max() < 3.0 < distance[orbit.coalescence - 1]
     assert 100 < (orbit.coalescence - orbit.entry(60.0)) * orbit.step < 3000
@@ -34,11 +34,11 @@ def test_undisturbed_disc_keeps_its_size(bodies: tuple[Body, Body]) -> None:
     weight = -bodies[1].halo_gm / (bodies[0].halo_gm + bodies[1].halo_gm)
     middle = np.array([[weight * 1e5], [0], [0]])
     after = _follow(places + middle, speeds, bodies, orbit, 0, 200) - middle
-    before, now = (np.median(np.sqrt((each**2).sum(axis=0))) for each in (places, after))
+    before, now = (np.median(np.sqrt((x**2).sum(axis=0))) for x in (places, after))
     assert now == pytest.approx(before, rel=0.08)
 
 
-def test_energy_of_a_star_is_kept_in_a_still_potential(bodies: tuple[Body, Body]) -> None:
+def test_energy_of_a_star_is_conserved_in_a_static_potential(bodies: tuple[Body, Body]) -> None:
     places, speeds = disc(np.random.default_rng(1), bodies[0], 500)
     one = Orbit(RECIPE.time_step, np.zeros((6, 1)), 0)
 
@@ -46,7 +46,7 @@ def test_energy_of_a_star_is_kept_in_a_still_potential(bodies: tuple[Body, Body]
         r = np.sqrt((x**2).sum(axis=0))
         return 0.5 * (v**2).sum(axis=0) - sum(body.halo_gm / (r + body.halo_scale) for body in bodies)
 
-    # forwards and back with the speed turned round: leapfrog is reversible
+    # Energy is compared at the middle of one step, where the mean velocity of the step applies.
     there = _follow(places, speeds, bodies, one, 0, 1)
     velocity = (there - places) / RECIPE.time_step
     drift = energy(0.5 * (there + places), velocity) / energy(places, speeds) - 1

@@ -9,20 +9,20 @@ MERGERS, NON_MERGERS = (
 )
 
 
-def test_mergers_keep_to_the_definition_of_the_label() -> None:
-    assert all(0.1 <= each.mass_ratio <= 1 and abs(each.time) <= 250 for each in MERGERS)
-    past = np.mean([each.time >= 0 for each in MERGERS])
+def test_mergers_satisfy_the_definition_of_the_label() -> None:
+    assert all(0.1 <= history.mass_ratio <= 1 and abs(history.time) <= 250 for history in MERGERS)
+    past = np.mean([history.time >= 0 for history in MERGERS])
     assert abs(past - 301 / 406) < 0.04
 
 
-def test_non_mergers_are_outside_of_it() -> None:
-    met = [each for each in NON_MERGERS if each.encounter]
-    assert all(abs(each.time) >= 250 or each.mass_ratio < 0.1 for each in met)
+def test_non_mergers_do_not_satisfy_the_definition_of_the_label() -> None:
+    met = [history for history in NON_MERGERS if history.encounter]
+    assert all(abs(history.time) >= 250 or history.mass_ratio < 0.1 for history in met)
     assert 0.05 < len(met) / len(NON_MERGERS) < 0.5
 
 
 def test_stellar_masses_are_like_the_published_galaxies_in_both_classes() -> None:
-    # percentiles 5, 50, 95 of the 2233 published galaxies
+    # These are the 5th, 50th and 95th percentiles of the 2233 published galaxies.
     for histories in (MERGERS, NON_MERGERS):
-        found = np.percentile([each.log_mass for each in histories], [5, 50, 95])
+        found = np.percentile([history.log_mass for history in histories], [5, 50, 95])
         np.testing.assert_allclose(found, [9.91, 10.24, 10.98], atol=0.1)

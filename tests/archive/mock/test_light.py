@@ -9,7 +9,7 @@ from mergershift.archive.mock.light import draw_budget, interacting, isolated
 from mergershift.archive.mock.recipe import RECIPE
 
 QUIET = replace(RECIPE, light_scatter=(0.0, 0.0, 0.0), common_scatter=0.0, burst_light=(0.0, 0.0, 0.0))
-"""No scatter and no starburst: mass alone sets the light."""
+"""A recipe without scatter and starburst, so that light depends only on mass."""
 
 
 @pytest.fixture
@@ -18,13 +18,13 @@ def bodies() -> tuple[Body, Body]:
     return draw_body(rng, 10.5, RECIPE), draw_body(rng, 10.2, RECIPE)
 
 
-def test_components_share_the_luminosity_out(bodies: tuple[Body, Body]) -> None:
+def test_components_add_up_to_the_luminosity(bodies: tuple[Body, Body]) -> None:
     luminosity = np.array([1.0, 2.0, 3.0])
     budget = draw_budget(np.random.default_rng(0), bodies[0], luminosity, RECIPE)
     np.testing.assert_allclose(budget.total, luminosity)
     for part in (budget.disc, budget.clumps, budget.bulge, budget.halo, budget.nucleus):
         assert (part > 0).all()
-    # clumps are young and bulges old
+    # Clumps are young and bulges are old.
     clumps, bulge = budget.clumps / luminosity, budget.bulge / luminosity
     assert clumps[0] > clumps[1] > clumps[2]
     assert bulge[0] < bulge[1] < bulge[2]

@@ -13,7 +13,7 @@ FILTERS = FILTER_SETS["three"].filters
 
 
 def _archive_pixels(universe: Universe, noisy: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation per filter over the archive's rows, mergers five times."""
+    """Compute the mean and standard deviation per filter over the archive's rows, counting mergers five times."""
     rows = np.bincount(universe.structure.galaxy)
     sums, squares = np.zeros(3), np.zeros(3)
     for galaxy, weight in enumerate(rows / rows.min()):
@@ -27,14 +27,14 @@ def _archive_pixels(universe: Universe, noisy: bool) -> tuple[np.ndarray, np.nda
 @pytest.mark.parametrize("domain", list(Domain))
 def test_brightness_is_as_published(universe: Universe, domain: Domain) -> None:
     mean, deviation = _archive_pixels(universe, domain is Domain.NOISY)
-    np.testing.assert_allclose(mean, [each.published_mean for each in FILTERS], rtol=0.2)
-    np.testing.assert_allclose(deviation, [each.published_std[domain] for each in FILTERS], rtol=0.05)
+    np.testing.assert_allclose(mean, [facts.published_mean for facts in FILTERS], rtol=0.2)
+    np.testing.assert_allclose(deviation, [facts.published_std[domain] for facts in FILTERS], rtol=0.05)
 
 
 def test_noise_is_white_and_as_strong_as_published(universe: Universe) -> None:
     noise = np.stack([universe.noise(galaxy) for galaxy in range(len(universe.histories))])
     deviations = noise.std(axis=(0, 1, 3, 4))
-    np.testing.assert_allclose(deviations, [each.noise_std for each in FILTERS], rtol=0.01)
+    np.testing.assert_allclose(deviations, [facts.noise_std for facts in FILTERS], rtol=0.01)
     np.testing.assert_allclose(deviations, [0.418, 0.544, 0.418], rtol=0.03)
     neighbours = (noise[..., 1:] * noise[..., :-1]).mean(axis=(0, 1, 3, 4)) / deviations**2
     assert np.abs(neighbours).max() < 0.01

@@ -21,7 +21,7 @@ from mergershift.core.errors import UserError
 STRUCTURE = RowStructure(2, 3)
 
 
-def test_every_data_set_is_there_in_both_formats_and_nothing_else(archive: Path) -> None:
+def test_every_data_set_is_written_in_both_formats_and_nothing_else(archive: Path) -> None:
     names = {"metadata.ecsv"}
     for data_set in DATA_SETS.values():
         names |= {data_set.images_name, data_set.labels_names[0], data_set.fits_name}
@@ -74,7 +74,7 @@ def test_rows_are_the_galaxies_of_the_universe(archive: Path) -> None:
         np.testing.assert_array_equal(images[Domain.NOISY][row], (pristine + universe.noise(galaxy))[camera])
 
 
-def test_metadata_tell_what_each_row_shows(archive: Path) -> None:
+def test_metadata_describe_what_each_row_shows(archive: Path) -> None:
     histories = render_universe(2, 3, 1, workers=1).histories
     table = read_metadata(archive)
     assert table is not None
@@ -96,8 +96,8 @@ def test_the_irregular_galaxy_has_two_renderings(tmp_path: Path) -> None:
     assert not (tmp_path / DATA_SETS["three", Domain.PRISTINE].images_name).exists()
 
 
-def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, archive: Path) -> None:
-    with pytest.raises(UserError, match="not empty"):
+def test_mistakes_are_reported_before_anything_is_written(tmp_path: Path, archive: Path) -> None:
+    with pytest.raises(UserError, match="is not empty"):
         write_archive(archive, mergers=1, non_mergers=1, seed=0)
     with pytest.raises(UserError, match="no such folder"):
         write_archive(tmp_path / "elsewhere", mergers=1, non_mergers=1, seed=0)

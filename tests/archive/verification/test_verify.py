@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from archive.samples import LARGER, STRUCTURE, write_fits, write_sample
 
-from mergershift.archive import DATA_SETS, Domain, open_images
+from mergershift.archive import DATA_SETS, DataSet, Domain, open_images
 from mergershift.archive.manifest import published_files, take
 from mergershift.archive.provenance import MockProvenance, write_provenance
-from mergershift.archive.verification.findings import Report
+from mergershift.archive.verification.findings import Level, Report
 from mergershift.archive.verification.scan import digest, scan
 from mergershift.archive.verification.verify import bytes_to_read, verify
 from mergershift.core.errors import UserError
@@ -30,19 +30,23 @@ def data(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "data"))
 
 
-def change_images(folder: Path, data_set, change: Callable[[np.ndarray], np.ndarray | None]) -> None:
+def change_images(folder: Path, data_set: DataSet, change: Callable[[np.ndarray], np.ndarray | None]) -> None:
     path = folder / data_set.images_name
     images = np.load(path)
     changed = change(images)
     np.save(path, images if changed is None else changed)
 
 
-def errors(report: Report, word: str = "") -> list[str]:
-    return [each.file for each in report.findings if each.level == "error" and word in str(each)]
+def errors(report: Report, text: str = "") -> list[str]:
+    return _files(report, "error", text)
 
 
-def warnings(report: Report, word: str) -> list[str]:
-    return [each.file for each in report.findings if each.level == "warning" and word in str(each)]
+def warnings(report: Report, text: str) -> list[str]:
+    return _files(report, "warning", text)
+
+
+def _files(report: Report, level: Level, text: str) -> list[str]:
+    return [finding.file for finding in report.findings if finding.level == level and text in str(finding)]
 
 
 def test_a_sound_archive_has_no_error(sound: Path) -> None:
@@ -79,7 +83,7 @@ def test_wrongly_shaped(data: Path) -> None:
     assert errors(verify(data), "shape") == [PRISTINE.images_name]
 
 
-def test_files_of_other_filters_under_this_name(data: Path, tmp_path: Path) -> None:
+def test_files_of_another_filter_set_under_a_name(data: Path, tmp_path: Path) -> None:
     three = write_sample(tmp_path / "three", filter_sets=("three",))
     shutil.copy(three / DATA_SETS["three", Domain.PRISTINE].images_name, data / PRISTINE.images_name)
     assert errors(verify(data), "shape") == [PRISTINE.images_name]
@@ -87,10 +91,10 @@ def test_files_of_other_filters_under_this_name(data: Path, tmp_path: Path) -> N
 
 def test_fewer_images_than_labels(data: Path) -> None:
     change_images(data, PRISTINE, lambda images: images[:-4])
-    assert PRISTINE.labels_names[0] in errors(verify(data), "has images")
+    assert PRISTINE.labels_names[0] in errors(verify(data), "the number of images")
 
 
-def test_nan_ridden(data: Path) -> None:
+def test_nan_and_infinite_pixels(data: Path) -> None:
     def spoil(images: np.ndarray) -> None:
         images[100, 1, 5:7, 5] = [np.nan, np.inf]
 
@@ -100,19 +104,19 @@ def test_nan_ridden(data: Path) -> None:
     assert "2 pixels in 1 images are NaN or infinite, first in row 100" in str(report.findings)
 
 
-@pytest.mark.parametrize(("domain", "level"), [(PRISTINE, "error"), (NOISY, "warning")])
-def test_one_flipped_bit_in_a_merger(data: Path, domain, level: str) -> None:
-    images = open_images(data, domain)
+@pytest.mark.parametrize(("data_set", "level"), [(PRISTINE, "error"), (NOISY, "warning")])
+def test_one_flipped_bit_in_a_merger(data: Path, data_set: DataSet, level: str) -> None:
+    images = open_images(data, data_set)
     row = STRUCTURE.block_rows + 3
-    with (data / domain.images_name).open("r+b") as file:
+    with (data / data_set.images_name).open("r+b") as file:
         file.seek(images._layout.offset + row * 2 * 75 * 75 * 8 + 12345)
         byte = file.read(1)
         file.seek(-1, 1)
         file.write(bytes([byte[0] ^ 1]))
-    findings = [each for each in verify(data).findings if "turned copies" in each.found]
-    assert [each.level for each in findings] == [level]
+    findings = [finding for finding in verify(data).findings if "turned copies" in finding.found]
+    assert [finding.level for finding in findings] == [level]
     assert f"1 of {4 * STRUCTURE.block_rows} turned copies" in findings[0].found
-    assert f"first row {row}" in findings[0].found
+    assert f"first in row {row}" in findings[0].found
 
 
 def test_one_flipped_bit_anywhere_differs_from_the_manifest(data: Path) -> None:
@@ -136,7 +140,7 @@ def test_one_flipped_bit_anywhere_differs_from_the_manifest(data: Path) -> None:
     assert errors(verify(data), "SHA-256") == [NOISY.images_name]
 
 
-def test_unknown_provenance_is_said(data: Path) -> None:
+def test_unknown_provenance_is_reported(data: Path) -> None:
     assert warnings(verify(data), "unknown") == ["PROVENANCE.json"]
     (data / "PROVENANCE.json").write_text('{"kind": "archive"}')
     assert errors(verify(data)) == ["PROVENANCE.json"]
@@ -160,8 +164,8 @@ def test_labels_other_than_0_and_1(data: Path) -> None:
 def test_misnamed(data: Path) -> None:
     (data / NOISY.images_name).rename(data / NOISY.images_name.replace("noisy", "noise"))
     report = verify(data)
-    assert errors(report, "a name the archive has not") == [NOISY.images_name.replace("noisy", "noise")]
-    assert NOISY.images_name in str([each for each in report.findings if "a name" in each.found])
+    assert errors(report, "not a name of the archive") == [NOISY.images_name.replace("noisy", "noise")]
+    assert NOISY.images_name in str([finding for finding in report.findings if "not a name" in finding.found])
     assert errors(report, "the images of this data set") == [NOISY.images_name]
 
 
@@ -171,26 +175,26 @@ def test_pristine_and_noisy_under_each_others_names(data: Path) -> None:
     other.rename(one)
     (data / "aside").rename(other)
     report = verify(data)
-    assert errors(report, "changed names") == [PRISTINE.images_name.replace("pristine", "noisy")] * 2
+    assert errors(report, "have been exchanged") == [PRISTINE.images_name.replace("pristine", "noisy")] * 2
     assert warnings(report, "noise of")
 
 
 def test_blocks_in_another_order(data: Path) -> None:
     size = STRUCTURE.block_rows
 
-    def swap_blocks(images: np.ndarray) -> None:
+    def exchange_blocks(images: np.ndarray) -> None:
         images[size : 3 * size] = np.roll(images[size : 3 * size], size, axis=0)
 
-    change_images(data, PRISTINE, swap_blocks)
+    change_images(data, PRISTINE, exchange_blocks)
     assert warnings(verify(data), "turned in another way") == [PRISTINE.images_name]
 
 
-def test_the_same_picture_twice(data: Path) -> None:
+def test_the_same_image_twice(data: Path) -> None:
     def repeat(images: np.ndarray) -> None:
         images[-1] = images[-40, :, ::-1]
 
     change_images(data, PRISTINE, repeat)
-    rows = f"first rows {STRUCTURE.rows - 40} and {STRUCTURE.rows - 1}"
+    rows = f"rows {STRUCTURE.rows - 40} and {STRUCTURE.rows - 1} are the same image"
     assert warnings(verify(data), rows) == [PRISTINE.images_name]
 
 
@@ -209,8 +213,8 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sample(tmp_path_factory.mktemp("larger"), LARGER)
 
 
-def test_cameras_side_by_side(larger: Path, tmp_path: Path) -> None:
-    assert not warnings(verify(larger), "side by side")
+def test_cameras_in_adjacent_rows(larger: Path, tmp_path: Path) -> None:
+    assert not warnings(verify(larger), "in adjacent rows")
     data = Path(shutil.copytree(larger, tmp_path / "data"))
 
     def slip(images: np.ndarray) -> None:
@@ -218,7 +222,7 @@ def test_cameras_side_by_side(larger: Path, tmp_path: Path) -> None:
 
     change_images(data, PRISTINE, slip)
     report = verify(data)
-    assert warnings(report, "side by side") == [PRISTINE.images_name]
+    assert warnings(report, "in adjacent rows") == [PRISTINE.images_name]
 
 
 def test_domains_in_another_order_of_galaxies(larger: Path, tmp_path: Path) -> None:
@@ -243,12 +247,12 @@ def test_filters_in_another_order(sound: Path, tmp_path: Path) -> None:
     change_images(data, three, same_as_two([0, 1, 2]))
     assert not warnings(verify(data), "which channel is which")
     change_images(data, three, same_as_two([0, 1, 2][::-1]))
-    assert warnings(verify(data), "channel 2 holds the f814w images") == [three.images_name]
+    assert warnings(verify(data), "channel 2 contains the f814w images") == [three.images_name]
 
 
 def test_digest_changes_with_any_bit_and_not_with_orientation() -> None:
     random = np.random.default_rng(0)
-    # few significant digits, as float32 values stored as float64 have
+    # These have few significant digits, like float32 values stored as float64.
     image = random.normal(size=(1, 3, 75, 75)).astype(np.float32).astype(np.float64)
     before = digest(image)
     assert len(np.unique(before)) == 8
@@ -268,5 +272,5 @@ def test_scan_does_not_depend_on_blocks(sound: Path) -> None:
     one, other = scan(images, rows=7), scan(images, rows=1000)
     np.testing.assert_array_equal(one.digests, other.digests)
     np.testing.assert_allclose(one.std, other.std, rtol=1e-12)
-    stds = [each.noise_std for each in NOISY.filter_set.filters]
+    stds = [facts.noise_std for facts in NOISY.filter_set.filters]
     np.testing.assert_allclose(one.noise, stds, rtol=0.05)

@@ -1,1 +1,1 @@
-"""Fetches the published files over HTTP."""
+"""Fetching of the published files over HTTP."""

@@ -1,4 +1,4 @@
-"""Downloading one file over HTTP, patiently: retries, resumes, and never glues two versions of a file together."""
+"""Download of one file over HTTP, with retries and resumption, without ever joining two versions of a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from mergershift.core.errors import UserError
 T = TypeVar("T")
 
 CHUNK = 1 << 17
-FINAL = {401: "needs a login", 403: "is forbidden", 404: "not found", 410: "is gone"}
+FINAL = {
+    401: "the file requires a login",
+    403: "access is forbidden",
+    404: "not found",
+    410: "the file is gone",
+}
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 LONGEST_RETRY_AFTER_S = 600.0
 WHERE_ADDRESS = "--address, or `address` in conf/archive/deepmerge.yaml"
@@ -28,130 +33,133 @@ WHERE_ADDRESS = "--address, or `address` in conf/archive/deepmerge.yaml"
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to try."""
+    """How often and how long to retry a download."""
 
     attempts: int = 6
-    """Failures in a row, without a byte further than ever before, after which a download is given up."""
+    """Number of consecutive failures without any progress after which a download is given up."""
     backoff_s: float = 1.0
-    """Pause after the first failure; it doubles with each further one."""
+    """Pause after the first failure in seconds; it doubles with every further one."""
     longest_s: float = 60.0
+    """Longest pause in seconds."""
     timeout_s: float = 30.0
-    """Silence of the server that counts as a failure."""
+    """Seconds of silence from the server that count as a failure."""
 
     def pause(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
+        """Compute the seconds to wait after a number of consecutive failures."""
         return min(self.backoff_s * 2.0 ** (failures - 1), self.longest_s)
 
 
 @dataclass(frozen=True)
 class Downloads:
-    """What the downloads of one command share."""
+    """State and settings that the downloads of one command share."""
 
     patience: RetryPolicy = field(default_factory=RetryPolicy)
-    say: Callable[[str], None] = print
+    report: Callable[[str], None] = print
+    """Shows a message to the user."""
     stop: Event = field(default_factory=Event)
-    """Set when one download has failed for good, so that the others end too."""
+    """Set once a download has failed for good, so that the others stop too."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the server offers it."""
+    """A file as the server describes it."""
 
     name: str
     url: str
     size: int | None
     validator: str | None
-    """Strong ETag or date of the last change: what proves that a later answer is of the same version."""
+    """Strong ETag or date of the last change, which proves that a later response is of the same version."""
 
 
 class Stopped(Exception):
-    """Another download has failed for good."""
+    """Raised in a download that stops because another one has failed for good."""
 
 
-class _Again(Exception):
-    """A failure that may pass; `after` seconds if the server said so."""
+class _Retry(Exception):
+    """A failure that may be temporary; `after` is the delay in seconds that the server asks for, if any."""
 
     def __init__(self, why: str, after: float | None = None) -> None:
         super().__init__(why)
         self.after = after
 
 
-def ask(address: str, names: Sequence[str], line: Downloads) -> RemoteFile:
-    """Ask the server for a file under each of its names and return the first that is there.
+def ask(address: str, names: Sequence[str], downloads: Downloads) -> RemoteFile:
+    """Look for a file on the server under each of its names and return the first that exists.
 
-    Raises UserError where none is, or the server can't be reached.
+    Raises UserError if none exists or the server cannot be reached.
     """
     for name in names:
         url = f"{address}/{name}"
-        offer = _patiently(url, partial(_ask, name, url, line), line)
-        if offer is not None:
-            return offer
+        remote = _patiently(url, partial(_ask, name, url, downloads), downloads)
+        if remote is not None:
+            return remote
     raise UserError(
-        f"{address}/{' or '.join(names)}: HTTP 404, the server has no such file\n"
-        f"Check the address: {WHERE_ADDRESS}"
+        f"{address}/{' or '.join(names)}: HTTP 404, the server has no such file.\n"
+        f"Check the address ({WHERE_ADDRESS})."
     )
 
 
-def download(offer: RemoteFile, part: Path, line: Downloads, advance: Callable[[int], None]) -> None:
-    """Download a file to `part`, going on where an earlier download of the same version broke off.
+def download(remote: RemoteFile, part: Path, downloads: Downloads, advance: Callable[[int], None]) -> None:
+    """Download a file to `part`, resuming an earlier download of the same version.
 
-    A broken download stays in `part`. Raises UserError where it can't be completed, Stopped where `line` was.
+    An incomplete download stays in `part`. Raises UserError if it cannot be completed, and Stopped if another of the
+    `downloads` has failed.
     """
-    _patiently(offer.url, lambda: _receive(offer, part, line, advance), line, lambda: _size(part))
+    _patiently(remote.url, lambda: _receive(remote, part, downloads, advance), downloads, lambda: _size(part))
 
 
 def forget(part: Path, advance: Callable[[int], None]) -> None:
-    """Delete an unfinished download and what is noted of it."""
+    """Delete an incomplete download and the note of its version."""
     advance(-_size(part))
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)
 
 
 def finish(part: Path, target: Path) -> None:
-    """Give a finished download its name."""
+    """Rename a complete download to its final name."""
     part.replace(target)
     _note(part).unlink(missing_ok=True)
 
 
 def _patiently(
-    url: str, attempt: Callable[[], T], line: Downloads, reached: Callable[[], int] = lambda: 0
+    url: str, attempt: Callable[[], T], downloads: Downloads, reached: Callable[[], int] = lambda: 0
 ) -> T:
     failures, furthest = 0, reached()
     while True:
         try:
             return attempt()
-        except _Again as error:
+        except _Retry as error:
             why, after = str(error), error.after
-        # before OSError, of which it is a kind
+        # RequestException is a subclass of OSError, so it has to be caught first.
         except requests.RequestException as error:
-            # addresses that can't be one are ValueErrors besides
+            # requests reports a malformed address as an exception that is also a ValueError.
             if isinstance(error, ValueError):
-                raise UserError(f"{url}: {error}\nCheck the address: {WHERE_ADDRESS}") from None
-            why, after = f"the connection failed or broke off ({type(error).__name__})", None
+                raise UserError(f"{url}: {error}\nCheck the address ({WHERE_ADDRESS}).") from None
+            why, after = f"the connection failed or was lost ({type(error).__name__})", None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
-                    f"{url}: the disk is full\nMake room and give the command again: it goes on from here"
+                    f"{url}: the disk is full.\nFree some space and run the command again; it resumes the download."
                 ) from None
             raise
         failures = 1 if reached() > furthest else failures + 1
         furthest = max(furthest, reached())
-        if failures >= line.patience.attempts:
+        if failures >= downloads.patience.attempts:
             raise UserError(
-                f"{url}: {why}, {failures} times in a row\nGive the command again later: it goes on from here"
+                f"{url}: {why}, {failures} times in a row.\nRun the command again later; it resumes the download."
             )
-        pause = line.patience.pause(failures) if after is None else after
-        line.say(f"{url}: {why}; trying again in {pause:.0f} s")
-        if line.stop.wait(pause):
+        pause = downloads.patience.pause(failures) if after is None else after
+        downloads.report(f"{url}: {why}; trying again in {pause:.0f} s")
+        if downloads.stop.wait(pause):
             raise Stopped
 
 
-def _ask(name: str, url: str, line: Downloads) -> RemoteFile | None:
-    timeout = line.patience.timeout_s
+def _ask(name: str, url: str, downloads: Downloads) -> RemoteFile | None:
+    timeout = downloads.patience.timeout_s
     headers = {"Accept-Encoding": "identity"}
     answer = requests.head(url, timeout=timeout, headers=headers, allow_redirects=True)
     if answer.status_code in (400, 403, 405, 501):
-        # some servers and signed addresses answer GET alone
+        # Some servers and signed addresses respond only to GET.
         answer = requests.get(url, timeout=timeout, headers=headers, stream=True)
         answer.close()
     if answer.status_code in (404, 410):
@@ -161,44 +169,46 @@ def _ask(name: str, url: str, line: Downloads) -> RemoteFile | None:
     return RemoteFile(name, url, int(size) if size else None, _validator(answer))
 
 
-def _receive(offer: RemoteFile, part: Path, line: Downloads, advance: Callable[[int], None]) -> None:
+def _receive(remote: RemoteFile, part: Path, downloads: Downloads, advance: Callable[[int], None]) -> None:
     note = _note(part)
     noted = note.read_text().splitlines() if note.is_file() else []
-    # the same date or tag on another server proves nothing
-    version = noted[1] if len(noted) == 2 and noted[0] == offer.url else None
+    # An equal date or tag from another server proves nothing.
+    version = noted[1] if len(noted) == 2 and noted[0] == remote.url else None
     have = _size(part)
-    if version and (version, have) == (offer.validator, offer.size):
-        # killed between the last byte and the new name
+    if version and (version, have) == (remote.validator, remote.size):
+        # An earlier command was killed between the last byte and the renaming.
         return
     headers = {"Accept-Encoding": "identity"}
     if have and version:
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
-    with requests.get(offer.url, headers=headers, stream=True, timeout=line.patience.timeout_s) as answer:
+    with requests.get(
+        remote.url, headers=headers, stream=True, timeout=downloads.patience.timeout_s
+    ) as answer:
         if answer.status_code == 416:
             forget(part, advance)
-            raise _Again("HTTP 416, the file has become shorter")
-        _expect_success(answer, offer.url)
+            raise _Retry("HTTP 416, the file has become shorter")
+        _expect_success(answer, remote.url)
         resumed = answer.status_code == 206
         if resumed:
             total = _total(answer, have)
             if total is None or _validator(answer) not in (None, version):
                 forget(part, advance)
-                raise _Again("the server sent another part than asked for")
+                raise _Retry("the server sent another part than requested")
         else:
             forget(part, advance)
             total = int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
-            note.write_text("\n".join([offer.url, _validator(answer) or ""]))
+            note.write_text("\n".join([remote.url, _validator(answer) or ""]))
         with part.open("ab") as file:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)
                 advance(len(chunk))
-                if line.stop.is_set():
+                if downloads.stop.is_set():
                     raise Stopped
     if total is not None and _size(part) != total:
         found = _size(part)
         if found > total:
             forget(part, advance)
-        raise _Again(f"{found} of {total} bytes came")
+        raise _Retry(f"received {found} of {total} bytes")
 
 
 def _expect_success(answer: requests.Response, url: str) -> None:
@@ -206,9 +216,9 @@ def _expect_success(answer: requests.Response, url: str) -> None:
     if status in (200, 206):
         return
     if status in PASSING:
-        raise _Again(f"HTTP {status}", _retry_after(answer))
-    what = FINAL.get(status, "is refused")
-    raise UserError(f"{url}: HTTP {status}, {what}\nCheck the address: {WHERE_ADDRESS}")
+        raise _Retry(f"HTTP {status}", _retry_after(answer))
+    what = FINAL.get(status, "the server refuses the request")
+    raise UserError(f"{url}: HTTP {status}, {what}.\nCheck the address ({WHERE_ADDRESS}).")
 
 
 def _retry_after(answer: requests.Response) -> float | None:
@@ -227,18 +237,18 @@ def _retry_after(answer: requests.Response) -> float | None:
 
 def _validator(answer: requests.Response) -> str | None:
     tag = answer.headers.get("ETag", "")
-    # a weak tag promises equal meaning, not equal bytes
+    # A weak tag promises equal meaning, not equal bytes.
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
 def _total(answer: requests.Response, start: int) -> int | None:
-    """Size of the whole file that a partial answer names; None where it does not begin at `start`."""
+    """Read the size of the whole file from a partial response; None if the part does not begin at `start`."""
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", "").strip())
     return int(match[3]) if match and int(match[1]) == start else None
 
 
 def _note(part: Path) -> Path:
-    """File that holds the address and the validator of the version that a part is of."""
+    """Return the path of the note with the address and validator of the version that `part` belongs to."""
     return part.with_name(f"{part.name}.version")
 
 

@@ -1,7 +1,7 @@
-"""Fetching the published archive into a data folder.
+"""Fetching of the published archive into a data folder.
 
-Files gather in a hidden folder beside it (`.data.fetch`), where a download that broke off goes on, and take the
-data folder's place only when all that were asked for are there and sound.
+Files are gathered in a hidden folder next to it (`.data.fetch`), in which interrupted downloads are resumed. They
+replace the data folder only once all requested files are complete and sound.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TRIES_OF_BROKEN_CONTENT = 3
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to fetch, under any of its names."""
+    """A file to fetch, which the server may have under any of its names."""
 
     data_set: DataSet
     names: tuple[str, ...]
@@ -60,11 +60,11 @@ class Wanted:
 
     @property
     def size(self) -> int:
-        """Bytes of its images in the published archive."""
+        """Size in bytes of the images in the published archive; 0 for labels."""
         return math.prod(self.data_set.shape()) * 8 * self.images
 
     def check(self, path: Path) -> None:
-        """Raise FileError where a file that came does not hold what it has to."""
+        """Raise FileError if the content of the fetched file is not as expected."""
         rows = 0
         if self.images:
             images = images_in(path, self.data_set)
@@ -72,7 +72,9 @@ class Wanted:
             for block, pixels in images.blocks():
                 if not np.isfinite(pixels).all():
                     raise FileError(
-                        path, f"NaN or infinite pixels in rows from {block.start}", "finite values"
+                        path,
+                        f"NaN or infinite pixels in rows {block.start} to {block.stop - 1}",
+                        "finite values",
                     )
         if self.labels:
             labels = labels_in(path)
@@ -81,28 +83,28 @@ class Wanted:
             except ValueError as error:
                 raise FileError(path, str(error), "the archive's row structure") from None
             if rows not in (0, len(labels)):
-                raise FileError(path, f"{len(labels)} labels", f"{rows}, as there are images")
+                raise FileError(path, f"{len(labels)} labels", f"{rows}, the number of images")
 
 
 @dataclass
 class Fetched:
-    """What a fetch has done, by file names."""
+    """The outcome of a fetch, as names of files."""
 
     downloaded: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     restored: dict[str, Difference] = field(default_factory=dict)
-    """Files that were in the manifest and were missing or differed."""
+    """Files in the manifest that were missing from the folder or differed."""
 
 
 def wanted_files(data_sets: Sequence[DataSet], formats: Sequence[Format]) -> list[Wanted]:
-    """Files that make up some data sets in some formats."""
+    """List the files that make up some data sets in some formats."""
     wanted = []
-    for each in data_sets:
+    for data_set in data_sets:
         if "npy" in formats:
-            wanted.append(Wanted(each, (each.images_name,), images=True, labels=False))
-            wanted.append(Wanted(each, each.labels_names, images=False, labels=True))
+            wanted.append(Wanted(data_set, (data_set.images_name,), images=True, labels=False))
+            wanted.append(Wanted(data_set, data_set.labels_names, images=False, labels=True))
         if "fits" in formats:
-            wanted.append(Wanted(each, (each.fits_name,), images=True, labels=True))
+            wanted.append(Wanted(data_set, (data_set.fits_name,), images=True, labels=True))
     return wanted
 
 
@@ -116,45 +118,48 @@ def fetch(
     patience: RetryPolicy | None = None,
     bars: ProgressBars | None = None,
 ) -> Fetched:
-    """Bring the wanted files into a data folder, `jobs` at a time, and return what was done.
+    """Fetch the wanted files into a data folder, `jobs` at a time, and return the outcome.
 
-    Files of an earlier fetch are compared with its manifest and fetched again only where they are missing or differ.
-    Raises UserError where the folder holds an archive of another provenance (unless `replace`), the disk is too
-    small, the server lacks a file or fails for good, content is broken, or a file is no longer the one in the
-    manifest (unless `replace`). Nothing in the folder changes then, and what has come is kept for the next time.
+    Files of an earlier fetch are compared with its manifest and fetched again only if they are missing or differ.
+    Raises UserError if the folder contains an archive of another provenance (unless `replace`), the disk is too
+    small, the server lacks a file or fails for good, content is broken, or a file differs from the one in the
+    manifest (unless `replace`). In that case the folder is left unchanged, and finished downloads are kept for the
+    next attempt.
     """
-    with bars or ProgressBars("bytes") as shown, locked(folder):
-        line = Downloads(patience or RetryPolicy(), shown.print)
-        return _Fetch(folder, address.rstrip("/"), line, shown, replace).run(wanted, jobs)
+    with bars or ProgressBars("bytes") as active, locked(folder):
+        downloads = Downloads(patience or RetryPolicy(), active.print)
+        return _Fetch(folder, address.rstrip("/"), downloads, active, replace).run(wanted, jobs)
 
 
 class _Fetch:
-    """One fetch into one folder, which is locked meanwhile."""
+    """One fetch into one folder, which the caller has locked."""
 
     def __init__(
-        self, folder: Path, address: str, line: Downloads, bars: ProgressBars, replace: bool
+        self, folder: Path, address: str, downloads: Downloads, bars: ProgressBars, replace: bool
     ) -> None:
-        self.folder, self.line, self.bars, self.replace = folder, line, bars, replace
+        self.folder, self.downloads, self.bars, self.replace = folder, downloads, bars, replace
         self.work = beside(folder, "fetch")
         self.provenance = ArchiveProvenance(address=address)
         self._lock = Lock()
 
-    def run(self, asked: Sequence[Wanted], jobs: int) -> Fetched:
+    def run(self, requested: Sequence[Wanted], jobs: int) -> Fetched:
         require_same_origin(self.folder, self.provenance, self.replace)
         manifest = self._manifest()
         done = Fetched()
-        names = {name for each in asked for name in each.names}
+        names = {name for wanted in requested for name in wanted.names}
         changed = self._compare(manifest, names)
         done.restored = {name: how for name, how in changed.items() if how == "differs" or name in names}
         done.kept = [name for name in manifest if name not in changed]
-        missing = [each for each in _with(asked, done.restored) if not set(each.names) & set(done.kept)]
+        missing = [
+            wanted for wanted in _with(requested, done.restored) if not set(wanted.names) & set(done.kept)
+        ]
         gathered = self._gather(missing, jobs)
-        done.downloaded = sorted(name for each in missing for name in each.names if name in gathered)
+        done.downloaded = sorted(name for wanted in missing for name in wanted.names if name in gathered)
         for name in done.downloaded:
             if not self.replace and manifest.get(name, gathered[name]) != gathered[name]:
                 raise UserError(
-                    f"{name}: what the server sends now differs from the manifest in {self.folder}\n"
-                    "Give --replace to take the new file; results on the old one can't be repeated with it"
+                    f"{name}: the file on the server now differs from the manifest in {self.folder}.\n"
+                    "Give --replace to take the new file; scores on the old one cannot be reproduced with it."
                 )
         files = {name: manifest[name] for name in done.kept} | {
             name: gathered[name] for name in done.downloaded
@@ -165,66 +170,69 @@ class _Fetch:
         return done
 
     def _manifest(self) -> Manifest:
-        """What an earlier fetch from the same address has left."""
+        """Return the manifest of an earlier fetch from the same address; empty if there is none."""
         try:
             found = read_provenance(self.folder)
         except UserError:
-            # only with `replace`: otherwise this was raised before
+            # This happens only with `replace`; otherwise `require_same_origin` has raised the error.
             return {}
         return found.files if found and self.provenance.same_origin(found) else {}
 
-    def _compare(self, manifest: Manifest, asked: set[str]) -> dict[str, Difference]:
+    def _compare(self, manifest: Manifest, requested: set[str]) -> dict[str, Difference]:
         sizes = [path.stat().st_size for name in manifest if (path := self.folder / name).is_file()]
         changed = differences(
             self.folder, manifest, self.bars.add("comparing", sum(sizes)).advance if sizes else None
         )
         for name, how in changed.items():
-            dropped = how == "missing" and name not in asked
+            dropped = how == "missing" and name not in requested
             what = "missing" if how == "missing" else "differs from the manifest"
-            self.line.say(f"{name}: {what}; {'no longer listed' if dropped else 'fetching it again'}")
+            self.downloads.report(
+                f"{name}: {what}; {'removed from the manifest' if dropped else 'fetching it again'}"
+            )
         return changed
 
     def _gather(self, wanted: Sequence[Wanted], jobs: int) -> Manifest:
-        """Download what has not come yet into the hidden folder and return the hashes of all in it."""
+        """Download the remaining files into the hidden folder and return the hashes of all files in it."""
         gathered = self._gathered()
-        coming = [each for each in wanted if not set(each.names) & set(gathered)]
+        coming = [file for file in wanted if not set(file.names) & set(gathered)]
         if not coming:
             return gathered
         self.work.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(jobs) as pool:
-            offers = self._together(
-                [pool.submit(ask, self.provenance.address, each.names, self.line) for each in coming]
+            remotes = self._together(
+                [pool.submit(ask, self.provenance.address, file.names, self.downloads) for file in coming]
             )
-            here = [self.work / f"{offer.name}.part" for offer in offers]
-            there = sum(path.stat().st_size for path in here if path.is_file())
-            sizes = [offer.size or each.size for offer, each in zip(offers, coming, strict=True)]
-            require_space(self.folder, sum(sizes) - there)
+            parts = [self.work / f"{remote.name}.part" for remote in remotes]
+            present = sum(path.stat().st_size for path in parts if path.is_file())
+            sizes = [remote.size or file.size for remote, file in zip(remotes, coming, strict=True)]
+            require_space(self.folder, sum(sizes) - present)
             self._together(
-                [pool.submit(self._one, *pair, gathered) for pair in zip(coming, offers, strict=True)]
+                [pool.submit(self._fetch_one, *pair, gathered) for pair in zip(coming, remotes, strict=True)]
             )
         return gathered
 
     def _together(self, futures: list[Future[T]]) -> list[T]:
-        """Wait for all, or until one fails: then end the others and raise what it raised."""
+        """Wait for all futures and return their results; if one fails, stop the others and raise its exception."""
         try:
-            failed = [each for each in wait(futures, return_when=FIRST_EXCEPTION).done if each.exception()]
+            done = wait(futures, return_when=FIRST_EXCEPTION).done
+            failed = [future for future in done if future.exception()]
         except BaseException:
-            self.line.stop.set()
+            self.downloads.stop.set()
             raise
         if failed:
-            self.line.stop.set()
-            for each in futures:
-                each.cancel()
-            errors = [error for each in failed if (error := each.exception())]
+            self.downloads.stop.set()
+            for future in futures:
+                future.cancel()
+            errors = [error for future in failed if (error := future.exception())]
             raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
-        return [each.result() for each in futures]
+        return [future.result() for future in futures]
 
-    def _one(self, wanted: Wanted, offer: RemoteFile, gathered: Manifest) -> None:
-        part, path = self.work / f"{offer.name}.part", self.work / offer.name
-        there = part.stat().st_size if part.is_file() else 0
-        advance = self.bars.add(offer.name, offer.size or 0, there).advance
+    def _fetch_one(self, wanted: Wanted, remote: RemoteFile, gathered: Manifest) -> None:
+        part, path = self.work / f"{remote.name}.part", self.work / remote.name
+        present = part.stat().st_size if part.is_file() else 0
+        advance = self.bars.add(remote.name, remote.size or 0, present).advance
         for attempt in range(1, TRIES_OF_BROKEN_CONTENT + 1):
-            download(offer, part, self.line, advance)
+            download(remote, part, self.downloads, advance)
             finish(part, path)
             try:
                 wanted.check(path)
@@ -234,18 +242,20 @@ class _Fetch:
                 path.unlink()
                 if attempt == TRIES_OF_BROKEN_CONTENT:
                     raise UserError(
-                        f"{offer.url}: came {attempt} times with broken content: {error.found}; "
-                        f"expected {error.expected}\nTry again later, or another --address"
+                        f"{remote.url}: fetched {attempt} times with broken content: {error.found}; "
+                        f"expected {error.expected}.\nTry again later, or give another --address."
                     ) from None
-                self.line.say(f"{offer.url}: {error.found}; expected {error.expected}; fetching it again")
+                self.downloads.report(
+                    f"{remote.url}: {error.found}; expected {error.expected}; fetching it again"
+                )
         found = sha256(path)
         with self._lock:
-            gathered[offer.name] = found
+            gathered[remote.name] = found
             self._note(gathered)
-        self.line.say(f"{offer.name}: fetched, {path.stat().st_size / 1e6:.1f} MB")
+        self.downloads.report(f"{remote.name}: fetched, {path.stat().st_size / 1e6:.1f} MB")
 
     def _gathered(self) -> Manifest:
-        """Files that an earlier fetch from this address has brought and not put in place."""
+        """Return the hashes of files that an earlier fetch from this address has downloaded but not put in place."""
         try:
             note = ArchiveProvenance.model_validate_json((self.work / GATHERED_NAME).read_bytes())
         except (OSError, ValidationError):
@@ -264,19 +274,19 @@ class _Fetch:
         for name in kept | ({METADATA_NAME} if kept else set()):
             if (self.folder / name).exists():
                 carry(self.folder / name, new)
-        come = [self.work / name for name in files if name not in kept]
-        for path in come:
+        fetched = [self.work / name for name in files if name not in kept]
+        for path in fetched:
             carry(path, new)
         write_provenance(new, self.provenance.with_files(files))
         replace_folder(new, self.folder)
-        for path in come:
+        for path in fetched:
             path.unlink()
-        # what an earlier command asked for and this one did not waits for its turn
+        # Files that an earlier command requested and this one did not stay there for a later one.
         if self.work.is_dir() and not any(path.name != GATHERED_NAME for path in self.work.iterdir()):
             shutil.rmtree(self.work)
 
 
-def _with(asked: Sequence[Wanted], names: Iterable[str]) -> list[Wanted]:
-    """What was asked for and, besides, the files of these names."""
+def _with(requested: Sequence[Wanted], names: Iterable[str]) -> list[Wanted]:
+    """List the requested files and, in addition, the files with these names."""
     every = wanted_files(list(DATA_SETS.values()), FORMATS)
-    return [each for each in every if each in asked or set(each.names) & set(names)]
+    return [file for file in every if file in requested or set(file.names) & set(names)]

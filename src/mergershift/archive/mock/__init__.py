@@ -1,4 +1,4 @@
-"""The mock universe: a physical stand-in for the archive, written under the archive's own file names."""
+"""The mock universe: a physically motivated stand-in for the archive, written under the archive's file names."""
 
 from mergershift.archive.mock.recipe import MOCK_VERSION, RECIPE, Recipe
 from mergershift.archive.mock.universe import Universe, render_universe

@@ -1,6 +1,6 @@
 """Single galaxies as test particles: exponential discs, bulges and stellar halos in a Hernquist dark halo.
 
-Units: kpc, Myr, solar masses; speeds are kpc/Myr inside, km/s in the recipe.
+Units are kpc, Myr and solar masses; speeds are in kpc/Myr here and in km/s in the recipe.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from mergershift.archive.mock.vectors import Floats, isotropic, random_rotation,
 KM_S = 1.0227e-3
 """One km/s in kpc/Myr."""
 DISC_EDGE = 6.0
-"""Discs end at this many scale lengths."""
+"""Radius at which discs are truncated, in scale lengths."""
 MOST_LOPSIDED = 0.65
-"""More of a shift would turn discs into comets."""
+"""Upper limit of lopsidedness, above which discs would look like comets."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """One galaxy: its stars' arrangement and its dark halo, `(3, 3)` orientation of the disc included."""
+    """One galaxy: the distribution of its stars, its dark halo and the orientation `(3, 3)` of its disc."""
 
     log_mass: float
     scale: float
@@ -32,7 +32,7 @@ class Body:
     stellar_halo: float
     stellar_halo_scale: float
     halo_gm: float
-    """G times the dark halo's mass, kpc³/Myr²."""
+    """Gravitational constant times the mass of the dark halo, in kpc³/Myr²."""
     halo_scale: float
     orientation: Floats
     arms: int
@@ -43,11 +43,11 @@ class Body:
     lopsided_phase: float
 
     def circular_speed(self, radius: Floats) -> Floats:
-        """Speed of a circular orbit in the dark halo (Hernquist 1990), kpc/Myr."""
+        """Compute the speed of circular orbits in the dark halo (Hernquist 1990) in kpc/Myr."""
         return np.sqrt(self.halo_gm * radius) / (radius + self.halo_scale)
 
     def pattern(self, radius: Floats, azimuth: Floats) -> Floats:
-        """Log-amplitude of spiral arms at places in the disc plane: logarithmic spirals that fade in the centre."""
+        """Compute the log-amplitude of the spiral arms in the disc plane, which fade towards the centre."""
         phase = self.arms * (azimuth - np.log(radius / self.scale + 0.1) / self.arm_pitch) - self.arm_phase
         fade = radius / (radius + 0.5 * self.scale)
         return self.arm_strength * fade * np.cos(phase)
@@ -58,7 +58,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def draw_body(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Body:
-    """Draw a galaxy of a stellar mass (log10 of solar masses)."""
+    """Draw a galaxy with a given stellar mass (log10 of solar masses)."""
     mass = 10 ** (log_mass - 10.5)
     typical = recipe.scale * mass**recipe.scale_slope
     scale = float(np.clip(typical * 10 ** rng.normal(0, recipe.scale_scatter), 0.6, 9.0))
@@ -89,8 +89,8 @@ def draw_body(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Body
 def disc(rng: np.random.Generator, body: Body, count: int) -> tuple[Floats, Floats]:
     """Sample an exponential disc about the origin: positions and velocities, each `(3, count)`.
 
-    Arms and lopsidedness displace the particles; velocities are those of circular orbits, with dispersions in
-    proportion to the thickness.
+    Arms and lopsidedness displace the particles. Velocities are those of circular orbits, with a dispersion
+    proportional to the thickness.
     """
     scale = body.scale
     radius = np.minimum(rng.gamma(2.0, scale, count), DISC_EDGE * scale * rng.uniform(0.85, 1.0, count))
@@ -99,7 +99,7 @@ def disc(rng: np.random.Generator, body: Body, count: int) -> tuple[Floats, Floa
     height = rng.normal(0, body.thickness, count)
     speed = body.circular_speed(radius)
     warm = 0.6 * body.thickness / scale
-    # a warm disc turns more slowly than its circular speed, with the same kinetic energy
+    # A warm disc rotates more slowly than the circular speed, with the same kinetic energy.
     mean = speed * np.sqrt(max(0.0, 1 - 3 * warm**2))
     velocity = np.stack([np.zeros(count), mean, np.zeros(count)]) + rng.normal(size=(3, count)) * warm * speed
     cosine, sine = np.cos(azimuth), np.sin(azimuth)
@@ -122,13 +122,13 @@ def disc(rng: np.random.Generator, body: Body, count: int) -> tuple[Floats, Floa
 
 
 def _hernquist_radii(rng: np.random.Generator, scale: float, count: int, edge: float) -> Floats:
-    """Distances of a Hernquist profile cut at `edge` scale lengths (its cumulative mass inverted)."""
+    """Draw radii of a Hernquist profile truncated at `edge` scale lengths, by inverting its cumulative mass."""
     root = np.sqrt(rng.random(count)) * edge / (1 + edge)
     return scale * root / (1 - root)
 
 
 def bulge(rng: np.random.Generator, body: Body, count: int) -> Floats:
-    """Sample the bulge about the origin, flattened a little along the disc's axis: positions `(3, count)`."""
+    """Sample the bulge about the origin, slightly flattened along the disc's axis: positions `(3, count)`."""
     spherical = isotropic(rng, _hernquist_radii(rng, body.bulge_scale, count, edge=12.0))
     spherical[2] *= 0.75
     return rotate(body.orientation, spherical)

@@ -1,7 +1,8 @@
-"""Bring a mock population to the published brightness: per filter, each galaxy's light times k F^gamma.
+"""Calibration of a mock population to the published brightness: in each filter, light is multiplied by k F^gamma.
 
-F is the galaxy's total flux; k sets the mean of all pixels, gamma, a change of the slope of luminosity with mass,
-their standard deviation. Rare bright cores rule both, so the two numbers belong to a population, not to the recipe.
+F is the total flux of a galaxy. k sets the mean of all pixels; gamma, which changes the slope of luminosity with
+mass, sets their standard deviation. Rare bright cores dominate both, so k and gamma are fitted to each population
+instead of being part of the recipe.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from mergershift.archive.mock.vectors import Floats
 
 STEEPEST = 1.2
 FLATTEST = -0.7
-"""Limits of gamma; a handful of galaxies may meet the mean alone."""
+"""Limits of gamma; a population of a few galaxies may match only the mean within them."""
 HALVINGS = 60
 
 
 def factors(sums: Floats, squares: Floats, rows: Floats) -> Floats:
-    """Factors `(G, 3)` that bring uncalibrated renderings to µJy/arcsec² with the published mean and deviation.
+    """Compute the factors `(G, 3)` that convert uncalibrated renderings to µJy/arcsec².
 
-    `sums` and `squares` `(G, 3)` are sums over all pixels of one average rendering of each galaxy, `rows` `(G,)`
-    how many rows of the archive show it (mergers stand there five times).
+    The calibrated pixels have the published mean and standard deviation in each filter.
+
+    Args:
+        sums: Sum over the pixels of an average rendering of each galaxy, `(G, 3)`.
+        squares: Sum over the squared pixels of an average rendering of each galaxy, `(G, 3)`.
+        rows: Number of rows of the archive that show each galaxy, `(G,)`; dihedral copies count.
     """
     result = np.empty_like(sums)
     pixels = rows.sum() * IMAGE_SIZE**2

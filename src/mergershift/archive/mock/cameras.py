@@ -1,4 +1,4 @@
-"""Picture the stars of a mock galaxy: four fixed cameras, adaptive smoothing, PSF, the archive's pixels."""
+"""Cameras of the mock universe: four fixed directions, adaptive smoothing, PSF and the archive's pixels."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mergershift.archive.mock.light import FILTERS, Stars
 from mergershift.archive.mock.vectors import Floats
 
 FINER = 3
-"""Fine pixels along one pixel of the archive."""
+"""Number of fine pixels along one pixel of the archive."""
 PIXEL_KPC = FIELD_KPC / IMAGE_SIZE
 KPC_PER_ARCSEC = PIXEL_KPC / PIXEL_ARCSEC
 SMOOTHINGS = (0.3, 0.8, 2.0, 5.0)
-"""Deviations of the smoothing Gaussians, kpc; a star's light is shared between the two next to its own length."""
+"""Standard deviations of the smoothing Gaussians in kpc; each star's light is shared between the nearest two."""
 FINE_SMOOTHINGS = 2
-"""The first so many are drawn on the fine grid, the others on the archive's."""
+"""Number of smoothings, from the first, that use the fine grid; the others use the archive's."""
 PSF_KPC = tuple(
-    each.psf_fwhm_arcsec / np.sqrt(8 * np.log(2)) * KPC_PER_ARCSEC for each in FILTER_SETS["three"].filters
+    facts.psf_fwhm_arcsec / np.sqrt(8 * np.log(2)) * KPC_PER_ARCSEC for facts in FILTER_SETS["three"].filters
 )
 _THIRD = 1 / np.sqrt(3.0)
 DIRECTIONS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * _THIRD
-"""The cameras look from the corners of a tetrahedron, as in Snyder et al. 2019 (arXiv:1809.02136)."""
+"""Directions of the cameras, at the corners of a tetrahedron as in Snyder et al. 2019 (arXiv:1809.02136)."""
 
 
 def _axes(direction: Floats) -> tuple[Floats, Floats]:
-    """Right and up of a camera that looks along a direction `(3,)`."""
+    """Compute the right and up axes `(3,)` of a camera that looks along `direction` `(3,)`."""
     right = np.cross([0.0, 0.0, 1.0], direction)
     right = right / np.sqrt((right * right).sum())
     return right, np.cross(direction, right)
@@ -36,14 +36,14 @@ AXES = tuple(_axes(direction) for direction in DIRECTIONS)
 
 
 def _levels(smoothing: Floats) -> Floats:
-    """Share `(levels, N)` of each star's light at each smoothing, continuous in its smoothing length."""
+    """Compute the share `(levels, N)` of each star's light at each smoothing, continuous in its smoothing length."""
     steps = np.log(SMOOTHINGS)
     place = np.interp(np.log(np.maximum(smoothing, 1e-3)), steps, np.arange(len(steps)))
     return np.maximum(0.0, 1.0 - np.abs(place - np.arange(len(steps))[:, None]))
 
 
 def _deposit(x: Floats, y: Floats, light: Floats, size: int) -> Floats:
-    """Put points of light `(filters, N)` on a grid of the whole field, cloud in cell: `(filters, size, size)`."""
+    """Deposit points of light `(filters, N)` on a grid `(filters, size, size)` of the whole field, cloud-in-cell."""
     scale = size / FIELD_KPC
     u, v = x * scale + 0.5 * size - 0.5, y * scale + 0.5 * size - 0.5
     inside = (u >= 0) & (u < size - 1) & (v >= 0) & (v < size - 1)
@@ -53,21 +53,22 @@ def _deposit(x: Floats, y: Floats, light: Floats, size: int) -> Floats:
     corner = row * size + column
     index = np.concatenate([corner, corner + 1, corner + size, corner + size + 1])
     shares = np.concatenate([(1 - right) * (1 - up), right * (1 - up), (1 - right) * up, right * up])
-    grids = [np.bincount(index, np.tile(each, 4) * shares, minlength=size * size) for each in light]
+    grids = [np.bincount(index, np.tile(band, 4) * shares, minlength=size * size) for band in light]
     image: Floats = np.stack(grids).astype(np.float64, copy=False).reshape(len(grids), size, size)
     return image
 
 
 def _blur(images: Floats, deviation: float) -> Floats:
-    """Convolve the last two axes with a Gaussian, in pixels; light beyond the edge is lost."""
+    """Convolve the last two axes with a Gaussian of `deviation` pixels; light beyond the edge is lost."""
     once = gaussian_filter1d(images, deviation, axis=-1, mode="constant", truncate=4.0)
     return gaussian_filter1d(once, deviation, axis=-2, mode="constant", truncate=4.0)
 
 
 def _smooth(levels: list[Floats], smoothings: tuple[float, ...], pixel: float) -> Floats:
-    """Add up the levels `(cameras, filters, size, size)`, each smoothed to its length and by its filter's PSF.
+    """Sum the levels `(cameras, filters, size, size)`, each convolved with its smoothing length and its filter's PSF.
 
-    A wide Gaussian is the next narrower one and the rest of its variance, so each level is blurred once.
+    A wide Gaussian is the convolution of the next narrower one with a Gaussian of the remaining variance. The levels
+    are therefore summed from the widest on, and every sum is blurred only by the difference to the next.
     """
     image = levels[-1]
     for level in reversed(range(len(levels) - 1)):
@@ -77,10 +78,10 @@ def _smooth(levels: list[Floats], smoothings: tuple[float, ...], pixel: float) -
     return np.stack([_blur(image[:, channel], width) for channel, width in enumerate(widths)], axis=1)
 
 
-def picture(stars: Stars, offsets: Floats) -> Floats:
+def render_stars(stars: Stars, offsets: Floats) -> Floats:
     """Render stars as seen by the four cameras: surface brightness `(4, 3, 75, 75)` in light per arcsec².
 
-    `offsets` `(4, 2)` say how far right of and above the middle of each picture the origin lies, in pixels.
+    `offsets` `(4, 2)` are the pixels by which the origin is right of and above the centre of each image.
     """
     shares = _levels(stars.smoothing)
     fine_size = FINER * IMAGE_SIZE

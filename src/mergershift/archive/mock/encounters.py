@@ -1,7 +1,7 @@
-"""Restricted three-body encounters (Toomre & Toomre 1972): test particles around two galaxies that fall together.
+"""Restricted three-body encounters (Toomre & Toomre 1972): test particles around two merging galaxies.
 
-The two dark halos move on a near-parabolic orbit that dynamical friction shrinks until they coalesce; stars are
-massless and feel both halos. Units: kpc, Myr.
+The two dark halos move on a near-parabolic orbit, which dynamical friction shrinks until they coalesce. Stars are
+massless and move in the potential of both halos. Units are kpc and Myr.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ from mergershift.archive.mock.recipe import Recipe
 from mergershift.archive.mock.vectors import Floats, random_rotation, rotate
 
 COALESCED = 3.0
-"""Two centres that stay nearer than this, in kpc, are one galaxy."""
+"""Separation in kpc below which two centres count as one galaxy, if they stay there."""
 SETTLED = 60.0
-"""How long they have to stay so near, in Myr; the orbit is followed that far beyond coalescence."""
+"""Time in Myr for which they have to stay there; the orbit is followed for this long after coalescence."""
 LONGEST = 5000.0
+"""Longest time in Myr for which an orbit is followed."""
 DISTANT = 160.0
-"""Where the orbit begins, in kpc; particles are followed from the recipe's start distance."""
+"""Separation in kpc at which the orbit begins; particles are followed only from the recipe's start distance."""
 SOFTENING = 0.1
+"""Softening length in kpc."""
 
 
 @dataclass(frozen=True)
 class Orbit:
-    """Motion of the secondary about the primary, one column a time step, up to coalescence."""
+    """Motion of the secondary relative to the primary, with one column per time step, up to coalescence."""
 
     step: float
     path: Floats
-    """Rows x, y, z, vx, vy, vz of the relative motion `(6, T)`; none is left from column T on."""
+    """Rows x, y, z, vx, vy, vz of the relative motion `(6, T)`; after column T there is no relative motion."""
     coalescence: int
-    """Time step from which on the two count as one galaxy."""
+    """Time step from which the two count as one galaxy."""
 
     def at(self, index: int) -> tuple[Floats, Floats]:
-        """Relative position and velocity, each `(3,)`, at a time step; zero when both have settled."""
+        """Return the relative position and velocity, each `(3,)`, at a time step; zero once the pair has settled."""
         if index >= self.path.shape[1]:
             return np.zeros(3), np.zeros(3)
         return self.path[:3, index], self.path[3:, index]
 
     def entry(self, distance: float) -> int:
-        """First time step at which the two are nearer than `distance` kpc."""
+        """Find the first time step at which the two are closer than `distance` kpc."""
         near = np.hypot(np.hypot(self.path[0], self.path[1]), self.path[2]) < distance
         return int(np.argmax(near)) if near.any() else self.coalescence
 
@@ -50,8 +52,9 @@ class Orbit:
 def _fall(primary: Body, secondary: Body, pericentre: float, recipe: Recipe) -> tuple[Floats, int]:
     """Integrate the relative orbit in its plane: rows x, y, vx, vy `(4, T)` and the time step of coalescence.
 
-    The pair attracts like one Hernquist sphere. Each halo brakes what the other keeps bound within their
-    separation, by Chandrasekhar's formula with the braking halo's density and a softening of about its dispersion.
+    The pair attracts itself like one Hernquist sphere. Dynamical friction in each halo decelerates the mass that the
+    other keeps bound within their separation, by Chandrasekhar's formula with the density of the decelerating halo
+    and a softening of about its velocity dispersion.
     """
     gm1, gm2 = primary.halo_gm, secondary.halo_gm
     a1, a2 = primary.halo_scale, secondary.halo_scale
@@ -95,12 +98,12 @@ def draw_orbit(rng: np.random.Generator, primary: Body, secondary: Body, recipe:
 
 @dataclass(frozen=True)
 class GalaxyPair:
-    """Two galaxies as they are seen: stars and centres relative to the point that the cameras look at."""
+    """Two galaxies at the time of observation, relative to the point at which the cameras are aimed."""
 
     stars: tuple[Floats, Floats]
     """Disc stars of the primary and of the secondary, each `(3, N)` kpc."""
     halos: tuple[Floats, Floats]
-    """Stars of their diffuse halos."""
+    """Stars of the diffuse halos, each `(3, N)` kpc."""
     centres: tuple[Floats, Floats]
     coalesced: bool
 
@@ -115,8 +118,8 @@ def meet(
 ) -> GalaxyPair:
     """Follow the stars of two galaxies up to a time, in Myr since coalescence (negative before it).
 
-    `shares` of the recipe's particles go to the two galaxies. Before coalescence the primary is in the middle of
-    the picture, afterwards the remnant.
+    The two galaxies get `shares` of the recipe's particles. Before coalescence the primary is at the centre of the
+    image, afterwards the remnant.
     """
     stop = max(0, orbit.coalescence + round(time / orbit.step))
     start = min(orbit.entry(recipe.start_distance), stop)
@@ -142,7 +145,7 @@ def meet(
 def _follow(
     places: Floats, speeds: Floats, bodies: tuple[Body, Body], orbit: Orbit, start: int, stop: int
 ) -> Floats:
-    """Move test particles `(3, N)` by kick-drift-kick leapfrog from one time step to another."""
+    """Move test particles `(3, N)` from one time step to another by kick-drift-kick leapfrog."""
     gm1, gm2 = (body.halo_gm for body in bodies)
     weights = (-gm2 / (gm1 + gm2), gm1 / (gm1 + gm2))
 

@@ -1,4 +1,4 @@
-"""Who lives in the mock universe: mergers and non-mergers drawn one by one, each from its own random numbers."""
+"""The population of the mock universe: mergers and non-mergers, each drawn from its own random numbers."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import numpy as np
 
 from mergershift.archive.facts import RowStructure
 from mergershift.archive.mock.bodies import draw_body
-from mergershift.archive.mock.cameras import picture
+from mergershift.archive.mock.cameras import render_stars
 from mergershift.archive.mock.encounters import draw_orbit, meet
 from mergershift.archive.mock.light import Stars, interacting, isolated
 from mergershift.archive.mock.recipe import Recipe
 from mergershift.archive.mock.vectors import Floats, isotropic
 
 GALAXIES, NOISE = 0, 1
-"""First numbers of the keys that random numbers are spawned with."""
+"""First components of the spawn keys of random number generators."""
 
 
 @dataclass(frozen=True)
 class MergerHistory:
-    """What a galaxy is: its class, stellar mass and encounter, if it has one."""
+    """The history of a galaxy: its class, its stellar mass and its encounter, if it has one."""
 
     merger: bool
     log_mass: float
-    """log10 of solar masses: of the primary before coalescence, of the remnant after it."""
+    """log10 of the stellar mass in solar masses: of the primary before coalescence, of the remnant after it."""
     mass_ratio: float = float("nan")
-    """Stellar mass of the lighter over the heavier galaxy; NaN without an encounter."""
+    """Stellar mass of the less massive over that of the more massive galaxy; NaN without an encounter."""
     time: float = float("nan")
-    """Myr since coalescence, negative before it; NaN without an encounter."""
+    """Time since coalescence in Myr, negative before it; NaN without an encounter."""
 
     @property
     def encounter(self) -> bool:
-        """Whether another galaxy takes part."""
+        """Whether the galaxy has an encounter; its time is NaN otherwise."""
         return self.time == self.time
 
 
 def generator(seed: int, purpose: int, merger: bool, place: int) -> np.random.Generator:
-    """Random numbers that belong to one galaxy alone, whatever else is drawn before it."""
+    """Create the random number generator of one galaxy, which is independent of all other galaxies."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, int(merger), place)))
 
 
 def draw_history(rng: np.random.Generator, merger: bool, recipe: Recipe) -> MergerHistory:
-    """Draw mass and encounter of a galaxy of a class; masses follow one distribution in both classes."""
+    """Draw the mass and encounter of a merger or non-merger; both classes have the same distribution of masses."""
     log_mass = recipe.mass_limit + 1.0
     while log_mass > recipe.mass_limit:
         log_mass = recipe.mass_start + float(rng.gamma(recipe.mass_shape, recipe.mass_scale))
@@ -63,8 +63,8 @@ def draw_history(rng: np.random.Generator, merger: bool, recipe: Recipe) -> Merg
     return MergerHistory(False, log_mass)
 
 
-def light_up(rng: np.random.Generator, history: MergerHistory, recipe: Recipe) -> Stars:
-    """Make the stars of a galaxy, its companion's included, about the middle of the picture."""
+def make_stars(rng: np.random.Generator, history: MergerHistory, recipe: Recipe) -> Stars:
+    """Make the stars of a galaxy and of its companion, if any, about the centre of the image."""
     if not history.encounter:
         return isolated(rng, draw_body(rng, history.log_mass, recipe), recipe)
     share = 1 / (1 + history.mass_ratio)
@@ -79,7 +79,7 @@ def light_up(rng: np.random.Generator, history: MergerHistory, recipe: Recipe) -
 
 
 def neighbours(rng: np.random.Generator, history: MergerHistory, recipe: Recipe) -> list[Stars]:
-    """Draw other galaxies of the same group, which stay apart from the one in the middle."""
+    """Draw other galaxies of the same group, which do not interact with the central one."""
     near, far = recipe.neighbour_distance
     low, high = np.log10(recipe.neighbour_ratio)
     found = []
@@ -94,10 +94,10 @@ def neighbours(rng: np.random.Generator, history: MergerHistory, recipe: Recipe)
 
 
 def render_galaxy(seed: int, merger: bool, place: int, recipe: Recipe) -> tuple[Floats, MergerHistory]:
-    """Render one galaxy: uncalibrated surface brightness `(4 cameras, 3 filters, 75, 75)` and what it shows."""
+    """Render one galaxy: returns its uncalibrated surface brightness `(4 cameras, 3 filters, 75, 75)` and history."""
     rng = generator(seed, GALAXIES, merger, place)
     history = draw_history(rng, merger, recipe)
-    stars = light_up(rng, history, recipe)
+    stars = make_stars(rng, history, recipe)
     everything = Stars.join([stars, *neighbours(rng, history, recipe)])
     offsets = rng.uniform(-recipe.centring, recipe.centring, (RowStructure.CAMERAS, 2))
-    return picture(everything, offsets), history
+    return render_stars(everything, offsets), history

@@ -1,7 +1,7 @@
-"""How much light the stars of a mock galaxy give in each filter, and where young stars are.
+"""Light of the stars of mock galaxies in each filter, and the distribution of young stars.
 
-Filters in the order of the three-filter set: F814W, F160W and F356W see rest-frame 2700 Å (young stars), 5300 Å
-and 1.2 µm (old stars) at z = 2. Luminosities are relative; calibration sets µJy/arcsec².
+Filters are in the order of the three-filter set: at z = 2, F814W, F160W and F356W observe rest-frame 2700 Å (young
+stars), 5300 Å and 1.2 µm (old stars). Luminosities are relative; the calibration converts them to µJy/arcsec².
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mergershift.archive.mock.vectors import Floats, isotropic, unrotate
 
 FILTERS = 3
 YOUNG = np.array([0.95, 0.50, 0.15])
-"""Share of a disc's light that follows its young stars."""
+"""Fraction of a disc's light that follows its young stars, in each filter."""
 BULGE_COLOUR = np.array([0.15, 0.75, 1.0])
 HALO_COLOUR = np.array([0.10, 0.60, 1.0])
-"""Light share of bulge and halo stars over their mass share: old stars are red."""
+"""Light fraction of bulge and halo stars relative to their mass fraction in each filter; old stars are red."""
 NEAREST = 24
-"""Stars whose reach sets the local density."""
+"""Number of nearest neighbours from which the local density is estimated."""
 ARMS_END = 4.0
-"""Arms and lopsided shapes are painted on within this many scale lengths of an interacting galaxy's centre."""
+"""Radius up to which spiral arms are applied to a galaxy's young stars, in scale lengths."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Stars:
 
     @classmethod
     def join(cls, parts: list[Stars]) -> Stars:
-        """Put several sets of stars together."""
+        """Join several sets of stars into one."""
         return cls(
             np.concatenate([part.positions for part in parts], axis=1),
             np.concatenate([part.light for part in parts], axis=1),
@@ -46,13 +46,13 @@ class Stars:
         )
 
     def moved(self, offset: Floats) -> Stars:
-        """The same stars elsewhere, `(3,)` kpc further."""
+        """Return the same stars shifted by `offset` `(3,)` in kpc."""
         return Stars(self.positions + offset[:, None], self.light, self.smoothing)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Luminosity of one galaxy by component, each `(3 filters,)`."""
+    """Luminosities `(3 filters,)` of the components of one galaxy."""
 
     disc: Floats
     clumps: Floats
@@ -62,19 +62,19 @@ class Budget:
 
     @property
     def total(self) -> Floats:
-        """All components together."""
+        """Luminosity `(3 filters,)` of the whole galaxy."""
         return self.disc + self.clumps + self.bulge + self.halo + self.nucleus
 
 
 def draw_luminosity(rng: np.random.Generator, log_mass: float, recipe: Recipe) -> Floats:
-    """Draw the luminosity `(3 filters,)` of a galaxy of a stellar mass (log10 of solar masses)."""
+    """Draw the luminosity `(3 filters,)` of a galaxy with a given stellar mass (log10 of solar masses)."""
     slope, scatter = np.array(recipe.light_slope), np.array(recipe.light_scatter)
     exponent = slope * (log_mass - 10.5) + rng.normal(0, recipe.common_scatter) + rng.normal(0, scatter)
     return np.asarray(10**exponent)
 
 
 def draw_budget(rng: np.random.Generator, body: Body, luminosity: Floats, recipe: Recipe) -> Budget:
-    """Share a galaxy's luminosity out among its components."""
+    """Distribute a galaxy's luminosity over its components."""
     halo = body.stellar_halo * HALO_COLOUR
     middle = (1 - halo) * body.bulge_to_total * BULGE_COLOUR
     nucleus = np.minimum(np.array(recipe.nucleus_light) * 10 ** rng.normal(0, 0.3), 0.35)
@@ -90,14 +90,14 @@ def draw_budget(rng: np.random.Generator, body: Body, luminosity: Floats, recipe
 
 
 def reach(positions: Floats) -> Floats:
-    """Distance `(N,)` in kpc from each star to its `NEAREST`-th neighbour."""
+    """Compute the distance `(N,)` in kpc from each star to its `NEAREST`-th neighbour, counting the star itself."""
     count = positions.shape[1]
     distances, _ = cKDTree(positions.T).query(positions.T, k=[min(NEAREST, count)])
     return distances[:, 0]
 
 
 def _young(reaches: Floats, arms: Floats, recipe: Recipe) -> Floats:
-    """Shares `(N,)` of the young light: a power of the density, capped, times the arms' pattern."""
+    """Compute the shares `(N,)` of the young light: a power of the clipped density times the arm pattern."""
     density = (np.median(reaches) / np.maximum(reaches, 1e-3)) ** 3
     weight = np.clip(density, 1e-4, 50.0) ** recipe.density_power * np.exp(arms)
     return weight / weight.sum()
@@ -110,7 +110,7 @@ def _disc_stars(positions: Floats, reaches: Floats, young: Floats, light: Floats
 
 
 def _arms(body: Body, positions: Floats) -> Floats:
-    """The body's arm pattern at positions `(3, N)` relative to its centre; none far away from its disc."""
+    """Compute the arm pattern at positions `(3, N)` relative to the body's centre; zero far from its disc."""
     x, y, z = unrotate(body.orientation, positions)
     radius = np.hypot(x, y)
     near = np.exp(-0.5 * (z / (3 * body.thickness)) ** 2) * (radius < ARMS_END * body.scale)
@@ -120,22 +120,22 @@ def _arms(body: Body, positions: Floats) -> Floats:
 def _clumps(
     rng: np.random.Generator, positions: Floats, young: Floats, light: Floats, recipe: Recipe
 ) -> Stars:
-    """Giant clumps at places of young stars, so that few of them lie in tidal tails."""
+    """Make giant clumps at the positions of young stars, of which tidal tails have few."""
     count = int(rng.integers(recipe.clump_count[0], recipe.clump_count[1] + 1))
     places = np.searchsorted(np.cumsum(young), rng.random(count) * young.sum() * (1 - 1e-12))
     shares = 1 + rng.pareto(1.6, count)
     small, large = recipe.clump_size
     sizes = small * (large / small) ** rng.random(count)
-    each = recipe.clump_particles
-    points = positions[:, np.repeat(places, each)] + rng.normal(size=(3, count * each)) * np.repeat(
-        sizes, each
+    particles = recipe.clump_particles
+    points = positions[:, np.repeat(places, particles)] + rng.normal(size=(3, count * particles)) * np.repeat(
+        sizes, particles
     )
-    spread = np.repeat(shares / shares.sum() / each, each)
-    return Stars(points, light[:, None] * spread, 0.6 * np.repeat(sizes, each))
+    spread = np.repeat(shares / shares.sum() / particles, particles)
+    return Stars(points, light[:, None] * spread, 0.6 * np.repeat(sizes, particles))
 
 
 def _centre(rng: np.random.Generator, body: Body, budget: Budget, extra: Floats, count: int) -> Stars:
-    """Bulge and nuclear star formation about the origin; `extra` is the light of a starburst."""
+    """Make the stars of bulge and nucleus about the origin; `extra` is the light of a starburst."""
     inner = isotropic(rng, np.abs(rng.normal(0, 0.12 * body.scale + 0.15, max(20, count // 6))))
     outer = bulge(rng, body, count)
     radii = np.sqrt((outer * outer).sum(axis=0))
@@ -157,7 +157,7 @@ def _halo_stars(positions: Floats, light: Floats) -> Stars:
 
 
 def isolated(rng: np.random.Generator, body: Body, recipe: Recipe, particles: int | None = None) -> Stars:
-    """Light up one undisturbed galaxy about the origin, with a number of disc particles (default: the recipe's)."""
+    """Make the stars of one undisturbed galaxy about the origin; `particles` of the disc default to the recipe's."""
     count = recipe.particles if particles is None else particles
     part = count / recipe.particles
     budget = draw_budget(rng, body, draw_luminosity(rng, body.log_mass, recipe), recipe)
@@ -178,11 +178,11 @@ def isolated(rng: np.random.Generator, body: Body, recipe: Recipe, particles: in
 def interacting(
     rng: np.random.Generator, bodies: tuple[Body, Body], pair: GalaxyPair, time: float, recipe: Recipe
 ) -> Stars:
-    """Light up two galaxies that meet, seen at a time in Myr since their coalescence.
+    """Make the stars of two interacting galaxies at a time in Myr since their coalescence.
 
-    Gas falls to the centres and burns there around coalescence; afterwards young stars settle in a new disc, the
-    faster the longer ago (Hopkins et al. 2009), and die out in what the tides have thrown about. A remnant is as
-    luminous as any galaxy of its mass, but for the burst.
+    Around coalescence gas flows to the centres and forms stars in a burst. Afterwards a disc of young stars regrows
+    with time (Hopkins et al. 2009), and young stars disappear from the tidal debris. Apart from the burst a remnant is
+    as luminous as any galaxy of its mass.
     """
     ratio = 10 ** (min(body.log_mass for body in bodies) - max(body.log_mass for body in bodies))
     burst = np.array(recipe.burst_light) * np.sqrt(ratio) * np.exp(-abs(time) / recipe.burst_fades)

@@ -1,4 +1,4 @@
-"""Making a mock archive in the place of a data folder."""
+"""Creation of a mock archive that replaces a data folder."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def make_mock(
     workers: int | None = None,
     bars: ProgressBars | None = None,
 ) -> bool:
-    """Make a mock archive, replace_folder it in and return True; False where the very same one lies there complete.
+    """Make a mock archive in a data folder and return True; return False if the folder already contains it complete.
 
-    It is written beside the folder, so what lies there stays whole until the new one is. Raises UserError where
-    the folder holds anything but this mock (unless `replace`) or the disk is too small.
+    The mock is written next to the folder, so the old files stay intact until the new ones are complete. Raises
+    UserError if the folder contains anything but this mock (unless `replace`) or the disk is too small.
     """
     from mergershift.archive.mock import write_archive
 
     with locked(folder):
         require_same_origin(folder, wanted, replace)
-        shown = bars or ProgressBars("bytes")
-        if not replace and _complete(folder, wanted, shown):
+        active = bars or ProgressBars("bytes")
+        if not replace and _complete(folder, wanted, active):
             return False
         require_space(folder, needed_bytes(wanted))
         work = fresh(folder, "mock")
@@ -48,21 +48,21 @@ def make_mock(
             filter_sets=wanted.filter_sets,
             fits=wanted.fits,
             workers=workers,
-            progress=shown.on_terminal,
+            progress=active.on_terminal,
         )
         files = published_files(work)
-        with shown:
+        with active:
             total = sum(path.stat().st_size for path in files)
-            write_provenance(work, wanted.with_files(take(files, shown.add("hashing", total).advance)))
+            write_provenance(work, wanted.with_files(take(files, active.add("hashing", total).advance)))
         replace_folder(work, folder)
         return True
 
 
 def needed_bytes(wanted: MockProvenance) -> int:
-    """Bytes that a mock takes while it is made: its images and, for a time, each rendering once in all filters."""
+    """Compute the bytes needed to make a mock: its images and, temporarily, every rendering once in all filters."""
     structure = RowStructure(wanted.mergers, wanted.non_mergers)
-    sets = [each for (name, _), each in DATA_SETS.items() if name in wanted.filter_sets]
-    images = sum(math.prod(each.shape(structure.rows)) for each in sets) * (1 + wanted.fits)
+    data_sets = [data_set for (name, _), data_set in DATA_SETS.items() if name in wanted.filter_sets]
+    images = sum(math.prod(data_set.shape(structure.rows)) for data_set in data_sets) * (1 + wanted.fits)
     renderings = (wanted.mergers + wanted.non_mergers) * RowStructure.CAMERAS * 3 * IMAGE_SIZE**2
     return (images + renderings) * 8
 

@@ -1,4 +1,4 @@
-"""Render a whole mock universe on several processes; the result depends on seed and numbers of galaxies alone."""
+"""Rendering of a whole mock universe in parallel; the result depends only on the seed and numbers of galaxies."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from mergershift.core.progress import progress_bar
 
 FILTERS = FILTER_SETS["three"].filters
 SHAPE = (RowStructure.CAMERAS, len(FILTERS), IMAGE_SIZE, IMAGE_SIZE)
-"""Renderings of one galaxy."""
+"""Shape of the renderings of one galaxy."""
 CHUNK = 4
-"""Galaxies a process renders before it reports."""
+"""Number of galaxies that a process renders per job."""
 
 
 @dataclass(frozen=True)
 class Universe:
-    """All galaxies of a mock archive, mergers first: one rendering a camera, before the dihedral copies."""
+    """All galaxies of a mock archive, mergers first, with one rendering per camera and no dihedral copies."""
 
     seed: int
     structure: RowStructure
     histories: tuple[MergerHistory, ...]
     raw: NDArray[np.float32]
-    """Uncalibrated renderings `(G, 4, 3, 75, 75)`; a memory map where a file was given for it."""
+    """Uncalibrated renderings `(G, 4, 3, 75, 75)`; a memory map if a storage file was given."""
     factors: Floats
-    """`(G, 3)`: `raw` times these are µJy/arcsec²."""
+    """Calibration factors `(G, 3)` that convert `raw` to µJy/arcsec²."""
 
     def pristine(self, galaxy: int) -> Floats:
-        """Noiseless renderings `(4, 3, 75, 75)` of a galaxy, µJy/arcsec²."""
+        """Return the noiseless renderings `(4, 3, 75, 75)` of a galaxy in µJy/arcsec²."""
         return self.raw[galaxy].astype(np.float64) * self.factors[galaxy][None, :, None, None]
 
     def noise(self, galaxy: int) -> Floats:
-        """What a telescope adds to them: white noise `(4, 3, 75, 75)` of the published deviations, µJy/arcsec²."""
+        """Draw the telescope's white noise `(4, 3, 75, 75)` for a galaxy in µJy/arcsec², as strong as published."""
         merger = galaxy < self.structure.mergers
         place = galaxy if merger else galaxy - self.structure.mergers
-        deviations = np.array([each.noise_std for each in FILTERS])
+        deviations = np.array([facts.noise_std for facts in FILTERS])
         return generator(self.seed, NOISE, merger, place).normal(size=SHAPE) * deviations[None, :, None, None]
 
 
@@ -63,10 +63,10 @@ def render_universe(
     progress: bool = False,
     recipe: Recipe = RECIPE,
 ) -> Universe:
-    """Render and calibrate all galaxies of a universe, four cameras each.
+    """Render and calibrate all galaxies of a universe with four cameras each.
 
-    The renderings, 270 kB a galaxy, go to the npy file `storage` if given. `workers` defaults to the processors
-    at hand; 1 renders in this process. An error or Ctrl-C ends all of them.
+    The renderings, 270 kB per galaxy, are written to the npy file `storage` if given. `workers` defaults to the
+    number of available cores; 1 renders in this process. An error or Ctrl-C ends all worker processes.
     """
     structure = RowStructure(mergers, non_mergers)
     count = mergers + non_mergers
@@ -87,7 +87,7 @@ def render_universe(
             squares[index] = (exact * exact).sum(axis=(0, 2, 3)) / RowStructure.CAMERAS
     rows = np.bincount(structure.galaxy, minlength=count).astype(np.float64)
     return Universe(
-        seed, structure, tuple(each for each in histories if each), raw, factors(sums, squares, rows)
+        seed, structure, tuple(history for history in histories if history), raw, factors(sums, squares, rows)
     )
 
 
@@ -106,7 +106,7 @@ def _render(mergers: int, start: int, stop: int, seed: int, recipe: Recipe) -> R
 def _chunks(
     mergers: int, non_mergers: int, seed: int, workers: int, progress: bool, recipe: Recipe
 ) -> Iterator[tuple[int, Rendered]]:
-    """Render chunk by chunk, in whatever order they are done: the first galaxy's number and the renderings."""
+    """Render in chunks and yield each as it is finished: the number of its first galaxy, and its renderings."""
     count = mergers + non_mergers
     jobs = [(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     with progress_bar("rendering galaxies", count, shown=progress) as bar:
@@ -116,13 +116,13 @@ def _chunks(
                 bar(stop - start)
             return
         pool = ProcessPoolExecutor(
-            min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_obey_parent
+            min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_follow_parent
         )
         try:
             waiting = iter(jobs)
             running: dict[Future[Rendered], tuple[int, int]] = {}
             while True:
-                # a few jobs ahead of the processes, so that finished renderings never pile up
+                # Only a few jobs are submitted ahead of the processes, so that finished renderings do not pile up.
                 for job in waiting:
                     running[pool.submit(_render, mergers, *job, seed, recipe)] = job
                     if len(running) >= 3 * workers:
@@ -138,8 +138,8 @@ def _chunks(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _obey_parent() -> None:
-    """Leave Ctrl-C to the parent, which winds the processes up, and end should the parent be killed."""
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, which shuts the workers down, and exit if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

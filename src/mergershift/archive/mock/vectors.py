@@ -1,7 +1,7 @@
-"""Rotations and directions in space, written out by components.
+"""Rotations and random directions in three dimensions, written out by components.
 
-No matrix products: BLAS libraries order their sums differently from machine to machine, and a mock archive
-should be the same everywhere.
+Matrix products are avoided because the order of summation in BLAS libraries depends on the machine, and a mock
+archive should be the same everywhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write a mock universe as the archive's own files: npy, FITS and the metadata table, in its row structure."""
+"""Writing of a mock universe as files of the archive: npy, FITS and the metadata table, in its row structure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COPIES: dict[str, Callable[[Floats], Floats]] = {
     "rot90": lambda images: np.rot90(images, axes=(-2, -1)),
     "rot180": lambda images: images[..., ::-1, ::-1],
 }
-"""The five dihedral copies of a merger's rendering, by the names of `RowStructure.BLOCKS`."""
+"""The five dihedral copies of a merger's renderings, by the names in `RowStructure.BLOCKS`."""
 STREAM_ROWS = 128
 
 
@@ -45,11 +45,11 @@ def write_archive(
 ) -> None:
     """Write a mock archive into an empty folder: images `(N, C, 75, 75)` float64 in µJy/arcsec², labels `(N,)`.
 
-    The files have the names of `DATA_SETS`, N and the order of rows are those of `RowStructure(mergers,
-    non_mergers)`; noise is drawn once a rendering, the five copies of a merger share it, and the two-filter set
-    holds the first two channels of the three-filter one. `fits` adds the FITS files; `metadata.ecsv` says what each
-    row shows. The same seed and numbers give the same archive. Raises UserError where there is nothing to write,
-    the folder is not there or holds files.
+    The files have the names in `DATA_SETS`, and their rows follow `RowStructure(mergers, non_mergers)`. Noise is
+    drawn once per rendering, so the five copies of a merger share it. The two-filter set contains the first two
+    channels of the three-filter set. `fits` adds the FITS files; `metadata.ecsv` describes what each row shows. Equal
+    seeds and numbers of galaxies give equal archives. Raises UserError if a class would be empty, the seed is
+    negative, a filter set is unknown, or the folder does not exist or is not empty.
     """
     _check(folder, mergers, non_mergers, seed, filter_sets)
     structure = RowStructure(mergers, non_mergers)
@@ -75,34 +75,43 @@ def write_archive(
 
 
 def _describe(folder: Path, universe: Universe) -> None:
-    """Write the table that says what each row shows."""
+    """Write the metadata table."""
     histories = universe.histories
     write_metadata(
         folder,
         universe.structure,
-        stage=[("past" if each.time >= 0 else "future") if each.merger else "" for each in histories],
-        log_mstar=[each.log_mass for each in histories],
-        mass_ratio=[each.mass_ratio if each.merger else np.nan for each in histories],
+        stage=[
+            ("past" if history.time >= 0 else "future") if history.merger else "" for history in histories
+        ],
+        log_mstar=[history.log_mass for history in histories],
+        mass_ratio=[history.mass_ratio if history.merger else np.nan for history in histories],
     )
 
 
 def _check(folder: Path, mergers: int, non_mergers: int, seed: int, filter_sets: Sequence[str]) -> None:
     for name, count in (("mergers", mergers), ("non-mergers", non_mergers)):
         if count < 1:
-            raise UserError(f"a mock archive of {count} {name}; give at least one of each class")
+            raise UserError(
+                f"A mock archive cannot have {count} {name}.\nGive at least one galaxy of each class."
+            )
     if seed < 0:
-        raise UserError(f"seed {seed} of the mock archive; expected zero or more")
+        raise UserError(
+            f"The seed of the mock archive is {seed}, expected 0 or more.\nGive a seed that is not negative."
+        )
     for name in filter_sets:
         if name not in FILTER_SETS:
-            raise UserError(f"no filter set '{name}'; known are {', '.join(FILTER_SETS)}")
+            raise UserError(f"There is no filter set '{name}'.\nChoose from {', '.join(FILTER_SETS)}.")
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder to write the mock archive into; make it first")
+        raise UserError(f"{folder}: no such folder for the mock archive.\nCreate it first.")
     if any(folder.iterdir()):
-        raise UserError(f"{folder}: not empty; a mock archive goes into an empty folder")
+        raise UserError(
+            f"{folder}: is not empty, but a mock archive needs an empty folder.\n"
+            "Choose another folder, or empty this one."
+        )
 
 
 def _rows(structure: RowStructure) -> list[list[NDArray[np.int64]]]:
-    """Rows that show each galaxy, block by block (one for a non-merger), cameras in order."""
+    """List the rows of each galaxy by block (one for a non-merger), with its cameras in order."""
     order = np.lexsort((structure.camera, structure.block, structure.galaxy))
     edges = np.cumsum(np.bincount(structure.galaxy))[:-1]
     blocks = [len(COPIES)] * structure.mergers + [1] * structure.non_mergers

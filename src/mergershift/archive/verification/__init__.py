@@ -1,1 +1,1 @@
-"""Checks whether the files of a data folder are sound and are what they are called."""
+"""Verification that the files of a data folder are sound and contain what their names promise."""

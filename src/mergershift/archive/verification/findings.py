@@ -1,4 +1,4 @@
-"""What a check of the archive finds."""
+"""The findings of a verification of the archive."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 Level = Literal["error", "warning"]
 Remedy = Callable[[str], str]
-"""File name to what the user can do about it."""
+"""Gives what the user can do about a bad file, from the file's name."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check that failed: an error makes the archive unfit, a warning is for the user to judge."""
+    """One failed check: an error makes the archive unfit for use, a warning is left to the user's judgement."""
 
     level: Level
     file: str
@@ -22,12 +22,12 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.file}: {self.found}; expected {self.expected}\n  {self.remedy}"
+        return f"{self.level}: {self.file}: {self.found}; expected {self.expected}.\n  {self.remedy}"
 
 
 @dataclass(frozen=True)
 class FilterStatistics:
-    """Mean and deviation of one filter in one file beside the published ones, µJy/arcsec²."""
+    """Mean and standard deviation of one filter in one file, with the published ones, in µJy/arcsec²."""
 
     file: str
     filter: str
@@ -39,18 +39,18 @@ class FilterStatistics:
 
 @dataclass
 class Report:
-    """All that a check of the archive has found."""
+    """Everything that a verification of the archive has found."""
 
     findings: list[Finding] = field(default_factory=list)
     statistics: list[FilterStatistics] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
-    """Names of the files that were read."""
+    """Names of the files that were checked."""
 
     @property
     def sound(self) -> bool:
-        """Whether there is no error."""
-        return not any(each.level == "error" for each in self.findings)
+        """Whether the verification found no errors; warnings are allowed."""
+        return not any(finding.level == "error" for finding in self.findings)
 
     def add(self, level: Level, file: str, *, found: str, expected: str, remedy: str) -> None:
-        """Note a check that failed."""
+        """Add a failed check."""
         self.findings.append(Finding(level, file, found, expected, remedy))

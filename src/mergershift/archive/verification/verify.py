@@ -1,4 +1,4 @@
-"""Checks everything about the files in a data folder that their published description allows to check."""
+"""Verification of the files in a data folder against everything that is published about them."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ from mergershift.core.errors import UserError, nearest
 
 SCANS_AT_ONCE = 2
 BLOCK_ROWS = 128
-"""Two walks at once in blocks of this size stay under 300 MB with three filters."""
+"""Two scans at once in blocks of this size stay below 300 MB with three filters."""
 
 Advance = Callable[[int], None]
-"""Told how many bytes more were read."""
+"""Called with the number of further bytes that have been read."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class _Opened:
 
 
 def bytes_to_read(folder: Path) -> int:
-    """Bytes that `verify` will read, for a progress bar: once for the pixels, once for hashes where it has them."""
+    """Count the bytes that `verify` will read, once for pixels and once more for files with known hashes."""
     try:
         known = read_provenance(folder)
     except UserError:
@@ -69,39 +69,43 @@ def bytes_to_read(folder: Path) -> int:
 
 
 def verify(folder: Path, advance: Advance | None = None) -> Report:
-    """Check names, hashes, shapes, types, values, labels and row structure of an archive, whole or in part.
+    """Check the names, hashes, shapes, types, values, labels and row structure of a complete or partial archive.
 
-    Raises UserError where the folder holds no file that could be checked.
+    Raises UserError if the folder contains no file to check.
     """
     if not folder.is_dir() or not (published_files(folder) or _misnamed(folder)):
         raise UserError(
-            f"{folder}: no file of the archive\n"
-            "Make a mock with `mergershift data mock`, or fetch the archive with `mergershift data fetch`"
+            f"{folder}: contains no file of the archive.\n"
+            "Make a mock with `mergershift data mock`, or fetch the archive with `mergershift data fetch`."
         )
     report = Report(checked=[path.name for path in published_files(folder)])
     for name in _misnamed(folder):
         near = nearest(name, published_names(), count=1)
         report.add(
-            "error", name, found="a name the archive has not", expected=near, remedy="Rename or remove it"
+            "error",
+            name,
+            found="not a name of the archive",
+            expected=near,
+            remedy="Rename or remove the file.",
         )
     provenance = _check_provenance(folder, report)
     changed = _check_manifest(folder, provenance, report, advance)
     remedy = _remedy(provenance, changed)
     opened = [
-        _open(folder, each, format, report, remedy)
-        for each in DATA_SETS.values()
+        _open(folder, data_set, format, report, remedy)
+        for data_set in DATA_SETS.values()
         for format in FORMATS
-        if images_file(folder, each, format).is_file() or labels_file(folder, each, format).is_file()
+        if images_file(folder, data_set, format).is_file() or labels_file(folder, data_set, format).is_file()
     ]
     _check_labels(folder, opened, provenance, report, remedy)
-    labels = next((each.labels for each in opened if each.labels is not None), None)
+    labels = next((file.labels for file in opened if file.labels is not None), None)
     check_metadata(folder, labels, report)
     _check_pixels(opened, report, remedy, advance)
     return report
 
 
 def _misnamed(folder: Path) -> list[str]:
-    """Arrays under a name that the archive does not have."""
+    """List array files whose names are not names of the archive."""
     known = published_names()
     names = (
         path.name
@@ -119,18 +123,18 @@ def _check_provenance(folder: Path, report: Report) -> MockProvenance | ArchiveP
         report.add(
             "error",
             PROVENANCE_NAME,
-            found=str(error).split(": ", 1)[-1],
+            found=str(error).split(": ", 1)[-1].splitlines()[0].split("; expected ")[0],
             expected=expected,
-            remedy="Restore it",
+            remedy="Restore the file.",
         )
         return None
     if found is None:
         report.add(
             "warning",
             PROVENANCE_NAME,
-            found="not there, so where the files come from is unknown",
-            expected="a mock or an archive that says so",
-            remedy="Results on files of unknown provenance are not results on the archive",
+            found="missing, so the files are of unknown provenance",
+            expected="the provenance of a mock or an archive",
+            remedy="Do not report scores on files of unknown provenance as scores on the archive.",
         )
     return found
 
@@ -146,14 +150,14 @@ def _check_manifest(
     changed = differences(folder, provenance.files, advance)
     again = "`mergershift data mock`" if provenance.kind == "mock" else "`mergershift data fetch`"
     for name, how in changed.items():
-        found = "not there" if how == "missing" else "content differs from the manifest"
+        found = "missing" if how == "missing" else "content differs from the manifest"
         expected = f"SHA-256 {provenance.files[name]}"
-        remedy = f"Give {again} again as before: it restores what is missing or differs"
+        remedy = f"Run {again} again with the same options: it restores files that are missing or differ."
         report.add("error", name, found=found, expected=expected, remedy=remedy)
     for path in published_files(folder):
         if path.name not in provenance.files:
-            expected = "only files whose origin is known"
-            remedy = "Remove it, or fetch or make it by the commands"
+            expected = "only files of known provenance"
+            remedy = "Remove the file, or fetch or make it with `mergershift data`."
             report.add(
                 "warning",
                 path.name,
@@ -167,12 +171,12 @@ def _check_manifest(
 def _remedy(provenance: MockProvenance | ArchiveProvenance | None, changed: dict[str, Difference]) -> Remedy:
     def remedy(name: str) -> str:
         if provenance is None:
-            return "Get the file again from where it came"
+            return "Get the file again from its source."
         if provenance.kind == "mock":
-            return "Make the mock again: `mergershift data mock --replace`"
+            return "Make the mock again with `mergershift data mock --replace`."
         if name in changed:
-            return "Get it again with `mergershift data fetch`"
-        return f"Delete {name} and get it again with `mergershift data fetch --replace`"
+            return "Fetch it again with `mergershift data fetch`."
+        return f"Delete {name} and fetch it again with `mergershift data fetch --replace`."
 
     return remedy
 
@@ -182,9 +186,9 @@ def _open(folder: Path, data_set: DataSet, format: Format, report: Report, remed
     images_path, labels_path = images_file(folder, data_set, format), labels_file(folder, data_set, format)
     for path, what in ((images_path, "images"), (labels_path, "labels")):
         if not path.is_file():
-            how = "fetch or make it, or remove its partner"
+            how = "Fetch or make the file, or remove its counterpart (the images or labels of the same data set)."
             report.add(
-                "error", path.name, found="not there", expected=f"the {what} of this data set", remedy=how
+                "error", path.name, found="missing", expected=f"the {what} of this data set", remedy=how
             )
     try:
         images = images_in(images_path, data_set) if images_path.is_file() else None
@@ -225,51 +229,51 @@ def _check_labels(
     expected = PUBLISHED_ROWS if isinstance(provenance, ArchiveProvenance) else None
     if isinstance(provenance, MockProvenance):
         expected = RowStructure(provenance.mergers, provenance.non_mergers)
-    for each in opened:
-        name = labels_file(folder, each.data_set, each.format).name
-        if each.images is not None and each.labels is not None and len(each.images) != len(each.labels):
+    for file in opened:
+        name = labels_file(folder, file.data_set, file.format).name
+        if file.images is not None and file.labels is not None and len(file.images) != len(file.labels):
             found, rows = (
-                f"{len(each.labels)} labels",
-                f"{len(each.images)}, as {each.images.path.name} has images",
+                f"{len(file.labels)} labels",
+                f"{len(file.images)}, the number of images in {file.images.path.name}",
             )
             report.add("error", name, found=found, expected=rows, remedy=remedy(name))
-        if expected and each.structure and each.structure != expected:
-            found = f"{each.structure.mergers} mergers and {each.structure.non_mergers} non-mergers"
+        if expected and file.structure and file.structure != expected:
+            found = f"{file.structure.mergers} mergers and {file.structure.non_mergers} non-mergers"
             text = f"{expected.mergers} and {expected.non_mergers}, as {PROVENANCE_NAME} says"
             report.add("error", name, found=found, expected=text, remedy=remedy(name))
     by_name = {
-        labels_file(folder, each.data_set, each.format).name: each.labels
-        for each in opened
-        if each.labels is not None
+        labels_file(folder, file.data_set, file.format).name: file.labels
+        for file in opened
+        if file.labels is not None
     }
-    # the labels that most files agree on are taken for the right ones
+    # The labels that most files agree on are taken to be right.
     votes = Counter(labels.tobytes() for labels in by_name.values())
     agreed = next(
-        (name for name, each in by_name.items() if each.tobytes() == votes.most_common(1)[0][0]), ""
+        (name for name, labels in by_name.items() if labels.tobytes() == votes.most_common(1)[0][0]), ""
     )
     for name, labels in by_name.items():
         if not np.array_equal(labels, by_name[agreed]):
-            found = f"{labels.sum()} mergers in {len(labels)} rows, in part in other rows"
+            found = f"{labels.sum()} mergers in {len(labels)} rows, some of them in other rows"
             report.add("error", name, found=found, expected=f"the labels of {agreed}", remedy=remedy(name))
 
 
 def _check_pixels(opened: list[_Opened], report: Report, remedy: Remedy, advance: Advance | None) -> None:
-    def check(each: _Opened) -> PixelChecks:
-        assert each.images is not None
-        images = each.images
+    def check(file: _Opened) -> PixelChecks:
+        assert file.images is not None
+        images = file.images
         row_bytes = int(np.prod(images.shape[1:])) * 8
         found = scan(images, (lambda rows: advance(rows * row_bytes)) if advance else None, BLOCK_ROWS)
-        fits_images = each.structure is not None and each.structure.rows == len(images)
+        fits_images = file.structure is not None and file.structure.rows == len(images)
         return PixelChecks(
-            images.path.name, each.data_set, found, each.structure if fits_images else None, remedy
+            images.path.name, file.data_set, found, file.structure if fits_images else None, remedy
         )
 
-    readable = [each for each in opened if each.images is not None]
+    readable = [file for file in opened if file.images is not None]
     with ThreadPoolExecutor(SCANS_AT_ONCE) as pool:
         checks = list(pool.map(check, readable))
-    for each in checks:
-        report.statistics += each.statistics()
-        report.findings += each.all()
+    for file_checks in checks:
+        report.statistics += file_checks.statistics()
+        report.findings += file_checks.all()
     report.findings += _compare(checks)
 
 
@@ -287,6 +291,6 @@ def _compare(checks: list[PixelChecks]) -> list[Finding]:
             pristine, noisy = (one, other) if first.domain is Domain.PRISTINE else (other, one)
             findings += compare_domains(pristine, noisy)
         elif first.domain == second.domain and same_format:
-            two, three = sorted((one, other), key=lambda each: len(each.data_set.filter_set.filters))
+            two, three = sorted((one, other), key=lambda checked: len(checked.data_set.filter_set.filters))
             findings += compare_filter_sets(two, three)
     return findings
