@@ -1,4 +1,4 @@
-"""Steps refuse what does not belong together, and cost nothing twice."""
+"""Stages reject inputs that do not match and repeat no finished work."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def mark_as_mock(project, seed):
     (project / "data/PROVENANCE.json").write_text(json.dumps(provenance))
 
 
-def test_a_model_is_not_tested_on_images_of_another_archive(archive, trained):
+def test_a_model_is_not_evaluated_on_images_of_another_archive(archive, trained):
     config, cell = trained
     write_sample(archive / "data", LARGER, ("two",), seed=7)
     prepare_step(config)
@@ -50,14 +50,14 @@ def test_a_model_is_not_tested_on_images_of_another_archive(archive, trained):
         evaluate_step(cell, compose_selection())
 
 
-def test_prepared_images_of_another_archive_are_noticed(archive, trained):
+def test_images_prepared_from_another_archive_are_rejected(archive, trained):
     config, cell = trained
     mark_as_mock(archive, 3)
     with pytest.raises(UserError, match="prepared from another archive"):
         train_step(config, cell)
 
 
-def test_further_files_do_not_change_what_is_prepared(archive):
+def test_additional_files_in_the_archive_do_not_change_the_prepared_images(archive):
     config = compose(SMALL)
     mark_as_mock(archive, 3)
     prepare_step(config)
@@ -68,8 +68,8 @@ def test_further_files_do_not_change_what_is_prepared(archive):
     assert (prepared_folder(config) / "prepared.json").read_bytes() == before
 
 
-def test_a_kill_before_the_result_was_stored_costs_no_second_run(archive, trained):
-    """DVC deletes outputs that it has not stored; the same training gives them back."""
+def test_a_kill_before_the_result_was_stored_creates_no_second_run(archive, trained):
+    """DVC deletes outputs that it has not stored; the training is resumed and writes the same ones."""
     config, cell = trained
     first = json.loads((cell / "train/run.json").read_text())
     weights = (cell / "train/models/epoch000.safetensors").read_bytes()
@@ -83,7 +83,7 @@ def test_a_kill_before_the_result_was_stored_costs_no_second_run(archive, traine
     assert not list((archive / "state").rglob("*.ckpt"))
 
 
-def test_a_run_that_was_deleted_does_not_stop_the_evaluation(archive, trained):
+def test_a_deleted_run_does_not_prevent_the_evaluation(archive, trained):
     _, cell = trained
     run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
     MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db").delete_run(run_id)
@@ -92,14 +92,14 @@ def test_a_run_that_was_deleted_does_not_stop_the_evaluation(archive, trained):
 
 
 @pytest.mark.parametrize("name", ["run.json", "config.yaml", "models/epoch000.safetensors"])
-def test_a_damaged_training_is_named(trained, name):
+def test_the_damaged_file_of_a_training_is_named(trained, name):
     _, cell = trained
     (cell / "train" / name).write_text("{")
     with pytest.raises(UserError, match=name):
         evaluate_step(cell, compose_selection())
 
 
-def test_the_published_experiment_notices_another_archive(archive, capsys):
+def test_the_published_experiment_trains_again_on_another_archive(archive, capsys):
     arguments = ["training.epochs=1", "trainer.threads=1"]
     reproduce("deepmerge_2020", arguments)
     cells = sorted((archive / "outputs/runs").iterdir())
@@ -116,7 +116,7 @@ def choice_of(cell):
     return json.loads((cell / "evaluation/selection.json").read_text())
 
 
-def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
+def test_the_epochs_of_the_validator_and_of_the_oracle_are_both_chosen(archive):
     config = compose([*SMALL, "training.epochs=6", "training.candidates=6", "training.optimizer.lr=0.01"])
     prepare_step(config)
     cell = default_output(config)
@@ -141,7 +141,7 @@ def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
 
 
 def test_the_choice_does_not_depend_on_the_targets_labels(archive):
-    """With the target's validation and test labels turned round, only what is called oracle changes."""
+    """With the target's validation and test labels flipped, only the values of the oracle change."""
     config = compose([*SMALL, "training.epochs=3", "training.candidates=3", "training.optimizer.lr=0.01"])
     prepare_step(config)
     cell = default_output(config)
@@ -154,32 +154,33 @@ def test_the_choice_does_not_depend_on_the_targets_labels(archive):
     np.save(path, 1 - labels)
     evaluate_step(cell, compose_selection())
     after = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv")
-    honest = [name for name in before[0] if not name.startswith("oracle_")]
-    assert [before[0][name] for name in honest] == [after[0][name] for name in honest]
-    columns = [name for name in before[1] if not name.startswith("oracle_")]
+    label_free = [name for name in before[0] if not name.startswith("oracle_")]
+    assert [before[0][name] for name in label_free] == [after[0][name] for name in label_free]
+    columns = [name for name in map(str, before[1].columns) if not name.startswith("oracle_")]
     pd.testing.assert_frame_equal(before[1][columns], after[1][columns])
-    turned = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    flipped = evaluation.read_predictions(cell / "evaluation/predictions.csv")
     of_target = tested["role"] == "target"
-    assert (turned["label"] == tested["label"].where(~of_target, 1 - tested["label"])).all(), "they were read"
+    expected = tested["label"].where(~of_target, 1 - tested["label"])
+    assert (flipped["label"] == expected).all(), "the flipped labels were read"
     for name in ("probability", "threshold", "prediction"):
-        assert (turned[name] == tested[name]).all()
+        assert (flipped[name] == tested[name]).all()
 
 
-def test_every_look_at_the_test_rows_is_counted(archive, trained):
+def test_every_test_evaluation_is_counted(archive, trained):
     config, cell = trained
     facts = json.loads((prepared_folder(config) / "prepared.json").read_text())
     split = config.split.model_dump(mode="json")
     assert ledger.count(facts["data_hash"], split) == 0
-    for looks in (1, 2):
+    for evaluations in (1, 2):
         evaluate_step(cell, compose_selection())
-        assert ledger.count(facts["data_hash"], split) == looks
+        assert ledger.count(facts["data_hash"], split) == evaluations
     with (archive / ledger.LEDGER).open("a") as file:
         file.write('{"torn')
     assert ledger.count(facts["data_hash"], split) == 2
     assert ledger.count("other data", split) == ledger.count(facts["data_hash"], {"kind": "other"}) == 0
 
 
-def test_progress_is_told_to_whoever_watches(archive):
+def test_progress_is_written_for_the_dashboard(archive):
     config = compose([*SMALL, "training.epochs=2"])
     prepare_step(config)
     cell = archive / "outputs/cells/two/here"
@@ -190,7 +191,7 @@ def test_progress_is_told_to_whoever_watches(archive):
     }
 
 
-def test_test_predictions_are_one_a_row_and_domain(archive, trained):
+def test_there_is_one_test_prediction_per_row_and_domain(archive, trained):
     config, cell = trained
     evaluate_step(cell, compose_selection())
     table = pd.read_csv(cell / "evaluation/predictions.csv")
@@ -201,8 +202,8 @@ def test_test_predictions_are_one_a_row_and_domain(archive, trained):
         np.testing.assert_array_equal(part["label"], LARGER.labels[test])
 
 
-def test_each_domain_has_statistics_of_its_own_under_adabn(archive):
-    """The kept network is the target's; the source is tested with a copy that was fitted to source images."""
+def test_each_domain_has_its_own_statistics_under_adabn(archive):
+    """The kept network is adapted to the target; the source is tested with a copy adapted to source images."""
     config = compose([*SMALL, "adaptation=adabn", "training.optimizer.lr=0.01", "training.candidates=0"])
     prepare_step(config)
     cell = default_output(config)

@@ -1,4 +1,4 @@
-"""Fixtures for what talks to MLflow."""
+"""Fixtures for tests that use MLflow."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from tracking.server import Server
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A running server, shared by all tests of a session."""
+    """A running MLflow server, shared by all tests of a session."""
     server = Server(tmp_path_factory.mktemp("server"))
     server.start()
     yield server
@@ -18,7 +18,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
-    """A database file with its tables, which take MLflow a second to make."""
+    """A database file whose tables exist already: MLflow needs a second to create them."""
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path

@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback that can be stopped and started again."""
+"""A real MLflow server on the loopback interface that can be stopped and restarted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class Server:
-    """As a team runs it, with its database and artifacts in `folder`; `port` stays the same over restarts."""
+    """A server with its database and artifacts in `folder`; its port stays the same across restarts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -23,7 +23,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         store = ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
         artifacts = ["--artifacts-destination", str(self._folder / "artifacts")]
@@ -41,10 +41,10 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.2)
-        raise RuntimeError("the server does not start")
+        raise RuntimeError("the MLflow server did not start within a minute")
 
     def stop(self) -> None:
-        """Kill it with all its workers."""
+        """Kill the server and all its workers."""
         if self._process is not None:
             os.killpg(self._process.pid, 9)
             self._process.wait(20)

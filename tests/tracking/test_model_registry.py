@@ -1,4 +1,4 @@
-"""Versions of registered models on a database file: one for each model, found by name, alias and number."""
+"""Versions of registered models in a database file: one per model, found by name, alias and number."""
 
 import sys
 
@@ -25,25 +25,25 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def name(request):
-    """A model of its own for each test."""
+    """Name of a registered model that only this test uses."""
     return request.node.name.replace("[", "_").replace("]", "")
 
 
 @pytest.fixture
 def registry(address, tmp_path, monkeypatch):
-    """Outside of a checkout, as on the machine of somebody who only predicts."""
+    """A registry used outside of a checkout, as on the machine of somebody who only predicts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return Registry(address)
 
 
-def publish(registry, name, tmp_path, mark="m1", content="program"):
-    folder = tmp_path / f"model-{mark}"
+def publish(registry, name, tmp_path, fingerprint="m1", content="program"):
+    folder = tmp_path / f"model-{fingerprint}"
     (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "data/model.pt2").write_text(content)
     (folder / "MLmodel").write_text("flavors: {}\n")
     run_id = registry.run_of("t1", "e")
-    return registry.publish(folder, name, run_id, {FINGERPRINT: mark, "data_hash": "d"}, "what it is")
+    return registry.publish(folder, name, run_id, {FINGERPRINT: fingerprint, "data_hash": "d"}, "description")
 
 
 def test_a_run_is_found_by_its_training(registry, address):
@@ -53,31 +53,31 @@ def test_a_run_is_found_by_its_training(registry, address):
     assert registry.run_of("t1", "other") is None
 
 
-def test_the_same_model_is_one_version_and_another_one_another(registry, name, tmp_path):
+def test_registering_a_model_again_adds_no_version_and_another_model_does(registry, name, tmp_path):
     first, new = publish(registry, name, tmp_path)
     assert new
     assert publish(registry, name, tmp_path) == (first, False)
     second, new = publish(registry, name, tmp_path, "m2")
     assert new
-    assert [each.number for each in registry.versions(name)] == [first.number, second.number] == [1, 2]
+    assert [version.number for version in registry.versions(name)] == [first.number, second.number] == [1, 2]
     assert first.tags["data_hash"] == "d"
 
 
-def test_of_two_that_register_at_once_the_lower_version_stays(registry, name, tmp_path, monkeypatch):
-    """The other process is quicker between the look and the making."""
-    looked = registry.same
+def test_when_two_processes_register_at_once_the_lower_version_is_kept(registry, name, tmp_path, monkeypatch):
+    """The other process registers the model between this one's check and its registration."""
+    same = registry.same
 
-    def look(*arguments):
-        found = looked(*arguments)
+    def same_before_the_other_registers(*arguments):
+        found = same(*arguments)
         if found is None:
-            monkeypatch.setattr(registry, "same", looked)
+            monkeypatch.setattr(registry, "same", same)
             publish(registry, name, tmp_path)
         return found
 
-    monkeypatch.setattr(registry, "same", look)
+    monkeypatch.setattr(registry, "same", same_before_the_other_registers)
     version, new = publish(registry, name, tmp_path)
     assert (version.number, new) == (1, False)
-    assert [each.number for each in registry.versions(name)] == [1]
+    assert [version.number for version in registry.versions(name)] == [1]
 
 
 def test_a_version_is_downloaded_once(registry, address, name, tmp_path):
@@ -87,7 +87,7 @@ def test_a_version_is_downloaded_once(registry, address, name, tmp_path):
     (folder / "MLmodel").write_text("changed")
     assert fetch_model(address, f"models:/{name}/1") == folder
     assert (folder / "MLmodel").read_text() == "changed"
-    assert [each.name for each in folder.parent.iterdir()] == [folder.name]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_two_models_of_one_training_keep_their_own_files(registry, address, name, tmp_path):
@@ -97,7 +97,7 @@ def test_two_models_of_one_training_keep_their_own_files(registry, address, name
     assert texts == ["one", "two"]
 
 
-def test_a_copy_keeps_tags_and_files_and_becomes_the_champion(registry, address, name, tmp_path):
+def test_a_copy_keeps_tags_and_files_and_can_become_the_champion(registry, address, name, tmp_path):
     version, _ = publish(registry, name, tmp_path)
     assert registry.champion(f"{name}_best") is None
     copy = registry.copy(version, f"{name}_best", {"promotion.outcome": "first"})
@@ -113,23 +113,23 @@ def test_a_copy_keeps_tags_and_files_and_becomes_the_champion(registry, address,
     assert registry.versions(f"{name}_best")[0].tags["promotion.outcome"] == "again"
 
 
-def test_what_is_not_there_is_said_in_two_lines(registry, address, name, tmp_path):
+def test_an_unknown_model_is_reported_in_two_lines(registry, address, name, tmp_path):
     publish(registry, name, tmp_path)
-    for uri, words in {
-        "mergershift": "no model's address",
+    for uri, message in {
+        "mergershift": "is not a model URI",
         "models:/nobody/1": "has no model 'nobody'",
-        f"models:/{name}/7": "has no version 7.\nIt has 1",
+        f"models:/{name}/7": "has no version 7.\nIts versions: 1",
         f"models:/{name}@champion": "has no alias 'champion'",
     }.items():
-        with pytest.raises(UserError, match=words) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             fetch_model(address, uri)
         assert str(caught.value).count("\n") == 1
 
 
-def test_a_store_that_fails_in_its_own_way_is_said_in_two_lines(
+def test_an_error_of_an_artifact_store_is_reported_in_two_lines(
     registry, address, name, tmp_path, monkeypatch
 ):
-    """MLflow lets through what the library of an artifact store raises, here that it is not installed."""
+    """MLflow does not catch what an artifact store's library raises, here that it is not installed."""
     monkeypatch.setitem(sys.modules, "google.cloud", None)
     client = MlflowClient(tracking_uri=address)
     experiment = client.create_experiment(name, artifact_location="gs://bucket/folder")

@@ -1,4 +1,4 @@
-"""Runs that can be written to again and again, on a database file, on a real server, and on none."""
+"""Runs can be logged to repeatedly: in a database file, on a real server, and without any server."""
 
 import itertools
 import logging
@@ -32,15 +32,18 @@ def address(request, database):
 
 @pytest.fixture
 def spec():
-    """Of a training that no other test knows."""
+    """Specification of a training that no other test uses."""
     return RunSpec(f"training-{next(number)}", "e", "cell", CONFIG, {"data_hash": "d", "git_commit": None})
 
 
 def stored(address, spec):
-    """The training's only run."""
+    """A client and the only run of a training."""
     client = MlflowClient(tracking_uri=address)
-    home = client.get_experiment_by_name(spec.experiment).experiment_id
-    (run,) = client.search_runs([home], f"tags.`mergershift.training` = '{spec.training}'")
+    experiment = client.get_experiment_by_name(spec.experiment)
+    assert experiment is not None
+    (run,) = client.search_runs(
+        [experiment.experiment_id], f"tags.`mergershift.training` = '{spec.training}'"
+    )
     return client, run
 
 
@@ -49,7 +52,7 @@ def history(address, spec, name):
     return [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)]
 
 
-def test_one_training_is_one_run_however_often_it_is_taken_up(address, spec):
+def test_a_training_has_one_run_however_often_it_is_resumed(address, spec):
     run = open_run(address, spec)
     run.log_epochs(EPOCHS[:2])
     again = open_run(address, spec)
@@ -73,7 +76,7 @@ def test_one_training_is_one_run_however_often_it_is_taken_up(address, spec):
     assert {f.path for f in client.list_artifacts(run.run_id)} == {"config.yaml", "figures"}
 
 
-def test_a_kill_just_after_the_run_was_made_leaves_one_run(address, spec, monkeypatch):
+def test_a_kill_just_after_the_run_was_created_leaves_one_run(address, spec, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
@@ -86,8 +89,8 @@ def test_a_kill_just_after_the_run_was_made_leaves_one_run(address, spec, monkey
     assert stored(address, spec)[1].data.params == PARAMETERS
 
 
-def test_a_request_that_was_sent_twice_leaves_one_run(database, spec, monkeypatch):
-    """A server that took a request whose answer was lost gets it again."""
+def test_a_request_sent_twice_leaves_one_run(database, spec, monkeypatch):
+    """The client repeats a request whose answer was lost."""
     create = MlflowClient.create_run
 
     def twice(*arguments, **named):
@@ -102,7 +105,7 @@ def test_a_request_that_was_sent_twice_leaves_one_run(database, spec, monkeypatc
     assert len(history(database, spec, "train_loss")) == len(EPOCHS)
 
 
-def test_a_child_knows_its_parent(database, spec):
+def test_a_child_run_is_linked_to_its_parent(database, spec):
     child = RunSpec(f"{spec.training}-child", "e", "trial", {}, {}, parent=spec.training)
     early = open_run(database, child)
     assert "mlflow.parentRunId" not in stored(database, child)[1].data.tags
@@ -111,8 +114,8 @@ def test_a_child_knows_its_parent(database, spec):
     assert stored(database, child)[1].data.tags["mlflow.parentRunId"] == parent.run_id
 
 
-def test_many_parameters_and_epochs_of_many_figures(database, spec):
-    """MLflow takes 100 parameters and 1000 figures in one request."""
+def test_many_parameters_and_epochs_of_many_metrics_are_logged(database, spec):
+    """MLflow accepts 100 parameters and 1000 metrics in one request."""
     wide = RunSpec(spec.training, "e", "cell", {f"k{n}": n for n in range(250)}, {})
     epochs = [{"epoch": float(n), **{f"m{k}": float(n * k) for k in range(300)}} for n in range(5)]
     open_run(database, wide).finish(epochs)
@@ -121,7 +124,7 @@ def test_many_parameters_and_epochs_of_many_figures(database, spec):
     assert history(database, spec, "m299") == [(n, n * 299.0) for n in range(5)]
 
 
-def test_figures_of_an_undefined_epoch_are_not_doubled(database, spec):
+def test_nan_metrics_are_logged_only_once(database, spec):
     epochs = [{"epoch": 0.0, "loss": float("nan")}]
     for _ in range(2):
         run = open_run(database, spec)
@@ -136,14 +139,15 @@ def test_an_abandoned_training_is_marked_as_killed(database, spec):
     assert stored(database, spec)[1].info.status == "KILLED"
 
 
-def test_a_run_deleted_in_mid_training_comes_back(database, spec):
+def test_a_run_deleted_during_training_is_restored(database, spec):
     run = open_run(database, spec)
+    assert run.run_id is not None
     MlflowClient(tracking_uri=database).delete_run(run.run_id)
     open_run(database, spec).finish(EPOCHS)
     assert stored(database, spec)[1].info.run_id == run.run_id
 
 
-def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(database, spec, caplog):
+def test_without_a_server_a_training_warns_once_and_names_the_remedy(database, spec, caplog):
     caplog.set_level(logging.INFO)
     started = time.monotonic()
     run = open_run("http://name:secret@127.0.0.1:9", spec)
@@ -159,11 +163,14 @@ def test_without_a_server_a_training_hears_one_warning_and_where_to_turn(databas
     first, last = caplog.messages
     assert "does not answer" in first
     assert "secret" not in caplog.text
-    assert last == "cell: not all of it is in MLflow; `mergershift sync` publishes later what is missing"
+    assert (
+        last
+        == "cell: the run in MLflow is incomplete; run `mergershift sync` later to publish what is missing"
+    )
     abandon(NOBODY, spec.training, "e")
 
 
-def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(
+def test_a_server_that_accepts_connections_but_never_answers_is_not_waited_for(
     project, spec, caplog, monkeypatch
 ):
     monkeypatch.setattr(tracking_server, "PROBE_TIMEOUT", 0.2)
@@ -172,13 +179,15 @@ def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(
         run = open_run(f"http://127.0.0.1:{silent.getsockname()[1]}", spec)
         for count in range(1, len(EPOCHS) + 1):
             run.log_epochs(EPOCHS[:count])
-        assert time.monotonic() - started < 2, "once for all these epochs"
+        assert time.monotonic() - started < 2, "waited once for all these epochs"
     assert caplog.text.count("does not answer (ReadTimeout)") == 1
 
 
 @pytest.mark.slow
-def test_a_server_lost_in_mid_training_and_back_loses_no_figure(project, server, spec, caplog, monkeypatch):
-    """Nor do those trainings that began while it was away get more than one run."""
+def test_no_metric_is_lost_when_a_server_stops_and_restarts_during_training(
+    project, server, spec, caplog, monkeypatch
+):
+    """A training that began while the server was down gets one run, too."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.2)
     address, later = server.address, replace(spec, training=f"{spec.training}-later")
@@ -199,7 +208,9 @@ def test_a_server_lost_in_mid_training_and_back_loses_no_figure(project, server,
     time.sleep(1)
     run.log_epochs(EPOCHS[:4])
     assert "answers again" in caplog.text
-    assert [step for step, _ in history(address, spec, "train_loss")] == [0, 1, 2, 3], "before its end"
+    assert [step for step, _ in history(address, spec, "train_loss")] == [0, 1, 2, 3], (
+        "sent before the training ends"
+    )
     run.log_results({"best": 0.5})
     run.finish(EPOCHS)
     for name in ("train_loss", "source_val_loss"):
@@ -208,33 +219,33 @@ def test_a_server_lost_in_mid_training_and_back_loses_no_figure(project, server,
     assert (found.info.run_id, found.info.status) == (run_id, "FINISHED")
     assert {f.path for f in client.list_artifacts(run_id)} == {"config.yaml", "git.diff"}
     times = [m.timestamp for m in client.get_metric_history(run_id, "train_loss")]
-    assert times[2] < times[3], "as they were made, not as they came"
+    assert times[2] < times[3], "the times at which epochs ended, not those at which they were sent"
     begun.log_epochs(EPOCHS[:4])
-    # Killed here and given again, it is the same run.
+    # If the training is killed here and resumed, it keeps its run.
     again = open_run(address, later)
     again.finish(EPOCHS)
     assert again.run_id == begun.run_id == stored(address, later)[1].info.run_id
     assert history(address, later, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
 
 
-def test_an_answer_that_is_lost_doubles_nothing(database, spec, monkeypatch):
-    """The server has taken the figures, and the client does not know it."""
+def test_a_lost_answer_duplicates_nothing(database, spec, monkeypatch):
+    """The server has stored the metrics, but the client does not know."""
     log_batch = MlflowClient.log_batch
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.0)
     run = open_run(database, spec)
 
-    def taken(*arguments, **named):
+    def store_without_answer(*arguments, **named):
         log_batch(*arguments, **named)
         raise MlflowException("timed out")
 
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "log_batch", taken)
+        patch.setattr(MlflowClient, "log_batch", store_without_answer)
         run.log_epochs(EPOCHS[:2])
     run.finish(EPOCHS)
     assert history(database, spec, "train_loss") == [(n, 2.0) for n in range(len(EPOCHS))]
 
 
-def test_a_store_that_is_full_for_a_while_costs_no_training(database, spec, monkeypatch, caplog):
+def test_a_training_survives_an_artifact_store_that_is_full_for_a_while(database, spec, monkeypatch, caplog):
     def refused(*_, **__):
         raise OSError("no space left")
 
@@ -250,20 +261,20 @@ def test_a_store_that_is_full_for_a_while_costs_no_training(database, spec, monk
     assert len(history(database, spec, "train_loss")) == len(EPOCHS)
 
 
-def test_the_database_is_the_main_checkouts_even_in_a_worktree(project, monkeypatch):
+def test_a_worktree_uses_the_database_of_the_main_checkout(project, monkeypatch):
     subprocess.run(["git", "worktree", "add", "-q", "../other"], cwd=project, check=True)
     monkeypatch.chdir(project.parent / "other")
     assert tracking_address(None) == f"sqlite:///{project}/mlflow.db"
 
 
-def test_an_address_from_the_environment_or_the_configuration(project, monkeypatch):
+def test_the_configured_address_takes_precedence_over_the_environment(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team:5000")
     assert tracking_address(None) == "http://team:5000"
     assert tracking_address("http://mine:5000") == "http://mine:5000"
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("address", "expected"),
     [
         ("http://team:5000", "http://team:5000"),
         ("http://bob:secret@team:5000/x", "http://team:5000/x"),
@@ -274,11 +285,11 @@ def test_an_address_from_the_environment_or_the_configuration(project, monkeypat
         ("no answer of //bob:p@ss@team and http://b@c/", "no answer of //team and http://c/"),
     ],
 )
-def test_addresses_are_shown_without_users_and_passwords(address, shown):
-    assert public(address) == shown
+def test_addresses_are_displayed_without_credentials(address, expected):
+    assert public(address) == expected
 
 
-def test_a_finished_training_is_found_by_todays_password(project, monkeypatch):
+def test_a_finished_training_is_found_with_the_current_password(project, monkeypatch):
     secret = "http://bob:s@cret@team:5000"
     assert recorded_address(public(secret), secret) == secret
     assert recorded_address(public(secret), "http://other:5000") == public(secret)
@@ -291,16 +302,18 @@ def test_a_finished_training_is_found_by_todays_password(project, monkeypatch):
     assert recorded_address(None, "http://other:5000") == "http://other:5000"
 
 
-def test_lineage_keeps_no_password(project):
+def test_lineage_contains_no_password(project):
     (project / "conf/study.yaml").write_text("uri: http://bob:s@cret@team:5000\n")
     (project / "src/new.py").write_text("ADDRESS = 'https://ann:pw@team/x'\n")
     diff = read_code_version(project).diff
+    assert diff is not None
     assert "+uri: http://team:5000" in diff
     assert "+ADDRESS = 'https://team/x'" in diff
 
 
-def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):
+def test_lineage_covers_changed_and_new_files_but_not_those_of_dvc(project):
     clean = read_code_version(project)
+    assert clean.commit is not None
     assert len(clean.commit) == 40
     assert not clean.dirty
     (project / "dvc.lock").write_text("x")
@@ -310,6 +323,7 @@ def test_lineage_sees_changed_and_new_files_but_not_dvcs(project):
     (project / "src/new.py").write_bytes("# né\nx = 1\n".encode("latin-1"))
     dirty = read_code_version(project)
     assert dirty.dirty
+    assert dirty.diff is not None
     assert "conf/study.yaml" in dirty.diff
     assert "+++ b/src/new.py" in dirty.diff
     assert "+x = 1" in dirty.diff
@@ -320,7 +334,7 @@ def test_outside_git_there_is_no_commit(tmp_path):
     assert not read_code_version(tmp_path).dirty
 
 
-def test_a_relative_database_lies_in_the_main_checkout(project, monkeypatch):
+def test_a_relative_database_path_is_resolved_against_the_main_checkout(project, monkeypatch):
     monkeypatch.chdir(project / "conf")
     assert tracking_address("sqlite:///runs.db") == f"sqlite:///{project}/runs.db"
     assert tracking_address("sqlite:////elsewhere/runs.db") == "sqlite:////elsewhere/runs.db"

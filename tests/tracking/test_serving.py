@@ -1,4 +1,4 @@
-"""A champion on a real server, served by MLflow itself: the same numbers, without pickle and without this package."""
+"""MLflow itself serves a champion from a real server: same predictions, without pickle or this package."""
 
 import json
 import os
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def serving(uri, folder, **environment):
-    """`mlflow models serve` on a free port of loopback; gives its address and stops it afterwards."""
+    """Run `mlflow models serve` on a free loopback port; yields its address and stops it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,7 +48,7 @@ def serving(uri, folder, **environment):
     ]
     log = folder / "serving.log"
     with log.open("w") as output:
-        started = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *command],
             env=os.environ | environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             cwd=folder,
@@ -63,16 +63,16 @@ def serving(uri, folder, **environment):
                 urllib.request.urlopen(f"{address}/ping", timeout=1)
                 break
             except OSError:
-                assert started.poll() is None, log.read_text()
+                assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
         yield address
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(started.pid, 9)
-        started.wait(30)
+            os.killpg(process.pid, 9)
+        process.wait(30)
 
 
-def test_server_command_and_function_give_a_champions_same_numbers(server, tmp_path, monkeypatch):
+def test_server_command_and_function_return_the_same_predictions_of_a_champion(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     facts, program = facts_of(), program_of()
@@ -82,12 +82,13 @@ def test_server_command_and_function_give_a_champions_same_numbers(server, tmp_p
     registry = Registry(server.address)
     tags = {FINGERPRINT: facts.fingerprint(folder / WEIGHTS)}
     run_id = registry.run_of(facts.training, "serving")
+    assert run_id is not None
     candidate, new = registry.publish(folder, "served_candidates", run_id, tags, "test")
     assert new
     assert registry.publish(folder, "served_candidates", run_id, tags, "test") == (candidate, False)
     registry.set_champion(registry.copy(candidate, "served", {}))
     package = RegisteredModel.read(fetch_model(server.address, "models:/served@champion"))
-    # As on a machine that has MLflow and PyTorch alone.
+    # Simulates a machine that has only MLflow and PyTorch.
     without = tmp_path / "without/mergershift"
     without.mkdir(parents=True)
     (without / "__init__.py").write_text("raise ImportError('not installed here')\n")

@@ -1,4 +1,4 @@
-"""What was trained without a server is published later, and twice doubles nothing."""
+"""Trainings made without a server are published later; publishing them again duplicates nothing."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from mergershift.stages.evaluate import evaluate_step
 from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
 from mergershift.tracking import open_run, tracking_address
-from mergershift.tracking import publisher as finishing
+from mergershift.tracking import publisher as publisher_module
 from mergershift.tracking.server import reach
 
 NOBODY = "http://127.0.0.1:9"
@@ -32,10 +32,10 @@ SPEC = RunSpec(
 )
 
 
-def finished(folder, opening=SPEC, status="FINISHED", epochs=EPOCHS):
-    """A finished training that no server knows, in a folder."""
+def finished(folder, spec=SPEC, status="FINISHED", epochs=EPOCHS):
+    """Write the folder of a finished training that no server knows."""
     folder.mkdir(parents=True)
-    run = open_run(NOBODY, opening)
+    run = open_run(NOBODY, spec)
     run.log_epochs(epochs)
     run.record({"best": 0.25}, status).write(folder / "run.json")
     (folder / "config.yaml").write_text("seed: 3\ntraining:\n  lr: 1.0e-05\n")
@@ -47,7 +47,7 @@ def finished(folder, opening=SPEC, status="FINISHED", epochs=EPOCHS):
 
 
 def sync(capsys, *folders):
-    """Exit code, the last line printed, and what was complained of."""
+    """Run `mergershift sync`; returns its exit code, its output and its error output."""
     with pytest.raises(SystemExit) as ended:
         main(["sync", *map(str, folders)])
     out, err = capsys.readouterr()
@@ -55,7 +55,7 @@ def sync(capsys, *folders):
 
 
 def stored(address):
-    """All that the active runs of a server hold, by training."""
+    """Everything that the active runs of a server hold, by training."""
     client = MlflowClient(tracking_uri=address)
 
     def files(run_id, folder=None):
@@ -66,7 +66,7 @@ def stored(address):
                 yield entry.path
 
     found = {}
-    for run in client.search_runs([home.experiment_id for home in client.search_experiments()]):
+    for run in client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]):
         run_id, training = run.info.run_id, run.data.tags["mergershift.training"]
         assert training not in found, "one training, one run"
         histories = {
@@ -91,12 +91,12 @@ def _content(client, run_id, name):
         return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
 
 
-def test_a_folder_is_published_as_it_is_and_twice_doubles_nothing(database, project, capsys):
+def test_a_folder_is_published_as_it_is_and_publishing_it_again_duplicates_nothing(database, project, capsys):
     folder = finished(project / "outputs/cells/a/train")
     code, line, _ = sync(capsys)
     assert (code, line) == (
         0,
-        f"1 trainings: 1 published to {database}, 0 complete before",
+        f"1 training: 1 published to {database}, 0 already complete",
     )
     once = stored(database)
     record = json.loads((folder / "run.json").read_text())
@@ -118,12 +118,12 @@ def test_a_folder_is_published_as_it_is_and_twice_doubles_nothing(database, proj
         "config.yaml": (folder / "config.yaml").read_bytes(),
     }
     assert run["files"].keys() == {"git.diff", "figures/curves.png", "config.yaml", "run.json"}
-    assert sync(capsys)[1].endswith(f"0 published to {database}, 1 complete before")
+    assert sync(capsys)[1].endswith(f"0 published to {database}, 1 already complete")
     assert stored(database) == once
 
 
-def test_a_run_that_was_cut_off_is_completed(database, project, capsys):
-    """Killed after two epochs had reached the server; the rest was trained where there is none."""
+def test_an_interrupted_run_is_completed(database, project, capsys):
+    """The training was killed after the server had two epochs, and was finished without a server."""
     open_run(database, SPEC).log_epochs(EPOCHS[:2])
     finished(project / "outputs/runs/a/train")
     run_id = stored(database)["t1"]["id"]
@@ -136,12 +136,12 @@ def test_a_run_that_was_cut_off_is_completed(database, project, capsys):
     (artifact,) = (project / "mlartifacts").rglob("curves.png")
     artifact.unlink()
     assert "1 published" in sync(capsys)[1]
-    assert artifact.read_bytes() == b"png", "a file that the server has lost comes back"
-    assert "1 complete" in sync(capsys)[1]
+    assert artifact.read_bytes() == b"png", "a file that the server has lost is sent again"
+    assert "1 already complete" in sync(capsys)[1]
 
 
-def test_figures_that_changed_replace_the_old_ones_once(database, project, capsys):
-    """From a cache, with an older time than what they replace."""
+def test_changed_metrics_and_files_replace_the_old_ones_once(database, project, capsys):
+    """They come from a cache and are older than those they replace."""
     folder = finished(project / "outputs/runs/a/train")
     sync(capsys)
     record = json.loads((folder / "run.json").read_text())
@@ -149,7 +149,7 @@ def test_figures_that_changed_replace_the_old_ones_once(database, project, capsy
         json.dumps(record | {"metrics": {"best": 0.75, "train_loss": 9.0}, "ended": 5})
     )
     (folder / "artifacts/git.diff").write_text("diffs")
-    for outcome in ("1 published", "1 complete"):
+    for outcome in ("1 published", "1 already complete"):
         assert outcome in sync(capsys)[1]
     run = stored(database)["t1"]
     assert MlflowClient(tracking_uri=database).get_run(run["id"]).data.metrics["best"] == 0.75
@@ -157,8 +157,8 @@ def test_figures_that_changed_replace_the_old_ones_once(database, project, capsy
     assert run["files"]["git.diff"] == b"diffs"
 
 
-def test_trials_are_published_below_their_study(database, project, capsys):
-    """Whatever their names: a child's folder may come first."""
+def test_trials_are_published_as_children_of_their_study(database, project, capsys):
+    """In any order: the folder of a child may come before that of its parent."""
     study = replace(SPEC, training="study", name="tuning of mmd")
     trials = project / "state/tuning/mmd"
     for number, status in enumerate(("FINISHED", "KILLED")):
@@ -169,7 +169,7 @@ def test_trials_are_published_below_their_study(database, project, capsys):
     found = stored(database)
     assert found["trial1"]["status"] == "KILLED"
     assert {found[f"trial{n}"]["tags"]["mlflow.parentRunId"] for n in (0, 1)} == {found["study"]["id"]}
-    assert "3 complete" in sync(capsys)[1]
+    assert "3 already complete" in sync(capsys)[1]
 
 
 RECORD = RunRecord(
@@ -195,14 +195,14 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "query": (RECORD | {"training": "' or 1"}, "training: String should match"),
     "word": (RECORD | {"training": "t2", "metrics": {"best": "high"}}, "metrics.best"),
-    "name": (RECORD | {"training": "t3", "metrics": {"b{e}st": 1.0}}, "MLflow refuses it"),
+    "name": (RECORD | {"training": "t3", "metrics": {"b{e}st": 1.0}}, "MLflow rejects this training"),
     "later": (RECORD | {"training": "t6", "format": 2}, "format: Input should be 1"),
     "earlier": ({key: value for key, value in RECORD.items() if key != "format"}, "format: missing"),
     "more": (RECORD | {"training": "t7", "surplus": 1}, "surplus: Extra inputs are not permitted"),
 }
 
 
-def test_what_cannot_be_published_is_named_and_the_rest_published(database, project, capsys):
+def test_trainings_that_cannot_be_published_are_named_and_the_others_published(database, project, capsys):
     good = finished(project / "outputs/cells/good/train")
     for name, (record, _) in BAD.items():
         (project / f"outputs/cells/{name}/train").mkdir(parents=True)
@@ -214,13 +214,14 @@ def test_what_cannot_be_published_is_named_and_the_rest_published(database, proj
     finished(project / "outputs/cells/new/train.part", replace(SPEC, training="t5"))
     code, line, err = sync(capsys)
     assert code == 1
-    told = err.splitlines()
+    lines = err.splitlines()
     for name, (_, found) in BAD.items():
-        (problem,) = (each for each in told if f"/cells/{name}/train" in each)
+        (problem,) = (text for text in lines if f"/cells/{name}/train" in text)
         assert found in problem
-    assert sum(str(table) in each for each in told) == 1
-    assert f"{project}/outputs/cells/of_good/train: the same training as {good}, which is published." in told
-    assert len(told) == 2 * (len(BAD) + 2)
+    assert sum(str(table) in text for text in lines) == 1
+    duplicate = project / "outputs/cells/of_good/train"
+    assert f"{duplicate}: the same training as {good}, which is published instead." in lines
+    assert len(lines) == 2 * (len(BAD) + 2)
     assert line.startswith(f"{len(BAD) + 3} trainings: 1 published")
     assert line.endswith(f"{len(BAD) + 2} not published, see above")
 
@@ -251,7 +252,7 @@ FOREIGN: dict[str, tuple[str, Any, str]] = {
 
 
 def write_evaluation(folder: Path, files: dict[str, Any]) -> None:
-    """Files of an evaluation beside the training in `folder`, by name; those that are None are missing."""
+    """Write the files of an evaluation of the training in `folder`, by name; those that are None are left out."""
     evaluated = folder.with_name("evaluation")
     evaluated.mkdir()
     for name, content in files.items():
@@ -259,7 +260,7 @@ def write_evaluation(folder: Path, files: dict[str, Any]) -> None:
             (evaluated / name).write_text(content if isinstance(content, str) else json.dumps(content))
 
 
-def test_a_foreign_evaluation_is_named_and_the_rest_published(database, project, capsys):
+def test_a_foreign_evaluation_is_named_and_the_other_trainings_are_published(database, project, capsys):
     finished(project / "outputs/cells/good/train")
     for training, (name, content, _) in FOREIGN.items():
         folder = finished(project / f"outputs/cells/{training}/train", replace(SPEC, training=training))
@@ -269,47 +270,51 @@ def test_a_foreign_evaluation_is_named_and_the_rest_published(database, project,
     assert code == 1
     assert line.startswith(f"{1 + len(FOREIGN)} trainings: 1 published")
     for training, (name, _, reason) in FOREIGN.items():
-        (problem,) = (each for each in err.splitlines() if f"/cells/{training}/evaluation/{name}" in each)
+        (problem,) = (text for text in err.splitlines() if f"/cells/{training}/evaluation/{name}" in text)
         assert reason in problem
 
 
-def test_a_folder_is_synced_alone(database, project, capsys):
+def test_only_the_named_folder_is_published(database, project, capsys):
     finished(project / "outputs/cells/b/train", replace(SPEC, training="b"))
     named = finished(project / "outputs/runs/c/train", replace(SPEC, training="c"))
-    assert sync(capsys, named)[1].startswith("1 trainings: 1 published")
+    assert sync(capsys, named)[1].startswith("1 training: 1 published")
     assert stored(database).keys() == {"c"}
     assert sync(capsys)[1].startswith("2 trainings: 1 published")
 
 
-def test_a_run_that_somebody_deleted_stays_deleted(database, project, capsys):
+def test_a_deleted_run_stays_deleted(database, project, capsys):
     finished(project / "outputs/cells/a/train")
     sync(capsys)
     client = MlflowClient(tracking_uri=database)
     client.delete_run(stored(database)["t1"]["id"])
     code, line, _ = sync(capsys)
     assert code == 0
-    assert line.endswith("1 deleted there and left so")
-    everywhere = [home.experiment_id for home in client.search_experiments()]
-    assert len(client.search_runs(everywhere, run_view_type=ViewType.ALL)) == 1
+    assert line.endswith("1 deleted on the server and left deleted")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert len(client.search_runs(experiments, run_view_type=ViewType.ALL)) == 1
 
 
-def test_an_experiment_that_somebody_deleted_stays_deleted(database, project, capsys):
+def test_a_deleted_experiment_stays_deleted(database, project, capsys):
     finished(project / "outputs/cells/a/train")
     sync(capsys)
     client = MlflowClient(tracking_uri=database)
-    home = client.get_experiment_by_name("e").experiment_id
-    client.delete_experiment(home)
+    experiment = client.get_experiment_by_name("e")
+    assert experiment is not None
+    experiment_id = experiment.experiment_id
+    client.delete_experiment(experiment_id)
     finished(project / "outputs/cells/b/train", replace(SPEC, training="t2"))
     code, line, _ = sync(capsys)
     assert code == 0
-    assert line.endswith("0 published to " + database + ", 0 complete before, 2 deleted there and left so")
-    assert client.get_experiment(home).lifecycle_stage == "deleted"
+    assert line.endswith(
+        f"0 published to {database}, 0 already complete, 2 deleted on the server and left deleted"
+    )
+    assert client.get_experiment(experiment_id).lifecycle_stage == "deleted"
     run = open_run(database, SPEC)
-    assert client.get_experiment(home).lifecycle_stage == "active", "a training that goes on needs it"
-    assert run.run_id in {each["id"] for each in stored(database).values()}
+    assert client.get_experiment(experiment_id).lifecycle_stage == "active", "a resumed training needs it"
+    assert run.run_id in {found["id"] for found in stored(database).values()}
 
 
-def test_a_server_that_does_not_answer_is_said_in_two_lines(project, capsys, monkeypatch):
+def test_a_server_that_does_not_answer_is_reported_in_two_lines(project, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
     finished(project / "outputs/cells/a/train")
     code, line, err = sync(capsys)
@@ -318,7 +323,7 @@ def test_a_server_that_does_not_answer_is_said_in_two_lines(project, capsys, mon
     assert err.count("\n") == 2
 
 
-def test_two_at_once_would_make_a_run_twice(database, project, capsys):
+def test_only_one_process_publishes_at_a_time(database, project, capsys):
     (project / "state").mkdir()
     with FileLock(project / "state/sync.lock"):
         code, _, err = sync(capsys)
@@ -328,7 +333,7 @@ def test_two_at_once_would_make_a_run_twice(database, project, capsys):
 
 @pytest.fixture
 def trained(archive, database):
-    """Trains and evaluates a cell; gives its configuration and folder."""
+    """A function that trains and evaluates a cell and returns its folder."""
 
     def train(*overrides, seed=0):
         config = compose(
@@ -344,7 +349,7 @@ def trained(archive, database):
 
 
 def content(run):
-    """What does not depend on when a run was made or what id a server gave it."""
+    """The content of a run that depends neither on its time nor on its id."""
     return {
         "name": run["name"],
         "status": run["status"],
@@ -356,19 +361,17 @@ def content(run):
 
 
 @pytest.mark.slow
-def test_a_server_that_knows_nothing_gets_the_same_run_as_the_first(
-    archive, trained, server, capsys, monkeypatch
-):
-    """As with a cell that DVC took from its cache, or a colleague's."""
+def test_an_empty_server_gets_the_same_run_as_the_first_one(archive, trained, server, capsys, monkeypatch):
+    """The case of a cell that DVC took from its cache, or that a colleague trained."""
     cell = trained()
     ((training, first),) = stored(tracking_address(None)).items()
     times = json.loads((cell / "train/run.json").read_text())["epoch_times"]
     assert [when for _, when, _ in first["metrics"]["train_loss"]] == list(times.values())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
-    assert sync(capsys)[1] == f"1 trainings: 1 published to {server.address}, 0 complete before"
+    assert sync(capsys)[1] == f"1 training: 1 published to {server.address}, 0 already complete"
     once = stored(server.address)[training]
     assert content(once) == content(first)
-    assert sync(capsys)[1].endswith("1 complete before")
+    assert sync(capsys)[1].endswith("1 already complete")
     assert stored(server.address)[training] == once
     assert {"git.diff"}.isdisjoint(once["files"]), "the checkout is clean"
     assert {"config.yaml", "run.json", "statistics.json", "metrics.json", "predictions.csv"} <= set(
@@ -382,18 +385,24 @@ def test_a_server_that_knows_nothing_gets_the_same_run_as_the_first(
 def test_a_training_and_its_evaluation_without_a_server(archive, trained, capsys, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     (archive / "src/mergershift/new.py").write_text("x = 1\n")
-    secret, asked = NOBODY.replace("//", "//bob:s@cret@"), []
+    secret = NOBODY.replace("//", "//bob:s@cret@")
+    probed: list[str] = []
+
+    def reach_and_remember(address: str) -> None:
+        probed.append(address)
+        reach(address)
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
-    monkeypatch.setattr(finishing, "reach", lambda address: asked.append(address) or reach(address))
+    monkeypatch.setattr(publisher_module, "reach", reach_and_remember)
     cell = trained(f"tracking.uri='{secret}'")
-    assert asked == [secret], "the evaluation has today's password, and the training's folder none"
+    assert probed == [secret], "the evaluation uses the current password, which the training's folder lacks"
     assert not any(b"cret@" in path.read_bytes() for path in cell.rglob("*") if path.is_file())
-    assert [each.levelname for each in caplog.records] == ["WARNING"] * 3, caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3, caplog.text
     assert all("`mergershift sync`" in message for message in caplog.messages)
     assert json.loads((cell / "train/run.json").read_text())["run_id"] is None
     assert (cell / "evaluation/metrics.json").is_file()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    # A training that replaces another finds its evaluation there until it has one of its own.
+    # A training that replaces another one has the other's evaluation until it is evaluated itself.
     other = trained(seed=1)
     shutil.rmtree(other / "evaluation")
     shutil.copytree(cell / "evaluation", other / "evaluation")

@@ -1,4 +1,4 @@
-"""Trainings of a few steps on a few images, whose every figure can be worked out."""
+"""Trainings of a few steps on a few images, whose every metric can be calculated by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def config_of(
     seed: int = 0,
     **training: Any,
 ) -> Config:
-    """One step an epoch, at a rate of 0 and without anything optional, except where told otherwise."""
+    """A training with one step per epoch, a learning rate of 0 and no optional parts, unless overridden."""
     default = _default()
     adaptation = {
         "penalty": penalty or default.adaptation.penalty,
@@ -61,7 +61,7 @@ def config_of(
 
 
 class Witness(Adaptation):
-    """Compares nothing, remembers all that it was given, and lights labelled images up by `LIGHTER` if told to."""
+    """A constant penalty that remembers its inputs and, if `lighten` is set, adds `LIGHTER` to labelled images."""
 
     def __init__(self, uses_target: bool = True, lighten: bool = False) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class Witness(Adaptation):
         return images + LIGHTER if self.lighten else images
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        parts = (Activations(*(part.detach() for part in domain)) for domain in (source, target))
-        self.seen.append((*parts, source_labels))
+        first, second = (Activations(*(part.detach() for part in domain)) for domain in (source, target))
+        self.seen.append((first, second, source_labels))
         return source.features.new_tensor(3.0)
 
 
-class Figures(pl.Callback):
-    """What was logged, epoch by epoch."""
+class LoggedMetrics(pl.Callback):
+    """The logged metrics of every epoch."""
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
@@ -88,7 +88,7 @@ class Figures(pl.Callback):
 
 
 def task_of(config: Config, prepared: Prepared, penalty: Adaptation | None = None) -> TransferTask:
-    """The task as `train` sets it up, with a stretch that changes nothing."""
+    """The task as `train` sets it up, but with a stretch that changes nothing."""
     torch.manual_seed(config.seed)
     classifier = build_classifier(config)
     penalty = penalty or instantiate(config.adaptation.penalty)
@@ -99,13 +99,13 @@ def task_of(config: Config, prepared: Prepared, penalty: Adaptation | None = Non
 
 
 def fit(task: TransferTask, config: Config, prepared: Prepared) -> list[dict[str, float]]:
-    """Train without keeping anything; returns the figures of each epoch."""
-    figures = Figures()
+    """Train without writing anything to disk; returns the metrics of every epoch."""
+    metrics = LoggedMetrics()
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*treespec.*is deprecated.*")
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=config.training.epochs,
-        callbacks=[figures],
+        callbacks=[metrics],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -114,4 +114,4 @@ def fit(task: TransferTask, config: Config, prepared: Prepared) -> list[dict[str
         reload_dataloaders_every_n_epochs=1,
     )
     trainer.fit(task, TransferData(prepared, config, uses_target=task.penalty.uses_target))
-    return figures.epochs
+    return metrics.epochs

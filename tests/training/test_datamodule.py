@@ -1,4 +1,4 @@
-"""Which images a training sees, and in which batches."""
+"""Images and batches that a training sees."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +20,18 @@ def data_of(folder: Path, *, disjoint: bool = False, seed: int = 0, **training: 
 
 def batches(data: TransferData, epoch: int = 0) -> list[PairedBatch]:
     """The batches that the trainer would get in this epoch."""
-    data.trainer = SimpleNamespace(current_epoch=epoch)
+    trainer: Any = SimpleNamespace(current_epoch=epoch)
+    data.trainer = trainer
     return list(data.train_dataloader())
 
 
-def shown(data: TransferData, epoch: int = 0) -> list[tuple[list[int], list[int]]]:
-    """The rows of each batch of an epoch, by domain."""
-    return [(numbers(pair.source_images), numbers(pair.target_images)) for pair in batches(data, epoch)]
+def rows_of_batches(data: TransferData, epoch: int = 0) -> list[tuple[list[int], list[int]]]:
+    """The source rows and the target rows of every batch of an epoch."""
+    rows = []
+    for pair in batches(data, epoch):
+        assert pair.target_images is not None
+        rows.append((numbers(pair.source_images), numbers(pair.target_images)))
+    return rows
 
 
 @pytest.mark.parametrize("disjoint", [False, True])
@@ -41,42 +46,45 @@ def test_each_domain_trains_on_its_own_galaxies(tmp_path: Path, disjoint: bool) 
     noisy = [NOISY + row for row in theirs]
     assert numbers(data.target) == noisy
     assert [row for part in data.target_batches() for row in numbers(part)] == noisy
-    ((source, target),) = shown(data)
+    ((source, target),) = rows_of_batches(data)
     assert (sorted(source), sorted(target)) == (ours, noisy)
 
 
 @pytest.mark.parametrize(
     ("rule", "expected"), [("unique", [4, 5, 22, 23, 24]), ("all", [4, 5, 12, 13, 22, 23, 24])]
 )
-def test_turned_copies_validate_only_if_asked_for(tmp_path: Path, rule: str, expected: list[int]) -> None:
+def test_rotated_copies_are_used_for_validation_only_if_configured(
+    tmp_path: Path, rule: str, expected: list[int]
+) -> None:
     (part,) = data_of(tmp_path / "images", validation_rows=rule).val_dataloader()
     assert numbers(part.images) == expected
     assert part.labels.tolist() == LABELS[expected].tolist()
 
 
-def test_seed_and_epoch_decide_the_batches(tmp_path: Path) -> None:
+def test_the_batches_depend_on_seed_and_epoch(tmp_path: Path) -> None:
     first, same, other = (
-        data_of(tmp_path / str(place), seed=seed, batch_size=4) for place, seed in enumerate((1, 1, 2))
+        data_of(tmp_path / str(number), seed=seed, batch_size=4) for number, seed in enumerate((1, 1, 2))
     )
-    assert shown(first) == shown(same)
-    assert shown(first, epoch=3) == shown(same, epoch=3)
+    assert rows_of_batches(first) == rows_of_batches(same)
+    assert rows_of_batches(first, epoch=3) == rows_of_batches(same, epoch=3)
     for domain in (0, 1):
         orders = [
-            [row for batch in shown(data, epoch) for row in batch[domain]]
+            [row for batch in rows_of_batches(data, epoch) for row in batch[domain]]
             for data, epoch in ((first, 0), (first, 1), (first, 2), (other, 0))
         ]
         assert len({tuple(order) for order in orders}) == 4
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_images_are_turned_if_asked_for(tmp_path: Path, augment: bool) -> None:
+def test_images_are_rotated_and_flipped_if_configured(tmp_path: Path, augment: bool) -> None:
     (pair,) = batches(data_of(tmp_path / "images", augment=augment))
     for images in (pair.source_images, pair.target_images):
+        assert images is not None
         upright = images[:, 0, 0, 0] == images.amin((1, 2, 3))
         assert bool(upright.all()) != augment
 
 
-def test_class_weights_let_both_classes_count_alike() -> None:
+def test_class_weights_balance_both_classes() -> None:
     labels = torch.tensor([1, 1, 0, 1, 1, 1])
     weights = class_weights(labels)[labels]
     assert weights[labels == 0].sum().item() == pytest.approx(weights[labels == 1].sum().item())

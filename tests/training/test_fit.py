@@ -1,4 +1,4 @@
-"""Training: reproducible, blind to target labels and test rows, and able to go on."""
+"""Trainings are reproducible, independent of target labels and test rows, and can be resumed."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from training.samples import config_of
 
 from mergershift.archive import Domain
 from mergershift.cells.layout import model_epochs, model_file
-from mergershift.classifier.classifier import load_classifier
+from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.config import Config, compose
 from mergershift.images import Prepared, prepare
+from mergershift.training.callbacks import Epochs, OnEpoch
 from mergershift.training.fit import Result, train
 
 SMALL = ["filters=two", "training.epochs=2", "training.batch_size=64", "trainer.threads=1"]
@@ -36,7 +37,7 @@ def same(one: Result, other: Result) -> bool:
 
 
 def spoil(data: Prepared, domain: str, rows: np.ndarray) -> None:
-    """Put rubbish into the images and wrong labels to the rows."""
+    """Replace the images of the rows by NaN and flip their labels."""
     images = np.load(data.folder / f"{domain}-images.npy", mmap_mode="r+")
     images[rows] = np.nan
     del images
@@ -51,7 +52,7 @@ def flip(data: Prepared, domain: str, rows: np.ndarray) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adaptation", ["source_only", "mmd"])
-def test_same_seed_same_weights_other_seed_others(archive, adaptation):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(archive, adaptation):
     config = compose([*SMALL, f"adaptation={adaptation}"])
     data = prepared(archive, config)
     first = train(config, data, archive / "a")
@@ -61,20 +62,19 @@ def test_same_seed_same_weights_other_seed_others(archive, adaptation):
 
 @pytest.mark.slow
 def test_target_labels_and_test_rows_never_reach_training(archive):
-    """All target labels flipped and all test rows spoilt in both domains: not a bit of the weights changes."""
+    """With all target labels flipped and all test rows spoilt in both domains, the weights stay identical."""
     config = compose([*SMALL, "adaptation=mmd"])
     data = prepared(archive, config)
     honest = train(config, data, archive / "a")
-    everything, test = data.rows("train"), data.rows("test")
-    flip(data, "noisy", np.concatenate([everything, data.rows("validation")]))
+    flip(data, "noisy", np.concatenate([data.rows("train"), data.rows("validation")]))
     for domain in ("pristine", "noisy"):
-        spoil(data, domain, test)
+        spoil(data, domain, data.rows("test"))
     assert same(honest, train(config, data, archive / "b"))
 
 
 @pytest.mark.slow
-def test_the_checks_above_would_notice(archive):
-    """Source labels and target images do matter, else the test before could not fail."""
+def test_source_labels_and_target_images_do_change_the_training(archive):
+    """Otherwise the previous test could not fail."""
     config = compose([*SMALL, "adaptation=mmd"])
     data = prepared(archive, config)
     honest = train(config, data, archive / "a")
@@ -88,7 +88,7 @@ def test_the_checks_above_would_notice(archive):
 
 
 @pytest.mark.slow
-def test_oracle_trains_on_the_targets_labels_and_says_so(archive):
+def test_an_oracle_trains_on_target_labels_and_is_named_an_oracle(archive):
     config = compose([*SMALL, "transfer=oracle_target_only"])
     data = prepared(archive, config)
     honest = train(config, data, archive / "a")
@@ -98,7 +98,7 @@ def test_oracle_trains_on_the_targets_labels_and_says_so(archive):
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates that the process was killed."""
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ class Killed(Exception):
     [["adaptation=mmd"], ["network=deepmerge_2020", "training.schedule=constant"]],
     ids=["mmd", "dropout"],
 )
-def test_a_stopped_training_ends_as_an_uninterrupted_one(archive, extra):
+def test_a_killed_training_ends_like_an_uninterrupted_one(archive, extra):
     config = compose([*SMALL, "training.epochs=4", *extra])
     data = prepared(archive, config)
     whole = train(config, data, archive / "a")
@@ -118,15 +118,15 @@ def test_a_stopped_training_ends_as_an_uninterrupted_one(archive, extra):
 
     with pytest.raises(Killed):
         train(config, data, archive / "b", kill)
-    told = []
-    resumed = train(config, data, archive / "b", lambda epochs, _classifier: told.append(len(epochs)))
-    assert told == [3, 4], "the epoch that was killed before its checkpoint is trained again, no other"
+    counts: list[int] = []
+    resumed = train(config, data, archive / "b", lambda epochs, _classifier: counts.append(len(epochs)))
+    assert counts == [3, 4], "only the epoch that was killed before its checkpoint is trained again"
     assert same(whole, resumed)
     assert whole.epochs == resumed.epochs
 
 
 @pytest.mark.slow
-def test_patience_that_had_run_out_is_remembered(archive):
+def test_a_training_whose_patience_has_run_out_is_not_continued(archive):
     config = compose([*SMALL, "training.epochs=30", "training.patience=1", "training.optimizer.lr=0.05"])
     data = prepared(archive, config)
     first = train(config, data, archive / "a")
@@ -137,33 +137,25 @@ def test_patience_that_had_run_out_is_remembered(archive):
 
 
 @pytest.mark.slow
-def test_a_written_classifier_reads_back(archive):
+def test_a_classifier_can_be_written_and_read_again(archive):
     config = compose([*SMALL, "training.epochs=1"])
     data = prepared(archive, config)
     result = train(config, data, archive / "a")
     (archive / "out").mkdir()
     result.write(archive / "out")
-    images = data.images("noisy", np.arange(4))
+    images = data.images(Domain.NOISY, np.arange(4))
     written = load_classifier(model_file(archive / "out", result.best_epoch), config)
     torch.testing.assert_close(written(images).logits, result.classifier(images).logits)
 
 
 @pytest.mark.slow
-def test_candidates_are_spread_over_the_training_and_survive_an_interruption(archive):
+def test_candidates_are_spread_evenly_and_survive_an_interruption(archive):
     config = compose([*SMALL, "training.epochs=7", "training.candidates=3"])
     data = prepared(archive, config)
     whole = train(config, data, archive / "a")
     assert set(whole.models) == {2, 4, 6, whole.best_epoch}
-
-    class Killed(Exception):
-        pass
-
-    def kill(epochs, _classifier):
-        if len(epochs) == 4:
-            raise Killed
-
     with pytest.raises(Killed):
-        train(config, data, archive / "b", kill)
+        train(config, data, archive / "b", kill_after(4))
     resumed = train(config, data, archive / "b")
     for epoch, path in whole.models.items():
         assert path.read_bytes() == resumed.models[epoch].read_bytes()
@@ -174,7 +166,7 @@ def test_candidates_are_spread_over_the_training_and_survive_an_interruption(arc
 
 @pytest.mark.slow
 def test_a_method_may_change_labelled_images_and_the_trained_network(archive):
-    """Noise on labelled images alters the training; statistics re-estimated on the target alter only the outcome."""
+    """Noise on labelled images changes the training; statistics estimated on the target change only its result."""
     plain, noisy, adabn = (
         train(config, prepared(archive, config), archive / config.choices["adaptation"])
         for config in (
@@ -190,17 +182,18 @@ def test_a_method_may_change_labelled_images_and_the_trained_network(archive):
     assert any("running_mean" in name for name in changed)
 
 
-def test_gpu_without_a_gpu_is_said_in_two_lines(archive, monkeypatch):
+def test_a_missing_gpu_is_reported_in_two_lines(archive, monkeypatch):
     from mergershift.core.errors import UserError
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = compose([*SMALL, "trainer=gpu"])
-    with pytest.raises(UserError, match="no GPU"):
+    with pytest.raises(UserError, match=r"finds no GPU on this machine\.\nUse trainer=cpu") as caught:
         train(config, prepared(archive, config), archive / "a")
+    assert str(caught.value).count("\n") == 1
 
 
-def kill_after(epochs: int):
-    def kill(history, _classifier):
+def kill_after(epochs: int) -> OnEpoch:
+    def kill(history: Epochs, _classifier: Classifier) -> None:
         if len(history) == epochs:
             raise Killed
 
@@ -208,8 +201,8 @@ def kill_after(epochs: int):
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_after_its_folder_has_moved(archive):
-    """The best epoch so far must not be forgotten, or a worse one would overwrite it."""
+def test_a_training_resumes_after_its_folder_has_moved(archive):
+    """The best epoch so far must be remembered, or a worse one would overwrite it."""
     extra = ["training.optimizer.lr=0.02", "training.epochs=6", "training.schedule=constant"]
     config = compose([*SMALL, *extra])
     data = prepared(archive, config)
@@ -222,20 +215,20 @@ def test_a_training_goes_on_after_its_folder_has_moved(archive):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_a_torn_checkpoint_costs_a_new_start_not_a_traceback(archive, name, caplog):
+def test_a_damaged_checkpoint_restarts_the_training(archive, name, caplog):
     config = compose([*SMALL, "training.epochs=3"])
     data = prepared(archive, config)
     whole = train(config, data, archive / "a")
     with pytest.raises(Killed):
         train(config, data, archive / "b", kill_after(3))
-    torn = archive / "b" / name
-    torn.write_bytes(torn.read_bytes()[:1000])
+    damaged = archive / "b" / name
+    damaged.write_bytes(damaged.read_bytes()[:1000])
     assert same(whole, train(config, data, archive / "b"))
-    assert "begins anew" in caplog.text
+    assert "training restarts from the first epoch" in caplog.text
 
 
 @pytest.mark.slow
-def test_the_triangular_rate_goes_up_and_down_in_each_cycle(archive):
+def test_the_triangular_rate_rises_and_falls_in_every_cycle(archive):
     extra = ["training.schedule=triangular", "training.cycle_length=4", "training.epochs=8"]
     config = compose([*SMALL, *extra, "training.optimizer.lr=0.001", "training.patience=8"])
     rates = train(config, prepared(archive, config), archive / "a").table["learning_rate"]
@@ -246,7 +239,7 @@ def test_the_triangular_rate_goes_up_and_down_in_each_cycle(archive):
     assert rates[3] < rates[2]
 
 
-# What follows trains in a few hundredths of a second, on 14 images of 8 x 8 pixels.
+# The tests below train on 14 images of 8 x 8 pixels, which takes a few hundredths of a second.
 
 DEEP_MERGE = {"_target_": "mergershift.networks.deepmerge.DeepMerge", "image_size": 8, "dropout": 0.2}
 MMD = {"_target_": "mergershift.adaptation.mmd.MedianMMD", "factors": [0.5, 1.0, 2.0]}
@@ -261,13 +254,16 @@ def tiny(tmp_path: Path) -> Prepared:
 
 
 def deep_config(seed: int = 0, **training: Any) -> Config:
-    """A real network with dropout and a real method, turned images and several steps an epoch."""
+    """A real network with dropout and a real method, augmented images and several steps per epoch."""
     settings = {"epochs": 2, "batch_size": 4, "augment": True, "optimizer": ADAM, "schedule": "one_cycle"}
     return config_of(DEEP_MERGE, MMD, ONE, seed, **settings | training)
 
 
-def test_a_seed_decides_the_initial_weights(tiny: Prepared, tmp_path: Path) -> None:
-    """At a rate of 0 they are still there at the end. Were they the same, seeds would seem to scatter little."""
+def test_the_initial_weights_depend_on_the_seed(tiny: Prepared, tmp_path: Path) -> None:
+    """At a learning rate of 0, the final weights are the initial ones.
+
+    If all seeds had the same ones, the scatter between seeds would be underestimated.
+    """
     still = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.0}, "schedule": "constant", "epochs": 1}
     first, again, other = (
         dict(train(deep_config(seed, **still), tiny, tmp_path / name).classifier.named_parameters())
@@ -279,8 +275,8 @@ def test_a_seed_decides_the_initial_weights(tiny: Prepared, tmp_path: Path) -> N
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
-def test_the_stretch_is_fitted_to_the_labelled_training_images_alone(tiny: Prepared, tmp_path: Path) -> None:
-    """To no image of the target, which training sees too, and to none that validates."""
+def test_the_stretch_is_fitted_only_to_labelled_training_images(tiny: Prepared, tmp_path: Path) -> None:
+    """It is fitted neither to images of the target, which training uses too, nor to validation images."""
     for stretch in ("linear", "asinh"):
         config = config_of(penalty=MMD, epochs=1, stretch=stretch, softening=2.0)
         fitted = train(config, tiny, tmp_path / stretch).classifier.stretch
@@ -291,12 +287,12 @@ def test_the_stretch_is_fitted_to_the_labelled_training_images_alone(tiny: Prepa
 
 
 @pytest.mark.parametrize("keep", ["source_val_loss", "source_val_balanced_accuracy"])
-def test_what_is_kept_is_the_best_epoch_and_not_the_last(tiny: Prepared, tmp_path: Path, keep: str) -> None:
-    """Validation labels that contradict the training make every epoch worse than the one before."""
+def test_the_best_epoch_is_kept_and_not_the_last(tiny: Prepared, tmp_path: Path, keep: str) -> None:
+    """With flipped validation labels, every epoch is worse than the one before."""
     flip(tiny, "pristine", tiny.rows("validation"))
     brightness = {"_target_": "networks.samples.Brightness", "limit": 0.0, "slope": -1.0}
     config = config_of(brightness, epochs=8, patience=3, keep_best=keep, stop_on=keep, optimizer=SGD)
-    seen = []
+    seen: list[dict[str, torch.Tensor]] = []
 
     def remember(_: list[dict[str, float]], classifier: torch.nn.Module) -> None:
         seen.append({name: value.clone() for name, value in classifier.state_dict().items()})
@@ -315,8 +311,9 @@ def test_what_is_kept_is_the_best_epoch_and_not_the_last(tiny: Prepared, tmp_pat
     assert not torch.equal(seen[0]["network.head.weight"], seen[-1]["network.head.weight"])
 
 
-def test_neither_target_labels_nor_test_rows_change_a_bit(tiny: Prepared, tmp_path: Path) -> None:
-    """While the source's labels and the target's images do."""
+def test_weights_depend_on_source_labels_and_target_images_but_not_on_target_labels_or_test_rows(
+    tiny: Prepared, tmp_path: Path
+) -> None:
     results = {"honest": train(deep_config(), tiny, tmp_path / "honest")}
     for domain in Domain:
         spoil(tiny, str(domain), tiny.rows("test"))
@@ -336,10 +333,10 @@ def test_neither_target_labels_nor_test_rows_change_a_bit(tiny: Prepared, tmp_pa
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_an_interrupted_training_ends_as_if_it_had_not_been(
+def test_an_interrupted_training_ends_as_without_the_interruption(
     tiny: Prepared, tmp_path: Path, moved: bool
 ) -> None:
-    """Also where its folder has moved meanwhile, and where the best epoch came before the interruption."""
+    """This holds even if its folder has moved meanwhile; the best epoch precedes the interruption."""
     flip(tiny, "pristine", tiny.rows("validation"))
     config = deep_config(epochs=4, candidates=2)
     whole = train(config, tiny, tmp_path / "whole")

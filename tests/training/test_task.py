@@ -1,4 +1,4 @@
-"""The loss, figure by figure, and what it trains."""
+"""The loss, term by term, and the parameters that it trains."""
 
 import math
 from typing import Any
@@ -22,12 +22,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def rows_of(features: Tensor) -> list[int]:
-    """The rows that `Brightness` made its features of."""
+    """The rows of the images from which `Brightness` computed its features."""
     return torch.floor(features[:, 0]).long().tolist()
 
 
 def mean_loss(images: Tensor, labels: Tensor, *, balanced: bool = False, limit: float = 16.0) -> float:
-    """Cross-entropy of `Brightness`; balanced, it is the mean of the two classes' means."""
+    """Cross-entropy of `Brightness`; if balanced, the mean of the means of both classes."""
     means = images.double().mean((2, 3))[:, 0].numpy()
     logits = np.stack([np.zeros(len(means)), 0.1 * (limit - means)], axis=1)
     losses = -log_softmax(logits, axis=1)[np.arange(len(means)), labels.numpy()]
@@ -55,13 +55,15 @@ def test_a_penalty_without_a_target_gets_the_labelled_domain_twice(prepared: Pre
     assert torch.equal(source.features, target.features)
 
 
-def test_the_loss_is_classification_and_weighted_penalty_and_the_networks_own(prepared: Prepared) -> None:
-    """The penalty's weight follows the progress: the first step has none of it, the last nearly all."""
+def test_the_loss_is_the_sum_of_classification_weighted_penalty_and_regularisation(
+    prepared: Prepared,
+) -> None:
+    """The weight of the penalty follows the progress, from 0 in the first step to nearly all in the last."""
     network = BRIGHTNESS | {"weight_penalty": 200.0}
     ramp = {"_target_": "mergershift.adaptation.weighting.Ramp", "trade_off": 2.0, "gamma": 4.0}
     config = config_of(network, weighting=ramp, epochs=4)
-    figures = fit(task_of(config, prepared, Witness()), config, prepared)
-    for step, epoch in enumerate(figures):
+    metrics = fit(task_of(config, prepared, Witness()), config, prepared)
+    for step, epoch in enumerate(metrics):
         weight = 2 * (2 / (1 + math.exp(-4 * step / 4)) - 1)
         assert epoch["penalty_weight"] == pytest.approx(weight, abs=1e-6)
         assert epoch["train_penalty"] == 3
@@ -71,52 +73,52 @@ def test_the_loss_is_classification_and_weighted_penalty_and_the_networks_own(pr
 
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("rows", ["unique", "all"])
-def test_both_classes_count_alike_in_both_losses_if_asked_for(
+def test_both_classes_have_equal_weight_in_both_losses_if_configured(
     prepared: Prepared, balanced: bool, rows: str
 ) -> None:
-    """Mergers stand in other proportions in the validation than in the training, so each has weights of its own."""
+    """The share of mergers differs between training and validation rows, so the two have different weights."""
     weights = "balanced" if balanced else "none"
     config = config_of(epochs=1, class_weights=weights, validation_rows=rows)
-    (figures,) = fit(task_of(config, prepared, Witness()), config, prepared)
+    (metrics,) = fit(task_of(config, prepared, Witness()), config, prepared)
     domain = config.transfer.labelled_domain
     for name, chosen in {
         "train_classification_loss": prepared.rows("train"),
         "source_val_loss": prepared.rows("validation", unique=rows == "unique"),
     }.items():
         expected = mean_loss(*prepared.labelled(domain, chosen), balanced=balanced)
-        assert figures[name] == pytest.approx(expected, rel=1e-5)
+        assert metrics[name] == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_a_method_does_to_labelled_images_it_does_in_training_and_validation(prepared: Prepared) -> None:
-    """It does so to no target image."""
+def test_a_method_changes_labelled_images_in_training_and_validation(prepared: Prepared) -> None:
+    """It changes no image of the target."""
     limit = LIGHTER + 16
     config = config_of(BRIGHTNESS | {"limit": limit}, epochs=1)
     witness = Witness(lighten=True)
-    (figures,) = fit(task_of(config, prepared, witness), config, prepared)
+    (metrics,) = fit(task_of(config, prepared, witness), config, prepared)
     ((source, target, _),) = witness.seen
     train = prepared.rows("train")
     assert sorted(rows_of(source.features)) == [LIGHTER + row for row in train]
     assert sorted(rows_of(target.features)) == [NOISY + row for row in train]
     validation = prepared.labelled(config.transfer.labelled_domain, prepared.rows("validation", unique=True))
     expected = mean_loss(validation.images + LIGHTER, validation.labels, limit=limit)
-    assert figures["source_val_loss"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["source_val_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("limit", "right_mergers", "right_others"), [(16, 2, 3), (23.5, 2, 1), (4.5, 1, 3), (30, 2, 0)]
+    ("limit", "correct_mergers", "correct_others"), [(16, 2, 3), (23.5, 2, 1), (4.5, 1, 3), (30, 2, 0)]
 )
-def test_validation_accuracy_is_the_share_of_right_calls(
-    prepared: Prepared, limit: float, right_mergers: int, right_others: int
+def test_validation_accuracy_is_the_share_of_correct_classifications(
+    prepared: Prepared, limit: float, correct_mergers: int, correct_others: int
 ) -> None:
-    """Of the mergers 4 and 5 and the others 22 to 24; what is fainter than the limit is called a merger."""
+    """Rows 4 and 5 are mergers, 22 to 24 are not; an image fainter than the limit is classified as a merger."""
     config = config_of(BRIGHTNESS | {"limit": limit}, epochs=1)
-    (figures,) = fit(task_of(config, prepared, Witness()), config, prepared)
-    assert figures["source_val_accuracy"] == pytest.approx((right_mergers + right_others) / 5)
-    assert figures["source_val_balanced_accuracy"] == pytest.approx(right_mergers / 4 + right_others / 6)
+    (metrics,) = fit(task_of(config, prepared, Witness()), config, prepared)
+    assert metrics["source_val_accuracy"] == pytest.approx((correct_mergers + correct_others) / 5)
+    assert metrics["source_val_balanced_accuracy"] == pytest.approx(correct_mergers / 4 + correct_others / 6)
 
 
-def test_all_that_can_learn_learns(prepared: Prepared) -> None:
-    """The network, what a method holds of its own, and the weights between the losses."""
+def test_all_trainable_parameters_are_trained(prepared: Prepared) -> None:
+    """Those of the network, those of the method, and the learned weights of the losses."""
     config = config_of(
         penalty={"_target_": "mergershift.adaptation.fisher.Fisher", "w_intra": 0.01, "w_inter": 1.0},
         weighting={"_target_": "mergershift.adaptation.weighting.Learned", "warm_up": 0.0},
@@ -131,7 +133,7 @@ def test_all_that_can_learn_learns(prepared: Prepared) -> None:
 
 
 def rates(prepared: Prepared, steps: int, **training: Any) -> list[float]:
-    """The learning rate of each step."""
+    """The learning rate of every step."""
     optimizer = {"_target_": "torch.optim.SGD", "lr": 0.02}
     config = config_of(epochs=steps, optimizer=optimizer, **training)
     configured = task_of(config, prepared, Witness()).configure_optimizers()
@@ -143,7 +145,7 @@ def rates(prepared: Prepared, steps: int, **training: Any) -> list[float]:
     return found
 
 
-def test_the_one_cycle_rate_climbs_to_the_configured_one_and_falls_to_nothing(prepared: Prepared) -> None:
+def test_the_one_cycle_rate_rises_to_the_configured_rate_and_falls_to_almost_zero(prepared: Prepared) -> None:
     found = rates(prepared, 19, schedule="one_cycle")
     assert max(found) == found[1] == pytest.approx(0.02)
     assert found[0] < 0.002

@@ -1,1 +1,1 @@
-"""What the stages of dvc.yaml run, one module a stage."""
+"""The stages of dvc.yaml, one module per stage."""

@@ -1,4 +1,4 @@
-"""Which source files a method or a network is made of, so that an edit to one of them re-trains only what uses it."""
+"""List the source files of every method and network, so that an edit to a file re-trains only what uses it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from mergershift.core.files import atomic_directory
 
 FOLDER = "outputs/code"
 GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
-"""Group in conf/ -> the package its code lives in; imports are followed within that package."""
+"""Group in conf/ -> the package with its code; imports are followed within that package."""
 
 
 def write_code() -> None:
     """Write outputs/code/<group>/<name>.json for every method and network in conf/: its files and their SHA-256.
 
-    DVC runs this whenever any of that code changes, and what depends on it only where the list has.
+    DVC runs this stage whenever any of that code changes, but the stages that depend on a list only if the list
+    itself has changed.
     """
     with atomic_directory(root() / FOLDER) as folder:
         for group, package in GROUPS.items():
@@ -34,7 +35,10 @@ def write_code() -> None:
 
 
 def _code_of(path: Path, package: str) -> dict[str, str]:
-    """Module -> hash of its file, or what is wrong with it: the training that needs it reports that."""
+    """Return the hash of every module's file, or what is wrong with the module or configuration.
+
+    Problems are recorded, not raised: the training that needs the module reports them.
+    """
     try:
         document = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -58,9 +62,9 @@ def _code_of(path: Path, package: str) -> dict[str, str]:
 
 
 def _parents(document: Any) -> list[str]:
-    """Files of the same group that a configuration is derived from."""
+    """Return the names of the configurations in the same group from which this one is derived."""
     defaults = document.get("defaults") if isinstance(document, dict) else None
-    return [each for each in defaults or [] if isinstance(each, str) and each != "_self_"]
+    return [name for name in defaults or [] if isinstance(name, str) and name != "_self_"]
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -75,7 +79,10 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _source(module: str) -> Path | None:
-    """File of a module: of ours, in this checkout, which may be a worktree of the one that is installed."""
+    """Return the file of a module, or None if there is none.
+
+    A module of mergershift is looked up in this checkout, which may be a worktree of the installed one.
+    """
     if module.startswith("mergershift."):
         inside = root() / "src" / Path(*module.split("."))
         found = (path for path in (inside.with_suffix(".py"), inside / "__init__.py") if path.is_file())

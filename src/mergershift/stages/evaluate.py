@@ -1,4 +1,4 @@
-"""The step that chooses a training's epoch without target labels and then opens the test rows."""
+"""The stage that chooses a training's epoch without target labels and then evaluates it on the test rows."""
 
 from __future__ import annotations
 
@@ -27,9 +27,17 @@ from mergershift.images.locate import prepared_images
 def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:
     """Choose an epoch of the training in `cell`/train, test it and write `cell`/evaluation; returns a line to print.
 
-    The epoch and the threshold are chosen on validation images, by what `selection` names. The choice that an
-    oracle with the target's validation labels would have made is tested beside it, for reference. No other step
-    takes figures from test rows; the report shows some of the images whose predictions were counted here.
+    The epoch and the threshold are chosen on validation images, by the rules that `selection` names. For
+    reference, the epoch that an oracle with the target's validation labels would have chosen is tested as well.
+    No other step calculates metrics on test rows; the report only displays some of the images tested here.
+    Every call is recorded as a test evaluation (`ledger`).
+
+    Args:
+        cell: folder of the cell.
+        selection: the rules for the epoch and the threshold.
+        all_rows: also calculate the metrics on all test rows, where every flipped copy counts.
+
+    Raises UserError if the training is missing or damaged, or was made with other images.
     """
     cell = cell.resolve()
     training = FinishedTraining.read(cell)
@@ -68,26 +76,26 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
             oracle_threshold=thresholds["oracle"],
         ).write(folder / SELECTION)
         evaluation.write_results(results, folder)
-        shown = evaluation.unique_renderings(tables["label_free"])
-        drawn = {
-            "roc": figures.roc(shown),
-            "reliability": figures.reliability(shown),
-            "confusion": figures.confusion(shown),
+        unique = evaluation.unique_renderings(tables["label_free"])
+        by_name = {
+            "roc": figures.roc(unique),
+            "reliability": figures.reliability(unique),
+            "confusion": figures.confusion(unique),
         }
-        for title, figure in drawn.items():
-            figure.savefig(folder / f"{title}.png", dpi=150)
+        for figure_name, figure in by_name.items():
+            figure.savefig(folder / f"{figure_name}.png", dpi=150)
     address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
     tracking.publish(address, run_content(cell / TRAINED))
     clear_state(name)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (
-        f"{name}: epoch {chosen} by {selection.validator}, balanced accuracy {source:.3f} on the source, "
+        f"{name}: epoch {chosen} chosen by {selection.validator}, balanced accuracy {source:.3f} on the source, "
         f"{target:.3f} on the target"
     )
 
 
 def _best(scores: pd.DataFrame, validator: str) -> int:
-    """The epoch with the highest score, the latest of equal ones; where none is a number, the last."""
+    """Return the epoch with the highest score, the latest if several are equal, the last if no score is finite."""
     usable = scores[np.isfinite(scores[validator])]
     if usable.empty:
         return int(scores["epoch"].iloc[-1])
@@ -97,7 +105,7 @@ def _best(scores: pd.DataFrame, validator: str) -> int:
 def _test(
     classifiers: dict[str, Classifier], config: Config, prepared: Prepared, threshold: float
 ) -> pd.DataFrame:
-    """Predictions on the test rows of both domains, each by its role's classifier."""
+    """Predict the test rows of both domains, the source's and the target's by the classifier of that role."""
     rows = prepared.rows("test")
     parts = []
     for role, domain in (("source", config.transfer.source), ("target", config.transfer.target)):

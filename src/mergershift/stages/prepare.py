@@ -1,4 +1,4 @@
-"""The stage that turns the archive's files into images that trainings read."""
+"""The stage that converts the archive's files to the images that trainings read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mergershift.images.locate import DATA, prepared_folder
 
 
 def prepare_step(config: Config) -> str:
-    """Prepare the configured filter set; returns a line to print."""
-    here, output = root(), prepared_folder(config)
+    """Prepare the images of the configured filter set; returns a line to print."""
+    project, output = root(), prepared_folder(config)
     started = time.monotonic()
-    with ProgressBars() as bars:
-        bar = bars.add("preparing images", None)
-        prepare(here / DATA, config.filters.name, config.split, output, bar.update)
+    with ProgressBars() as progress:
+        bar = progress.add("preparing images", None)
+        prepare(project / DATA, config.filters.name, config.split, output, bar.update)
     rows = Prepared(output).facts["rows"]
-    return f"{output.relative_to(here)}: {rows} rows in two domains, {time.monotonic() - started:.0f} s"
+    return f"{output.relative_to(project)}: {rows} rows in two domains, {time.monotonic() - started:.0f} s"

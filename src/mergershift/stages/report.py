@@ -1,4 +1,4 @@
-"""The stage that writes the study's page and logs its figures to the trainings' MLflow runs."""
+"""The stage that writes the report of the study and logs its figures to the MLflow runs of the trainings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from mergershift.report.page import PAGE_NAME, write_report
 
 
 def report_step() -> str:
-    """Write the page and its figures, log each method's to its MLflow run; returns a line to print."""
-    by_run = write_report()
+    """Write the report and log the figures of every method to its MLflow runs; returns a line to print.
+
+    If no MLflow server answers, the report is written all the same, with a warning.
+    """
+    figures_by_run = write_report()
     address = tracking.tracking_address(compose().tracking.uri)
-    tracking.add_figures(address, by_run, "report", "`mergershift report` logs its figures when it does")
+    tracking.add_figures(
+        address, figures_by_run, "report", "run `mergershift report` again later to log its figures"
+    )
     page = root() / REPORT / PAGE_NAME
-    figures = len(list((page.parent / "figures").glob("*.png")))
+    count = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6
-    return f"{page.relative_to(root())}: {size:.1f} MB, with {figures} figures; open it in a browser"
+    return f"{page.relative_to(root())}: {size:.1f} MB, with {count} figures; open it in a browser"

@@ -1,4 +1,4 @@
-"""The study's result: what each method keeps on the target, beside source-only, and how well validators chose."""
+"""The result of the study: how methods perform on the target against source-only, and how well validators choose."""
 
 from __future__ import annotations
 
@@ -24,67 +24,68 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE
 
-SHOWN = ("balanced_accuracy", "auc", "ece")
+METRICS = ("balanced_accuracy", "auc", "ece")
+"""Metrics that `dvc metrics show` lists."""
 
 
 @dataclass(frozen=True, eq=False)
 class _MethodResults:
-    """One method on one filter set, all its seeds."""
+    """Results of one method on one filter set, of all seeds."""
 
     filters: str
     method: Method
     config: Config
     predictions: dict[str, pd.DataFrame]
-    """By choice, with a column seed."""
+    """Test predictions by choice ("label_free" or "oracle"), with a column `seed`."""
     validators: pd.DataFrame
-    """One row for each epoch and seed; `chosen` marks the epoch that was taken."""
+    """Scores of the validators, one row per epoch and seed; the column `chosen` marks the chosen epoch."""
     best_by: set[str]
-    """Validators that the evaluations name to compare methods by."""
+    """Validators that the evaluations name for the comparison of methods."""
     data: set[str]
-    """Kinds of images that the trainings saw: mock, archive or unknown."""
+    """Kinds of images used in the trainings: mock, archive or unknown."""
     split: set[str]
-    """Rules by which rows were split."""
+    """Rules by which the rows were split into training, validation and test."""
 
     @property
     def names(self) -> dict[str, str]:
-        """What tells its rows from others'."""
+        """Values that identify the method in a table: filters, method, source and target."""
         transfer = self.config.transfer
-        ends = {"source": str(transfer.source), "target": str(transfer.target)}
-        return {"filters": self.filters, **self.method.model_dump(), **ends}
+        domains = {"source": str(transfer.source), "target": str(transfer.target)}
+        return {"filters": self.filters, **self.method.model_dump(), **domains}
 
     @property
-    def honest(self) -> bool:
-        """Whether it was trained without target labels."""
+    def label_free(self) -> bool:
+        """Whether the method was trained and tuned without target labels."""
         return not self.method.is_oracle
 
     @property
     def title(self) -> str:
-        """Short name within a direction."""
+        """Short name, unique within a filter set and direction."""
         return self.method.title
 
 
 def write_summary() -> None:
-    """Pool each method's seeds and write the tables in outputs/summary/; raises UserError for a gap."""
+    """Pool the seeds of every method and write outputs/summary/; raises UserError if a cell's result is missing."""
     study = read_study()
     methods = [_gather(study, filters, method) for filters in study.filters for method in study.methods]
     transfer = pd.concat(
         [
-            evaluation.table(evaluation.evaluate(predictions)).assign(choice=choice, **each.names)
-            for each in methods
-            for choice, predictions in each.predictions.items()
+            evaluation.table(evaluation.evaluate(predictions)).assign(choice=choice, **results.names)
+            for results in methods
+            for choice, predictions in results.predictions.items()
         ],
         ignore_index=True,
     ).assign(
-        data="+".join(sorted(set().union(*(each.data for each in methods)))),
-        split="+".join(sorted(set().union(*(each.split for each in methods)))),
+        data="+".join(sorted(set().union(*(results.data for results in methods)))),
+        split="+".join(sorted(set().union(*(results.split for results in methods)))),
     )
     groups: dict[tuple[str, str, str], list[_MethodResults]] = {}
-    for each in methods:
-        names = each.names
-        groups.setdefault((names["filters"], names["source"], names["target"]), []).append(each)
+    for results in methods:
+        names = results.names
+        groups.setdefault((names["filters"], names["source"], names["target"]), []).append(results)
     comparison = [_compared(group) for group in groups.values()]
-    chosen = transfer[(transfer["choice"] == "label_free") & (transfer["metric"].isin(SHOWN))]
-    bars = chosen[(chosen["role"] == "target") & (chosen["metric"] == "balanced_accuracy")]
+    chosen = transfer[(transfer["choice"] == "label_free") & (transfer["metric"].isin(METRICS))]
+    on_target = chosen[(chosen["role"] == "target") & (chosen["metric"] == "balanced_accuracy")]
     with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
             "transfer": transfer,
@@ -92,8 +93,10 @@ def write_summary() -> None:
             "validators": pd.concat([_validators(group) for group in groups.values()], ignore_index=True),
             "target": pd.DataFrame(
                 {
-                    "method": bars[["filters", "transfer", "adaptation", "experiment"]].agg(" ".join, axis=1),
-                    "balanced_accuracy": bars["value"],
+                    "method": on_target[["filters", "transfer", "adaptation", "experiment"]].agg(
+                        " ".join, axis=1
+                    ),
+                    "balanced_accuracy": on_target["value"],
                 }
             ),
         }.items():
@@ -112,31 +115,33 @@ def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
         method,
         trainings[0].config,
         predictions={
-            choice: _stacked([run.test_predictions(choice) for run in trainings], seeds)
+            choice: _stacked([training.test_predictions(choice) for training in trainings], seeds)
             for choice in PREDICTIONS
         },
-        validators=_stacked([run.validators for run in trainings], seeds),
-        best_by={run.selection.best_by for run in trainings},
-        data={run.trained.provenance.kind for run in trainings},
-        split={run.trained.split.rule for run in trainings},
+        validators=_stacked([training.validators for training in trainings], seeds),
+        best_by={training.selection.best_by for training in trainings},
+        data={training.trained.provenance.kind for training in trainings},
+        split={training.trained.split.rule for training in trainings},
     )
 
 
 def _stacked(tables: list[pd.DataFrame], seeds: list[int]) -> pd.DataFrame:
-    """The tables below one another, with a column that says whose they are."""
+    """Return the concatenated tables of the seeds, with a column `seed`."""
     parts = [table.assign(seed=seed) for table, seed in zip(tables, seeds, strict=True)]
     return pd.concat(parts, ignore_index=True)
 
 
 def _compared(group: list[_MethodResults]) -> pd.DataFrame:
-    """Each method of a filter set and direction beside source-only; no rows where that was not trained."""
-    baseline = next((each for each in group if each.method.is_baseline), None)
+    """Compare all methods of a filter set and direction with source-only; no rows if that was not trained."""
+    baseline = next((results for results in group if results.method.is_baseline), None)
     if baseline is None:
         return pd.DataFrame()
-    # The oracle is no method in the competition: it bounds what is left to win, and takes no part in Holm's.
+    # Oracles do not compete but bound what can be gained, so Holm's correction does not count them as methods.
+    label_free = [results for results in group if results.label_free]
+    oracles = [results for results in group if not results.label_free]
     tables = []
-    for part in ([each for each in group if each.honest], [baseline, *(e for e in group if not e.honest)]):
-        predictions = {each.title: each.predictions["label_free"] for each in part}
+    for part in (label_free, [baseline, *oracles]):
+        predictions = {results.title: results.predictions["label_free"] for results in part}
         if len(predictions) < 2:
             continue
         table = evaluation.compare(predictions, baseline.title).set_index("method")
@@ -144,30 +149,31 @@ def _compared(group: list[_MethodResults]) -> pd.DataFrame:
         shares = back.shares.set_index("method").add_prefix("won_back_")
         table = table.join(shares.rename(columns={"won_back_share": "won_back"}))
         drop = {"drop": back.drop["value"], "drop_low": back.drop["low"], "drop_high": back.drop["high"]}
-        named = {each.title: each.names for each in part}
+        names = {results.title: results.names for results in part}
         for title in table.index:
-            tables.append({**named[title], **table.loc[title].to_dict(), **drop})
+            tables.append({**names[title], **table.loc[title].to_dict(), **drop})
     return pd.DataFrame(tables)
 
 
 def _validators(group: list[_MethodResults]) -> pd.DataFrame:
-    """How each validator ranks networks, beside the oracle, on validation images.
+    """Compare how every validator ranks networks with the oracle's ranking, on validation images.
 
-    `epochs`: the epochs of one training, mean over trainings; `networks`: all epochs of all methods trained
-    with one seed, mean over seeds. `regret` is what the oracle's pick has more of the oracle's figure.
+    Column `among`: "epochs" ranks the epochs of one training, mean over trainings; "networks" ranks all epochs of
+    all label-free methods trained with one seed, mean over seeds. `regret` is how much lower the validator's choice
+    scores than the oracle's own choice, by the oracle's score.
     """
-    honest = [each.validators.assign(method=each.title) for each in group if each.honest]
-    if not honest:
+    tables = [results.validators.assign(method=results.title) for results in group if results.label_free]
+    if not tables:
         return pd.DataFrame()
-    networks = pd.concat(honest, ignore_index=True)
+    networks = pd.concat(tables, ignore_index=True)
     filters, source, target = (group[0].names[name] for name in ("filters", "source", "target"))
     rows = []
     for among, keys in (("epochs", ["method", "seed"]), ("networks", ["seed"])):
         parts = [part for _, part in networks.groupby(keys, sort=False)]
         for validator in evaluation.VALIDATORS:
-            agreed = [evaluation.agreement(part[validator], part[ORACLE]) for part in parts]
+            agreements = [evaluation.agreement(part[validator], part[ORACLE]) for part in parts]
             regrets = [evaluation.regret(part[validator], part[ORACLE]) for part in parts]
-            known = [value for value in agreed if math.isfinite(value)]
+            known = [value for value in agreements if math.isfinite(value)]
             rows.append(
                 {
                     "filters": filters,
@@ -185,53 +191,61 @@ def _validators(group: list[_MethodResults]) -> pd.DataFrame:
 
 
 def _best(group: list[_MethodResults]) -> dict[str, Any]:
-    """The method with the highest mean score of the validator that conf/selection/ named beforehand."""
-    named = set().union(*(each.best_by for each in group))
+    """Return the method with the highest mean score by the validator that conf/selection/ named beforehand."""
+    named = set().union(*(results.best_by for results in group))
     if len(named) > 1:
         raise UserError(
-            f"outputs/cells: evaluated with different validators to compare methods by ({', '.join(sorted(named))}).\n"
+            f"outputs/cells: the evaluations name different validators to compare methods by "
+            f"({', '.join(sorted(named))}), expected the same one.\n"
             "Run `mergershift repro`, which evaluates all cells by the study's selection."
         )
     (validator,) = named
     scores = {
-        each.title: float(each.validators.loc[each.validators["chosen"], validator].mean(skipna=False))
-        for each in group
-        if each.honest
+        results.title: float(
+            results.validators.loc[results.validators["chosen"], validator].mean(skipna=False)
+        )
+        for results in group
+        if results.label_free
     }
     names = {name: group[0].names[name] for name in ("filters", "source", "target")}
-    # A method one of whose trainings diverged has no score, and JSON no NaN.
-    sound = {title: score for title, score in scores.items() if math.isfinite(score)}
-    best = max(sound, key=lambda title: sound[title], default=None)
-    method = next((each.method.model_dump() for each in group if each.honest and each.title == best), None)
-    return {**names, "validator": validator, "best": best, "method": method, "scores": sound}
+    # If a training of a method diverged, the method's score is NaN, which JSON cannot represent.
+    finite = {title: score for title, score in scores.items() if math.isfinite(score)}
+    best = max(finite, key=lambda title: finite[title], default=None)
+    method = next(
+        (results.method.model_dump() for results in group if results.label_free and results.title == best),
+        None,
+    )
+    return {**names, "validator": validator, "best": best, "method": method, "scores": finite}
 
 
 def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
-    """The figures that `dvc metrics` shows; JSON has no NaN, so an undefined one is null."""
+    """Return the metrics for `dvc metrics show`; an undefined one is null, because JSON has no NaN."""
     nested: dict[str, Any] = {}
     for row in chosen.to_dict("records"):
-        method = nested.setdefault(
+        by_role = nested.setdefault(
             f"{row['filters']}/{row['transfer']}/{row['adaptation']}/{row['experiment']}", {}
         )
-        bounds = {name: row[name] if math.isfinite(row[name]) else None for name in ("value", "low", "high")}
-        method.setdefault(row["role"], {})[row["metric"]] = bounds
+        interval = {
+            name: row[name] if math.isfinite(row[name]) else None for name in ("value", "low", "high")
+        }
+        by_role.setdefault(row["role"], {})[row["metric"]] = interval
     return nested
 
 
 def print_summary() -> None:
-    """Print the transfer table that `write_summary` wrote."""
+    """Print the transfer table that `write_summary` wrote; raises UserError if it is missing."""
     path = root() / SUMMARY / "transfer.csv"
     if not path.is_file():
         raise UserError(f"{path}: missing.\nRun `mergershift repro` first.")
     table = pd.read_csv(path)
     table = table[table["choice"] == "label_free"]
-    data = str(table["data"].iloc[0])
+    kind = str(table["data"].iloc[0])
     seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
     page = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=f"Transfer on {images_of(data)}",
-        caption=f"Balanced accuracy and AUC on test images, one a rendering: {galaxies} galaxies, {seeds} training "
+        title=f"Transfer on {images_of(kind)}",
+        caption=f"Balanced accuracy and AUC on test images, each rendering once: {galaxies} galaxies, {seeds} training "
         f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
         + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
         + f". Epochs and thresholds chosen without target labels. Split: {table['split'].iloc[0]}.",
@@ -243,15 +257,15 @@ def print_summary() -> None:
         page.add_row(
             str(filters),
             Method.model_validate(dict(zip(names, method, strict=True))).title,
-            _figure(part, "source", "balanced_accuracy"),
-            _figure(part, "target", "balanced_accuracy"),
-            _figure(part, "target", "auc"),
+            _with_interval(part, "source", "balanced_accuracy"),
+            _with_interval(part, "target", "balanced_accuracy"),
+            _with_interval(part, "target", "auc"),
         )
     Console().print(page)
 
 
-def _figure(part: pd.DataFrame, role: str, metric: str) -> str:
+def _with_interval(part: pd.DataFrame, role: str, metric: str) -> str:
     chosen = part[(part["role"] == role) & (part["metric"] == metric)].iloc[0]
     value, low, high = (f"{chosen[name]:.2f}" for name in ("value", "low", "high"))
-    # Without the leading zeros of the bounds the table fits 80 columns.
+    # The bounds drop their leading zeros, so that the table fits into 80 columns.
     return f"{value} ({low.removeprefix('0')}-{high.removeprefix('0')})"

@@ -1,4 +1,4 @@
-"""The stage that trains one network; interrupted at any moment, it goes on where it was."""
+"""The stage that trains one network and resumes if it was interrupted."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mergershift.images.locate import prepared_images
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id that has no name
+    except (KeyError, OSError):  # a container may run under a user id without a name
         return str(os.getuid())
 
 
 def train_step(config: Config, output: Path) -> str:
-    """Train into `output`/train, as one MLflow run; returns a line to print.
+    """Train, log to one MLflow run and write `output`/train; returns a line to print.
 
-    Interrupted at any moment, the same call goes on where it was.
+    After an interruption at any moment, the same call resumes the training.
     """
     from mergershift import tracking
     from mergershift.evaluation.figures import learning_curves
@@ -108,7 +108,7 @@ def train_step(config: Config, output: Path) -> str:
         run.log_results(metrics)
         run.log_files(run_files(output / TRAINED))
         run.finish(result.epochs)
-    # The state stays until the evaluation: a kill before DVC has stored this result costs seconds, not a training.
+    # The state is kept until the evaluation, so a kill before DVC has stored the result does not cost a training.
     seconds = time.monotonic() - started
     return (
         f"{cell}: {len(result.epochs)} epochs in {seconds:.0f} s, kept epoch {result.best_epoch} "

@@ -1,4 +1,4 @@
-"""Records trainings in MLflow; the only package that imports it."""
+"""Record trainings in MLflow; no other package imports it."""
 
 from mergershift.tracking.model_registry import fetch_model
 from mergershift.tracking.publisher import Outcome, Publisher, RefusedByServer, add_figures, publish

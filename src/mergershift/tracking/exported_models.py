@@ -1,4 +1,4 @@
-"""Models as MLflow keeps them: an exported program that loads without pickle."""
+"""Save and load MLflow models that hold an exported program and need no pickle."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from mergershift.core.errors import UserError, first_line
 from mergershift.tracking.server import set_defaults
 
 REQUIRED = ("mlflow", "numpy", "torch")
-"""All that a served model needs; mergershift is not among it."""
+"""Packages that a served model needs; mergershift is not one of them."""
 
 
 def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: Iterable[Path]) -> None:
-    """Export a program and write it, with `files` beside, as an MLflow model that any MLflow server serves.
+    """Export a program and save it as an MLflow model that any MLflow server can serve.
 
     Args:
-        program: `(N, ...)` float32 to `(N, M)` float64, for any N.
-        example: `(N, ...)` float32 of two images or more: a single one would make its number a constant.
-        folder: must not exist.
-        files: written into the folder under their names.
+        program: maps `(N, ...)` float32 to `(N, M)` float64, for any N.
+        example: input `(N, ...)`, float32, of at least two images: with a single one, the export would fix the
+            batch size at 1.
+        folder: folder of the model; it must not exist yet.
+        files: further files, copied into the folder under their own names.
 
-    Raises ValueError on an example of fewer than two images.
+    Raises ValueError if the example has fewer than two images.
     """
     if len(example) < 2:
-        raise ValueError(f"example of {len(example)} images, expected two or more")
+        raise ValueError(f"the example has {len(example)} images, expected at least two")
     set_defaults()
     with torch.inference_mode():
         columns = program(torch.from_numpy(example)).shape[1]
@@ -45,7 +46,7 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
         Schema([TensorSpec(np.dtype(np.float64), (-1, columns))]),
     )
     with warnings.catch_warnings():
-        # Weights that lie channels last are whole, only in another order.
+        # Weights in channels-last memory format are complete; the warning takes their order for a gap.
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         mlflow.pytorch.save_model(
             program,
@@ -55,7 +56,7 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
             serialization_format="pt2",
             pip_requirements=[_requirement(name) for name in REQUIRED],
         )
-    # The program's tensors are a processor's: on a machine with a GPU MLflow would ask for that and refuse.
+    # The program was exported on the CPU; on a machine with a GPU, MLflow would default to the GPU and fail.
     model = Model.load(folder)
     model.flavors["python_function"]["config"] = {"device": "cpu"}
     model.save(folder / "MLmodel")
@@ -64,16 +65,16 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
 
 
 def load_program(folder: Path) -> Callable[[Tensor], Tensor]:
-    """The program in the folder of an MLflow model; raises UserError where it is missing or damaged."""
+    """Load the program of the MLflow model in `folder`; raises UserError if it is missing or damaged."""
     set_defaults()
     logger = logging.getLogger("mlflow.pytorch")
     before = logger.level
-    logger.setLevel(logging.ERROR)  # an exported program runs on other versions of PyTorch
+    logger.setLevel(logging.ERROR)  # it warns of other PyTorch versions, which run the program too
     try:
         program: Callable[[Tensor], Tensor] = mlflow.pytorch.load_model(str(folder))
     except (MlflowException, OSError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"{folder}: not a model that loads without pickle ({first_line(error)}).\n"
+            f"{folder}: not an MLflow model that can be loaded without pickle ({first_line(error)}).\n"
             "Fetch it again, or register it again with `mergershift register`."
         ) from error
     finally:

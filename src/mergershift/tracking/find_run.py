@@ -1,4 +1,4 @@
-"""Where a training's run is on a server."""
+"""Find the run of a training, and its experiment, on an MLflow server."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from mergershift.core.checkout import main_checkout
 from mergershift.tracking.server import SQLITE
 
 TRAINING_TAG = "mergershift.training"
-"""Tag that holds a training's own id, by which its run is found on any server."""
+"""Tag with the training's own id, by which its run is found on any server."""
 
 
 def find(client: MlflowClient, experiment_id: str, training: str) -> Run | None:
-    """The run of a training, also a deleted one where there is no other."""
+    """Return the run of a training; a deleted run only if there is no active one, None if there is none at all.
+
+    Deletes duplicate runs of the training.
+    """
     found = client.search_runs(
         [experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", run_view_type=ViewType.ALL
     )
     order = sorted(found, key=lambda run: (deleted(run), run.info.start_time, run.info.run_id))
-    for double in order[1:]:
-        # A request that the server took although its answer was lost may have been sent a second time.
-        if not deleted(double):
-            client.delete_run(double.info.run_id)
+    for duplicate in order[1:]:
+        # If the server's answer was lost, the client may have sent the request to create the run twice.
+        if not deleted(duplicate):
+            client.delete_run(duplicate.info.run_id)
     return order[0] if order else None
 
 
 def deleted(run: Run) -> bool:
-    """Whether somebody has deleted the run."""
+    """Return whether the run has been deleted."""
     return bool(run.info.lifecycle_stage == "deleted")
 
 
 def experiment_id(client: MlflowClient, address: str, name: str, *, restore: bool) -> str | None:
-    """The id of the experiment with this name, which is made where it is not there.
+    """Return the id of the experiment with this name, creating the experiment if it does not exist.
 
-    One that somebody has deleted is left so, with all its runs, and None returned, unless `restore`.
+    A deleted experiment is restored, with all its runs, only if `restore` is set; otherwise the result is None.
     """
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -45,9 +48,9 @@ def experiment_id(client: MlflowClient, address: str, name: str, *, restore: boo
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = client.get_experiment_by_name(name)  # another process was quicker
+        found = client.get_experiment_by_name(name)  # another process created it first
         if found is None:
-            raise MlflowException(f"the experiment {name} is there and cannot be found")
+            raise MlflowException(f"the experiment {name} exists but cannot be found")
     if found.lifecycle_stage == "deleted":
         if not restore:
             return None

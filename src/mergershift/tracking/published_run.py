@@ -1,4 +1,4 @@
-"""A run on a server, written to only where it lacks something; what goes wrong there is raised."""
+"""A run on an MLflow server, to which only what it lacks is written; errors of the server are raised."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from mergershift.tracking.find_run import TRAINING_TAG, deleted, experiment_id, 
 from mergershift.tracking.server import reaching_store
 
 FILES_TAG = "mergershift.files"
-"""Tag that holds a digest of each file of the run, so that a file is not read back to compare it."""
+"""Tag with a digest of every file of the run, so that no file is downloaded to be compared."""
 PARENT_TAG = "mlflow.parentRunId"
-# MLflow takes no more in one request.
 MOST_ENTRIES, MOST_METRICS, LONGEST_PARAMETER = 100, 1000, 6000
+"""MLflow's limits: parameters or tags in one request, metrics in one request, characters of a parameter."""
 
 
 def now() -> int:
-    """Milliseconds since 1970, as MLflow counts."""
+    """Return the time in milliseconds since 1970, MLflow's unit."""
     return int(time.time() * 1000)
 
 
 class PublishedRun:
-    """A run as the server knows it. Everything may be given again and again: what is there is not doubled."""
+    """A run as the server knows it. Everything may be logged repeatedly: the server gets only what it lacks."""
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self._run = run
         self._metrics: dict[str, float] = dict(run.data.metrics)
         self._digests = _digests(run.data.tags.get(FILES_TAG, "{}"))
-        self._there: set[str] | None = None
+        self._stored: set[str] | None = None
         self._steps: set[int] | None = None
         self.changed = False
-        """Whether the server lacked anything of what was given."""
+        """Whether anything had to be sent because the server lacked it."""
 
     @property
     def run_id(self) -> str:
-        """MLflow's id."""
+        """MLflow's id of the run."""
         return str(self._run.info.run_id)
 
     def describe(self, spec: RunSpec) -> None:
-        """Give the run the parameters and the configuration that it lacks, and its tags."""
+        """Log the parameters and the configuration that the run lacks, and its tags."""
         known = self._run.data.params
-        # A parameter stays what it was: MLflow takes no second value, and where data lie may have changed.
+        # A known parameter keeps its value: MLflow rejects a second one, and paths to data may have changed.
         entries = [
             Param(key, str(value)[:LONGEST_PARAMETER])
             for key, value in flattened(spec.config)
             if key not in known
         ]
-        for some in _parts(entries, MOST_ENTRIES):
-            self._log(params=some)
+        for batch in _batches(entries, MOST_ENTRIES):
+            self._log(params=batch)
         if spec.config:
             self.files({CONFIG: yaml.safe_dump(dict(spec.config), sort_keys=False).encode()})
         tags = {key: value for key, value in spec.tags.items() if value is not None}
@@ -71,8 +71,8 @@ class PublishedRun:
             if parent is not None:
                 tags[PARENT_TAG] = parent.info.run_id
         missing = [RunTag(key, value) for key, value in tags.items() if self._run.data.tags.get(key) != value]
-        for tags_part in _parts(missing, MOST_ENTRIES):
-            self._log(tags=tags_part)
+        for tags_batch in _batches(missing, MOST_ENTRIES):
+            self._log(tags=tags_batch)
 
     def begin(self) -> None:
         """Mark the run as running."""
@@ -81,37 +81,46 @@ class PublishedRun:
             self._run = self._client.get_run(self.run_id)
 
     def end(self, status: str, ended: int) -> None:
-        """Mark the run as ended with `status` (FINISHED, FAILED or KILLED)."""
+        """End the run with `status` (FINISHED, FAILED or KILLED) at the time `ended`, in milliseconds since 1970."""
         if self._run.info.status != status:
             self._client.set_terminated(self.run_id, status, end_time=ended)
             self._run = self._client.get_run(self.run_id)
             self.changed = True
 
-    def epochs(self, epochs: Sequence[Mapping[str, float]], times: Mapping[int, int], made: int) -> None:
-        """Log the figures of those epochs that the run lacks, each with its time; `made` where that is not known."""
-        names = sorted(name for figures in epochs[:1] for name in figures if name != "epoch")
+    def epochs(
+        self, epochs: Sequence[Mapping[str, float]], times: Mapping[int, int], default_time: int
+    ) -> None:
+        """Log the metrics of the epochs that the run lacks.
+
+        Args:
+            epochs: metrics of every epoch by name; "epoch" is its number.
+            times: when an epoch ended, in milliseconds since 1970, by its number.
+            default_time: the time for epochs that `times` lacks.
+        """
+        names = sorted(name for metrics in epochs[:1] for name in metrics if name != "epoch")
         if not names:
             return
         if self._steps is None:
-            # An epoch's figures come in one batch, which the server takes as a whole: one of them tells of all.
+            # The metrics of an epoch are sent in one batch, which the server stores entirely or not at all, so
+            # one metric's history shows which epochs it has.
             self._steps = {metric.step for metric in self._client.get_metric_history(self.run_id, names[0])}
-        missing = [figures for figures in epochs if int(figures["epoch"]) not in self._steps]
-        for some in _parts(missing, max(1, MOST_METRICS // len(names))):
+        missing = [metrics for metrics in epochs if int(metrics["epoch"]) not in self._steps]
+        for batch in _batches(missing, max(1, MOST_METRICS // len(names))):
             entries = []
-            for figures in some:
-                epoch = int(figures["epoch"])
+            for metrics in batch:
+                number = int(metrics["epoch"])
                 entries += [
-                    Metric(name, value, times.get(epoch, made), epoch)
-                    for name, value in figures.items()
+                    Metric(name, value, times.get(number, default_time), number)
+                    for name, value in metrics.items()
                     if name != "epoch"
                 ]
             self._log(metrics=entries)
-            self._steps |= {int(figures["epoch"]) for figures in some}
+            self._steps |= {int(metrics["epoch"]) for metrics in batch}
 
     def metrics(self, metrics: Mapping[str, tuple[float, int]]) -> None:
-        """Log final figures, each with the time it was made, that the run lacks or has with another value."""
+        """Log the final metrics, given as (value, time), that the run lacks or has with another value."""
         entries = []
-        for name, (value, made) in metrics.items():
+        for name, (value, time_of_value) in metrics.items():
             if name in self._metrics:
                 if _same(self._metrics[name], value):
                     continue
@@ -119,21 +128,21 @@ class PublishedRun:
                 last = max(history, key=lambda metric: metric.timestamp, default=None)
                 if last is not None and _same(last.value, value):
                     continue
-                # The later of two counts; a file from a cache may be older than what it replaces.
-                made = max(made, last.timestamp + 1) if last is not None else made
-            entries.append(Metric(name, value, made, 0))
-        for some in _parts(entries, MOST_METRICS):
-            self._log(metrics=some)
-            self._metrics |= {metric.key: metric.value for metric in some}
+                # MLflow shows the latest value, but one from a cached file may be older than the one it replaces.
+                time_of_value = max(time_of_value, last.timestamp + 1) if last is not None else time_of_value
+            entries.append(Metric(name, value, time_of_value, 0))
+        for batch in _batches(entries, MOST_METRICS):
+            self._log(metrics=batch)
+            self._metrics |= {metric.key: metric.value for metric in batch}
 
     def files(self, files: Mapping[str, bytes]) -> None:
-        """Log the files, by their paths in the run, that it lacks or has with another content."""
+        """Log the files, given by their paths in the run, that it lacks or has with other contents."""
         digests = {path: hashlib.sha256(content).hexdigest()[:16] for path, content in files.items()}
-        if self._there is None:
+        if self._stored is None:
             with reaching_store("the files of the run could not be listed"):
-                self._there = set(self._listed())
+                self._stored = set(self._listed())
         missing = [
-            path for path in files if path not in self._there or self._digests.get(path) != digests[path]
+            path for path in files if path not in self._stored or self._digests.get(path) != digests[path]
         ]
         if not missing:
             return
@@ -142,10 +151,10 @@ class PublishedRun:
                 local = Path(folder) / path
                 local.parent.mkdir(parents=True, exist_ok=True)
                 local.write_bytes(files[path])
-                inside = str(PurePosixPath(path).parent)
+                parent = str(PurePosixPath(path).parent)
                 with reaching_store(f"{path} could not be stored"):
-                    self._client.log_artifact(self.run_id, str(local), None if inside == "." else inside)
-        self._there |= set(missing)
+                    self._client.log_artifact(self.run_id, str(local), None if parent == "." else parent)
+        self._stored |= set(missing)
         self._digests |= {path: digests[path] for path in missing}
         self._log(tags=[RunTag(FILES_TAG, json.dumps(self._digests, sort_keys=True))])
 
@@ -164,35 +173,36 @@ class PublishedRun:
 def find_or_make(
     client: MlflowClient, address: str, spec: RunSpec, *, restore: bool = False
 ) -> PublishedRun | None:
-    """The run of a training with its parameters and tags, made where the server does not know it.
+    """Return the run of a training with its parameters and tags, creating it if the server does not know it.
 
-    A run that somebody has deleted, or whose experiment, is left so and None returned, unless `restore`.
+    If the run or its experiment has been deleted, it is restored only if `restore` is set; otherwise the result
+    is None.
     """
     experiment = experiment_id(client, address, spec.experiment, restore=restore)
     if experiment is None:
         return None
     run = find(client, experiment, spec.training)
-    made = run is None
+    created = run is None
     if run is None:
         tags = {key: value for key, value in spec.tags.items() if value is not None}
         entries = {TRAINING_TAG: spec.training, **tags}
         client.create_run(experiment, start_time=spec.started, tags=entries, run_name=spec.name)
-        # Not the answer's: the request may have been sent twice, and another process may have been quicker.
+        # The run in the answer may be a duplicate: of a request sent twice, or of one that another process created.
         run = find(client, experiment, spec.training)
         if run is None:
-            raise MlflowException(f"the run of {spec.name} was made and is not there")
+            raise MlflowException(f"the run of {spec.name} was created but cannot be found")
     if deleted(run):
         if not restore:
             return None
         client.restore_run(run.info.run_id)
     published = PublishedRun(client, run)
-    published.changed = made
+    published.changed = created
     published.describe(spec)
     return published
 
 
-def _parts(entries: Sequence[Any], most: int) -> Iterable[Sequence[Any]]:
-    return (entries[start : start + most] for start in range(0, len(entries), most))
+def _batches(entries: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
 
 
 def _same(one: float, other: float) -> bool:

@@ -1,4 +1,4 @@
-"""Finished trainings, as their folders describe them, brought to a server."""
+"""Publish finished trainings on an MLflow server, as their folders describe them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
 from mergershift.tracking.find_run import deleted, find
 from mergershift.tracking.published_run import PublishedRun, find_or_make
-from mergershift.tracking.runs import LATER, drawn
+from mergershift.tracking.runs import LATER, png_files
 from mergershift.tracking.server import answering, connect, reach, tolerating
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ Outcome = Literal["published", "complete", "deleted"]
 
 
 class RefusedByServer(Exception):
-    """The server answers, and does not take what it is given."""
+    """The server answers, but rejects the content of a run."""
 
 
 class Publisher:
-    """Brings finished trainings to the server at `address`; raises UserError where it does not answer."""
+    """Publishes finished trainings on the server at `address`; raises UserError if it does not answer."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -36,9 +36,10 @@ class Publisher:
             self._client = connect(address)
 
     def publish(self, content: RunContent) -> Outcome:
-        """Bring what the training's run lacks: published, or complete before, or deleted there and left so.
+        """Add to the training's run on the server whatever it lacks, and return the outcome.
 
-        Raises RefusedByServer where the server does not take it.
+        "published": something was added; "complete": the run lacked nothing; "deleted": the run has been deleted on
+        the server and stays deleted. Raises RefusedByServer if the server rejects the content.
         """
         with answering():
             try:
@@ -50,7 +51,7 @@ class Publisher:
 
 
 def publish(address: str, content: RunContent) -> None:
-    """Bring what a training's run lacks; a server that does not answer costs seconds and a warning."""
+    """Add to a training's run whatever it lacks; if no server answers, warn after a few seconds."""
     with tolerating(address, f"{content.spec.name} is on disk; {LATER}"):
         reach(address)
         _publish(connect(address, brief=True), address, content)
@@ -59,18 +60,22 @@ def publish(address: str, content: RunContent) -> None:
 def add_figures(
     address: str, figures: Mapping[tuple[str, str], Mapping[str, Figure]], folder: str, remedy: str
 ) -> None:
-    """Log figures as PNG under `folder` to the runs, by (experiment, training), that the server knows.
+    """Log figures as PNG files under `folder` to the runs that the server knows.
 
-    A server that does not answer costs seconds and a warning that ends with `remedy`.
+    Args:
+        address: address of the server or database (`tracking_address`).
+        figures: figures by name, by the (experiment, training) that identifies the run.
+        folder: path inside the run.
+        remedy: end of the warning that is logged after a few seconds if no server answers.
     """
     with tolerating(address, remedy):
         reach(address)
         client = connect(address, brief=True)
-        for (experiment, training), some in figures.items():
-            home = client.get_experiment_by_name(experiment)
-            run = find(client, home.experiment_id, training) if home is not None else None
+        for (experiment, training), run_figures in figures.items():
+            found = client.get_experiment_by_name(experiment)
+            run = find(client, found.experiment_id, training) if found is not None else None
             if run is not None and not deleted(run):
-                PublishedRun(client, run).files(drawn(some, folder))
+                PublishedRun(client, run).files(png_files(run_figures, folder))
 
 
 def _publish(client: MlflowClient, address: str, content: RunContent) -> Outcome:

@@ -1,4 +1,4 @@
-"""One MLflow run for each training, across any number of interruptions, and with or without a server."""
+"""Log each training to exactly one MLflow run, however often it is interrupted, with or without a server."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mergershift.tracking.server import NO_ANSWER, connect, public, reach, toler
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 600.0
-"""Seconds after which a server that did not answer is tried again; each vain attempt doubles them."""
-LATER = "`mergershift sync` publishes later what is missing"
+"""Seconds to wait before trying a server again that did not answer; every failed attempt doubles the wait."""
+LATER = "run `mergershift sync` later to publish what is missing"
 
 
 class Run:
-    """A training's run in MLflow, which may be out of reach: what it lacks is kept here and brought later.
+    """A training's run in MLflow, buffered while no server answers and sent as soon as one does.
 
-    No method raises because a server does not answer, and none waits for it for longer than seconds.
+    No method raises because a server does not answer, and none waits for it longer than a few seconds.
     """
 
     def __init__(self, address: str, spec: RunSpec) -> None:
@@ -40,47 +40,47 @@ class Run:
         self._end: tuple[str, int] | None = None
         self._out_of_reach = False
         self._wait, self._next_attempt = FIRST_WAIT, 0.0
-        self._bring()
+        self._send()
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id; None as long as no server has answered."""
+        """MLflow's id of the run; None until a server has answered."""
         return self._run_id
 
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        """Log the figures of those epochs that the run does not have yet; each has its number under "epoch"."""
+        """Log the metrics of the epochs that the run lacks; each epoch has its number under "epoch"."""
         self._keep_epochs(epochs)
-        self._bring()
+        self._send()
 
     def log_text(self, text: str, name: str) -> None:
-        """Log a text as a file of the run."""
+        """Log a text as the file `name` of the run."""
         self.log_files({name: text.encode()})
 
     def log_results(self, metrics: Mapping[str, float]) -> None:
-        """Log final figures."""
-        made = now()
+        """Log final metrics."""
+        logged = now()
         for name, value in metrics.items():
-            self._metrics[name] = (value, made)
-        self._bring()
+            self._metrics[name] = (value, logged)
+        self._send()
 
     def log_files(self, files: Mapping[str, bytes]) -> None:
-        """Log the contents of files by their paths in the run."""
+        """Log files, given as their contents by their paths in the run."""
         self._files |= files
-        self._bring()
+        self._send()
 
     def finish(self, epochs: Sequence[Mapping[str, float]], status: RunStatus = "FINISHED") -> None:
-        """Log what is still missing and mark the run as ended with `status` (FINISHED, FAILED or KILLED)."""
+        """Log whatever is still missing and end the run with `status` (FINISHED, FAILED or KILLED)."""
         self._keep_epochs(epochs)
         self._end = status, now()
         self._next_attempt = 0.0
-        self._bring()
+        self._send()
         if self._out_of_reach:
-            logger.warning("%s: not all of it is in MLflow; %s", self._spec.name, LATER)
+            logger.warning("%s: the run in MLflow is incomplete; %s", self._spec.name, LATER)
 
     def record(
         self, metrics: Mapping[str, float], status: RunStatus = "FINISHED", trained: Trained | None = None
     ) -> RunRecord:
-        """What run.json has to hold so that the run can be published from its folder."""
+        """Return the content of run.json, from which the run can be published later."""
         spec = self._spec
         return RunRecord(
             run_id=self.run_id,
@@ -99,12 +99,12 @@ class Run:
 
     def _keep_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         self._epochs = list(epochs)
-        made = now()
-        for figures in epochs:
-            self._times.setdefault(int(figures["epoch"]), made)
+        logged = now()
+        for epoch in epochs:
+            self._times.setdefault(int(epoch["epoch"]), logged)
 
-    def _bring(self) -> None:
-        """Bring the server all that it lacks, unless it was out of reach a moment ago."""
+    def _send(self) -> None:
+        """Send the server all that it lacks, unless it failed to answer a moment ago."""
         if time.monotonic() < self._next_attempt:
             return
         try:
@@ -118,14 +118,14 @@ class Run:
             self._lose(error)
             return
         if self._out_of_reach:
-            logger.info("MLflow answers again: %s is there as far as it has come", self._spec.name)
+            logger.info("MLflow answers again: the run of %s is up to date", self._spec.name)
         self._out_of_reach, self._wait, self._next_attempt = False, FIRST_WAIT, 0.0
 
     def _open(self) -> PublishedRun:
         if self._published is None:
             reach(self._address)
             client = connect(self._address, brief=True)
-            # A training that goes on needs its run, even if somebody has deleted it.
+            # A training in progress needs its run, even if somebody has deleted it.
             published = find_or_make(client, self._address, self._spec, restore=True)
             assert published is not None
             if self._end is None:
@@ -136,25 +136,25 @@ class Run:
     def _lose(self, error: Exception) -> None:
         if not self._out_of_reach:
             logger.warning(
-                "MLflow at %s does not answer (%s): %s goes on without it; %s",
+                "MLflow at %s does not answer (%s): %s continues without it; %s",
                 public(self._address),
                 first_line(error),
                 self._spec.name,
                 LATER,
             )
-        # Whatever answers next may be a server that knows nothing of this run.
+        # The next server to answer may be a new one that does not know this run.
         self._out_of_reach, self._published = True, None
         self._next_attempt = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
 
 def open_run(address: str, spec: RunSpec) -> Run:
-    """Find the run of a training on the server, or make it; where none answers within seconds, it is made later."""
+    """Find or create the run of a training; if no server answers within seconds, it is created later."""
     return Run(address, spec)
 
 
-def drawn(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:
-    """Matplotlib figures as PNG files under `folder`."""
+def png_files(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:
+    """Render figures as PNG; returns the files' contents by their paths under `folder`."""
     files = {}
     for name, figure in figures.items():
         content = io.BytesIO()
@@ -164,8 +164,8 @@ def drawn(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:
 
 
 def abandon(address: str, training: str, experiment: str) -> None:
-    """Mark the run of a training that will not be gone on with as killed, if the server has one and answers."""
-    with tolerating(address, "the run of a training that is not gone on with stays as it is"):
+    """Mark the run of a training that will not be resumed as killed, if a server answers and has it."""
+    with tolerating(address, "the run of the abandoned training keeps its status"):
         reach(address)
         client = connect(address, brief=True)
         found = client.get_experiment_by_name(experiment)

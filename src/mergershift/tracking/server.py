@@ -1,4 +1,4 @@
-"""How to reach MLflow: its address, a client, and what to say where it does not answer."""
+"""Connect to MLflow: its address, a client, and the handling of a server that does not answer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ DATABASE = "mlflow.db"
 SQLITE = "sqlite:///"
 NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
 PROBE_TIMEOUT = 3
-"""Seconds to wait for any answer of a server."""
+"""Seconds to wait for a server's answer to the probe."""
 
 
 def tracking_address(configured: str | None) -> str:
-    """The configured address, else MLFLOW_TRACKING_URI, else an SQLite file in the main checkout.
+    """Return the configured address, else MLFLOW_TRACKING_URI, else that of an SQLite file in the main checkout.
 
-    A relative SQLite path counts from there too: a worktree and what lies in it go with the next run.
+    A relative SQLite path is also resolved against the main checkout: a file in one of the pipeline's worktrees
+    would not survive the next run.
     """
     address = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
     if not address.startswith(SQLITE) or os.path.isabs(address.removeprefix(SQLITE)):
@@ -38,26 +39,28 @@ def tracking_address(configured: str | None) -> str:
 
 
 def recorded_address(recorded: str | None, configured: str | None) -> str:
-    """Where the run of a finished training is.
+    """Return the address of the server that has the run of a finished training.
 
     Args:
-        recorded: the address in the training's configuration, which keeps no password.
-        configured: today's.
+        recorded: the address in the training's configuration, stored without credentials.
+        configured: the address in the current configuration.
 
-    It is the address of today's configuration or environment that differs from the recorded one by credentials
-    alone, else the recorded one; where the training's configuration named none, `tracking_address` of today's.
+    If the address in the current configuration or environment differs from the recorded one only by its
+    credentials, that one is returned, otherwise the recorded one. If the training's configuration named no
+    address, the result is that of `tracking_address` for the current configuration.
     """
     if recorded is None:
         return tracking_address(configured)
-    today = (configured, os.environ.get("MLFLOW_TRACKING_URI"))
-    same = (each for each in today if each and public(each) == public(recorded))
-    return tracking_address(next(same, recorded))
+    current = (configured, os.environ.get("MLFLOW_TRACKING_URI"))
+    same_server = (address for address in current if address and public(address) == public(recorded))
+    return tracking_address(next(same_server, recorded))
 
 
 def set_defaults() -> None:
-    """Set what MLflow reads from the environment when it is used, unless the user has set it.
+    """Set the environment variables that MLflow reads at run time, unless the user has set them.
 
-    Loading pickles stays forbidden: whoever may write to a server's store could run code wherever a model is loaded.
+    Loading pickles stays forbidden: anyone with write access to a server's artifact store could otherwise run code
+    on every machine that loads a model.
     """
     for name, value in {
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -68,34 +71,38 @@ def set_defaults() -> None:
 
 
 def connect(address: str, *, brief: bool = False) -> MlflowClient:
-    """A client of the server or database at `address`; a `brief` one waits for seconds where nothing answers.
+    """Return a client of the server or database at `address`.
 
-    Neither waits for MLflow's minutes of retries. What the environment says of them counts.
+    A `brief` client gives up within seconds when nothing answers, and neither kind retries for minutes, as MLflow
+    does by default. Retries and timeouts that the environment sets take precedence.
     """
     set_defaults()
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # warns of each attempt
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every attempt
     retries, timeout = ("1", "5") if brief else ("3", "20")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout)
-    with _alone(address):
+    with _creation_lock(address):
         return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
-def _alone(address: str) -> AbstractContextManager[object]:
-    """Keeps two processes that meet an empty database file from both creating its tables."""
+def _creation_lock(address: str) -> AbstractContextManager[object]:
+    """Return a lock that keeps two processes from both creating the tables of an empty database file."""
     local = address.startswith(SQLITE)
     return FileLock(f"{address.removeprefix(SQLITE)}.lock") if local else nullcontext()
 
 
 def reach(address: str) -> None:
-    """Raise an OSError within seconds where nothing answers at `address`; any answer counts, and any database."""
+    """Raise an OSError within seconds if no server answers at `address`.
+
+    Any answer is enough, even an error, and a database needs none.
+    """
     if not address.startswith(("http://", "https://")):
         return
     try:
         requests.get(f"{address.rstrip('/')}/health", timeout=PROBE_TIMEOUT)
-    except requests.exceptions.SSLError:  # MLflow's own settings decide which certificates it takes
+    except requests.exceptions.SSLError:  # MLflow's own settings decide which certificates to accept
         return
     except requests.RequestException as error:
         raise ConnectionError(type(error).__name__) from error
@@ -103,21 +110,22 @@ def reach(address: str) -> None:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn whatever goes wrong between MLflow's client and its server or database into a UserError."""
+    """Turn any failure between MLflow's client and its server or database into a UserError."""
     try:
         yield
     except NO_ANSWER as error:
         raise UserError(
             f"MLflow does not answer: {first_line(error)}.\n"
-            "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to another, and give the command again."
+            "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to another one, and run the command again."
         ) from error
 
 
 @contextmanager
 def reaching_store(failure: str) -> Iterator[None]:
-    """Turn whatever an artifact store's library raises into an MlflowException that begins with `failure`.
+    """Turn any exception of an artifact store's library into an MlflowException that begins with `failure`.
 
-    Stores such as S3 are reached by libraries of their own, which fail in many ways and may not be there at all.
+    Stores such as S3 are accessed through libraries of their own, which raise many kinds of exceptions and may not
+    be installed at all.
     """
     try:
         yield
@@ -127,7 +135,7 @@ def reaching_store(failure: str) -> Iterator[None]:
 
 @contextmanager
 def tolerating(address: str, remedy: str) -> Iterator[None]:
-    """Turn it into a warning that ends with `remedy`; what was to be done is left undone."""
+    """Turn a failure to reach MLflow into a warning that ends with `remedy`; the rest of the block is skipped."""
     try:
         yield
     except NO_ANSWER as error:

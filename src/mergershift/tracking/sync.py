@@ -1,4 +1,4 @@
-"""Finished trainings whose MLflow run is missing or incomplete, published from their folders."""
+"""Publish finished trainings whose MLflow run is missing or incomplete, from their folders."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
 
-# Folders that are being written, or deleted.
 UNFINISHED = (".part", ".gone")
+"""Suffixes of folders that are being written or deleted."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What came of it."""
+    """Outcome of publishing a number of trainings."""
 
     outcomes: Counter[Outcome]
     problems: list[str]
-    """Of each training that could not be published, which and why."""
+    """For every training that could not be published, a message that names it and the reason."""
     address: str
 
     def __str__(self) -> str:
         parts = [
             f"{self.outcomes['published']} published to {self.address}",
-            f"{self.outcomes['complete']} complete before",
+            f"{self.outcomes['complete']} already complete",
         ]
         if self.outcomes["deleted"]:
-            parts.append(f"{self.outcomes['deleted']} deleted there and left so")
+            parts.append(f"{self.outcomes['deleted']} deleted on the server and left deleted")
         if self.problems:
             parts.append(f"{len(self.problems)} not published, see above")
-        return f"{self.outcomes.total() + len(self.problems)} trainings: {', '.join(parts)}"
+        count = self.outcomes.total() + len(self.problems)
+        return f"{count} training{'s' * (count != 1)}: {', '.join(parts)}"
 
 
 def sync(folders: Sequence[Path] = ()) -> Synced:
-    """Publish what the runs lack of the finished trainings in `folders`: those of outputs/ and of the tuning studies.
+    """Publish whatever the MLflow runs of the finished trainings in `folders` lack.
 
-    Again and again it doubles nothing, and may be interrupted. Raises UserError where the server does not answer
-    or another process is at it.
+    The default folders are outputs/ and that of the tuning studies. Publishing may be interrupted and repeated
+    without duplicating anything. Raises UserError if the server does not answer or another process is publishing.
     """
     address = tracking_address(compose().tracking.uri)
     publisher = Publisher(address)
     outcomes: Counter[Outcome] = Counter()
     lock = main_checkout() / "state" / "sync.lock"
-    with exclusive_lock(lock, "another process is publishing.\nWait for it, or stop it."):
+    with exclusive_lock(lock, "another process is publishing.\nWait for it to finish, or stop it."):
         found, problems = _in_order(folders or (root() / "outputs", main_checkout() / "state" / "tuning"))
         with progress_bar("publishing", len(found)) as advance:
             for folder in found:
@@ -60,13 +61,15 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
                 except DamagedRecord as error:
                     problems.append(str(error))
                 except RefusedByServer as error:
-                    problems.append(f"{folder}: MLflow refuses it ({error}).\nMend it, or move it elsewhere.")
+                    problems.append(
+                        f"{folder}: MLflow rejects this training ({error}).\nFix it or move it elsewhere."
+                    )
                 advance(1)
     return Synced(outcomes, problems, public(address))
 
 
 def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Folders of finished trainings, those that others are part of before these, and what is wrong with the rest."""
+    """Return the folders of finished trainings, parents before children, and what is wrong with the others."""
     parents: list[Path] = []
     children: list[Path] = []
     problems: list[str] = []
@@ -82,7 +85,7 @@ def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
             (parents if record.parent is None else children).append(folder)
         else:
             problems.append(
-                f"{folder}: the same training as {first}, which is published.\nMove one of them elsewhere."
+                f"{folder}: the same training as {first}, which is published instead.\nMove one of them elsewhere."
             )
     return parents + children, problems
 

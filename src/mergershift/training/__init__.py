@@ -1,1 +1,1 @@
-"""Trains one network; the only place that knows Lightning."""
+"""Train one network; no other package uses Lightning."""

@@ -1,4 +1,4 @@
-"""Hands the right rows to Lightning: training rows of both domains, validation rows of the labelled one."""
+"""Provide Lightning with its rows: training rows of both domains, validation rows of the labelled domain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from mergershift.images import Batches, PairedBatches, Prepared
 
 
 class TransferData(pl.LightningDataModule):
-    """The labelled domain with its labels, the other without; test rows are never read here."""
+    """Images of the labelled domain with their labels, and of the target without; test rows are never read.
+
+    The target's images are held in memory only if `uses_target` is set.
+    """
 
     def __init__(self, prepared: Prepared, config: Config, uses_target: bool) -> None:
         super().__init__()
@@ -29,13 +32,16 @@ class TransferData(pl.LightningDataModule):
         return self._prepared.images(self._target_domain, self._prepared.rows("train", trains="target"))
 
     def target_batches(self) -> Iterator[Tensor]:
-        """The target's training images in order, each once; read from disk where training did without them."""
+        """Yield all training images of the target once and in order, in batches `(B, C, H, W)`.
+
+        They are read from disk if the training did not use them.
+        """
         images = self._target_images() if self.target is None else self.target
         yield from images.split(self.settings.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps an epoch."""
+        """Number of optimiser steps per epoch."""
         return len(self._epoch(0))
 
     def _epoch(self, epoch: int) -> PairedBatches:
@@ -49,16 +55,16 @@ class TransferData(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> PairedBatches:
-        """This epoch's batches; the trainer asks anew for each epoch."""
+        """Return the batches of the current epoch; the trainer requests them again for every epoch."""
         assert self.trainer is not None
         return self._epoch(self.trainer.current_epoch)
 
     def val_dataloader(self) -> Batches:
-        """The labelled domain's validation images."""
+        """Return the validation images of the labelled domain in batches."""
         return Batches(self.validation, self.settings.batch_size)
 
 
 def class_weights(labels: Tensor) -> Tensor:
-    """`(2,)` weights under which both classes of `labels` `(N,)` count the same, mean one an image."""
+    """Return weights `(2,)` that balance both classes of `labels` `(N,)`; their mean over the images is 1."""
     counts = torch.bincount(labels, minlength=2).double()
     return (counts.sum() / (2 * counts)).float()

@@ -1,4 +1,4 @@
-"""train(config) -> Result: the only entry to training."""
+"""The entry point of every training: `train(config, ...) -> Result`."""
 
 from __future__ import annotations
 
@@ -40,39 +40,47 @@ LAST, BEST, ADAPTED = "last", "best", "adapted"
 
 @dataclass(frozen=True)
 class Result:
-    """What a training leaves: classifiers of some epochs and the history of all."""
+    """The outcome of a training: classifiers of selected epochs and the history of all epochs."""
 
     classifier: Classifier
-    """As it was in the best epoch."""
+    """The classifier of the best epoch."""
     models: dict[int, Path]
-    """Files of the classifiers by epoch: the best one, and those spread over the training."""
+    """Files of the classifiers by epoch: the best epoch and the candidates."""
     epochs: Epochs
-    """Figures of every epoch, by name; "epoch" is its number."""
+    """Metrics of every epoch, by name; "epoch" is its number."""
     best_epoch: int
     best_score: float
 
     @property
     def table(self) -> pd.DataFrame:
-        """One line an epoch."""
+        """The history as a table with one row per epoch."""
         return pd.DataFrame(self.epochs).astype({"epoch": int})
 
     def write(self, folder: Path) -> None:
         """Write the classifiers and epochs.csv into an existing folder."""
         for epoch, path in self.models.items():
-            kept = model_file(folder, epoch)
-            kept.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, kept)
+            copy = model_file(folder, epoch)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
         self.table.to_csv(folder / EPOCHS, index=False)
 
 
 def train(
     config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs, classifier: None
 ) -> Result:
-    """Train until the last epoch or until the labelled validation images stop improving.
+    """Train until the last epoch, or until the metric on the labelled validation images stops improving.
 
-    Checkpoints go to `state`; where it holds one already, training goes on after its last finished epoch and
-    ends as it would have without the interruption. `on_epoch` hears of all finished epochs after each; what it
-    raises ends the training.
+    A training that was interrupted resumes after its last finished epoch, and ends exactly as it would have
+    without the interruption.
+
+    Args:
+        config: configuration of the training.
+        prepared: the prepared images of both domains.
+        state: folder of the checkpoints; a training resumes from those that it contains.
+        on_epoch: called after every epoch (`OnEpoch`); an exception that it raises ends the training.
+
+    Raises UserError if the configuration requires a GPU and PyTorch finds none, and Diverged if the network's
+    outputs are NaN or infinite.
     """
     _quiet()
     _keep_memory()
@@ -80,7 +88,8 @@ def train(
     settings = config.training
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError(
-            "trainer=gpu, but PyTorch sees no GPU here.\nTake trainer=cpu, or install PyTorch for your GPU."
+            "trainer=gpu, but PyTorch finds no GPU on this machine.\n"
+            "Use trainer=cpu, or install a PyTorch build that supports your GPU."
         )
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
@@ -105,7 +114,7 @@ def train(
         mode=_mode(settings.keep_best),
         enable_version_counter=False,
     )
-    # Added after `best`, so that the checkpoint to go on from knows which epoch was the best so far.
+    # Placed after `best`, so that the checkpoint from which to resume contains the best score so far.
     last = Checkpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
         history,
@@ -135,21 +144,24 @@ def train(
     checkpoint = torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(checkpoint["state_dict"])
     pick = min if _mode(settings.keep_best) == "min" else max
-    kept = pick(history.epochs, key=lambda figures: figures[settings.keep_best])
-    if checkpoint["epoch"] != kept["epoch"]:
-        raise RuntimeError(f"{BEST}.ckpt is of epoch {checkpoint['epoch']}, the best is {kept['epoch']:.0f}")
-    epoch = int(kept["epoch"])
+    best_metrics = pick(history.epochs, key=lambda metrics: metrics[settings.keep_best])
+    best_epoch = int(best_metrics["epoch"])
+    if checkpoint["epoch"] != best_epoch:
+        raise RuntimeError(
+            f"{state / BEST}.ckpt contains epoch {checkpoint['epoch']}, but the best epoch is {best_epoch}"
+        )
     classifier.cpu().eval()
-    keep(epoch)
+    keep(best_epoch)
+    # The best epoch comes last: `_adapt` leaves `classifier` with the weights of the epoch it adapted.
     adapted = {
-        each: _adapt(classifier, penalty, data, model_file(state, each), state / ADAPTED)
-        for each in [*sorted({*model_epochs(state)} - {epoch}), epoch]
+        epoch: _adapt(classifier, penalty, data, model_file(state, epoch), state / ADAPTED)
+        for epoch in [*sorted({*model_epochs(state)} - {best_epoch}), best_epoch]
     }
-    return Result(classifier, adapted, history.epochs, epoch, kept[settings.keep_best])
+    return Result(classifier, adapted, history.epochs, best_epoch, best_metrics[settings.keep_best])
 
 
 def _adapt(classifier: Classifier, penalty: Adaptation, data: TransferData, path: Path, folder: Path) -> Path:
-    """Let the method have its last word on the classifier in `path`; returns the file of the outcome."""
+    """Apply the penalty's `after_training` to the classifier in `path`; returns the file of the result in `folder`."""
     classifier.load_state_dict(load_file(path))
     batches = (classifier.stretched(images) for images in data.target_batches())
     penalty.cpu().after_training(classifier.network, batches)
@@ -159,15 +171,20 @@ def _adapt(classifier: Classifier, penalty: Adaptation, data: TransferData, path
 
 
 def _sound_checkpoint(state: Path) -> Path | None:
-    """The checkpoint to go on from; where a kill or a full disk tore one of the two, both go."""
+    """Return the checkpoint from which to resume, or None if there is none.
+
+    If a kill or a full disk has damaged either of the two checkpoints, training restarts from the first epoch.
+    """
     last = state / f"{LAST}.ckpt"
     if not last.is_file():
         return None
     for path in (last, state / f"{BEST}.ckpt"):
         try:
             torch.load(path, weights_only=True, map_location="cpu")
-        except Exception as error:  # a torn file fails in many ways
-            logging.getLogger(__name__).warning("%s cannot be read (%s): training begins anew", path, error)
+        except Exception as error:  # a damaged file raises many kinds of exceptions
+            logging.getLogger(__name__).warning(
+                "%s cannot be read (%s): training restarts from the first epoch", path, error
+            )
             last.unlink()
             return None
     return last
@@ -178,7 +195,10 @@ def _mode(name: str) -> str:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep the memory of freed tensors: handing tens of megabytes back each step costs a third of it."""
+    """Let glibc keep the memory of freed tensors.
+
+    Returning tens of megabytes to the system in every step would cost a third of the step's time.
+    """
     if not sys.platform.startswith("linux"):
         return
     trim_threshold, top_pad, mmap_max = -1, -2, -4
@@ -190,7 +210,7 @@ def _keep_memory() -> None:
 
 
 def _quiet() -> None:
-    """Silence Lightning's advertising and hints that do not apply to loaders of tensors in memory."""
+    """Silence Lightning's advertisements, and its hints that do not apply to tensors held in memory."""
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*does not have many workers.*")

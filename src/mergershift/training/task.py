@@ -1,4 +1,4 @@
-"""What a training step does: classify the labelled source, and let the penalty see both domains."""
+"""The training step: classify the labelled domain and apply the penalty to both domains."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mergershift.training.datamodule import TransferData, class_weights
 
 
 class TransferTask(pl.LightningModule):
-    """Cross-entropy on the labelled domain plus a weighted penalty on both.
+    """Cross-entropy on the labelled domain plus a weighted penalty on both domains.
 
-    Source and target pass the network as one batch, so that batch normalisation sees in training the mixture
-    whose running statistics it uses afterwards.
+    Source and target pass through the network as one batch, so that batch normalisation trains on the mixture of
+    domains whose running statistics it uses afterwards.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TransferTask(pl.LightningModule):
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
-        # The classes stand in other proportions in the validation rows, where each rendering counts once.
+        # The classes have other proportions in the validation rows, where every rendering may count only once.
         balanced = config.training.class_weights == "balanced"
         for name, labels in (("train", data.source.labels), ("validation", data.validation.labels)):
             weights = class_weights(labels) if balanced else None
@@ -46,64 +46,64 @@ class TransferTask(pl.LightningModule):
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_train_epoch_start(self) -> None:
-        """Draw this epoch's dropout and noise from (seed, epoch), so that a resumed training draws the same."""
+        """Seed the epoch's dropout and noise with (seed, epoch), so that a resumed training draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
-        self.generator = self._drawn_from(self.seed * 1_000_003 + self.current_epoch)
+        self.generator = self._seeded_generator(self.seed * 1_000_003 + self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
-        """Show every epoch the same validation images."""
-        self.validation_generator = self._drawn_from(self.seed)
+        """Use the same noise on the validation images in every epoch."""
+        self.validation_generator = self._seeded_generator(self.seed)
 
-    def _drawn_from(self, seed: int) -> Generator:
+    def _seeded_generator(self, seed: int) -> Generator:
         return Generator(self.device).manual_seed(seed)
 
     def training_step(self, batch: PairedBatch, _index: int) -> Tensor:
-        """Loss of one pair of batches."""
+        """Return the loss (scalar) of one batch of both domains and log its terms."""
         labels = batch.source_labels
         source_images = self.penalty.labelled_images(batch.source_images, self.generator)
         if batch.target_images is None:
             source = target = self.classifier(source_images)
         else:
             both = self.classifier(torch.cat([source_images, batch.target_images]))
-            source = Activations(*(each[: len(labels)] for each in both))
-            target = Activations(*(each[len(labels) :] for each in both))
+            source = Activations(*(tensor[: len(labels)] for tensor in both))
+            target = Activations(*(tensor[len(labels) :] for tensor in both))
         classification = functional.cross_entropy(source.logits.float(), labels, weight=self.train_weights)
         penalty = self.penalty(source, target, labels)
         progress = min(1.0, self.global_step / self.steps)
         loss = self.weighting(classification, penalty, progress) + self.classifier.network.regularisation()
-        figures = {
+        metrics = {
             "train_loss": loss,
             "train_classification_loss": classification,
             "train_penalty": penalty,
             "penalty_weight": float(self.weighting.weight(progress)),
             "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
         }
-        self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels))
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: LabelledImages, _index: int) -> None:
-        """Keep the source's validation predictions until the epoch's end."""
+        """Keep the predictions on validation images of the labelled domain until the epoch ends."""
         images = self.penalty.labelled_images(batch.images, self.validation_generator)
         logits = self.classifier(images).logits.float()
         self._validated.append((logits, batch.labels, torch.softmax(logits, dim=1)[:, 1]))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the labelled domain's validation images."""
-        logits, labels, probabilities = (torch.cat(each) for each in zip(*self._validated, strict=True))
+        """Log the metrics on the labelled domain's validation images; raises Diverged if a logit is not finite."""
+        logits, labels, probabilities = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         self._validated = []
         if not bool(torch.isfinite(logits).all()):
             raise Diverged(
-                f"The training diverged in epoch {self.current_epoch}: the network's outputs are no numbers any more.\n"
-                "Lower training.optimizer.lr or the penalty's weight and start again."
+                f"The training diverged in epoch {self.current_epoch}: the network's outputs are NaN or infinite.\n"
+                "Lower training.optimizer.lr or the penalty's weight, then train again."
             )
-        figures = score(labels.cpu().numpy(), probabilities.cpu().double().numpy())
+        scores = score(labels.cpu().numpy(), probabilities.cpu().double().numpy())
         loss = functional.cross_entropy(logits, labels, weight=self.validation_weights)
         self.log("source_val_loss", loss, prog_bar=True)
-        self.log("source_val_accuracy", figures["accuracy"])
-        self.log("source_val_balanced_accuracy", figures["balanced_accuracy"], prog_bar=True)
+        self.log("source_val_accuracy", scores["accuracy"])
+        self.log("source_val_balanced_accuracy", scores["balanced_accuracy"], prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        """The configured optimiser over network, penalty and weighting, with its schedule by step."""
+        """Return the configured optimiser of network, penalty and weighting, with its schedule per step."""
         learners = (self.classifier, self.penalty, self.weighting)
         parameters = [weight for learner in learners for weight in learner.parameters()]
         optimizer = instantiate(self.settings.optimizer, params=parameters)
