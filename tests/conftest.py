@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from archive.samples import LARGER, write_sample
-
-CHECKOUT = Path(__file__).parents[1]
+from checkouts import clone, copy
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +21,17 @@ def published_metadata() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a commit, of which every project is a copy: to commit takes longer than to copy."""
+    return clone(tmp_path_factory.mktemp("committed") / "project")
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of its own, with git and DVC, as a new user has it: no data yet. It is the working directory."""
     folder = tmp_path / "project"
-    for name in ("conf", "src"):
-        shutil.copytree(
-            CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
-    for name in ("dvc.yaml", "CITATION.cff", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(CHECKOUT / name, folder / name)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "checkout"]):
-        identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
-        subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+    copy(committed, folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder

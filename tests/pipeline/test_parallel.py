@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from checkouts import commit
 from mlflow import MlflowClient
 from pipeline.test_repro import ENVIRONMENT, ran, runs, study
 from ruamel.yaml import YAML
@@ -100,12 +101,7 @@ def shell(tmp_path, runs_of, monkeypatch):
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "checkout"]):
-        subprocess.run(
-            ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *command],
-            cwd=folder,
-            check=True,
-        )
+    commit(folder)
     monkeypatch.chdir(folder)
     return folder
 
@@ -134,7 +130,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 
 def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
-    command = [sys.executable, "-c", f"from mergershift import parallel; parallel.repro({jobs})"]
+    command = [sys.executable, "-c", f"from mergershift.pipeline import parallel; parallel.repro({jobs})"]
     # What starts the tests in the background may have had Ctrl-C ignored, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
