@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from archive.samples import LARGER, write_sample
-from checkouts import clone, copy
+from checkouts import clone, copy, link, move_runs
+from studies import repro, write_study
 
 
 @pytest.fixture(scope="session")
@@ -46,5 +48,38 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def archive(project: Path, sample: Path) -> Path:
     """The project with the sample in data/, as links: to change a file, put another in its place."""
-    shutil.copytree(sample, project / "data", copy_function=os.link)
+    link(sample, project / "data")
     return project
+
+
+@pytest.fixture(scope="session")
+def first_repro(
+    committed: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, CompletedProcess[str]]:
+    """A project whose study of two methods has run from end to end, but for the page, and what was said of it."""
+    folder = tmp_path_factory.mktemp("study") / "project"
+    copy(committed, folder)
+    write_study(folder, "source_only", "mmd")
+    link(sample, folder / "data")
+    done = repro(folder, "summary")
+    shutil.rmtree(folder / "data")
+    return folder, done
+
+
+@pytest.fixture
+def studied(
+    first_repro: tuple[Path, CompletedProcess[str]],
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A copy of that project, as the working directory."""
+    first, done = first_repro
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = tmp_path / "project"
+    copy(first, folder)
+    link(sample, folder / "data")
+    move_runs(folder, first)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder

@@ -1,15 +1,13 @@
 """Steps refuse what does not belong together, and cost nothing twice."""
 
 import json
-import os
 import shutil
-import sqlite3
 
 import numpy as np
 import pandas as pd
 import pytest
 from archive.samples import LARGER, write_sample
-from checkouts import copy
+from checkouts import copy, link, move_runs
 from mlflow import MlflowClient
 
 from mergershift import evaluation
@@ -34,7 +32,7 @@ def finished(committed, sample, tmp_path_factory):
     """A project with a training, made once, of which every test gets a copy."""
     folder = tmp_path_factory.mktemp("trained") / "project"
     copy(committed, folder)
-    shutil.copytree(sample, folder / "data", copy_function=os.link)
+    link(sample, folder / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -51,11 +49,7 @@ def trained(archive, finished):
     folder, config, cell = finished
     for name in ("outputs", "state", "mlartifacts", "mlflow.db"):
         copy(folder / name, archive / name)
-    with sqlite3.connect(archive / "mlflow.db") as database:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
-            database.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(folder), str(archive))
-            )
+    move_runs(archive, folder)
     return config, archive / cell
 
 
