@@ -1,15 +1,14 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from archive.samples import COARSE
 from click.testing import CliRunner
 
 from mergershift.archive.mock import render_universe, write
-from mergershift.archive.mock.recipe import RECIPE
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import mock_difficulty
@@ -21,8 +20,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_benchmark_runs_tiny_and_skips_what_it_has_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coarse = replace(RECIPE, particles=500, halo_particles=50, bulge_particles=70, neighbour_particles=50)
-    monkeypatch.setattr(write, "render_universe", partial(render_universe, recipe=coarse))
+    monkeypatch.setattr(write, "render_universe", partial(render_universe, recipe=COARSE))
     monkeypatch.setattr(mock_difficulty, "TREES", 20)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
