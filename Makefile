@@ -61,7 +61,7 @@ study: install
 
 # One thread for each of the two processes: more would wait for one another.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from archive.samples import LARGER, write_sample
+from checkouts import clone, copy, link, move_runs
+from studies import repro, write_study
 
-CHECKOUT = Path(__file__).parents[1]
+DEAR = {"first_repro", "prepared_once", "finished", "server", "universe", "written"}
+"""Fixtures that take so long that one process alone shall make each, and run the tests that use it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `pytest --dist loadgroup`: tests that share a dear fixture or, quick ones, a file stay in one process.
+
+    The slow ones that share nothing come one by one, so that no process is left alone with many of them at the end.
+    """
+    for item in items:
+        dear = DEAR.intersection(getattr(item, "fixturenames", ()))
+        slow, group = item.get_closest_marker("slow"), item.get_closest_marker("xdist_group")
+        if group is None and (dear or not slow):
+            item.add_marker(pytest.mark.xdist_group(min(dear) if dear else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +39,17 @@ def published_metadata() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with a commit, of which every project is a copy: to commit takes longer than to copy."""
+    return clone(tmp_path_factory.mktemp("committed") / "project")
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout of its own, with git and DVC, as a new user has it: no data yet. It is the working directory."""
     folder = tmp_path / "project"
-    for name in ("conf", "src"):
-        shutil.copytree(
-            CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
-    for name in ("dvc.yaml", "CITATION.cff", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(CHECKOUT / name, folder / name)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "checkout"]):
-        identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
-        subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+    copy(committed, folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
@@ -51,5 +64,38 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def archive(project: Path, sample: Path) -> Path:
     """The project with the sample in data/, as links: to change a file, put another in its place."""
-    shutil.copytree(sample, project / "data", copy_function=os.link)
+    link(sample, project / "data")
     return project
+
+
+@pytest.fixture(scope="session")
+def first_repro(
+    committed: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, CompletedProcess[str]]:
+    """A project whose study of two methods has run from end to end, but for the page, and what was said of it."""
+    folder = tmp_path_factory.mktemp("study") / "project"
+    copy(committed, folder)
+    write_study(folder, "source_only", "mmd")
+    link(sample, folder / "data")
+    done = repro(folder, "summary")
+    shutil.rmtree(folder / "data")
+    return folder, done
+
+
+@pytest.fixture
+def studied(
+    first_repro: tuple[Path, CompletedProcess[str]],
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A copy of that project, as the working directory."""
+    first, done = first_repro
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = tmp_path / "project"
+    copy(first, folder)
+    link(sample, folder / "data")
+    move_runs(folder, first)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder

@@ -1,16 +1,13 @@
 """A method of one's own is three files, and a line in the study; nothing else is edited."""
 
 import json
-import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 from ruamel.yaml import YAML
+from studies import EPOCHS, cell_of, client, environment, ran, repro, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -56,61 +53,33 @@ def test_zero_for_equal_batches():
 """
 
 
-def run(project: Path, *command: str) -> str:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(project / "src"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
-def study(project: Path, *adaptations: str) -> None:
-    yaml = YAML()
-    document = yaml.load((project / "conf/study.yaml").read_text())
-    document["filters"] = ["two"]
-    document["methods"] = [
-        {"transfer": "pristine_to_noisy", "adaptation": name, "experiment": "default"} for name in adaptations
-    ]
-    yaml.dump(document, project / "conf/study.yaml")
-
-
-def test_three_files_make_a_method(archive):
-    (archive / "conf/training/demo.yaml").write_text(
-        "defaults: [default, _self_]\nepochs: 2\ncandidates: 2\n"
-    )
-    study(archive, "source_only")
-    run(archive, "dvc", "repro", "evaluate")
-
+def test_three_files_make_a_method(studied):
     files = {
         "src/mergershift/adaptation/mean_difference.py": METHOD,
         "conf/adaptation/mean_difference.yaml": CONFIGURATION,
         "tests/adaptation/test_mean_difference.py": TEST,
     }
     for name, text in files.items():
-        (archive / name).parent.mkdir(parents=True, exist_ok=True)
-        (archive / name).write_text(text)
-    run(archive, "pytest", "-q", "-p", "no:cacheprovider", "tests/adaptation/test_mean_difference.py")
-    study(archive, "source_only", "mean_difference")
-    stages = re.findall(r"Running stage '(.*)'", run(archive, "mergershift", "repro"))
+        (studied / name).parent.mkdir(parents=True, exist_ok=True)
+        (studied / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/adaptation"]
+    tested = subprocess.run(command, cwd=studied, capture_output=True, text=True, env=environment(studied))
+    assert tested.returncode == 0, tested.stdout
+    write_study(studied, "source_only", "mean_difference")
     key = "two-method1-0"
-    assert sorted(stages) == ["code", f"evaluate@{key}", "report", "summary", f"train@{key}"]
+    assert sorted(ran(repro(studied))) == ["code", f"evaluate@{key}", "report", "summary", f"train@{key}"]
 
-    cell = archive / "outputs/cells/two/pristine_to_noisy/mean_difference/default/seed0"
-    run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
-    client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
-    assert client.list_artifacts(run_id, "report"), "the page's figures of the method are in its run"
-    assert json.loads((cell / "evaluation/selection.json").read_text())["epoch"] in (0, 1)
-    summary = archive / "outputs/summary"
+    trained = cell_of(studied, "mean_difference")
+    run_id = json.loads((trained / "train/run.json").read_text())["run_id"]
+    assert client(studied).list_artifacts(run_id, "report"), "the page's figures of the method are in its run"
+    assert json.loads((trained / "evaluation/selection.json").read_text())["epoch"] in range(EPOCHS)
+    summary = studied / "outputs/summary"
     assert "mean_difference" in set(pd.read_csv(summary / "transfer.csv")["adaptation"])
     compared = pd.read_csv(summary / "comparison.csv").set_index("adaptation")
     assert compared.loc["mean_difference", ["difference", "p", "p_holm"]].notna().all()
     (best,) = json.loads((summary / "best.json").read_text())
-    named = YAML(typ="safe").load((archive / "conf/selection/label_free.yaml").read_text())
+    named = YAML(typ="safe").load((studied / "conf/selection/label_free.yaml").read_text())
     assert best["validator"] == named["best_by"]
     assert best["best"] == max(best["scores"], key=best["scores"].get)
     assert set(best["scores"]) == {"source_only", "mean_difference"}
-    assert "mean_difference" in (archive / "outputs/report/index.html").read_text()
+    assert "mean_difference" in (studied / "outputs/report/index.html").read_text()

@@ -1,7 +1,7 @@
 """Small problems with a known shift, and a training loop of seconds that shows what a method does to it.
 
     accuracy = adapt(MMD(), Fixed(1.0), moons(seed=0), seed=0)
-    baseline = adapt(SourceOnly(), Fixed(0.0), moons(seed=0), seed=0)
+    baseline = unadapted(moons, seed=0)
 
 Points are images of one pixel, `(N, C, 1, 1)`, so that networks, penalties and both hooks of a method are used
 as in a real training. Target labels serve for the accuracy that `adapt` returns and for nothing else: the
@@ -10,9 +10,10 @@ number of steps is fixed, and no figure of the target is looked at on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from mergershift.adaptation import Adaptation, Weighting
+from mergershift.adaptation.source_only import SourceOnly
+from mergershift.adaptation.weighting import Fixed
 from mergershift.networks import CLASSES, Activations, Network
 
 
@@ -67,6 +70,11 @@ def clouds(seed: int, size: int = 8, shift: float = 1.6, points: int = 256) -> P
 
     (source, labels), (target, _), (test, test_labels) = (drawn() for _ in range(3))
     return Problem(_pixels(source), labels, _pixels(target + move), _pixels(test + move), test_labels)
+
+
+def nearer(seed: int) -> Problem:
+    """Clouds that are moved less."""
+    return clouds(seed, shift=1.2)
 
 
 def spread(seed: int, size: int = 4, noise: float = 6.0, points: int = 256) -> Problem:
@@ -159,6 +167,12 @@ def adapt(
         penalty.after_training(network, problem.target.split(batch))
         with torch.no_grad():
             return (network(problem.test).logits.argmax(1) == problem.test_labels).float().mean().item()
+
+
+@cache
+def unadapted(problem: Callable[[int], Problem], seed: int, **settings: Any) -> float:
+    """What `adapt` gives without a method on `problem(seed)`: a baseline that many methods share, computed once."""
+    return adapt(SourceOnly(), Fixed(0.0), problem(seed), seed, **settings)
 
 
 @contextmanager

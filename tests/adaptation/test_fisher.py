@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from adaptation.synthetic import Problem, adapt, clouds, moons
+from adaptation.synthetic import Problem, adapt, moons, nearer, unadapted
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -145,7 +145,7 @@ def test_makes_the_source_classes_compact(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_beside_mmd_on_a_shift_that_source_only_fails_on(seed: int) -> None:
-    problem = clouds(seed, shift=1.2)
-    assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=300) < 0.8
+    problem = nearer(seed)
+    assert unadapted(nearer, seed, steps=300) < 0.8
     both = Combined([MedianMMD(), Fisher(0.01, 1.0)], [1.0, 1.0])
     assert adapt(both, Fixed(1.0), problem, seed, steps=300) > 0.9

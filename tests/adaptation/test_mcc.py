@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from adaptation.synthetic import adapt, clouds
+from adaptation.synthetic import adapt, nearer, unadapted
 from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 from scipy.special import softmax
@@ -9,8 +9,7 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from mergershift.adaptation.mcc import MCC, class_confusion
-from mergershift.adaptation.source_only import SourceOnly
-from mergershift.adaptation.weighting import Fixed, Ramp
+from mergershift.adaptation.weighting import Ramp
 from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
@@ -121,6 +120,6 @@ def test_a_wrong_temperature_is_the_users_mistake(temperature: float) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
-    problem = clouds(seed, shift=1.2)
-    assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=300) < 0.8
+    problem = nearer(seed)
+    assert unadapted(nearer, seed, steps=300) < 0.8
     assert adapt(MCC(), Ramp(1.0), problem, seed, steps=300) > 0.9

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adaptation.synthetic import adapt, clouds
+from adaptation.synthetic import adapt, nearer, unadapted
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import rbf_kernel
@@ -278,6 +278,6 @@ def test_wrong_shapes_are_named_by_the_median_too() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_median_widths_bridge_a_shift_that_source_only_fails_on(seed: int) -> None:
-    problem = clouds(seed, shift=1.2)
-    assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=300) < 0.8
+    problem = nearer(seed)
+    assert unadapted(nearer, seed, steps=300) < 0.8
     assert adapt(MedianMMD(), Fixed(1.0), problem, seed, steps=300) > 0.9

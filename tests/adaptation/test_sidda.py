@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from adaptation.synthetic import adapt, clouds, moons
+from adaptation.synthetic import adapt, clouds, moons, unadapted
 from torch import Tensor
 
 from mergershift.adaptation.sidda import SIDDA
 from mergershift.adaptation.sinkhorn import sinkhorn
-from mergershift.adaptation.source_only import SourceOnly
-from mergershift.adaptation.weighting import Fixed, Learned
+from mergershift.adaptation.weighting import Learned
 from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
@@ -75,7 +74,7 @@ def test_wrong_settings_are_the_users_mistake(settings: dict[str, float]) -> Non
 
 @pytest.mark.slow
 def test_bridges_a_shift_that_source_only_fails_on() -> None:
-    assert adapt(SourceOnly(), Fixed(0.0), clouds(seed=0), seed=0) < 0.7
+    assert unadapted(clouds, seed=0) < 0.7
     assert adapt(SIDDA(), Learned(), clouds(seed=0), seed=0) > 0.78
 
 
@@ -85,7 +84,7 @@ def test_learns_turned_moons() -> None:
     baseline, adapted = [], []
     for seed in range(3):
         problem = moons(seed)
-        baseline.append(adapt(SourceOnly(), Fixed(0.0), problem, seed, batch_norm=True))
+        baseline.append(unadapted(moons, seed, batch_norm=True))
         adapted.append(adapt(SIDDA(), Learned(warm_up=0.3), problem, seed, batch_norm=True))
     assert max(baseline) < 0.8
     assert np.mean(adapted) > 0.9

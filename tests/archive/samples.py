@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from mergershift.archive import DATA_SETS, FILTER_SETS, IMAGE_SIZE, DataSet, Domain, RowStructure
+from mergershift.archive.mock.recipe import RECIPE
 
 STRUCTURE = RowStructure(mergers=2, non_mergers=33)
-LARGER = RowStructure(mergers=12, non_mergers=60)
+LARGER = RowStructure(mergers=10, non_mergers=40)
+COARSE = replace(
+    RECIPE, particles=500, halo_particles=50, bulge_particles=70, clump_particles=5, neighbour_particles=50
+)
+"""Galaxies of few stars, rendered quickly, for mocks whose looks do not matter."""
 
 
 def renderings(structure: RowStructure, channels: int, seed: int) -> NDArray[np.float64]:

@@ -11,9 +11,21 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mlflow import MlflowClient
-from pipeline.test_repro import ENVIRONMENT, ran, runs, study
+from checkouts import commit
 from ruamel.yaml import YAML
+from studies import (
+    ENVIRONMENT,
+    EPOCHS,
+    begin_repro,
+    cell_of,
+    checkpoint,
+    ran,
+    repro,
+    runs,
+    stages,
+    steps,
+    write_study,
+)
 
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
@@ -100,12 +112,7 @@ def shell(tmp_path, runs_of, monkeypatch):
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "checkout"]):
-        subprocess.run(
-            ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *command],
-            cwd=folder,
-            check=True,
-        )
+    commit(folder)
     monkeypatch.chdir(folder)
     return folder
 
@@ -134,7 +141,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 
 
 def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
-    command = [sys.executable, "-c", f"from mergershift import parallel; parallel.repro({jobs})"]
+    command = [sys.executable, "-c", f"from mergershift.pipeline import parallel; parallel.repro({jobs})"]
     # What starts the tests in the background may have had Ctrl-C ignored, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -146,26 +153,8 @@ def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
         signal.signal(signal.SIGINT, before)
 
 
-def mergershift_repro(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """`mergershift repro` with the code that lies in the project, as an installed checkout has it."""
-    return subprocess.run(
-        [sys.executable, "-m", "mergershift", "repro", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT | {"PYTHONPATH": str(project / "src")},
-    )
-
-
-def small_study(project: Path, epochs: int, *methods: str) -> None:
-    """A study of one filter set and seed without the page, which has tests of its own and takes its time."""
-    study(
-        project,
-        epochs,
-        methods=[
-            {"transfer": "pristine_to_noisy", "adaptation": name, "experiment": "default"} for name in methods
-        ],
-    )
+def leave_page_out(project: Path) -> None:
+    """The page has tests of its own and takes its time."""
     pipeline = project / "dvc.yaml"
     yaml = YAML()
     document = yaml.load(pipeline.read_text())
@@ -369,68 +358,51 @@ def test_what_it_can_not_work_on_is_said_in_two_lines(shell, monkeypatch):
         parallel.repro(2)
 
 
-def test_a_study_gives_the_same_bytes_as_one_after_the_other(archive):
-    # One of the methods is of files that git does not know yet.
-    (archive / "src/mergershift/adaptation/mine.py").write_text(
+def test_a_killed_study_goes_on_and_gives_the_same_bytes_as_one_after_the_other(studied, tmp_path):
+    """kill -9 of everything in mid-training; the same command then brings the same runs to their end."""
+    files = ("train/epochs.csv", "evaluation/metrics.json", "evaluation/predictions.csv")
+
+    def results(*methods: str) -> list[bytes]:
+        return [(cell_of(studied, method) / name).read_bytes() for method in methods for name in files]
+
+    serial = results("mmd", "source_only")
+    for name in ("outputs", ".dvc/cache", "mlartifacts", "state"):
+        shutil.rmtree(studied / name)
+    for name in ("dvc.lock", "mlflow.db"):
+        (studied / name).unlink()
+    # One of the methods is of files that git does not know yet, and computes what another does.
+    (studied / "src/mergershift/adaptation/mine.py").write_text(
         "from mergershift.adaptation.source_only import SourceOnly\n\n"
         'print(f"computed by {__file__}")\n\n\nclass Mine(SourceOnly):\n    """No name."""\n'
     )
-    given = (archive / "conf/adaptation/source_only.yaml").read_text()
-    (archive / "conf/adaptation/mine.yaml").write_text(given.replace("source_only.SourceOnly", "mine.Mine"))
-    small_study(archive, 1, "mmd", "mine")
-    outputs = [
-        archive / f"outputs/cells/two/pristine_to_noisy/{method}/default/seed0/{name}"
-        for method in ("mmd", "mine")
-        for name in ("train/epochs.csv", "evaluation/metrics.json", "evaluation/predictions.csv")
-    ]
-    dvc = [sys.executable, "-m", "dvc", "repro", "evaluate"]
-    first = ran(
-        subprocess.run(
-            dvc,
-            cwd=archive,
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT | {"PYTHONPATH": str(archive / "src")},
-        )
-    )
-    serial = [path.read_bytes() for path in outputs]
-    (archive / "dvc.lock").unlink()
-    for folder in ("outputs", ".dvc/cache"):
-        shutil.rmtree(archive / folder)
-    done = mergershift_repro(archive, "--jobs", "2")
-    cells = {name for name in first if name.startswith(("train", "evaluate"))}
-    assert len(cells) == 4
-    assert set(ran(done)) == {*first, "summary"} - cells, "the checkout itself trains nothing"
-    assert [path.read_bytes() for path in outputs] == serial
+    given = (studied / "conf/adaptation/source_only.yaml").read_text()
+    (studied / "conf/adaptation/mine.yaml").write_text(given.replace("source_only.SourceOnly", "mine.Mine"))
+    write_study(studied, "mmd", "mine")
+    leave_page_out(studied)
+
+    process = begin_repro(studied, tmp_path / "log", "--jobs", "2")
+    wait_until(checkpoint(studied, "mmd").exists, 120)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for each in family:
+        each.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=30)
+    said = (tmp_path / "log").read_text()
+    interrupted = {run.info.run_id: run.info.status for run in runs(studied)}
+    assert "RUNNING" in interrupted.values(), said
+
+    done = repro(studied, "--jobs", "2")
+    assert sorted(stages(said)) == ["code", "prepare@two"], "the checkout itself trains nothing"
+    assert ran(done) == ["summary"], "the checkout itself trains nothing"
+    assert results("mmd", "mine") == serial
     assert "Balanced accuracy" in done.stdout, "the transfer table is printed"
-    log = (archive / "state/logs/cells/two/pristine_to_noisy/mine/default/seed0.log").read_text()
+    log = (studied / "state/logs/cells/two/pristine_to_noisy/mine/default/seed0.log").read_text()
     (computed,) = set(re.findall(r"computed by (\S+)/src/", log))
-    assert Path(computed).parent == archive / "state/worktrees", "the worktree's own copy of the code"
-    assert [run.data.tags["git_dirty"] for run in runs(archive)] == ["true"] * 4
-
-
-def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
-    small_study(archive, 6, "mmd")
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mergershift", "repro", "--jobs", "2"],
-            cwd=archive,
-            stdout=log,
-            stderr=log,
-            env=ENVIRONMENT,
-        )
-        last = archive / "state/cells/two/pristine_to_noisy/mmd/default/seed0/checkpoints/last.ckpt"
-        wait_until(last.exists, 120)
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for each in family:
-            each.kill()
-        process.wait()
-        psutil.wait_procs(family, timeout=30)
-    (interrupted,) = runs(archive)
-    assert interrupted.info.status == "RUNNING", (tmp_path / "log").read_text()
-    ran(mergershift_repro(archive, "--jobs", "2"))
-    (finished,) = runs(archive)
-    assert (finished.info.run_id, finished.info.status) == (interrupted.info.run_id, "FINISHED")
-    client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
-    steps = [metric.step for metric in client.get_metric_history(finished.info.run_id, "train_loss")]
-    assert sorted(steps) == list(range(6)), "every epoch once"
+    assert Path(computed).parent == studied / "state/worktrees", "the worktree's own copy of the code"
+    finished = runs(studied)
+    assert len(finished) == 2
+    assert interrupted.keys() <= {run.info.run_id for run in finished}
+    for run in finished:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["git_dirty"] == "true"
+        assert steps(studied, run) == list(range(EPOCHS)), "every epoch once"

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from archive.samples import LARGER, write_sample
 
 from mergershift.pipeline.reproduce import reproduce
 
@@ -24,5 +25,14 @@ def test_one_command_prints_the_published_figures_beside_ours(archive, capsys, m
         every, unique = (results["source"][rows]["images"]["value"] for rows in ("all_rows", "unique"))
         assert every > unique, "copies of mergers count only beside published figures"
 
-    monkeypatch.setattr("mergershift.pipeline.reproduce.train_step", lambda *_: pytest.fail("trained again"))
+    with monkeypatch.context() as patch:
+        patch.setattr("mergershift.pipeline.reproduce.train_step", lambda *_: pytest.fail("trained again"))
+        reproduce("deepmerge_2020", arguments)
+
+    before = [json.loads((cell / "train/run.json").read_text()) for cell in cells]
+    write_sample(archive / "data", LARGER, ("two",), seed=7)
     reproduce("deepmerge_2020", arguments)
+    after = [json.loads((cell / "train/run.json").read_text()) for cell in cells]
+    for old, new in zip(before, after, strict=True):
+        assert old["data_hash"] != new["data_hash"], "another archive is noticed"
+        assert old["run_id"] != new["run_id"]

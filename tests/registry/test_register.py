@@ -32,7 +32,7 @@ from mergershift.tracking import fetch_model, tracking_address
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import Registry
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("register")]
 CHECKOUT = Path(__file__).parents[2]
 SMALL = ["filters=two", "training.epochs=1", "trainer=cpu_one_thread"]
 METHOD = {"transfer": "pristine_to_noisy", "adaptation": "source_only", "experiment": "default"}

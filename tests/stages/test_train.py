@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from archive.samples import LARGER, write_sample
+from checkouts import copy, link, move_runs
 from mlflow import MlflowClient
 
 from mergershift import evaluation
@@ -18,7 +19,6 @@ from mergershift.config import SelectionConfig, compose, compose_selection
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_folder
-from mergershift.pipeline.reproduce import reproduce
 from mergershift.stages.evaluate import evaluate_step
 from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
@@ -27,13 +27,30 @@ pytestmark = pytest.mark.slow
 SMALL = ["filters=two", "training.epochs=1", "trainer.threads=1"]
 
 
+@pytest.fixture(scope="module")
+def finished(committed, sample, tmp_path_factory):
+    """A project with a training, made once, of which every test gets a copy."""
+    folder = tmp_path_factory.mktemp("trained") / "project"
+    copy(committed, folder)
+    link(sample, folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        config = compose(SMALL)
+        prepare_step(config)
+        cell = default_output(config)
+        train_step(config, cell)
+    shutil.rmtree(folder / "data")
+    return folder, config, cell.relative_to(folder)
+
+
 @pytest.fixture
-def trained(archive):
-    config = compose(SMALL)
-    prepare_step(config)
-    cell = default_output(config)
-    train_step(config, cell)
-    return config, cell
+def trained(archive, finished):
+    folder, config, cell = finished
+    for name in ("outputs", "state", "mlartifacts", "mlflow.db"):
+        copy(folder / name, archive / name)
+    move_runs(archive, folder)
+    return config, archive / cell
 
 
 def mark_as_mock(project, seed):
@@ -99,25 +116,12 @@ def test_the_damaged_file_of_a_training_is_named(trained, name):
         evaluate_step(cell, compose_selection())
 
 
-def test_the_published_experiment_trains_again_on_another_archive(archive, capsys):
-    arguments = ["training.epochs=1", "trainer.threads=1"]
-    reproduce("deepmerge_2020", arguments)
-    cells = sorted((archive / "outputs/runs").iterdir())
-    before = [json.loads((cell / "train/run.json").read_text()) for cell in cells]
-    write_sample(archive / "data", LARGER, ("two",), seed=7)
-    reproduce("deepmerge_2020", arguments)
-    after = [json.loads((cell / "train/run.json").read_text()) for cell in cells]
-    for old, new in zip(before, after, strict=True):
-        assert old["data_hash"] != new["data_hash"]
-        assert old["run_id"] != new["run_id"]
-
-
 def choice_of(cell):
     return json.loads((cell / "evaluation/selection.json").read_text())
 
 
-def test_the_epochs_of_the_validator_and_of_the_oracle_are_both_chosen(archive):
-    config = compose([*SMALL, "training.epochs=6", "training.candidates=6", "training.optimizer.lr=0.01"])
+def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
+    config = compose([*SMALL, "training.epochs=4", "training.candidates=4", "training.optimizer.lr=0.01"])
     prepare_step(config)
     cell = default_output(config)
     train_step(config, cell)
@@ -127,7 +131,7 @@ def test_the_epochs_of_the_validator_and_of_the_oracle_are_both_chosen(archive):
             SelectionConfig(validator=validator, best_by="target_entropy", threshold="source_validation"),
         )
         choice, scores = choice_of(cell), pd.read_csv(cell / "evaluation/validators.csv").set_index("epoch")
-        assert list(scores.index) == list(range(6))
+        assert list(scores.index) == list(range(4))
         oracle = scores["oracle_target_balanced_accuracy"]
         assert oracle[choice["oracle_epoch"]] == oracle.max()
         if validator == "kept":

@@ -23,7 +23,9 @@ NOBODY = "http://127.0.0.1:9"
 number = itertools.count()
 
 
-@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["file", pytest.param("server", marks=[pytest.mark.slow, pytest.mark.xdist_group("server")])]
+)
 def address(request, database):
     if request.param == "file":
         return database

@@ -13,14 +13,17 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from checkouts import copy
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
+from mergershift.cli.main import cli
 from mergershift.config import compose
 from mergershift.core.errors import UserError
-from mergershift.stages.prepare import prepare_step
+from mergershift.images import prepare
 from mergershift.tracking import tracking_address
 from mergershift.tuning import outcome
 from mergershift.tuning.objective import FINISHED, Objective, original_number, study_folder
@@ -32,10 +35,19 @@ from mergershift.tuning.worker import work
 QUICK = ["filters=two", "adaptation=mmd", "training.epochs=3", "training.batch_size=32", "tuning.heartbeat=1"]
 
 
+@pytest.fixture(scope="module")
+def prepared_once(committed, sample, tmp_path_factory):
+    """The images that each search gets a copy of."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(sample, "two", compose(["filters=two"], committed / "conf").split, folder / "two-by_galaxy")
+    return folder
+
+
 @pytest.fixture
-def ready(archive, monkeypatch):
+def ready(archive, prepared_once):
     """A project with prepared images; work() changes how signals are answered."""
-    prepare_step(compose(["filters=two"]))
+    (archive / "outputs").mkdir()
+    copy(prepared_once, archive / "outputs/prepared")
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     yield archive
     for each, handler in before.items():
@@ -118,7 +130,7 @@ def test_a_killed_workers_trial_is_taken_up_and_none_is_lost_or_doubled(ready, s
     assert config.training.optimizer["lr"] == study.best_trial.params["training.optimizer.lr"]
     if storage == "postgresql":
         return
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = CliRunner().invoke(cli, command[3:])
     assert "3 trials completed" in done.stdout
     assert len(study.get_trials()) == len(trials)
     assert (ready / "conf/experiment/tuned_mmd.yaml").read_text() == written

@@ -1,7 +1,9 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from archive.samples import COARSE
 from astropy import units
 from astropy.io import fits
 
@@ -15,7 +17,7 @@ from mergershift.archive import (
     read_metadata,
     read_structure,
 )
-from mergershift.archive.mock import render_universe, write_archive
+from mergershift.archive.mock import Universe, render_universe, write, write_archive
 from mergershift.core.errors import UserError
 
 STRUCTURE = RowStructure(2, 3)
@@ -64,18 +66,23 @@ def test_filter_sets_show_the_same_renderings(archive: Path) -> None:
         np.testing.assert_array_equal(two, three[:, :2])
 
 
-def test_rows_are_the_galaxies_of_the_universe(archive: Path) -> None:
-    universe = render_universe(2, 3, 1, workers=1)
+@pytest.fixture(scope="module")
+def rendered() -> Universe:
+    """What the archive shows."""
+    return render_universe(2, 3, 1, workers=1)
+
+
+def test_rows_are_the_galaxies_of_the_universe(archive: Path, rendered: Universe) -> None:
     images = {domain: open_images(archive, DATA_SETS["three", domain])[:] for domain in Domain}
     for row in (1, 6, STRUCTURE.merger_rows + 9):
         galaxy, camera = STRUCTURE.galaxy[row], STRUCTURE.camera[row]
-        pristine = universe.pristine(galaxy)
+        pristine = rendered.pristine(galaxy)
         np.testing.assert_array_equal(images[Domain.PRISTINE][row], pristine[camera])
-        np.testing.assert_array_equal(images[Domain.NOISY][row], (pristine + universe.noise(galaxy))[camera])
+        np.testing.assert_array_equal(images[Domain.NOISY][row], (pristine + rendered.noise(galaxy))[camera])
 
 
-def test_metadata_describe_what_each_row_shows(archive: Path) -> None:
-    histories = render_universe(2, 3, 1, workers=1).histories
+def test_metadata_tell_what_each_row_shows(archive: Path, rendered: Universe) -> None:
+    histories = rendered.histories
     table = read_metadata(archive)
     assert table is not None
     np.testing.assert_array_equal(table["galaxy"], STRUCTURE.galaxy)
@@ -87,7 +94,8 @@ def test_metadata_describe_what_each_row_shows(archive: Path) -> None:
         assert np.isnan(table["mass_ratio"][row]) == (not history.merger)
 
 
-def test_the_irregular_galaxy_has_two_renderings(tmp_path: Path) -> None:
+def test_the_irregular_galaxy_has_two_renderings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "render_universe", partial(render_universe, recipe=COARSE))
     write_archive(tmp_path, mergers=1, non_mergers=31, seed=0, filter_sets=["two"], progress=False)
     data_set = DATA_SETS["two", Domain.PRISTINE]
     structure = read_structure(tmp_path, data_set)
