@@ -14,6 +14,7 @@ from mergershift.cells.layout import model_epochs, model_file
 from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.config import Config, compose
 from mergershift.images import Prepared
+from mergershift.training.callbacks import Epochs, OnEpoch
 from mergershift.training.fit import Result, train
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -114,9 +115,9 @@ def test_a_stopped_training_ends_as_an_uninterrupted_one(tmp_path, data, extra):
 
     with pytest.raises(Killed):
         train(config, data, tmp_path / "b", kill)
-    told = []
-    resumed = train(config, data, tmp_path / "b", lambda epochs, _classifier: told.append(len(epochs)))
-    assert told == [3, 4], "the epoch that was killed before its checkpoint is trained again, no other"
+    counts: list[int] = []
+    resumed = train(config, data, tmp_path / "b", lambda epochs, _classifier: counts.append(len(epochs)))
+    assert counts == [3, 4], "the epoch that was killed before its checkpoint is trained again, no other"
     assert same(whole, resumed)
     assert whole.epochs == resumed.epochs
 
@@ -147,7 +148,7 @@ def test_candidates_are_spread_over_the_training_and_survive_an_interruption(tmp
     whole = train(config, data, tmp_path / "a")
     assert set(whole.models) == {2, 4, 6, whole.best_epoch}
     with pytest.raises(Killed):
-        train(config, data, tmp_path / "b", kill)
+        train(config, data, tmp_path / "b", kill_after(4))
     resumed = train(config, data, tmp_path / "b")
     for epoch, path in whole.models.items():
         assert path.read_bytes() == resumed.models[epoch].read_bytes()
@@ -224,7 +225,7 @@ def test_the_triangular_rate_goes_up_and_down_in_each_cycle(tmp_path, data):
     assert rates[3] < rates[2]
 
 
-# What follows is told every setting that matters.
+# The tests below set everything that matters.
 
 DEEP_MERGE = {"_target_": "mergershift.networks.deepmerge.DeepMerge", "image_size": 8, "dropout": 0.2}
 MMD = {"_target_": "mergershift.adaptation.mmd.MedianMMD", "factors": [0.5, 1.0, 2.0]}
