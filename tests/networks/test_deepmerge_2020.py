@@ -83,13 +83,14 @@ def test_glorot_uniform_weights_and_zero_biases() -> None:
             fan_out, fan_in = layer.weight[:, 0].numel(), layer.weight[0].numel()
             limit = (6 / (fan_in + fan_out)) ** 0.5
             assert 0.9 * limit < layer.weight.abs().max() <= limit
+            assert layer.bias is not None
             assert not layer.bias.any()
 
 
 def test_regularisation_is_the_l2_penalty_of_both_softmax_layers() -> None:
     network = DeepMerge2020(channels=2)
-    weights = [network.hidden[0].weight, network.hidden[2].weight]
-    expected = 1e-4 * sum((weight**2).sum() for weight in weights)
+    first, second = (network.get_parameter(f"hidden.{place}.weight") for place in (0, 2))
+    expected = 1e-4 * (first.square().sum() + second.square().sum())
     torch.testing.assert_close(network.regularisation(), expected)
     network.regularisation().backward()
     touched = {name for name, parameter in network.named_parameters() if parameter.grad is not None}

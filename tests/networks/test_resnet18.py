@@ -40,7 +40,9 @@ def test_takes_images_of_other_sizes() -> None:
 
 def test_block_adds_its_input() -> None:
     block = ResidualBlock(4, 4, stride=1).eval()
-    nn.init.zeros_(block.residual[-1].weight)
+    last = block.residual[-1]
+    assert isinstance(last, nn.BatchNorm2d)
+    nn.init.zeros_(last.weight)
     images = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(block(images), images.relu())
 
