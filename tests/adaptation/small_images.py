@@ -1,4 +1,4 @@
-"""Images of 12 pixels a side, a small convolutional network, and a training for methods that work by their hooks."""
+"""Images of 12 by 12 pixels, a small convolutional network, and a training loop that calls a method's hooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE, STRIPES = 12, 0.2
 
 
 class SmallNetwork(Network):
-    """Two convolutions with batch normalisation, dropout, and the means over each quarter of the image."""
+    """Two convolutions with batch normalisation and dropout, followed by the mean over each quarter of the image."""
 
     def __init__(self, channels: int = 2, dropout: float = 0.2) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class SmallNetwork(Network):
 
 
 def stripes(seed: int, count: int = 256, channels: int = 2) -> tuple[Tensor, Tensor]:
-    """A bright bump anywhere, smooth (class 0) or faintly striped (class 1): `(N, C, 12, 12)` and `(N,)`."""
+    """Images `(N, C, 12, 12)` of a bright bump at a random place, and labels `(N,)`: smooth 0, faintly striped 1."""
     generator = Generator().manual_seed(seed)
     labels = torch.randint(2, (count,), generator=generator)
     row, column = 3 + 6 * torch.rand(2, count, 1, 1, generator=generator)
@@ -49,7 +49,7 @@ def stripes(seed: int, count: int = 256, channels: int = 2) -> tuple[Tensor, Ten
 
 
 def train(penalty: Adaptation, images: Tensor, labels: Tensor, target: Tensor, seed: int) -> SmallNetwork:
-    """Train on labelled images with a method's hooks, `target` for the last of them; deterministic in `seed`."""
+    """Train on labelled images with a method's hooks, the last of which gets `target`; deterministic in `seed`."""
     with _one_thread():
         torch.manual_seed(seed)
         generator = Generator().manual_seed(seed)
@@ -75,6 +75,6 @@ def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
 
 
 def noisy(images: Tensor, deviations: tuple[float, ...], seed: int) -> Tensor:
-    """The images with Gaussian noise, a deviation a filter."""
+    """Add Gaussian noise to the images, with one standard deviation per filter."""
     noise = torch.randn(images.shape, generator=Generator().manual_seed(seed))
     return images + torch.tensor(deviations)[:, None, None] * noise

@@ -1,11 +1,11 @@
-"""Small problems with a known shift, and a training loop of seconds that shows what a method does to it.
+"""Small problems with a known shift, and a training loop that shows in seconds whether a method overcomes it.
 
     accuracy = adapt(MMD(), Fixed(1.0), moons(seed=0), seed=0)
     baseline = unadapted(moons, seed=0)
 
 Points are images of one pixel, `(N, C, 1, 1)`, so that networks, penalties and both hooks of a method are used
-as in a real training. Target labels serve for the accuracy that `adapt` returns and for nothing else: the
-number of steps is fixed, and no figure of the target is looked at on the way.
+as in a real training. Target labels are used only for the accuracy that `adapt` returns: the number of steps is
+fixed, and no score on the target is computed during training.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Problem(NamedTuple):
     source: Tensor
     """`(N, C, 1, 1)`"""
     labels: Tensor
-    """`(N,)` class numbers of the source."""
+    """Class numbers `(N,)` of the source."""
     target: Tensor
-    """`(N, C, 1, 1)`, in another order than the source."""
+    """Points `(N, C, 1, 1)`, in a different order from the source."""
     test: Tensor
-    """`(N, C, 1, 1)` other points of the target."""
+    """Other points `(N, C, 1, 1)` of the target."""
     test_labels: Tensor
     """`(N,)`"""
 
 
 def moons(seed: int, degrees: float = 35.0, points: int = 512) -> Problem:
-    """Two moons; the target's are turned about their common centre."""
+    """Two moons, which in the target are rotated about their common centre."""
     turn = np.deg2rad(degrees)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     centre = np.array([0.5, 0.25])
@@ -58,7 +58,7 @@ def moons(seed: int, degrees: float = 35.0, points: int = 512) -> Problem:
 
 
 def clouds(seed: int, size: int = 8, shift: float = 1.6, points: int = 256) -> Problem:
-    """Two Gaussian clouds in `size` dimensions; the target's are moved along and across the classes."""
+    """Two Gaussian clouds in `size` dimensions, which in the target are moved along and across the classes."""
     generator = Generator().manual_seed(seed)
     centres, move = torch.zeros(2, size), torch.zeros(size)
     centres[:, 0] = torch.tensor([-1.0, 1.0])
@@ -78,9 +78,9 @@ def nearer(seed: int) -> Problem:
 
 
 def spread(seed: int, size: int = 4, noise: float = 6.0, points: int = 256) -> Problem:
-    """Two Gaussian clouds that differ in every dimension; in the target, all but two are full of noise.
+    """Two Gaussian clouds that differ in every dimension; in the target, all dimensions but two are noisy.
 
-    The domains' means are equal, their covariances are not. The two quiet dimensions suffice for both domains.
+    The domains have equal means but different covariances. The two quiet dimensions suffice for both domains.
     """
     generator = Generator().manual_seed(seed)
     centre, spreads = torch.full((size,), 1.0), torch.full((size,), noise)
@@ -101,7 +101,7 @@ def _pixels(points: Tensor) -> Tensor:
 
 
 class Perceptron(Network):
-    """Two hidden layers are the encoder, two the head."""
+    """A perceptron whose encoder and head have two linear layers each."""
 
     def __init__(
         self, channels: int, width: int = 64, feature_size: int = 16, batch_norm: bool = False
@@ -137,8 +137,9 @@ def adapt(
 ) -> float:
     """Train a small network for `steps` steps with the penalty; return its accuracy on the target's test points.
 
-    As in the real training: both domains pass the network in one batch, the method's and the weighting's own
-    weights are in the optimiser, the learning rate follows one cycle. Deterministic in `seed`, on one thread.
+    As in a real training, both domains pass through the network in one batch, the optimiser also trains the weights
+    of the method and the weighting, and the learning rate follows one cycle. The result is deterministic in `seed`,
+    on one thread.
     """
     with _one_thread():
         torch.manual_seed(seed)
@@ -177,7 +178,7 @@ def unadapted(problem: Callable[[int], Problem], seed: int, **settings: Any) -> 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine make these tiny steps fifty times slower."""
+    """Use one thread: on a busy machine, threads waiting for each other make these tiny steps fifty times slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

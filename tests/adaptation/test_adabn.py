@@ -3,6 +3,7 @@ import pytest
 import torch
 from adaptation.small_images import SmallNetwork, accuracy, noisy, stripes, train
 from adaptation.synthetic import Perceptron
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mergershift.adaptation.adabn import AdaBN
@@ -24,6 +25,14 @@ def images() -> Tensor:
     return 3 * torch.randn(25, 2, 12, 12) + 2 * torch.randn(25, 1, 1, 1)
 
 
+def statistics(norm: object) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Running mean and variance of a batch normalisation."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean.numpy(), norm.running_var.numpy()
+
+
 def test_statistics_of_the_first_layer(network: SmallNetwork, images: Tensor) -> None:
     AdaBN().after_training(network, images.split(10))
     with torch.no_grad():
@@ -31,23 +40,25 @@ def test_statistics_of_the_first_layer(network: SmallNetwork, images: Tensor) ->
     parts = np.split(inputs, [10, 20])
     shares = [len(part) / len(inputs) for part in parts]
     variances = [part.var(axis=(0, 2, 3), ddof=1) for part in parts]
-    norm = network.encoder[1]
-    np.testing.assert_allclose(norm.running_mean.numpy(), inputs.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
-    expected = sum(share * variance for share, variance in zip(shares, variances, strict=True))
-    np.testing.assert_allclose(norm.running_var.numpy(), expected, rtol=1e-4)
+    mean, variance = statistics(network.encoder[1])
+    np.testing.assert_allclose(mean, inputs.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(variance, np.average(variances, axis=0, weights=shares), rtol=1e-4)
 
 
-def test_a_deeper_layer_sees_what_its_batch_normalised(network: SmallNetwork, images: Tensor) -> None:
+def test_a_deeper_layer_sees_inputs_normalised_by_their_own_batch(
+    network: SmallNetwork, images: Tensor
+) -> None:
     AdaBN().after_training(network, [images])
     encoder = network.encoder
     with torch.no_grad():
         first = encoder[0](images)
         norm = encoder[1]
+        assert isinstance(norm, nn.BatchNorm2d)
         normalised = nn.functional.batch_norm(first, None, None, norm.weight, norm.bias, training=True)
         inputs = encoder[4](normalised.relu()).double().numpy()
-    second = encoder[5]
-    np.testing.assert_allclose(second.running_mean.numpy(), inputs.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(second.running_var.numpy(), inputs.var(axis=(0, 2, 3), ddof=1), rtol=1e-4)
+    mean, variance = statistics(encoder[5])
+    np.testing.assert_allclose(mean, inputs.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(variance, inputs.var(axis=(0, 2, 3), ddof=1), rtol=1e-4)
 
 
 def test_statistics_over_the_image_width(images: Tensor) -> None:
@@ -55,12 +66,12 @@ def test_statistics_over_the_image_width(images: Tensor) -> None:
     AdaBN().after_training(network, [images])
     with torch.no_grad():
         inputs = network.encoder[1](network.encoder[0](images)).double().numpy()
-    norm = network.encoder[2].norm
-    np.testing.assert_allclose(norm.running_mean.numpy(), inputs.mean(axis=(0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(norm.running_var.numpy(), inputs.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
+    mean, variance = statistics(network.encoder[2].norm)
+    np.testing.assert_allclose(mean, inputs.mean(axis=(0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(variance, inputs.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
 
 
-def test_twice_is_once_to_the_last_bit_because_dropout_stays_off(
+def test_a_second_pass_changes_no_bit_because_dropout_stays_off(
     network: SmallNetwork, images: Tensor
 ) -> None:
     AdaBN().after_training(network, images.split(10))
@@ -69,7 +80,7 @@ def test_twice_is_once_to_the_last_bit_because_dropout_stays_off(
     assert all(torch.equal(value, once[name]) for name, value in network.state_dict().items())
 
 
-def test_weights_modes_and_momenta_stay(network: SmallNetwork, images: Tensor) -> None:
+def test_weights_modes_and_momenta_are_unchanged(network: SmallNetwork, images: Tensor) -> None:
     network.encoder[3].train()
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     modes = [module.training for module in network.modules()]
@@ -81,7 +92,7 @@ def test_weights_modes_and_momenta_stay(network: SmallNetwork, images: Tensor) -
 
 
 class Unnormalised(Network):
-    """Normalises, but keeps no statistics of batches."""
+    """A network that normalises, but keeps no running statistics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,8 +104,8 @@ class Unnormalised(Network):
 
 
 @pytest.mark.parametrize("unfit", [Unnormalised(), Perceptron(channels=2)])
-def test_nothing_to_estimate_is_the_users_mistake(unfit: Network, images: Tensor) -> None:
-    with pytest.raises(UserError, match=f"but {type(unfit).__name__} has none"):
+def test_a_network_without_batch_normalisation_raises_a_user_error(unfit: Network, images: Tensor) -> None:
+    with pytest.raises(UserError, match=f"the network {type(unfit).__name__} has none"):
         AdaBN().after_training(unfit, [images])
 
 
@@ -117,7 +128,7 @@ def test_no_penalty_and_no_need_of_the_target_in_training() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_bridges_a_shift_that_source_only_fails_on_and_pays_with_the_source(seed: int) -> None:
+def test_overcomes_a_shift_that_source_only_fails_on_at_the_expense_of_the_source(seed: int) -> None:
     (source, labels), (target, _), (test, truth) = (stripes(10 * seed + part) for part in range(3))
     target, shifted = noisy(target, (0.42, 0.54), seed=1), noisy(test, (0.42, 0.54), seed=2)
     plain = train(SourceOnly(), source, labels, target, seed)

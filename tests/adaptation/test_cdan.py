@@ -38,11 +38,12 @@ def test_equals_a_formula_in_numpy(normalise: bool, entropy_conditioning: bool) 
     value = penalty(source, target, LABELS).item()
 
     (output,) = penalty.domain_network.layers
+    assert isinstance(output, nn.Linear)
     weight, bias = output.weight.detach().numpy()[0], output.bias.item()
-    features = np.concatenate([each.features.detach().numpy() for each in (source, target)])
+    features = np.concatenate([domain.features.detach().numpy() for domain in (source, target)])
     if normalise:
         features = (features - features.mean(0)) / np.sqrt(features.var(0) + 1e-5)
-    exponentials = np.exp(np.concatenate([each.logits.detach().numpy() for each in (source, target)]))
+    exponentials = np.exp(np.concatenate([domain.logits.detach().numpy() for domain in (source, target)]))
     classes = exponentials / exponentials.sum(1, keepdims=True)
     losses, weights = [], []
     for row, (x, p) in enumerate(zip(features, classes, strict=True)):
@@ -59,8 +60,8 @@ def test_entropy_weights() -> None:
     assert entropy_weights(probabilities).tolist() == pytest.approx([2.0, 1.5, 1 + math.exp(-entropy)])
 
 
-def test_aligned_features_of_different_classes_are_told_apart() -> None:
-    """What DANN cannot see: the same features, but of another predicted class."""
+def test_aligned_features_of_different_classes_are_distinguished() -> None:
+    """DANN cannot distinguish equal features with different predicted classes, CDAN can."""
     torch.manual_seed(0)
     features = torch.randn(64, 4)
     sure = torch.tensor([[5.0, -5.0]]).expand(64, 2)
@@ -80,9 +81,10 @@ def test_aligned_features_of_different_classes_are_told_apart() -> None:
     assert losses[CDAN] < 0.2
 
 
-def test_a_classifier_that_cannot_tell_has_log_2() -> None:
+def test_the_loss_of_a_classifier_that_can_only_guess_is_log_2() -> None:
     penalty = built(5, spectral=False)
     output = penalty.domain_network.layers[-1]
+    assert isinstance(output, nn.Linear)
     nn.init.zeros_(output.weight)
     nn.init.zeros_(output.bias)
     value = penalty(sample(7, 5), sample(4, 5, shift=9.0), LABELS)
@@ -94,7 +96,9 @@ def test_reversed_gradient_is_exactly_minus_the_plain_one() -> None:
     source, target = sample(5, 6), sample(5, 6)
     features = [source.features, target.features]
     reversed_ = torch.autograd.grad(penalty(source, target, LABELS), features)
-    undone = (Activations(ReverseGradient.apply(each.features), each.logits) for each in (source, target))
+    undone = (
+        Activations(ReverseGradient.apply(domain.features), domain.logits) for domain in (source, target)
+    )
     plain = torch.autograd.grad(penalty(*undone, LABELS), features)
     for one, other in zip(reversed_, plain, strict=True):
         assert other.abs().max() > 0
@@ -102,7 +106,7 @@ def test_reversed_gradient_is_exactly_minus_the_plain_one() -> None:
 
 
 def test_gradient() -> None:
-    """Two reversals make a plain gradient, which finite differences know."""
+    """A second reversal gives the plain gradient, which finite differences can check."""
     penalty = built(3, hidden=(8,), normalise=True).double().eval()
     source, target = (sample(rows, 3, dtype=torch.float64) for rows in (4, 5))
 
@@ -123,50 +127,51 @@ def test_predictions_condition_but_get_no_gradient() -> None:
     assert value.item() != penalty(source, Activations(target.features, -target.logits), LABELS).item()
     value.backward()
     assert source.logits.grad is None
+    assert source.features.grad is not None
     assert source.features.grad.any()
 
 
-def test_the_classifiers_weights_move() -> None:
+def test_the_classifiers_weights_are_trained() -> None:
     penalty = built(8)
-    before = {name: each.clone() for name, each in penalty.named_parameters()}
+    before = {name: parameter.clone() for name, parameter in penalty.named_parameters()}
     optimiser = torch.optim.AdamW(penalty.parameters(), lr=1e-3, weight_decay=0)
     penalty(sample(16, 8), sample(16, 8, shift=1.0), LABELS).backward()
     optimiser.step()
     assert len(before) == 6
-    for name, each in penalty.named_parameters():
-        assert not torch.equal(each, before[name]), name
+    for name, parameter in penalty.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
 
 
 @pytest.mark.parametrize(
     ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
 )
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
-        built(3)(*(Activations(torch.zeros(each), torch.zeros(4, 2)) for each in (source, target)), LABELS)
+        built(3)(*(Activations(torch.zeros(shape), torch.zeros(4, 2)) for shape in (source, target)), LABELS)
 
 
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ((3, 2), (4, 2), r"logits of shape \(3, 2\) for 4 rows"),
-        ((4, 2), (4,), r"logits of shape \(4,\) for 4 rows"),
-        ((4, 2), (4, 3), "logits of 2 and of 3 classes"),
-        ((4, 3), (4, 3), "rows of 9 numbers, expected 6"),
+        ((3, 2), (4, 2), r"logits have shape \(3, 2\), expected \(4, K\)"),
+        ((4, 2), (4,), r"logits have shape \(4,\), expected \(4, K\)"),
+        ((4, 2), (4, 3), "logits have 2 classes in the source and 3 in the target"),
+        ((4, 3), (4, 3), "rows have 9 columns, expected 6"),
     ],
 )
-def test_wrong_logits_are_named(source: tuple[int, ...], target: tuple[int, ...], message: str) -> None:
+def test_wrong_logits_are_reported(source: tuple[int, ...], target: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        built(3)(*(Activations(torch.zeros(4, 3), torch.zeros(each)) for each in (source, target)), LABELS)
+        built(3)(*(Activations(torch.zeros(4, 3), torch.zeros(shape)) for shape in (source, target)), LABELS)
 
 
 @pytest.mark.parametrize("settings", [{"hidden": [0]}, {"dropout": 1.0}])
-def test_wrong_settings_are_the_users_mistake(settings: dict[str, Any]) -> None:
+def test_wrong_settings_raise_a_user_error(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
         CDAN(**settings)
 
 
-def free(entropy_conditioning: bool = True) -> CDAN:
-    """With a classifier that may grow, which on a few features does not saturate."""
+def unconstrained(entropy_conditioning: bool = True) -> CDAN:
+    """CDAN with an unconstrained classifier, which does not saturate on a few features."""
     return CDAN(dropout=0.5, normalise=True, spectral=False, entropy_conditioning=entropy_conditioning)
 
 
@@ -179,7 +184,7 @@ def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
-def test_learns_turned_moons(seed: int) -> None:
+def test_learns_rotated_moons(seed: int) -> None:
     problem = moons(seed)
     penalty = free(entropy_conditioning=False)
     assert unadapted(moons, seed, steps=1000) < 0.8

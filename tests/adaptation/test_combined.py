@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def batches() -> tuple[Activations, Activations, Tensor]:
 
 
 class Scaler(Adaptation):
-    """Changes everything that a method can change."""
+    """A method that changes everything a method can change."""
 
     def __init__(self, factor: float, offset: float) -> None:
         super().__init__()
@@ -61,30 +62,33 @@ def test_gradient_is_the_weighted_sum_too() -> None:
     source, target, labels = batches()
     features = source.features.double().requires_grad_()
 
-    def value(each: Tensor) -> Tensor:
-        ours, theirs = Activations(each, source.logits), Activations(target.features.double(), target.logits)
-        return Combined([MMD([1.0]), MMD([10.0])], [2.0, 0.5])(ours, theirs, labels)
+    def value(features: Tensor) -> Tensor:
+        both = (
+            Activations(features, source.logits),
+            Activations(target.features.double(), target.logits),
+        )
+        return Combined([MMD([1.0]), MMD([10.0])], [2.0, 0.5])(*both, labels)
 
     assert torch.autograd.gradcheck(value, (features,))
 
 
-def test_every_terms_weights_are_made_and_trained() -> None:
+def test_the_weights_of_every_term_are_built_and_trained() -> None:
     combined = Combined([Scaler(1.0, 1.0), Combined([Scaler(1.0, 2.0)], [3.0])], [1.0, 2.0])
     combined.build(feature_size=4, classes=2)
-    assert [tuple(each.shape) for each in combined.parameters()] == [(2, 4), (2, 4)]
+    assert [tuple(parameter.shape) for parameter in combined.parameters()] == [(2, 4), (2, 4)]
     value = combined(*batches())
     value.backward()
     assert value.item() == 8 * 1.0 + 2 * 3 * 8 * 2.0
-    gradients = [each.grad.unique().item() for each in combined.parameters()]
-    assert gradients == [1.0, 6.0]
+    gradients = [parameter.grad for parameter in combined.parameters() if parameter.grad is not None]
+    assert [gradient.unique().item() for gradient in gradients] == [1.0, 6.0]
 
 
-def test_uses_the_target_where_one_term_does() -> None:
+def test_uses_the_target_if_one_term_does() -> None:
     assert Combined([SourceOnly(), Entropy()], [1, 1]).uses_target
     assert not Combined([SourceOnly(), Fisher(1.0, 1.0)], [1, 1]).uses_target
 
 
-def test_labelled_images_pass_the_terms_in_order() -> None:
+def test_labelled_images_pass_through_the_terms_in_order() -> None:
     images = torch.ones(2, 1, 3, 3)
     combined = Combined([Scaler(2.0, 0.0), SourceOnly(), Scaler(10.0, 0.0)], [1, 1, 1])
     first, second = torch.rand(2, generator=Generator().manual_seed(5))
@@ -92,18 +96,18 @@ def test_labelled_images_pass_the_terms_in_order() -> None:
     torch.testing.assert_close(changed, 10 * (2 * images + first) + second)
 
 
-def test_the_trained_network_passes_the_terms_in_order_and_each_sees_all_batches() -> None:
+def test_the_terms_change_the_trained_network_in_order_and_all_see_every_batch() -> None:
     network = DeepMerge(channels=1, image_size=8)
     before = network.get_parameter("encoder.0.bias").detach().clone()
-    terms = [Scaler(2.0, 1.0), SourceOnly(), Scaler(10.0, 3.0)]
+    first, last = Scaler(2.0, 1.0), Scaler(10.0, 3.0)
     images = [torch.randn(2, 1, 8, 8) for _ in range(3)]
-    Combined(terms, [1, 1, 1]).after_training(network, iter(images))
+    Combined([first, SourceOnly(), last], [1, 1, 1]).after_training(network, iter(images))
     torch.testing.assert_close(network.get_parameter("encoder.0.bias"), 10 * (2 * before + 1) + 3)
-    for term in (terms[0], terms[2]):
+    for term in (first, last):
         assert all(a is b for a, b in zip(term.seen, images, strict=True))
 
 
-def test_batches_for_one_term_are_not_all_held() -> None:
+def test_batches_for_a_single_term_are_not_kept_in_memory() -> None:
     alive = 0
 
     class Counted(Adaptation):
@@ -122,7 +126,8 @@ def test_batches_for_one_term_are_not_all_held() -> None:
 
 
 def test_the_published_combination() -> None:
-    penalty = instantiate(OmegaConf.to_container(OmegaConf.load(PUBLISHED))["penalty"])
+    configured: Any = OmegaConf.to_container(OmegaConf.load(PUBLISHED))
+    penalty = instantiate(configured["penalty"])
     torch.manual_seed(1)
     penalty.build(feature_size=4, classes=2)
     torch.manual_seed(1)
@@ -137,13 +142,13 @@ def test_the_published_combination() -> None:
 @pytest.mark.parametrize(
     ("terms", "weights"), [([], []), ([SourceOnly()], [1.0, 2.0]), ([SourceOnly(), Entropy()], [1.0])]
 )
-def test_a_weight_for_each_term(terms: list[Adaptation], weights: list[float]) -> None:
-    with pytest.raises(UserError, match="expected one or more terms and a weight"):
+def test_terms_and_weights_have_to_match(terms: list[Adaptation], weights: list[float]) -> None:
+    with pytest.raises(UserError, match="expected one or more terms and one weight per term"):
         Combined(terms, weights)
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
-def test_wrong_weights_are_the_users_mistake(weight: float) -> None:
+def test_wrong_weights_raise_a_user_error(weight: float) -> None:
     with pytest.raises(UserError, match="weights are"):
         Combined([SourceOnly()], [weight])
 

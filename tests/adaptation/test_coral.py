@@ -10,7 +10,7 @@ from mergershift.networks import Activations
 
 
 def reference(source: Tensor, target: Tensor) -> float:
-    covariances = [np.cov(each.double().numpy(), rowvar=False) for each in (source, target)]
+    covariances = [np.cov(domain.double().numpy(), rowvar=False) for domain in (source, target)]
     return float(np.mean((covariances[0] - covariances[1]) ** 2))
 
 
@@ -27,11 +27,11 @@ def test_mean_squared_difference_of_covariances(
     assert value.item() == pytest.approx(reference(source, target), rel=1e-5)
 
 
-def test_means_do_not_count_but_scale_does() -> None:
+def test_depends_on_the_scale_but_not_on_the_means() -> None:
     torch.manual_seed(0)
     features = torch.randn(20, 6)
     assert coral(features, features + 5).item() == pytest.approx(0, abs=1e-9)
-    # the covariance of twice the features is four times theirs
+    # Doubling the features quadruples their covariance.
     nine_times = 9 * np.mean(np.cov(features.numpy(), rowvar=False) ** 2)
     assert coral(features, 2 * features).item() == pytest.approx(nine_times, rel=1e-5)
 
@@ -48,6 +48,7 @@ def test_zero_with_zero_gradient_for_equal_batches_of_the_networks_width() -> No
     value = coral(features, features.detach().clone())
     assert abs(value.item()) < 1e-12
     value.backward()
+    assert features.grad is not None
     assert features.grad.abs().max() < 1e-12
     assert abs(coral(features, features.detach()[torch.randperm(64)]).item()) < 1e-9
 
@@ -72,13 +73,13 @@ def test_full_precision_within_autocast() -> None:
 @pytest.mark.parametrize(
     ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
 )
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
         coral(torch.zeros(source), torch.zeros(target))
 
 
 def test_one_row_has_no_covariance() -> None:
-    with pytest.raises(ValueError, match="1 and 4 rows, expected at least 2"):
+    with pytest.raises(ValueError, match="there are 1 and 4 rows, expected at least 2"):
         coral(torch.zeros(1, 3), torch.zeros(4, 3))
 
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,45 +21,45 @@ def activations(features: Tensor) -> Activations:
     return Activations(features, torch.full((len(features), 2), torch.nan))
 
 
-def built(size: int, **settings: object) -> DANN:
+def built(size: int, **settings: Any) -> DANN:
     torch.manual_seed(0)
     penalty = DANN(**settings)
     penalty.build(feature_size=size, classes=2)
     return penalty
 
 
-def test_loss_is_binary_cross_entropy_with_equal_say_of_both_domains() -> None:
+def test_loss_is_binary_cross_entropy_with_equal_weight_for_both_domains() -> None:
     torch.manual_seed(0)
     logits = 3 * torch.randn(12, dtype=torch.float64)
     cross_entropy = functional.binary_cross_entropy_with_logits
-    halves = (
-        cross_entropy(logits[:4], torch.ones(4).double()),
-        cross_entropy(logits[4:], torch.zeros(8).double()),
-    )
-    assert domain_loss(logits, 4).item() == pytest.approx(sum(halves).item() / 2, rel=1e-12)
+    of_source = cross_entropy(logits[:4], torch.ones(4).double()).item()
+    of_target = cross_entropy(logits[4:], torch.zeros(8).double()).item()
+    assert domain_loss(logits, 4).item() == pytest.approx((of_source + of_target) / 2, rel=1e-12)
     once_more = torch.cat([logits[:4], logits[4:], logits[4:]])
     assert domain_loss(once_more, 4).item() == pytest.approx(domain_loss(logits, 4).item(), rel=1e-12)
 
 
-def test_weights_are_those_of_copies() -> None:
+def test_a_weight_acts_like_that_many_copies() -> None:
     logits = torch.tensor([0.5, -1.0, 2.0, 0.1, -0.7])
     weighted = domain_loss(logits, 2, torch.tensor([2.0, 1.0, 1.0, 3.0, 1.0]))
     copies = domain_loss(logits[[0, 0, 1, 2, 3, 3, 3, 4]], 3)
     assert weighted.item() == pytest.approx(copies.item(), rel=1e-6)
 
 
-def test_loss_stays_finite_and_whole_for_a_sure_classifier_in_half_precision() -> None:
+def test_loss_stays_finite_and_exact_for_a_confident_classifier_in_half_precision() -> None:
     logits = torch.tensor([-300.0, 300.0], dtype=torch.bfloat16, requires_grad=True)
     loss = domain_loss(logits, 1)
     assert loss.dtype == torch.float32
     assert loss.item() == 300
     loss.backward()
+    assert logits.grad is not None
     assert logits.grad.tolist() == [-0.5, 0.5]
 
 
-def test_a_classifier_that_cannot_tell_has_log_2() -> None:
+def test_the_loss_of_a_classifier_that_can_only_guess_is_log_2() -> None:
     penalty = built(5, spectral=False)
     output = penalty.domain_network.layers[-1]
+    assert isinstance(output, nn.Linear)
     nn.init.zeros_(output.weight)
     nn.init.zeros_(output.bias)
     value = penalty(activations(torch.randn(7, 5)), activations(torch.randn(4, 5) + 9), LABELS)
@@ -90,7 +91,7 @@ def test_the_classifiers_own_gradient_is_not_reversed() -> None:
     assert all(map(torch.equal, through, torch.autograd.grad(plain_loss, weights)))
 
 
-def test_reversal_is_the_identity_forwards_and_undone_by_another() -> None:
+def test_reversal_is_the_identity_in_the_forward_pass_and_undone_by_a_second_one() -> None:
     rows = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.equal(ReverseGradient.apply(rows), rows)
 
@@ -101,18 +102,18 @@ def test_reversal_is_the_identity_forwards_and_undone_by_another() -> None:
 
 
 def test_gradient() -> None:
-    """Two reversals make a plain gradient, which finite differences know."""
+    """A second reversal gives the plain gradient, which finite differences can check."""
     penalty = built(3, hidden=(8,), normalise=True).double().eval()
 
     def loss(source: Tensor, target: Tensor) -> Tensor:
-        both = (activations(ReverseGradient.apply(each)) for each in (source, target))
+        both = (activations(ReverseGradient.apply(features)) for features in (source, target))
         return penalty(*both, LABELS)
 
     source, target = (torch.randn(rows, 3, dtype=torch.float64, requires_grad=True) for rows in (4, 5))
     assert torch.autograd.gradcheck(loss, (source, target))
 
 
-def test_normalised_features_keep_the_difference_of_the_domains_but_not_their_scale() -> None:
+def test_normalisation_keeps_the_difference_between_the_domains_but_not_the_scale() -> None:
     torch.manual_seed(0)
     source, target = torch.randn(50, 4), torch.randn(70, 4) + torch.tensor([3.0, 0, 0, 0])
     rows = joined_features(activations(source), activations(target), normalise=True)
@@ -137,21 +138,21 @@ def trained(penalty: Adaptation, source: Tensor, target: Tensor, steps: int = 10
     return losses
 
 
-@pytest.mark.parametrize(("spectral", "left"), [(False, 0.1), (True, 0.6)])
-def test_the_classifier_is_trained_and_learns_to_tell_fixed_domains_apart(
-    spectral: bool, left: float
+@pytest.mark.parametrize(("spectral", "limit"), [(False, 0.1), (True, 0.6)])
+def test_the_classifier_is_trained_and_learns_to_distinguish_fixed_domains(
+    spectral: bool, limit: float
 ) -> None:
     penalty = built(8, spectral=spectral)
-    before = {name: each.clone() for name, each in penalty.named_parameters()}
+    before = {name: parameter.clone() for name, parameter in penalty.named_parameters()}
     assert len(before) == 6
     losses = trained(penalty, torch.randn(64, 8), torch.randn(64, 8) + 1.5)
     assert losses[0] == pytest.approx(math.log(2), abs=0.1)
-    assert losses[-1] < left
-    for name, each in penalty.named_parameters():
-        assert not torch.equal(each, before[name]), name
+    assert losses[-1] < limit
+    for name, parameter in penalty.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
 
 
-def test_the_classifier_finds_no_difference_where_there_is_none() -> None:
+def test_the_classifier_finds_no_difference_between_equal_domains() -> None:
     torch.manual_seed(1)
     features = torch.randn(64, 8)
     assert trained(built(8), features, features)[-1] > 0.68
@@ -162,16 +163,16 @@ def test_a_spectral_classifier_has_singular_values_near_one_and_a_bounded_slope(
     torch.manual_seed(1)
     trained(penalty, torch.randn(32, 300), torch.randn(32, 300) + 5, steps=50)
     penalty.eval()
-    for each in penalty.domain_network.layers:
-        if isinstance(each, nn.Linear):
-            assert 0.9 < np.linalg.norm(each.weight.detach().numpy(), 2) < 1.6
+    for layer in penalty.domain_network.layers:
+        if isinstance(layer, nn.Linear):
+            assert 0.9 < np.linalg.norm(layer.weight.detach().numpy(), 2) < 1.6
     one, other = 3 * torch.randn(20, 300), 3 * torch.randn(20, 300)
     slope = (penalty.domain_network(one) - penalty.domain_network(other)).abs()
     assert (slope <= 1.2 * (one - other).square().mean(1).sqrt()).all()
 
 
-def test_far_domains_saturate_a_free_classifier_but_not_a_spectral_one() -> None:
-    """What keeps the published classifier from teaching a network of thousands of features anything."""
+def test_distant_domains_saturate_an_unconstrained_classifier_but_not_a_spectral_one() -> None:
+    """Saturation is why a network with thousands of features learns nothing from the published classifier."""
     torch.manual_seed(0)
     source, target = torch.randn(32, 500), torch.randn(32, 500) + 1
     pulls = {}
@@ -180,38 +181,36 @@ def test_far_domains_saturate_a_free_classifier_but_not_a_spectral_one() -> None
         trained(penalty, source, target, steps=60)
         rows = target.clone().requires_grad_()
         penalty.eval()(activations(source), activations(rows), LABELS).backward()
+        assert rows.grad is not None
         pulls[spectral] = rows.grad.norm().item()
     assert pulls[True] > 10 * pulls[False]
 
 
-def test_hidden_layers_and_dropout_are_as_asked() -> None:
+def test_hidden_layers_and_dropout_follow_the_settings() -> None:
     layers = DomainNetwork(2592, (1024, 512), 0.25, spectral=False).layers
-    assert [(each.in_features, each.out_features) for each in layers if isinstance(each, nn.Linear)] == [
-        (2592, 1024),
-        (1024, 512),
-        (512, 1),
-    ]
-    assert [each.p for each in layers if isinstance(each, nn.Dropout)] == [0.25, 0.25]
+    sizes = [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
+    assert sizes == [(2592, 1024), (1024, 512), (512, 1)]
+    assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
     assert len(DomainNetwork(4, (), 0.0, spectral=False).layers) == 1
 
 
 @pytest.mark.parametrize(
     ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
 )
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
         built(3)(activations(torch.zeros(source)), activations(torch.zeros(target)), LABELS)
 
 
-def test_features_of_another_width_than_built_for() -> None:
-    with pytest.raises(ValueError, match="rows of 4 numbers, expected 3"):
+def test_a_wrong_number_of_features_is_reported() -> None:
+    with pytest.raises(ValueError, match="rows have 4 columns, expected 3"):
         built(3)(activations(torch.zeros(2, 4)), activations(torch.zeros(2, 4)), LABELS)
 
 
 @pytest.mark.parametrize(
     "settings", [{"hidden": [0]}, {"hidden": [8, -1]}, {"dropout": 1.0}, {"dropout": -0.1}]
 )
-def test_wrong_settings_are_the_users_mistake(settings: dict[str, object]) -> None:
+def test_wrong_settings_raise_a_user_error(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
         DANN(**settings)
 
@@ -224,7 +223,7 @@ def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_learns_turned_moons() -> None:
+def test_learns_rotated_moons() -> None:
     baseline, adapted = [], []
     for seed in range(3):
         problem = moons(seed)

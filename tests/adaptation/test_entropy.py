@@ -13,12 +13,12 @@ from mergershift.networks import Activations
 
 
 def penalty_of(source: Tensor, target: Tensor) -> Tensor:
-    """From logits alone: neither features nor labels count."""
-    both = [Activations(torch.full((len(each), 3), torch.nan), each) for each in (source, target)]
+    """The penalty computed from logits alone: features are NaN and labels invalid."""
+    both = [Activations(torch.full((len(logits), 3), torch.nan), logits) for logits in (source, target)]
     return Entropy()(*both, torch.full((len(source),), -1))
 
 
-def test_equals_scipy_and_counts_every_image_alike() -> None:
+def test_equals_scipy_and_gives_every_image_the_same_weight() -> None:
     rng = np.random.default_rng(0)
     source, target = rng.normal(scale=3, size=(5, 4)), rng.normal(scale=3, size=(11, 4))
     expected = entropy(softmax(np.concatenate([source, target]), axis=1), axis=1).mean()
@@ -26,7 +26,7 @@ def test_equals_scipy_and_counts_every_image_alike() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_least_for_certain_predictions_and_largest_for_uniform_ones(classes: int) -> None:
+def test_smallest_for_certain_predictions_and_largest_for_uniform_ones(classes: int) -> None:
     certain = 1e4 * torch.eye(classes)
     assert penalty_of(certain, certain).item() == 0
     uniform = torch.full((3, classes), 7.0)
@@ -52,6 +52,7 @@ def test_gradient() -> None:
 def test_gradient_is_finite_where_probabilities_vanish() -> None:
     logits = torch.tensor([[1e4, -1e4], [0.0, 200.0]], requires_grad=True)
     softmax_entropy(logits).sum().backward()
+    assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 
@@ -65,13 +66,13 @@ def test_full_precision_from_halved_logits() -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [((4, 2), (4, 3)), ((4,), (4,)), ((0, 2), (4, 2))])
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, K\)"):
         penalty_of(torch.zeros(source), torch.zeros(target))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_bridges_a_shift_where_the_target_is_half_right(seed: int) -> None:
+def test_overcomes_a_shift_under_which_most_target_predictions_are_correct(seed: int) -> None:
     problem = clouds(seed, shift=1.0)
     assert adapt(SourceOnly(), Fixed(0.0), problem, seed, steps=300) < 0.8
     assert adapt(Entropy(), Ramp(0.3), problem, seed, steps=300) > 0.9

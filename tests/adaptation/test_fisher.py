@@ -18,7 +18,7 @@ from mergershift.networks import Activations
 def reference(
     features: NDArray[np.float64], labels: NDArray[np.int64], centres: NDArray[np.float64]
 ) -> float:
-    """The definition, image by image and class by class."""
+    """The definition evaluated image by image and class by class."""
     within = sum(
         float(((row - centres[label]) ** 2).sum()) for row, label in zip(features, labels, strict=True)
     )
@@ -43,7 +43,7 @@ def test_equals_the_definition() -> None:
 
 
 def test_closed_form() -> None:
-    # two centres 2 apart: 1 + 1 between them; four images 3 away from theirs: 4 x 9 within
+    # The two centres are at distance 1 from their mean, 1 + 1 in all; the four images are 3 from theirs, 4 x 9.
     centres = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     labels = torch.tensor([0, 1, 0, 1])
     features = centres[labels] + 3 * torch.tensor([[0.0, 1.0], [0.0, -1.0], [-1.0, 0.0], [1.0, 0.0]])
@@ -51,7 +51,7 @@ def test_closed_form() -> None:
 
 
 @pytest.mark.parametrize("change", ["moved", "scaled", "turned", "relabelled"])
-def test_moving_turning_and_scaling_together_change_nothing(change: str) -> None:
+def test_invariant_under_joint_translation_rotation_and_scaling(change: str) -> None:
     features, labels, centres = batch()
     before = trace_ratio(features, labels, centres).item()
     turn = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
@@ -78,7 +78,9 @@ def test_finite_where_the_centres_coincide(value: float) -> None:
     ratio = trace_ratio(features, labels, centres)
     ratio.backward()
     assert ratio.item() == pytest.approx(1e6 if value else 0)
+    assert features.grad is not None
     assert torch.isfinite(features.grad).all()
+    assert centres.grad is not None
     assert torch.isfinite(centres.grad).all()
 
 
@@ -88,7 +90,7 @@ def test_weights_and_centres_of_the_method() -> None:
     penalty = Fisher(w_intra=0.3, w_inter=2.0)
     assert not list(penalty.parameters())
     penalty.build(feature_size=5, classes=3)
-    assert [tuple(each.shape) for each in penalty.parameters()] == [(3, 5)]
+    assert [tuple(parameter.shape) for parameter in penalty.parameters()] == [(3, 5)]
     target = activations(torch.full((2, 5), torch.nan))
     value = penalty(activations(features), target, labels)
     value.backward()
@@ -111,7 +113,7 @@ def test_full_precision_from_halved_features() -> None:
     ("features", "labels", "centres"),
     [((4, 3), (4,), (2, 5)), ((4, 3), (5,), (2, 3)), ((4,), (4,), (2, 4)), ((0, 3), (0,), (2, 3))],
 )
-def test_wrong_shapes_are_named(
+def test_wrong_shapes_are_reported(
     features: tuple[int, ...], labels: tuple[int, ...], centres: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\), \(N,\) and \(K, F\)"):
@@ -119,13 +121,13 @@ def test_wrong_shapes_are_named(
 
 
 @pytest.mark.parametrize(("w_intra", "w_inter"), [(0.0, 1.0), (1.0, -1.0), (float("inf"), 1.0)])
-def test_wrong_weights_are_the_users_mistake(w_intra: float, w_inter: float) -> None:
+def test_wrong_weights_raise_a_user_error(w_intra: float, w_inter: float) -> None:
     with pytest.raises(UserError, match="w_int"):
         Fisher(w_intra, w_inter)
 
 
 def scatter_within(penalty: Adaptation, problem: Problem, seed: int) -> float:
-    """Train, and return the scatter of the source's features within classes over that between class means."""
+    """Train, and return the ratio of the scatter of source features within classes to that between class means."""
     kept = []
     penalty.after_training = lambda network, batches: kept.append(network)  # type: ignore[method-assign]
     adapt(penalty, Fixed(1.0), problem, seed, steps=300)
@@ -133,7 +135,7 @@ def scatter_within(penalty: Adaptation, problem: Problem, seed: int) -> float:
         features = kept[0](problem.source).features.numpy()
     classes = [features[problem.labels.numpy() == k] for k in (0, 1)]
     between = np.square(classes[0].mean(0) - classes[1].mean(0)).sum()
-    return float(sum(each.var(0).sum() for each in classes) / between)
+    return float(sum(features.var(0).sum() for features in classes) / between)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

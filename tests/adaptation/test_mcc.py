@@ -15,7 +15,7 @@ from mergershift.networks import Activations
 
 
 def penalty_of(logits: Tensor, temperature: float = 2.5) -> Tensor:
-    """From the target's logits alone."""
+    """The penalty computed from the target's logits alone: everything else is NaN or invalid."""
     nothing = torch.full((len(logits), 3), torch.nan)
     source, target = Activations(nothing, torch.full_like(logits, torch.nan)), Activations(nothing, logits)
     return MCC(temperature)(source, target, torch.full((len(logits),), -1))
@@ -28,7 +28,7 @@ def certainty(logits: NDArray[np.float64], temperature: float) -> NDArray[np.flo
 
 
 def reference(logits: NDArray[np.float64], weights: NDArray[np.float64], temperature: float) -> float:
-    """The paper's definition, pair of classes by pair of classes."""
+    """The paper's definition evaluated for one pair of classes at a time."""
     p = softmax(logits / temperature, axis=1)
     classes = p.shape[1]
     confusion = np.array(
@@ -46,12 +46,13 @@ def test_equals_the_definition(classes: int, temperature: float) -> None:
     assert penalty_of(torch.tensor(logits), temperature).item() == pytest.approx(expected)
 
 
-def test_gradient_is_that_of_the_definition_with_the_certainty_held() -> None:
+def test_gradient_is_that_of_the_definition_with_the_certainty_held_constant() -> None:
     logits = np.random.default_rng(1).normal(scale=3, size=(5, 3))
     held = certainty(logits, 2.5)
     numeric = approx_fprime(logits.ravel(), lambda x: reference(x.reshape(5, 3), held, 2.5), 1e-7)
     inputs = torch.tensor(logits, requires_grad=True)
     penalty_of(inputs).backward()
+    assert inputs.grad is not None
     np.testing.assert_allclose(inputs.grad.numpy().ravel(), numeric, atol=1e-6)
 
 
@@ -72,7 +73,7 @@ def test_zero_for_certain_predictions_and_largest_for_uniform_ones(classes: int)
     assert 0 < penalty_of(torch.randn(50, classes)).item() < (classes - 1) / classes
 
 
-def test_neither_rows_nor_class_numbers_matter() -> None:
+def test_order_of_rows_and_classes_does_not_matter() -> None:
     torch.manual_seed(1)
     logits = 3 * torch.randn(10, 4, dtype=torch.float64)
     expected = penalty_of(logits).item()
@@ -80,7 +81,7 @@ def test_neither_rows_nor_class_numbers_matter() -> None:
     assert penalty_of(logits[:, torch.randperm(4)]).item() == pytest.approx(expected)
 
 
-def test_calling_everything_the_same_is_no_way_out() -> None:
+def test_predicting_a_single_class_does_not_minimise_the_penalty() -> None:
     torch.manual_seed(2)
     sides = 10 * (torch.arange(20) % 2)[:, None] - 5 + torch.randn(20, 1)
     split = torch.cat([sides, -sides], dim=1)
@@ -89,11 +90,12 @@ def test_calling_everything_the_same_is_no_way_out() -> None:
     assert penalty_of(collapsed).item() > 0.4
 
 
-def test_finite_where_a_class_vanishes() -> None:
+def test_finite_if_a_class_is_never_predicted() -> None:
     logits = torch.tensor([[1e5, -1e5], [1e5, 0.0]], requires_grad=True)
     value = penalty_of(logits)
     value.backward()
     assert value.item() == 0
+    assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 
@@ -107,13 +109,13 @@ def test_full_precision_within_autocast() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4,), (0, 2), (4, 1), (4, 2, 1)])
-def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(M, K\)"):
         penalty_of(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_wrong_temperature_is_the_users_mistake(temperature: float) -> None:
+def test_a_wrong_temperature_raises_a_user_error(temperature: float) -> None:
     with pytest.raises(UserError, match="temperature is"):
         MCC(temperature)
 

@@ -34,7 +34,7 @@ def activations(features: Tensor) -> Activations:
 
 
 def reference(source: NDArray[np.float64], target: NDArray[np.float64], sigmas: tuple[float, ...]) -> float:
-    """The definition, differences and all."""
+    """The definition, with all pairwise differences written out."""
 
     def mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         squares = ((x[:, None, :] - y[None, :, :]) ** 2).sum(-1)
@@ -56,7 +56,7 @@ def test_equals_the_definition(scale: float, dtype: torch.dtype) -> None:
 
 def test_nineteen_published_kernels() -> None:
     assert len(PUBLISHED_SIGMAS) == 19
-    # far apart, each kernel is 1 on the diagonals and 0 elsewhere: 19 / 4 + 19 / 2
+    # For distant points, each kernel is 1 on the diagonals and 0 elsewhere, which gives 19 / 4 + 19 / 2.
     far = mmd(1e6 * torch.eye(4), -1e6 * torch.eye(2, 4) - 1e6)
     assert far.item() == pytest.approx(19 / 4 + 19 / 2)
 
@@ -73,7 +73,7 @@ def test_zero_for_equal_batches_of_the_networks_width() -> None:
     assert abs(mmd(features, features[torch.randperm(128)]).item()) < 1e-4
 
 
-def test_distances_have_no_sign_and_an_exact_zero_diagonal() -> None:
+def test_distances_are_not_negative_and_exactly_zero_on_the_diagonal() -> None:
     torch.manual_seed(3)
     rows = torch.randn(40, 300)
     repeated = torch.cat([rows, rows]) + 1e4
@@ -91,9 +91,10 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(lambda s, t: mmd(s, t, (0.5, 1.0, 10.0)), (source, target))
 
 
-def test_gradient_is_finite_and_zero_where_all_features_are_equal() -> None:
+def test_gradient_is_finite_and_zero_if_all_features_are_equal() -> None:
     features = torch.full((8, 100), 3.7, requires_grad=True)
     mmd(features, features.detach().clone()).backward()
+    assert features.grad is not None
     assert not features.grad.any()
 
 
@@ -108,15 +109,15 @@ def test_full_precision_within_autocast() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Remembers how many numbers the largest tensor made under it holds, in the backward pass too."""
+    """A mode that records the size of the largest tensor created in it, also in the backward pass."""
 
     numbers = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
-        for each in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(each, Tensor):
-                self.numbers = max(self.numbers, each.numel())
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
         return made
 
 
@@ -125,6 +126,7 @@ def test_no_intermediate_of_rows_by_features_by_rows() -> None:
     source, target = torch.randn(rows, size, requires_grad=True), torch.randn(rows, size)
     with Largest() as largest:
         mmd(source, target).backward()
+    assert source.grad is not None
     assert source.grad.abs().max() > 0
     one_square_per_kernel = len(PUBLISHED_SIGMAS) * (2 * rows) ** 2
     assert (2 * rows) ** 2 <= largest.numbers <= one_square_per_kernel < rows * rows * size / 10
@@ -133,13 +135,13 @@ def test_no_intermediate_of_rows_by_features_by_rows() -> None:
 @pytest.mark.parametrize(
     ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
 )
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
         mmd(torch.zeros(source), torch.zeros(target))
 
 
 @pytest.mark.parametrize("sigmas", [[], [1.0, 0.0], [-1.0]])
-def test_wrong_widths_are_the_users_mistake(sigmas: list[float]) -> None:
+def test_wrong_widths_raise_a_user_error(sigmas: list[float]) -> None:
     with pytest.raises(UserError, match="sigmas are"):
         MMD(sigmas)
 
@@ -155,7 +157,7 @@ def test_uses_features_and_widths_but_neither_logits_nor_labels() -> None:
 
 
 def target_accuracy(penalty: Adaptation, seed: int) -> float:
-    """Train on two clouds and test on the same clouds moved."""
+    """Train on two clouds, and test on the same clouds after a translation."""
     torch.manual_seed(seed)
     labels = torch.arange(96) % 2
     clouds = torch.stack([2.0 * labels - 1, torch.zeros(96)], dim=1)
@@ -177,7 +179,7 @@ def target_accuracy(penalty: Adaptation, seed: int) -> float:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine make these tiny steps fifty times slower."""
+    """Use one thread: on a busy machine, threads waiting for each other make these tiny steps fifty times slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -186,13 +188,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", [0, 1])
-def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
+def test_overcomes_a_shift_that_source_only_fails_on(seed: int) -> None:
     assert target_accuracy(SourceOnly(), seed) < 0.7
     assert target_accuracy(MMD(), seed) > 0.9
 
 
 def median_widths(source: Tensor, target: Tensor, factors: Sequence[float]) -> list[float]:
-    """Multiples of the lower median of the squared distances between different rows of either batch."""
+    """Multiples of the lower median of the squared distances between different rows of the joint batch."""
     squares = np.sort(
         pdist(np.concatenate([source.detach().numpy(), target.detach().numpy()]), "sqeuclidean")
     )
@@ -219,15 +221,15 @@ def test_median_widths_carry_no_gradient() -> None:
     source, target = moved_batches()
     gradients = []
     for penalty in (median_mmd, lambda s, t: mmd(s, t, median_widths(s, t, MEDIAN_FACTORS))):
-        inputs = [each.clone().requires_grad_() for each in (source, target)]
-        gradients.append(torch.autograd.grad(penalty(*inputs), inputs))
+        s, t = source.clone().requires_grad_(), target.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(penalty(s, t), (s, t)))
     for ours, fixed in zip(*gradients, strict=True):
         assert ours.abs().max() > 1e-3
         torch.testing.assert_close(ours, fixed)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_median_widths_make_scale_and_place_irrelevant(scale: float) -> None:
+def test_median_widths_make_the_penalty_invariant_under_scaling_and_translation(scale: float) -> None:
     source, target = moved_batches()
     expected = median_mmd(source, target).item()
     assert median_mmd(scale * (source + 3), scale * (target + 3)).item() == pytest.approx(expected)
@@ -239,7 +241,7 @@ def test_zero_for_equal_batches_under_median_widths() -> None:
     assert abs(median_mmd(source, source.flip(0)).item()) < 1e-6
 
 
-def test_the_mean_stands_in_where_most_rows_are_the_same() -> None:
+def test_the_mean_replaces_the_median_if_most_rows_are_equal() -> None:
     rows = torch.full((20, 300), 3.7)
     rows[:3] = torch.arange(3.0)[:, None]
     squares = squared_distances(rows)
@@ -248,11 +250,12 @@ def test_the_mean_stands_in_where_most_rows_are_the_same() -> None:
     )
 
 
-def test_median_gradient_is_finite_and_zero_where_all_features_are_equal() -> None:
+def test_median_gradient_is_finite_and_zero_if_all_features_are_equal() -> None:
     features = torch.full((8, 100), 3.7, requires_grad=True)
     value = median_mmd(features, features.detach().clone())
     value.backward()
     assert value.item() == 0
+    assert features.grad is not None
     assert not features.grad.any()
 
 
@@ -266,12 +269,12 @@ def test_median_penalty_uses_features_and_factors_but_neither_logits_nor_labels(
 
 
 @pytest.mark.parametrize("factors", [[], [1.0, 0.0], [-1.0]])
-def test_wrong_factors_are_the_users_mistake(factors: list[float]) -> None:
+def test_wrong_factors_raise_a_user_error(factors: list[float]) -> None:
     with pytest.raises(UserError, match="factors are"):
         MedianMMD(factors)
 
 
-def test_wrong_shapes_are_named_by_the_median_too() -> None:
+def test_wrong_shapes_are_reported_by_median_mmd() -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
         median_mmd(torch.zeros(4, 3), torch.zeros(4, 2))
 

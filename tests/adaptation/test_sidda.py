@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_is_the_sinkhorn_divergence_at_that_blur() -> None:
     value = SIDDA(per_feature=False)(activations(source), activations(target), LABELS)
     blur = 0.05 * torch.cdist(source, target).max().item()
     assert value.item() == pytest.approx(sinkhorn(source, target, blur, 0.5).item(), rel=1e-6)
-    # blur follows the distances, so that a change of unit is a change of scale
+    # The blur follows the distances, so a change of unit only rescales the divergence.
     per_feature = SIDDA(per_feature=True)(activations(source), activations(target), LABELS)
     assert value.item() == pytest.approx(5 * per_feature.item(), rel=1e-3)
 
@@ -47,27 +49,29 @@ def test_symmetric_and_zero_for_equal_batches_with_a_finite_gradient() -> None:
     equal = SIDDA()(activations(source), activations(source.detach().clone()), LABELS)
     assert abs(equal.item()) < 1e-5
     equal.backward()
+    assert source.grad is not None
     assert torch.isfinite(source.grad).all()
 
 
-def test_the_least_blur_serves_where_all_features_have_collapsed_to_one_point() -> None:
+def test_the_least_blur_is_used_if_all_features_have_collapsed_to_one_point() -> None:
     features = torch.full((8, 100), 3.7, requires_grad=True)
     value = SIDDA()(activations(features), activations(features.detach().clone()), LABELS)
     value.backward()
     assert value.item() == 0
+    assert features.grad is not None
     assert not features.grad.any()
 
 
 @pytest.mark.parametrize(
     ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
 )
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
         SIDDA()(activations(torch.zeros(source)), activations(torch.zeros(target)), LABELS)
 
 
 @pytest.mark.parametrize("settings", [{"blur_share": 0.0}, {"least_blur": -1.0}, {"scaling": 1.0}])
-def test_wrong_settings_are_the_users_mistake(settings: dict[str, float]) -> None:
+def test_wrong_settings_raise_a_user_error(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
         SIDDA(**settings)
 
@@ -79,8 +83,8 @@ def test_bridges_a_shift_that_source_only_fails_on() -> None:
 
 
 @pytest.mark.slow
-def test_learns_turned_moons() -> None:
-    """Classes first: a third of the training passes before the features are carried onto each other."""
+def test_learns_rotated_moons() -> None:
+    """The network learns the classes for a third of the training before it aligns the features."""
     baseline, adapted = [], []
     for seed in range(3):
         problem = moons(seed)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import ot
 import pytest
@@ -18,7 +20,7 @@ def activations(features: Tensor) -> Activations:
 
 
 def solved(x: Tensor, y: Tensor, blur: float) -> ot.utils.OTResult:
-    """POT's solution, whose value counts blur² KL(P, a ⊗ b) like ours."""
+    """POT's solution, whose value includes blur² KL(P, a ⊗ b) as ours does."""
     cost = ot.dist(x.double().numpy(), y.double().numpy()) / 2
     return ot.solve(cost, reg=blur**2, reg_type="KL", max_iter=20_000, tol=1e-5)
 
@@ -38,7 +40,7 @@ def test_equals_another_library(size: int, blur: float, dtype: torch.dtype) -> N
     assert value.item() == pytest.approx(reference(source, target, blur), rel=2e-3)
 
 
-def test_single_points_are_half_their_squared_distance_apart() -> None:
+def test_divergence_of_two_points_is_half_their_squared_distance() -> None:
     assert sinkhorn(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]), 0.5, 0.5).item() == pytest.approx(
         12.5
     )
@@ -56,8 +58,8 @@ def test_the_default_scaling_is_close_at_the_networks_width() -> None:
 def test_distance_per_feature_does_not_depend_on_their_number() -> None:
     torch.manual_seed(0)
     source, target = torch.randn(10, 4), torch.randn(12, 4) + 1
-    wide = [activations(each.repeat(1, 9)) for each in (source, target)]
-    narrow = [activations(each) for each in (source, target)]
+    wide = [activations(features.repeat(1, 9)) for features in (source, target)]
+    narrow = [activations(features) for features in (source, target)]
     assert Sinkhorn()(*wide, LABELS).item() == pytest.approx(Sinkhorn()(*narrow, LABELS).item(), rel=1e-5)
     plain = Sinkhorn(blur=1.0, per_feature=False)
     halved = Sinkhorn(blur=0.5, per_feature=True)  # four features: the unit is 2
@@ -80,20 +82,23 @@ def test_zero_with_a_zero_gradient_for_equal_batches(offset: float) -> None:
     value = penalty(activations(features), activations(features.detach().clone()), LABELS)
     assert abs(value.item()) < 1e-5
     value.backward()
+    assert features.grad is not None
     assert torch.isfinite(features.grad).all()
+    assert features.grad is not None
     assert features.grad.abs().max() < 1e-5
 
 
-def test_finite_where_all_features_have_collapsed_to_one_point() -> None:
+def test_finite_if_all_features_have_collapsed_to_one_point() -> None:
     features = torch.full((8, 100), 3.7, requires_grad=True)
     value = sinkhorn(features, features.detach().clone(), 0.5, 0.5)
     value.backward()
     assert value.item() == 0
+    assert features.grad is not None
     assert not features.grad.any()
 
 
 def test_gradient() -> None:
-    """Of the exact divergence: many steps of the solver and a generous blur come close to it."""
+    """The gradient is that of the exact divergence, which many solver steps and a large blur approximate."""
     torch.manual_seed(1)
     source = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     target = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
@@ -102,7 +107,7 @@ def test_gradient() -> None:
     )
 
 
-def test_gradient_draws_each_image_along_the_plans_of_another_library() -> None:
+def test_gradient_equals_the_one_from_the_plans_of_another_library() -> None:
     torch.manual_seed(1)
     source, target = torch.randn(12, 3, dtype=torch.float64), torch.randn(15, 3, dtype=torch.float64) + 1
     rows = source.clone().requires_grad_()
@@ -126,7 +131,7 @@ def test_full_precision_within_autocast() -> None:
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-def test_leaves_the_recording_of_gradients_as_it_was(gradients: bool) -> None:
+def test_restores_the_gradient_mode(gradients: bool) -> None:
     features = torch.randn(4, 3, requires_grad=True)
     with torch.set_grad_enabled(gradients):
         value = sinkhorn(features, torch.randn(5, 3), 0.5, 0.5)
@@ -137,7 +142,7 @@ def test_leaves_the_recording_of_gradients_as_it_was(gradients: bool) -> None:
 @pytest.mark.parametrize(
     ("source", "target"), [((4, 3), (4, 2)), ((4, 3, 1), (4, 3, 1)), ((4, 3), (0, 3)), ((3,), (3,))]
 )
-def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_reported(source: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(N, F\) and \(M, F\)"):
         Sinkhorn()(activations(torch.zeros(source)), activations(torch.zeros(target)), LABELS)
 
@@ -145,7 +150,7 @@ def test_wrong_shapes_are_named(source: tuple[int, ...], target: tuple[int, ...]
 @pytest.mark.parametrize(
     "settings", [{"blur": 0.0}, {"blur": np.inf}, {"blur": np.nan}, {"scaling": 0.0}, {"scaling": 1.0}]
 )
-def test_wrong_settings_are_the_users_mistake(settings: dict[str, float]) -> None:
+def test_wrong_settings_raise_a_user_error(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(settings))} is"):
         Sinkhorn(**settings)
 

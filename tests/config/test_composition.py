@@ -1,4 +1,4 @@
-"""Composition of conf/ into a typed configuration."""
+"""Tests of the composition of conf/ into a typed configuration."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
-# conf/studies/ holds whole studies, which no configuration is composed from.
+# conf/studies/ contains whole studies, which are not part of a configuration.
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "studies")
 
 
@@ -28,16 +28,16 @@ def test_a_written_configuration_reads_back(project, tmp_path):
     assert Config.read(tmp_path / "config.yaml").digest() == config.digest()
 
 
-def test_a_written_configuration_holds_no_password(project, tmp_path):
+def test_a_written_configuration_contains_no_password(project, tmp_path):
     config = compose(["tracking.uri='https://bob:s@cret@mlflow.example:8080/team'"])
-    assert config.tracking.uri == "https://bob:s@cret@mlflow.example:8080/team", "what a training talks to"
+    assert config.tracking.uri == "https://bob:s@cret@mlflow.example:8080/team", "needed to reach the server"
     config.write(tmp_path / "config.yaml")
     written = Config.read(tmp_path / "config.yaml")
     assert written.tracking.uri == config.dump()["tracking"]["uri"] == "https://mlflow.example:8080/team"
     assert written.digest() == config.digest()
 
 
-def test_digest_follows_what_decides_the_result(project):
+def test_digest_depends_on_what_determines_the_result(project):
     base = compose()
     assert compose(["training.epochs=7"]).digest() != base.digest()
     assert compose(["seed=1"]).digest() != base.digest()
@@ -56,7 +56,7 @@ def test_only_the_oracle_sees_the_targets_labels(project):
         assert (config.transfer.labelled_domain == config.transfer.target) == path.stem.startswith("oracle_")
 
 
-def test_wrong_arguments_of_a_target_are_a_users_error(project):
+def test_a_wrong_target_raises_a_user_error(project):
     with pytest.raises(UserError, match=r"no class 'mergershift\.nowhere\.X'"):
         locate({"_target_": "mergershift.nowhere.X"})
     with pytest.raises(UserError, match="colour"):

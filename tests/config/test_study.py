@@ -1,4 +1,4 @@
-"""Studies in conf/studies/ and the one in use."""
+"""Tests of the studies in conf/studies/ and of the one in use."""
 
 import pytest
 
@@ -35,17 +35,17 @@ def test_every_cell_of_every_study_composes(project):
 
 def test_every_transfer_of_a_study_has_its_baseline(project):
     for study in studies().values():
-        compared = {each.transfer for each in study.methods if each.adaptation != "source_only"}
-        baselines = {each.transfer for each in study.methods if each.adaptation == "source_only"}
+        compared = {method.transfer for method in study.methods if method.adaptation != "source_only"}
+        baselines = {method.transfer for method in study.methods if method.adaptation == "source_only"}
         assert compared <= baselines
 
 
-def test_the_full_study_leaves_no_method_out(project):
-    listed = {each.adaptation for each in studies()["full"].methods}
+def test_the_full_study_contains_every_method(project):
+    listed = {method.adaptation for method in studies()["full"].methods}
     assert listed == {path.stem for path in (project / "conf/adaptation").glob("*.yaml")}
 
 
-def test_use_changes_the_matrix_and_keeps_what_was_ones_own(project):
+def test_use_changes_the_cells_and_keeps_a_study_of_ones_own(project):
     assert "18 cells" in use_study("study")
     assert read_study() == studies()["study"]
     assert not study_file().with_name("study.yaml.bak").exists()
@@ -56,6 +56,6 @@ def test_use_changes_the_matrix_and_keeps_what_was_ones_own(project):
     assert read_study() == studies()["demo"]
 
 
-def test_a_misspelt_study_is_named_with_the_nearest(project):
+def test_a_misspelt_study_is_reported_with_the_nearest_names(project):
     with pytest.raises(UserError, match=r"no 'stduy'.*\n.*study"):
         use_study("stduy")

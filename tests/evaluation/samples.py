@@ -1,4 +1,4 @@
-"""A small table of test predictions in the archive's row structure."""
+"""A small table of test predictions with the archive's row structure."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The temperature: found again where it is known, and at the bounds where there is none."""
+"""Tests of the temperature, which is recovered if it is known and at its bounds if there is none."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from mergershift.evaluation.calibration import HIGHEST, LOWEST
 
 
 def drawn(count, temperature, seed=0):
-    """Log odds that are too large by a factor, and labels drawn from the true ones."""
+    """Labels drawn from the true log odds, and log odds that are too large by a factor of `temperature`."""
     random = np.random.default_rng(seed)
     true = random.normal(0, 2, count)
     return random.uniform(size=count) < expit(true), true * temperature
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_a_known_temperature_is_found(temperature):
+def test_a_known_temperature_is_recovered(temperature):
     labels, odds = drawn(60_000, temperature)
     assert best_temperature(labels, odds, balanced=False) == pytest.approx(temperature, rel=0.03)
 
@@ -32,20 +32,21 @@ def test_it_is_the_minimum_of_the_cross_entropy_written_out(balanced):
         return (losses[labels].mean() + losses[~labels].mean()) / 2 if balanced else losses.mean()
 
     grid = np.geomspace(LOWEST, HIGHEST, 4001)
-    assert found == pytest.approx(grid[np.argmin([risk(each) for each in grid])], rel=2e-3)
+    assert found == pytest.approx(min(grid, key=risk), rel=2e-3)
     assert negative_log_likelihood(labels, odds, found, balanced=balanced) == pytest.approx(risk(found))
 
 
-def test_repeating_one_class_changes_only_what_is_not_balanced():
+def test_repeating_one_class_changes_only_the_unbalanced_temperature():
     labels, odds = drawn(500, 2.0)
     more, more_odds = np.r_[labels, labels[labels]], np.r_[odds, odds[labels]]
-    balanced = [best_temperature(*each, balanced=True) for each in ((labels, odds), (more, more_odds))]
-    plain = [best_temperature(*each, balanced=False) for each in ((labels, odds), (more, more_odds))]
+    samples = ((labels, odds), (more, more_odds))
+    balanced = [best_temperature(*sample, balanced=True) for sample in samples]
+    plain = [best_temperature(*sample, balanced=False) for sample in samples]
     assert balanced[0] == pytest.approx(balanced[1], rel=1e-5)
     assert plain[0] != pytest.approx(plain[1], rel=1e-3)
 
 
-def test_the_bounds_where_nothing_is_to_be_found():
+def test_the_bounds_are_returned_if_there_is_no_optimum():
     labels, odds = np.array([0, 0, 1, 1]), np.array([-3.0, -2.0, 2.0, 3.0])
     assert best_temperature(labels, odds, balanced=True) == pytest.approx(LOWEST)
     assert best_temperature(labels, -odds, balanced=True) == pytest.approx(HIGHEST)
@@ -54,6 +55,6 @@ def test_the_bounds_where_nothing_is_to_be_found():
 @pytest.mark.parametrize(
     ("labels", "odds"), [([1, 1], [0.0, 1.0]), ([0, 1], [np.inf, 1.0]), ([0, 1], [0.0]), ([0, 2], [0.0, 1.0])]
 )
-def test_unfit_values_are_refused(labels, odds):
+def test_invalid_values_are_refused(labels, odds):
     with pytest.raises(ValueError, match=r"labels|images|log odds"):
         best_temperature(labels, odds, balanced=True)

@@ -1,4 +1,4 @@
-"""Champion and candidate by what no label of the target takes part in."""
+"""Tests of the label-free comparison of a candidate with a champion."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ MAXIMISATION = "information_maximisation"
 
 
 def table(gain, galaxies=60, cameras=4, seed=0):
-    """Validation images of both domains on which a model of log odds `gain` x truth + noise was run."""
+    """Validation images of both domains with the predictions of a model, log odds = `gain` x truth + noise."""
     random = np.random.default_rng(seed)
     truth = np.repeat(np.arange(galaxies) < galaxies // 3, cameras)
     rows = []
@@ -35,7 +35,7 @@ def table(gain, galaxies=60, cameras=4, seed=0):
 
 
 def maximisation(odds):
-    """Written out for two classes."""
+    """Information maximisation written out for two classes."""
 
     def entropy(chance):
         return -(chance * np.log(chance) + (1 - chance) * np.log(1 - chance))
@@ -44,20 +44,21 @@ def maximisation(odds):
     return entropy(chance.mean()) - entropy(chance).mean()
 
 
-def test_the_difference_is_the_validators_on_all_images():
-    ours, theirs = table(2.0), table(1.0, seed=1)
-    found = challenge(ours, theirs, MAXIMISATION, resamples=10)
-    odds = [each.loc[each["role"] == "target", "log_odds"] for each in (ours, theirs)]
+def test_the_difference_is_that_of_the_validators_scores_on_all_images():
+    candidate, champion = table(2.0), table(1.0, seed=1)
+    found = challenge(candidate, champion, MAXIMISATION, resamples=10)
+    odds = [model.loc[model["role"] == "target", "log_odds"] for model in (candidate, champion)]
     assert found.difference["value"] == pytest.approx(maximisation(odds[0]) - maximisation(odds[1]))
     assert found.galaxies == 60
 
 
 def test_the_interval_is_a_paired_bootstrap_of_galaxies():
-    """Against a plain loop over numpy's own draws, within what 2000 replicates scatter."""
-    ours, theirs = table(2.0), table(1.0, seed=1)
-    found = challenge(ours, theirs, MAXIMISATION).difference
+    """The interval equals that of a plain loop over numpy's own draws, to the scatter of 2000 replicates."""
+    candidate, champion = table(2.0), table(1.0, seed=1)
+    found = challenge(candidate, champion, MAXIMISATION).difference
     odds = [
-        each.loc[each["role"] == "target", "log_odds"].to_numpy().reshape(60, 4) for each in (ours, theirs)
+        model.loc[model["role"] == "target", "log_odds"].to_numpy().reshape(60, 4)
+        for model in (candidate, champion)
     ]
     random = np.random.default_rng(5)
     replicates = []
@@ -72,8 +73,8 @@ def test_the_interval_is_a_paired_bootstrap_of_galaxies():
 
 @pytest.mark.parametrize("validator", [name for name in VALIDATORS if name != "importance_weighted_risk"])
 def test_a_model_does_not_beat_itself(validator):
-    ours = table(2.0, galaxies=12)
-    found = challenge(ours, ours.sample(frac=1, random_state=0), validator, resamples=20).difference
+    model = table(2.0, galaxies=12)
+    found = challenge(model, model.sample(frac=1, random_state=0), validator, resamples=20).difference
     assert found == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
@@ -84,11 +85,11 @@ def test_a_better_one_wins_and_a_worse_one_loses():
         assert challenge(worse, better, validator, resamples=200).difference["high"] < 0
 
 
-def test_what_can_not_be_compared_is_refused():
-    ours = table(2.0)
+def test_models_that_cannot_be_compared_are_refused():
+    model = table(2.0)
     with pytest.raises(UserError, match="features"):
-        challenge(ours, ours, "importance_weighted_risk")
+        challenge(model, model, "importance_weighted_risk")
     with pytest.raises(UserError, match="different images"):
-        challenge(ours, table(2.0, galaxies=30), MAXIMISATION)
-    with pytest.raises(UserError, match="candidate's validation images have no log_odds"):
-        challenge(ours.drop(columns="log_odds"), ours, MAXIMISATION)
+        challenge(model, table(2.0, galaxies=30), MAXIMISATION)
+    with pytest.raises(UserError, match="candidate's table of validation images lacks log_odds"):
+        challenge(model.drop(columns="log_odds"), model, MAXIMISATION)

@@ -1,6 +1,7 @@
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,9 @@ Booleans = NDArray[np.bool_]
 
 
 def table(right: Booleans, mergers: int = MERGERS, role: str = "target", seeds: int = 1) -> pd.DataFrame:
-    """Decisions `(S, G, CAMERAS)`, or `(G, CAMERAS)` of one seed, about mergers first and then the others."""
+    """Table of decisions `(S, G, CAMERAS)`, or `(G, CAMERAS)` for one seed, about mergers first, then non-mergers."""
     by_seed = right.reshape(seeds, -1, CAMERAS)
-    seed, galaxy, camera = (each.ravel() for each in np.indices(by_seed.shape))
+    seed, galaxy, camera = (index.ravel() for index in np.indices(by_seed.shape))
     label = (galaxy < mergers).astype(int)
     correct = by_seed.ravel()
     return pd.DataFrame(
@@ -40,13 +41,13 @@ def table(right: Booleans, mergers: int = MERGERS, role: str = "target", seeds: 
 
 
 def chances(rng: np.random.Generator, share: float, galaxies: int = 100, seeds: int = 2) -> Booleans:
-    """Decisions that hang together within a galaxy, right with `share` on average."""
+    """Decisions that are correlated within a galaxy, a fraction `share` of which is correct on average."""
     easy = rng.beta(4 * share, 4 * (1 - share), size=(galaxies, 1))
     return rng.random((seeds, galaxies, CAMERAS)) < easy
 
 
 def balanced(frame: pd.DataFrame) -> float:
-    """Mean over seeds of the mean of the classes' shares, by loops."""
+    """Balanced accuracy, averaged over the seeds, computed in loops."""
     of_seeds = []
     for _, group in frame.groupby("seed"):
         of_classes = []
@@ -56,7 +57,7 @@ def balanced(frame: pd.DataFrame) -> float:
     return sum(of_seeds) / len(of_seeds)
 
 
-def width(row: Mapping[str, float] | pd.Series) -> float:
+def width(row: Any) -> float:
     return float(row["high"] - row["low"])
 
 
@@ -84,11 +85,11 @@ def test_identical_methods_do_not_differ() -> None:
     assert (twin["difference"], twin["low"], twin["high"], twin["p"], twin["p_holm"]) == (0, 0, 0, 1, 1)
 
 
-def test_interval_equals_one_by_loops_over_the_same_draws() -> None:
-    """The reference draws galaxies as whole lists of rows and seeds as whole tables."""
+def test_interval_equals_one_computed_in_loops() -> None:
+    """The reference draws galaxies as whole lists of rows, and seeds as whole tables."""
     rng = np.random.default_rng(2)
     right = {name: rng.random((2, 9, CAMERAS)) < share for name, share in (("a", 0.5), ("b", 0.8))}
-    methods = {name: table(each, mergers=4, seeds=2) for name, each in right.items()}
+    methods = {name: table(decisions, mergers=4, seeds=2) for name, decisions in right.items()}
     (row,) = compare(methods, "a", 4000, rng_seed=1).to_dict("records")
     draw = np.random.default_rng(123)
     differences = []
@@ -96,8 +97,8 @@ def test_interval_equals_one_by_loops_over_the_same_draws() -> None:
         picked = np.r_[draw.choice(4, 4), 4 + draw.choice(5, 5)]
         seeds = draw.choice(2, 2)
         shares = {
-            name: (each[seeds][:, picked[:4]].mean() + each[seeds][:, picked[4:]].mean()) / 2
-            for name, each in right.items()
+            name: (decisions[seeds][:, picked[:4]].mean() + decisions[seeds][:, picked[4:]].mean()) / 2
+            for name, decisions in right.items()
         }
         differences.append(shares["b"] - shares["a"])
     low, high = np.quantile(differences, [0.025, 0.975])
@@ -106,7 +107,7 @@ def test_interval_equals_one_by_loops_over_the_same_draws() -> None:
 
 
 def test_draws_are_those_of_bootstrap() -> None:
-    """Beside a baseline that is always wrong, the difference's interval is the method's own."""
+    """Compared with a baseline that is always wrong, the difference has the interval of the method itself."""
     right = chances(np.random.default_rng(3), 0.7)
     methods = {"none": table(np.zeros_like(right), seeds=2), "some": table(right, seeds=2)}
     (row,) = compare(methods, "none", 300, rng_seed=4).to_dict("records")
@@ -118,8 +119,8 @@ def test_draws_are_those_of_bootstrap() -> None:
     )
 
 
-def test_pairing_takes_out_what_both_share() -> None:
-    """Where both err on the same galaxies and in the same trainings, the difference is known better."""
+def test_pairing_removes_common_variation() -> None:
+    """If both methods err on the same galaxies and seeds, the uncertainty of their difference is smaller."""
     rng = np.random.default_rng(5)
     hard = rng.random((3, 100, CAMERAS)) < np.array([0.5, 0.7, 0.9])[:, None, None]
     better = hard | (rng.random(hard.shape) < 0.1)
@@ -136,14 +137,14 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     lucky = hard | (rng.random(hard.shape) < 0.4)
     baseline = table(np.stack([hard] * 4), seeds=4)
     steady = np.stack([np.where(np.arange(100)[:, None] % 2 == 0, lucky, hard)] * 4)
-    moody = np.stack([lucky, lucky, hard, hard])
+    varying = np.stack([lucky, lucky, hard, hard])
     found = compare(
-        {"a": baseline, "steady": table(steady, seeds=4), "moody": table(moody, seeds=4)}, "a"
+        {"a": baseline, "steady": table(steady, seeds=4), "varying": table(varying, seeds=4)}, "a"
     ).set_index("method")
-    assert width(found.loc["moody"]) > 1.5 * width(found.loc["steady"])
+    assert width(found.loc["varying"]) > 1.5 * width(found.loc["steady"])
 
 
-def test_interval_covers_a_known_difference_about_as_often_as_promised() -> None:
+def test_coverage_of_a_known_difference_is_close_to_nominal() -> None:
     hits = 0
     for trial in range(100):
         rng = np.random.default_rng([7, trial])
@@ -153,27 +154,27 @@ def test_interval_covers_a_known_difference_about_as_often_as_promised() -> None
             300,
         ).to_dict("records")
         hits += row["low"] <= 0.1 <= row["high"]
-    # 95 % of 100 with a deviation of 2.2
+    # 95 % of 100 is 95, with a standard deviation of 2.2.
     assert 88 <= hits <= 99
 
 
-def test_rows_stand_in_any_order_and_copies_do_not_count() -> None:
+def test_rows_may_have_any_order_and_copies_do_not_count() -> None:
     methods = pair(8)
     expected = compare(methods, "source_only", 200)
     copies = {
-        name: pd.concat([each, each.assign(row=each["row"] + 5000)]).sample(frac=1, random_state=1)
-        for name, each in methods.items()
+        name: pd.concat([frame, frame.assign(row=frame["row"] + 5000)]).sample(frac=1, random_state=1)
+        for name, frame in methods.items()
     }
     pd.testing.assert_frame_equal(compare(copies, "source_only", 200), expected)
 
 
-def test_decisions_count_and_probabilities_do_not() -> None:
+def test_only_decisions_count_not_probabilities() -> None:
     methods = pair(9)
-    changed = {name: each.assign(probability=0.99) for name, each in methods.items()}
+    changed = {name: frame.assign(probability=0.99) for name, frame in methods.items()}
     pd.testing.assert_frame_equal(compare(changed, "source_only", 100), compare(methods, "source_only", 100))
 
 
-def test_no_method_but_the_baseline() -> None:
+def test_the_table_is_empty_without_a_method_besides_the_baseline() -> None:
     found = compare({"source_only": pair(0)["source_only"]}, "source_only", 50)
     assert found.empty
     assert "p_holm" in found
@@ -193,7 +194,7 @@ def sign_flip_by_hand(differences: list[float]) -> float:
         abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
         for signs in itertools.product((1, -1), repeat=len(differences))
     ]
-    return sum(each >= sums[0] - 1e-12 for each in sums) / len(sums)
+    return sum(total >= sums[0] - 1e-12 for total in sums) / len(sums)
 
 
 def test_sign_flips_of_few_galaxies_are_exact() -> None:
@@ -217,24 +218,24 @@ def test_random_sign_flips_agree_with_scipy() -> None:
     assert found == sign_flip_p(differences) == sign_flip_p(-differences)
 
 
-def test_an_overwhelming_difference_has_the_least_p_possible() -> None:
+def test_an_overwhelming_difference_has_the_smallest_possible_p() -> None:
     assert sign_flip_p(np.ones(500), flips=999) == 1 / 1000
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_p_is_that_of_galaxies_and_of_the_difference_itself(seed: int) -> None:
-    """Nine galaxies: p by all sign patterns of what each adds to the balanced accuracies' difference."""
+def test_p_is_that_of_the_galaxies_contributions_to_the_difference(seed: int) -> None:
+    """For nine galaxies, the reference enumerates all sign patterns of their contributions to the difference."""
     rng = np.random.default_rng([11, seed])
     right = {name: rng.random((2, 9, CAMERAS)) < share for name, share in (("a", 0.4), ("b", 0.6))}
-    methods = {name: table(each, mergers=2, seeds=2) for name, each in right.items()}
+    methods = {name: table(decisions, mergers=2, seeds=2) for name, decisions in right.items()}
     (row,) = compare(methods, "a", 50).to_dict("records")
     sizes = np.repeat([2, 7], [2, 7])
-    added = (right["b"].mean(axis=(0, 2)) - right["a"].mean(axis=(0, 2))) / sizes / 2
-    assert row["difference"] == pytest.approx(added.sum())
-    assert row["p"] == sign_flip_by_hand(added.tolist())
+    contributions = (right["b"].mean(axis=(0, 2)) - right["a"].mean(axis=(0, 2))) / sizes / 2
+    assert row["difference"] == pytest.approx(contributions.sum())
+    assert row["p"] == sign_flip_by_hand(contributions.tolist())
 
 
-def test_p_is_uniform_where_there_is_no_difference() -> None:
+def test_p_is_uniform_if_there_is_no_difference() -> None:
     p = []
     for trial in range(150):
         rng = np.random.default_rng([12, trial])
@@ -246,7 +247,7 @@ def test_p_is_uniform_where_there_is_no_difference() -> None:
 
 
 def test_holm_by_hand() -> None:
-    # 0.01 x 4, 0.02 x 3, 0.03 x 2 (no smaller than the one before), 0.5 x 1
+    # The products are 0.01 x 4, 0.02 x 3, 0.03 x 2 (not smaller than the previous one) and 0.5 x 1.
     np.testing.assert_allclose(holm([0.03, 0.5, 0.01, 0.02]), [0.06, 0.5, 0.04, 0.06])
     np.testing.assert_allclose(holm([0.4, 0.9]), [0.8, 0.9])
     np.testing.assert_allclose(holm([0.6, 0.7]), [1, 1])
@@ -262,7 +263,7 @@ def test_p_is_corrected_for_the_number_of_methods() -> None:
 
 
 def domains(source: float, target: float, adapted: float, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A baseline with both roles, and a method; right where a galaxy's ease is below the share."""
+    """A baseline with both roles, and a method; decisions are correct if a galaxy's ease is below the share."""
     ease = np.random.default_rng(seed).random((2, 100, CAMERAS))
     baseline = [
         table(ease < share, role=role, seeds=2) for role, share in (("source", source), ("target", target))
@@ -284,7 +285,7 @@ def test_won_back_is_the_share_of_the_drop() -> None:
     assert row["share"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_all_of_the_drop_none_and_less_than_none() -> None:
+def test_a_method_may_win_back_all_nothing_or_less_than_nothing() -> None:
     baseline, _ = domains(0.9, 0.6, 0.7)
     source = baseline[baseline["role"] == "source"]
     methods = {
@@ -293,11 +294,11 @@ def test_all_of_the_drop_none_and_less_than_none() -> None:
         "same": baseline[baseline["role"] == "target"],
         "worse": domains(0.9, 0.6, 0.5)[1],
     }
-    shares = won_back(methods, "source_only", 400).shares.set_index("method")
-    # the same draws on both sides leave no doubt
-    assert shares.loc["perfect"].tolist() == pytest.approx([1, 1, 1])
-    assert shares.loc["same"].tolist() == [0, 0, 0]
-    assert shares.loc["worse", "high"] < 0
+    shares = won_back(methods, "source_only", 400).shares.set_index("method").T.to_dict("list")
+    # Method and baseline use the same draws, so these shares have no uncertainty.
+    assert shares["perfect"] == pytest.approx([1, 1, 1])
+    assert shares["same"] == [0, 0, 0]
+    assert shares["worse"][2] < 0
 
 
 @pytest.mark.parametrize("target", [0.69, 0.8])
@@ -312,8 +313,8 @@ def test_a_share_of_no_drop_is_undefined(target: float) -> None:
     assert shares[["share", "low", "high"]].isna().all(axis=None)
 
 
-def test_replicates_without_a_drop_are_left_out_of_the_shares() -> None:
-    """By loops over the same draws, where a drop is just told from none."""
+def test_replicates_without_a_drop_are_excluded_from_the_shares() -> None:
+    """The reference loops over the same draws, for a drop that is barely significant."""
     rng = np.random.default_rng(21)
     decided = {
         name: rng.random((100, CAMERAS)) < share for name, share in (("s", 0.8), ("t", 0.7), ("m", 0.75))
@@ -323,10 +324,13 @@ def test_replicates_without_a_drop_are_left_out_of_the_shares() -> None:
     classes = (np.arange(100) < MERGERS).astype(int)
     drops, expected = [], []
     for weights, _ in draws(classes, 1, 300, 2000, 0):
-        for each in weights:
+        for replicate in weights:
             s, t, m = (
                 np.mean(
-                    [np.average(right[classes == c].mean(axis=1), weights=each[classes == c]) for c in (0, 1)]
+                    [
+                        np.average(right[classes == c].mean(axis=1), weights=replicate[classes == c])
+                        for c in (0, 1)
+                    ]
                 )
                 for right in decided.values()
             )
@@ -339,7 +343,7 @@ def test_replicates_without_a_drop_are_left_out_of_the_shares() -> None:
     assert [row["low"], row["high"]] == pytest.approx(np.quantile(expected, [0.025, 0.975]).tolist())
 
 
-def test_the_drop_is_known_better_than_from_two_draws_of_galaxies() -> None:
+def test_joint_draws_of_galaxies_reduce_the_uncertainty_of_the_drop() -> None:
     baseline, adapted = domains(0.9, 0.6, 0.7)
     drop = won_back({"a": baseline, "b": adapted}, "a", 1000).drop
 
@@ -359,7 +363,7 @@ def without(frame: pd.DataFrame, wrong: Booleans | pd.Series) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: without(frame, frame["row"] == 100), "differ in row"),
+        (lambda frame: without(frame, frame["row"] == 100), "differ in row, expected the same"),
         (lambda frame: frame.assign(galaxy=frame["galaxy"] + 1), "differ in galaxy"),
         (lambda frame: frame.assign(domain="pristine"), "differ in domain"),
         (lambda frame: frame.assign(label=1 - frame["label"]), "differ in label"),
@@ -372,15 +376,17 @@ def without(frame: pd.DataFrame, wrong: Booleans | pd.Series) -> pd.DataFrame:
         (lambda frame: frame.assign(prediction=0.7), "mmd: prediction is neither 0 nor 1"),
     ],
 )
-def test_methods_that_cannot_be_paired_are_named(change: object, message: str) -> None:
+def test_methods_that_cannot_be_paired_are_reported(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
     methods = pair(16)
-    methods["mmd"] = change(methods["mmd"])  # type: ignore[operator]
+    methods["mmd"] = change(methods["mmd"])
     with pytest.raises(UserError, match=message) as raised:
         compare(methods, "source_only", 10)
     assert 1 <= str(raised.value).count("\n") + 1 <= 2
 
 
-def test_seeds_of_one_method_must_share_their_images_too() -> None:
+def test_the_seeds_of_one_method_must_have_the_same_images() -> None:
     methods = pair(17)
     frame = methods["source_only"]
     methods["source_only"] = without(frame, (frame["seed"] == 6) & (frame["row"] == 101))
@@ -388,11 +394,11 @@ def test_seeds_of_one_method_must_share_their_images_too() -> None:
         compare(methods, "source_only", 10)
 
 
-def test_other_mistakes_are_named() -> None:
+def test_other_invalid_input_is_reported() -> None:
     methods = pair(18)
-    with pytest.raises(UserError, match=r"'sourceonly', which is none of the methods\.\n.*'source_only'"):
+    with pytest.raises(UserError, match=r"'sourceonly', which is not one of the methods\.\n.*'source_only'"):
         compare(methods, "sourceonly", 10)
-    one_class = {name: each[each["label"] == 1] for name, each in methods.items()}
+    one_class = {name: frame[frame["label"] == 1] for name, frame in methods.items()}
     with pytest.raises(UserError, match="one class only"):
         compare(one_class, "source_only", 10)
     with pytest.raises(UserError, match="no predictions of the source's test"):

@@ -11,7 +11,7 @@ def features(shift: float = 0.0, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(N, F)) + shift
 
 
-def test_the_plane_is_that_of_a_singular_value_decomposition() -> None:
+def test_the_projection_is_that_of_a_singular_value_decomposition() -> None:
     source, target = features(seed=1), features(2.0, seed=2) * np.arange(1, F + 1)
     plane = project(source, target, components=3)
     joint = np.concatenate([source, target])
@@ -22,16 +22,17 @@ def test_the_plane_is_that_of_a_singular_value_decomposition() -> None:
     np.testing.assert_allclose(plane.explained, (values**2 / (values**2).sum())[:3], rtol=1e-6)
 
 
-def test_the_same_features_give_the_same_plane() -> None:
+def test_the_same_features_give_the_same_projection() -> None:
     for first, second in zip(
         project(features(), features(1.0)), project(features(), features(1.0)), strict=True
     ):
         np.testing.assert_array_equal(first, second)
 
 
-def test_constant_features_count_for_nothing() -> None:
+def test_constant_features_are_ignored() -> None:
     source, target = features(seed=1), features(1.0, seed=2)
-    padded = [np.concatenate([each, np.full((N, 2), 0.1)], axis=1) for each in (source, target)]
+    constant = np.full((N, 2), 0.1)
+    padded = np.concatenate([source, constant], axis=1), np.concatenate([target, constant], axis=1)
     assert project(*padded).source.shape == (N, 2)
     assert squared_mmd(*padded, GALAXIES, GALAXIES) == squared_mmd(source, target, GALAXIES, GALAXIES)
     assert proxy_a_distance(np.ones((8, 2)), np.ones((8, 2)), np.arange(8), np.arange(8)) == 0
@@ -81,20 +82,20 @@ def test_scale_does_not_matter() -> None:
 
 
 def test_a_galaxy_is_not_recognised_across_the_folds() -> None:
-    """Features that name the galaxy and its domain at random hold nothing that another galaxy's would tell."""
+    """Random features that identify galaxy and domain carry no information about other galaxies."""
     rng = np.random.default_rng(3)
     source, target = (rng.normal(size=(N // 4, 40)).repeat(4, axis=0) for _ in range(2))
     assert proxy_a_distance(source, target, GALAXIES, GALAXIES) < 0.6
 
 
-def test_nothing_to_compare_is_no_number() -> None:
+def test_distances_without_pairs_of_different_galaxies_are_nan() -> None:
     one = np.zeros(4, dtype=int)
     assert np.isnan(squared_mmd(features()[:4], features(1.0)[:4], one, one))
     assert np.isnan(proxy_a_distance(features()[:4], features(1.0)[:4], one, one))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, F + 1)), np.zeros(F), np.zeros((0, F))])
-def test_unfit_shapes_are_named(wrong: np.ndarray) -> None:
+def test_wrong_shapes_are_reported(wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="features of shapes"):
         project(features(), wrong)
     with pytest.raises(ValueError, match="galaxies of shape"):

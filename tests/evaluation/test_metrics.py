@@ -39,14 +39,14 @@ def calibration_error(labels: np.ndarray, p: np.ndarray, weights: np.ndarray) ->
     for low, high in itertools.pairwise(edges):
         inside = (p >= low) & ((p < high) | (high == 1))
         if weights[inside].sum():
-            share, mean = (np.average(each[inside], weights=weights[inside]) for each in (labels, p))
+            share, mean = (np.average(values[inside], weights=weights[inside]) for values in (labels, p))
             total += weights[inside].sum() * abs(share - mean)
     return total / weights.sum()
 
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_point_values_are_those_of_scikit_learn(seed: int, ties: bool) -> None:
+def test_values_agree_with_scikit_learn(seed: int, ties: bool) -> None:
     labels, probabilities = case(seed, ties)
     found = score(labels, probabilities)
     assert set(found) == {*METRICS, *COUNTS}
@@ -54,17 +54,17 @@ def test_point_values_are_those_of_scikit_learn(seed: int, ties: bool) -> None:
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_each_weighting_is_that_of_scikit_learn(ties: bool) -> None:
+def test_every_weighting_agrees_with_scikit_learn(ties: bool) -> None:
     labels, probabilities = case(7, ties)
     rng = np.random.default_rng(1)
     weights = np.stack([rng.random(300), rng.integers(0, 4, 300), rng.poisson(0.3, 300)]).astype(float)
     found = weighted_scores(labels, probabilities, weights)
-    for place, each in enumerate(weights):
+    for place, weighting in enumerate(weights):
         own = {name: values[place] for name, values in found.items()}
-        assert own == pytest.approx(by_sklearn(labels, probabilities, each), abs=1e-12)
+        assert own == pytest.approx(by_sklearn(labels, probabilities, weighting), abs=1e-12)
 
 
-def test_a_weight_of_two_is_an_image_twice() -> None:
+def test_a_weight_of_two_is_equivalent_to_two_copies() -> None:
     labels, probabilities = case(3, ties=True)
     counts = np.random.default_rng(0).integers(0, 3, 300)
     weighted = weighted_scores(labels, probabilities, counts[None])
@@ -72,7 +72,7 @@ def test_a_weight_of_two_is_an_image_twice() -> None:
     assert {name: values[0] for name, values in weighted.items()} == pytest.approx(repeated, abs=1e-12)
 
 
-def test_perfect_and_worst() -> None:
+def test_perfect_and_worst_predictions() -> None:
     labels = np.array([0, 0, 1, 1])
     best, worst = score(labels, labels), score(labels, 1 - labels)
     expected = dict.fromkeys(METRICS, 1.0) | {"brier": 0.0, "ece": 0.0}
@@ -80,7 +80,7 @@ def test_perfect_and_worst() -> None:
     assert {name: worst[name] for name in METRICS} == {name: 1 - value for name, value in expected.items()}
 
 
-def test_threshold_is_a_merger_and_can_be_moved() -> None:
+def test_a_probability_equal_to_the_threshold_is_a_merger() -> None:
     labels, probabilities = np.array([0, 1, 1]), np.array([0.5, 0.5, 0.2])
     assert [score(labels, probabilities)[name] for name in COUNTS] == [0, 1, 1, 1]
     assert [score(labels, probabilities, threshold=0.2)[name] for name in COUNTS] == [0, 1, 0, 2]
@@ -106,19 +106,19 @@ def test_undefined_is_nan_without_a_warning() -> None:
         (
             [0, 1, 1],
             [0.1, np.nan, 0.5],
-            "1 of 3 probabilities are no numbers from 0 to 1, first nan at place 1",
+            "1 of 3 probabilities are not numbers from 0 to 1, the first is nan at index 1",
         ),
-        ([0, 1], [0.1, 1.5], "first 1.5 at place 1"),
+        ([0, 1], [0.1, 1.5], "the first is 1.5 at index 1"),
         ([0, 2], [0.1, 0.5], "expected 0 and 1"),
         ([0, 1], [0.1], r"expected \(N,\) each"),
         ([], [], "N > 0"),
     ],
 )
-def test_unfit_predictions_are_named(labels: list, probabilities: list, message: str) -> None:
+def test_invalid_predictions_are_reported(labels: list, probabilities: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         score(labels, probabilities)
 
 
-def test_unfit_weights_are_named() -> None:
+def test_weights_of_a_wrong_shape_are_reported() -> None:
     with pytest.raises(ValueError, match=r"weights of shape \(2,\), expected \(R, 2\)"):
         weighted_scores([0, 1], [0.1, 0.9], [1, 1])

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -8,18 +9,18 @@ from mergershift.core.errors import UserError
 from mergershift.evaluation import join, read_predictions, write_predictions
 
 
-def test_join_adds_what_was_called() -> None:
+def test_join_adds_the_predicted_class() -> None:
     table = predictions()
     assert (table["prediction"] == (table["probability"] >= 0.5)).all()
     assert set(table["role"]) == {"source", "target"}
     assert table["prediction"].dtype == "int64"
 
 
-def test_file_gives_back_every_bit(tmp_path: Path) -> None:
+def test_reading_a_written_file_is_exact_to_the_last_bit(tmp_path: Path) -> None:
     table, path = predictions(), tmp_path / "predictions.csv"
     write_predictions(table, path)
     pd.testing.assert_frame_equal(read_predictions(path), table, check_exact=True)
-    assert [each.name for each in tmp_path.iterdir()] == ["predictions.csv"]
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.csv"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,33 +41,33 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("probability", float("nan"), "probability is no number from 0 to 1 in 1 of"),
-        ("probability", 1.01, "probability is no number from 0 to 1 in 1 of"),
+        ("probability", float("nan"), "probability is not a number from 0 to 1 in 1 of"),
+        ("probability", 1.01, "probability is not a number from 0 to 1 in 1 of"),
         ("label", 2, "label is neither 0 nor 1"),
         ("role", "sauce", "role is neither source nor target"),
-        ("row", 0, "an image stands there twice"),
+        ("row", 0, "duplicate image in 1 of"),
     ],
 )
-def test_unsound_values_are_named_with_their_place(column: str, value: object, message: str) -> None:
+def test_invalid_values_are_reported_with_their_index(column: str, value: Any, message: str) -> None:
     table = part("source", "pristine")
     table.loc[3, column] = value
     with pytest.raises(UserError, match=f"{message}.*\n"):
         join([table])
 
 
-def test_missing_column_and_empty_table_are_named() -> None:
+def test_a_missing_column_and_an_empty_table_are_reported() -> None:
     with pytest.raises(UserError, match="no column galaxy, label"):
         join([part("source", "pristine").drop(columns=["galaxy", "label"])])
     with pytest.raises(UserError, match="no predictions"):
         join([part("source", "pristine").iloc[:0]])
 
 
-def test_seeds_in_some_tables_only() -> None:
+def test_a_column_seed_in_some_tables_only_is_refused() -> None:
     with pytest.raises(UserError, match="others have none"):
         join([part("source", "pristine").assign(seed=1), part("target", "noisy")])
 
 
-def test_unreadable_files_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     with pytest.raises(UserError, match=r"predictions\.csv: no such file"):
         read_predictions(path)

@@ -10,9 +10,9 @@ from mergershift.evaluation import COUNTS, PUBLISHED, comparison_rows, compariso
 
 
 @pytest.mark.parametrize("domain", ["pristine", "noisy"])
-def test_published_figures_agree_with_their_own_counts(domain: str) -> None:
-    figures = PUBLISHED[domain]
-    tn, fp, fn, tp = (figures[name].value for name in COUNTS)
+def test_published_scores_agree_with_the_published_counts(domain: str) -> None:
+    scores = PUBLISHED[domain]
+    tn, fp, fn, tp = (scores[name].value for name in COUNTS)
     assert (tp + fn, tn + fp) == (1660, 1425)
     derived = {
         "accuracy": (tp + tn) / (tp + tn + fp + fn),
@@ -20,10 +20,11 @@ def test_published_figures_agree_with_their_own_counts(domain: str) -> None:
         "recall": tp / (tp + fn),
         "f1": 2 * tp / (2 * tp + fp + fn),
     }
-    assert {name: figures[name].value for name in derived} == pytest.approx(derived, abs=5.1e-4)
-    for figure in figures.values():
-        assert (figure.low is None) == (figure.high is None)
-        assert figure.low is None or figure.low < figure.value < figure.high
+    assert {name: scores[name].value for name in derived} == pytest.approx(derived, abs=5.1e-4)
+    for published in scores.values():
+        assert (published.low is None) == (published.high is None)
+        if published.low is not None and published.high is not None:
+            assert published.low < published.value < published.high
 
 
 def text(ours: dict) -> str:
@@ -32,7 +33,7 @@ def text(ours: dict) -> str:
     return console.export_text()
 
 
-def test_ours_stand_beside_theirs() -> None:
+def test_our_scores_are_compared_with_the_published_ones() -> None:
     scores = evaluate(predictions(), all_rows=True, resamples=50)["source"]["all_rows"]
     ours = {"pristine": scores}
     rows = {(row["domain"], row["metric"]): row for row in comparison_rows(ours)}
@@ -43,24 +44,24 @@ def test_ours_stand_beside_theirs() -> None:
     assert rows["noisy", "accuracy"]["published"] == 0.756
 
     drawn = text(ours)
-    line = next(each for each in drawn.splitlines() if "accuracy" in each)
+    line = next(line for line in drawn.splitlines() if "accuracy" in line)
     assert "0.793 [0.778, 0.807]" in line
     assert f"{scores['accuracy']['value']:.3f} [{scores['accuracy']['low']:.3f}" in line
     assert "0.756 [0.741, 0.771]" in line
     assert "–" in line
-    images = next(each for each in drawn.splitlines() if "images" in each)
+    images = next(line for line in drawn.splitlines() if "images" in line)
     assert re.findall(r"\d+", images) == ["3085", f"{scores['images']['value']:.0f}", "3085"]
 
 
-def test_undefined_bounds_are_not_drawn() -> None:
+def test_undefined_bounds_are_omitted() -> None:
     scores = evaluate(predictions(), all_rows=True, resamples=50)["source"]["all_rows"]
     scores["accuracy"] = {"value": 0.5, "low": math.nan, "high": math.nan}
-    line = next(each for each in text({"pristine": scores}).splitlines() if "accuracy" in each)
+    line = next(line for line in text({"pristine": scores}).splitlines() if "accuracy" in line)
     assert "0.500 " in line
     assert "nan" not in line
 
 
-def test_unknown_domain_is_named() -> None:
-    with pytest.raises(ValueError, match="no published figures for foggy, only for pristine, noisy"):
+def test_an_unknown_domain_is_reported() -> None:
+    with pytest.raises(ValueError, match="no published scores for foggy, only for pristine, noisy"):
         comparison_rows({"foggy": {}})
     assert all(row["ours"] is None for row in comparison_rows({}))

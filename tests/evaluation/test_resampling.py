@@ -12,18 +12,18 @@ def all_draws(images: int, resamples: int = 400, rng_seed: int = 0) -> tuple[np.
     return np.concatenate([weights for weights, _ in parts]), np.concatenate([seeds for _, seeds in parts])
 
 
-def test_as_many_galaxies_of_a_class_as_there_are() -> None:
+def test_the_number_of_galaxies_drawn_is_that_of_the_class() -> None:
     weights, seeds = all_draws(images=20)
     assert weights.shape == (400, 8)
     assert seeds.shape == (400, 3)
     assert (weights[:, :3].sum(axis=1) == 3).all()
     assert (weights[:, 3:].sum(axis=1) == 5).all()
     assert set(np.unique(seeds)) == {0, 1, 2}
-    # with replacement: a galaxy is left out of (1 - 1/n)^n of the draws
+    # With replacement, a galaxy is missing from (1 - 1/n)^n of the draws.
     assert np.mean(weights[:, :3] == 0) == pytest.approx((2 / 3) ** 3, abs=0.03)
 
 
-def test_the_same_arguments_pair_two_computations_and_parts_bound_the_memory() -> None:
+def test_the_same_arguments_give_the_same_draws_in_parts_of_limited_size() -> None:
     for first, again in zip(all_draws(20), all_draws(20), strict=True):
         np.testing.assert_array_equal(first, again)
     assert not np.array_equal(all_draws(20)[0], all_draws(20, rng_seed=1)[0])
@@ -32,13 +32,13 @@ def test_the_same_arguments_pair_two_computations_and_parts_bound_the_memory() -
     assert max(sizes) * 1_000_000 <= 4_000_000
 
 
-def test_members_are_places_in_the_order_of_the_names() -> None:
+def test_members_are_indices_of_the_sorted_galaxies() -> None:
     members, classes = galaxy_members(np.array([True, False, True, False]), [9, -1, 9, 4])
     assert members.tolist() == [2, 0, 2, 1]
     assert classes.tolist() == [0, 0, 1]
 
 
-def test_interval_leaves_undefined_replicates_out() -> None:
+def test_undefined_replicates_are_excluded_from_the_interval() -> None:
     found = percentile_interval(50.0, np.r_[np.arange(101.0), np.full(7, np.nan)])
     assert found == {"value": 50.0, "low": pytest.approx(2.5), "high": pytest.approx(97.5)}
     assert np.isnan(percentile_interval(np.nan, np.arange(9.0))["low"])
@@ -52,7 +52,7 @@ def test_each_seed_may_have_its_own_threshold() -> None:
     found = bootstrap(labels, probabilities, galaxies, 300, threshold=[0.3, 0.8])
     expected = np.mean([score(labels, p, t)["balanced_accuracy"] for p, t in pairs])
     assert found["balanced_accuracy"]["value"] == pytest.approx(expected)
-    # stretching a training's probabilities so that its threshold becomes 0.5 must change no decision
+    # Rescaling the probabilities so that the threshold becomes 0.5 must not change any decision.
     stretched = np.stack([np.interp(p, [0, t, 1], [0, 0.5, 1]) for p, t in pairs])
     again = bootstrap(labels, stretched, galaxies, 300)
     for name in ("accuracy", "balanced_accuracy", "recall", "f1", "auc"):
@@ -61,6 +61,6 @@ def test_each_seed_may_have_its_own_threshold() -> None:
     assert bootstrap(labels, probabilities, galaxies, 300) == one_for_all != found
 
 
-def test_thresholds_of_another_number_are_refused() -> None:
+def test_a_wrong_number_of_thresholds_is_refused() -> None:
     with pytest.raises(ValueError, match=r"threshold of shape \(3,\), expected \(\) or \(2,\)"):
         bootstrap([0, 1], [[0.1, 0.2], [0.1, 0.9]], [1, 2], 10, threshold=[0.1, 0.2, 0.3])

@@ -22,7 +22,7 @@ from mergershift.evaluation import (
 )
 
 
-def test_figures_of_unique_renderings_by_role() -> None:
+def test_scores_of_unique_renderings_by_role() -> None:
     given = predictions()
     results = evaluate(given, resamples=100)
     assert list(results) == ["source", "target"]
@@ -36,7 +36,7 @@ def test_figures_of_unique_renderings_by_role() -> None:
         assert kinds["unique"]["seeds"] == {"value": 1}
 
 
-def test_all_rows_only_when_asked() -> None:
+def test_all_rows_are_evaluated_on_request_only() -> None:
     results = evaluate(predictions(), all_rows=True, resamples=100)
     assert list(results["target"]) == ["unique", "all_rows"]
     assert results["target"]["all_rows"]["images"]["value"] == STRUCTURE.rows
@@ -62,10 +62,10 @@ def test_order_of_rows_does_not_matter() -> None:
 
 
 def test_mean_over_seeds() -> None:
-    each = [predictions(seed) for seed in range(3)]
-    together = join([given.assign(seed=seed) for seed, given in enumerate(each)])
+    tables = [predictions(seed) for seed in range(3)]
+    together = join([given.assign(seed=seed) for seed, given in enumerate(tables)])
     found = evaluate(together, resamples=100)["target"]["unique"]
-    single = [evaluate(given, resamples=2)["target"]["unique"]["auc"]["value"] for given in each]
+    single = [evaluate(given, resamples=2)["target"]["unique"]["auc"]["value"] for given in tables]
     assert found["auc"]["value"] == pytest.approx(np.mean(single))
     assert found["seeds"]["value"] == 3
     assert found["images"]["value"] == 64
@@ -80,7 +80,7 @@ def test_seeds_with_other_test_images_are_refused() -> None:
         evaluate(join([first, second]), resamples=10)
 
 
-def test_flat_names_only_what_is_defined() -> None:
+def test_flat_contains_only_defined_scores() -> None:
     one_class = part("target", "noisy")
     named = flat(evaluate(join([one_class[one_class["label"] == 1]]), resamples=50))
     assert (
@@ -93,11 +93,11 @@ def test_flat_names_only_what_is_defined() -> None:
     assert all(math.isfinite(value) for value in named.values())
 
 
-def test_files_hold_the_same_figures(tmp_path: Path) -> None:
+def test_the_files_contain_the_same_scores(tmp_path: Path) -> None:
     one_class = part("target", "noisy")
     results = evaluate(join([part("source", "pristine"), one_class[one_class["label"] == 1]]), resamples=50)
     write_results(results, tmp_path)
-    assert {each.name for each in tmp_path.iterdir()} == {"metrics.json", "metrics.csv"}
+    assert {file.name for file in tmp_path.iterdir()} == {"metrics.json", "metrics.csv"}
 
     plain = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert plain["target"]["unique"]["auc"] == {"value": None, "low": None, "high": None}
@@ -117,7 +117,7 @@ def test_files_hold_the_same_figures(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(csv, table(results))
 
 
-def test_unreadable_results_are_named(tmp_path: Path) -> None:
+def test_unreadable_results_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"metrics\.json: no such file"):
         read_results(tmp_path)
     (tmp_path / "metrics.json").write_text('{"source": {')
@@ -125,8 +125,8 @@ def test_unreadable_results_are_named(tmp_path: Path) -> None:
         read_results(tmp_path)
 
 
-def test_calls_are_made_at_each_seeds_own_threshold() -> None:
-    """A figure of calls is that at the thresholds in the table, which here are far from one half."""
+def test_decisions_are_made_at_each_seeds_own_threshold() -> None:
+    """Scores of decisions use the thresholds in the table, which here are far from one half."""
     at = {0: 0.2, 1: 0.35, 2: 0.8}
     given = [predictions(seed).assign(seed=seed, threshold=threshold) for seed, threshold in at.items()]
     for tables in ([given[0]], given):
@@ -136,5 +136,5 @@ def test_calls_are_made_at_each_seeds_own_threshold() -> None:
             unique = unique_renderings(training[training["role"] == "target"])
             single.append(score(unique["label"], unique["probability"], training["threshold"].iloc[0]))
         for name in single[0]:
-            assert found[name]["value"] == pytest.approx(np.mean([figures[name] for figures in single])), name
+            assert found[name]["value"] == pytest.approx(np.mean([scores[name] for scores in single])), name
         assert found["recall"]["low"] <= found["recall"]["value"] <= found["recall"]["high"]

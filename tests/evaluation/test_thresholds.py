@@ -19,49 +19,49 @@ def test_no_other_threshold_is_better(share: float, decimals: int) -> None:
         assert 0 < found < 1
         edges = np.unique(np.r_[0, probabilities, 1])
         tried = np.r_[(edges[1:] + edges[:-1]) / 2, edges[(edges > 0) & (edges < 1)]]
-        best = max(balanced(labels, probabilities, each) for each in tried)
+        best = max(balanced(labels, probabilities, threshold) for threshold in tried)
         assert balanced(labels, probabilities, found) == pytest.approx(best, abs=1e-12)
 
 
-def test_the_middle_of_the_only_gap_that_parts_the_classes() -> None:
+def test_the_middle_of_the_only_gap_between_the_classes() -> None:
     assert best_threshold([0, 0, 1, 1], [0.1, 0.2, 0.4, 0.9]) == pytest.approx(0.3)
 
 
-def test_the_rare_class_counts_as_much_as_the_common_one() -> None:
+def test_the_rare_class_has_the_same_weight_as_the_common_one() -> None:
     labels = np.r_[1, 1, np.zeros(98, dtype=int)]
     probabilities = np.r_[0.35, 0.9, np.linspace(0.01, 0.4, 98)]
-    # accuracy alone would give up the merger at 0.35; a few false alarms cost less here
+    # Maximising the accuracy would miss the merger at 0.35; here, a few false positives cost less.
     found = best_threshold(labels, probabilities)
     assert probabilities[2:][probabilities[2:] < 0.35].max() < found <= 0.35
 
 
 def test_the_widest_of_equally_good_plateaus() -> None:
-    # recall 1/2 and no false alarm above 0.5; recall 1 and half of the non-mergers from 0.1 on
+    # Above 0.5, the recall is 1/2 without false positives; below 0.1, it is 1 with half of the non-mergers.
     assert best_threshold([0, 1, 0, 1], [0.05, 0.1, 0.5, 0.95]) == pytest.approx((0.5 + 0.95) / 2)
     assert best_threshold([0, 1, 0, 1], [0.05, 0.6, 0.7, 0.95]) == pytest.approx((0.05 + 0.6) / 2)
 
 
-def test_plateaus_that_touch_are_one() -> None:
-    # at 0.5 a merger and a non-merger fall together: nothing is won or lost from 0.2 to 0.8
+def test_adjacent_plateaus_are_merged() -> None:
+    # A merger and a non-merger are both at 0.5, so the balanced accuracy is constant from 0.2 to 0.8.
     assert best_threshold([0, 0, 1, 1], [0.2, 0.5, 0.5, 0.8]) == pytest.approx(0.5)
-    # without the joining, the wider half alone would be taken
+    # Without merging, only the wider half would be used.
     assert best_threshold([0, 0, 1, 1], [0.2, 0.7, 0.7, 0.9]) == pytest.approx((0.2 + 0.9) / 2)
 
 
-def test_equally_wide_plateaus_the_one_nearest_a_half_then_the_lower() -> None:
+def test_among_equally_wide_plateaus_the_one_nearest_to_a_half_then_the_lower_is_chosen() -> None:
     assert best_threshold([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.7]) == pytest.approx(0.6)
     assert best_threshold([0, 1, 0, 1], [0.3, 0.4, 0.6, 0.7]) == pytest.approx(0.35)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.3, 0.5, 1.0, 5e-324])
-def test_a_half_where_nothing_can_be_told_apart(constant: float) -> None:
+def test_equal_probabilities_give_a_half(constant: float) -> None:
     assert best_threshold([0, 1, 1], [constant] * 3) == 0.5
 
 
 @pytest.mark.parametrize(
     "probabilities", [[0.0, 1.0], [0.3, np.nextafter(0.3, 1)], [1 - 2.2e-16, 1 - 1.1e-16], [0.0, 5e-324]]
 )
-def test_parts_the_nearest_floats_and_the_farthest(probabilities: list[float]) -> None:
+def test_separates_the_nearest_and_the_most_distant_floats(probabilities: list[float]) -> None:
     found = best_threshold([0, 1], probabilities)
     assert 0 < found < 1
     assert balanced(np.array([0, 1]), np.array(probabilities), found) == 1
@@ -82,10 +82,10 @@ def test_order_of_images_does_not_matter() -> None:
     ("labels", "probabilities", "message"),
     [
         ([1, 1], [0.2, 0.3], "2 mergers and 0 non-mergers"),
-        ([0, 1], [0.2, np.nan], "first nan"),
+        ([0, 1], [0.2, np.nan], "the first is nan"),
         ([0, 2], [0.2, 0.3], "expected 0 and 1"),
     ],
 )
-def test_unfit_input_is_named(labels: list[int], probabilities: list[float], message: str) -> None:
+def test_invalid_input_is_reported(labels: list[int], probabilities: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         best_threshold(labels, probabilities)

@@ -5,7 +5,7 @@ from evaluation.samples import STRUCTURE, predictions
 from mergershift.evaluation import unique_renderings
 
 
-def test_mergers_as_rendered_and_all_non_mergers() -> None:
+def test_keeps_the_original_renderings_of_mergers_and_all_non_mergers() -> None:
     table = predictions()
     kept = unique_renderings(table)
     per_role = (STRUCTURE.mergers + STRUCTURE.non_mergers) * STRUCTURE.CAMERAS
@@ -14,7 +14,7 @@ def test_mergers_as_rendered_and_all_non_mergers() -> None:
     assert not kept.duplicated(["role", "galaxy", "camera"]).any()
 
 
-def test_first_copy_by_row_number_where_the_rendered_one_is_missing() -> None:
+def test_keeps_the_first_copy_by_row_number_if_the_original_is_missing() -> None:
     table = predictions()
     table = table[(table["role"] == "source") & ~((table["galaxy"] == 2) & (table["block"] < 3))]
     shuffled = table.sample(frac=1, random_state=0)
@@ -30,7 +30,7 @@ def test_keeps_every_seed() -> None:
     assert len(unique_renderings(both)) == 2 * len(unique_renderings(table))
 
 
-def test_repeated_index_labels_do_no_harm() -> None:
+def test_duplicate_index_labels_do_not_matter() -> None:
     table = predictions()
     doubled = pd.concat([table.assign(seed=0), table.assign(seed=1)])
     kept = unique_renderings(doubled)

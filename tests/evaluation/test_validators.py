@@ -16,7 +16,7 @@ OF_TARGET = ("target_entropy", "information_maximisation", "soft_neighbourhood_d
 
 
 def evidence(seed: int = 0, images: int = 60, classes: int = 2, width: int = 4, **given: Any) -> Evidence:
-    """A candidate that has learnt something, with twice as many images of class 0 as of any other."""
+    """A candidate better than chance, evaluated on twice as many images of class 0 as of any other class."""
     rng = np.random.default_rng(seed)
     labels = np.maximum(np.arange(images) % (classes + 1) - 1, 0)
     logits = rng.normal(size=(2, images, classes)) + 1.5 * np.eye(classes)[labels]
@@ -32,6 +32,13 @@ def evidence(seed: int = 0, images: int = 60, classes: int = 2, width: int = 4, 
     return replace(made, **given)
 
 
+def trained_on(case: Evidence) -> tuple[Floats, Floats]:
+    """Return the features of source and target training images."""
+    assert case.source_train_features is not None
+    assert case.target_train_features is not None
+    return case.source_train_features, case.target_train_features
+
+
 def probabilities(logits: Floats) -> list[list[float]]:
     return [[float(np.exp(a)) / sum(float(np.exp(b)) for b in row) for a in row] for row in logits]
 
@@ -40,13 +47,14 @@ def entropy(row: list[float]) -> float:
     return -sum(p * float(np.log(p)) for p in row if p > 0)
 
 
-def test_only_these_five_and_none_sees_a_label_of_the_target() -> None:
+def test_none_of_the_five_validators_sees_a_target_label() -> None:
     assert list(VALIDATORS) == [
         "source_validation_risk",
         *OF_TARGET,
         "importance_weighted_risk",
     ]
-    assert not [each.name for each in fields(Evidence) if "label" in each.name and "source" not in each.name]
+    names = [field.name for field in fields(Evidence)]
+    assert not [name for name in names if "label" in name and "source" not in name]
     assert not [name for name in VALIDATORS if name.startswith("oracle_")]
 
 
@@ -56,11 +64,11 @@ def test_source_risk_is_the_mean_of_the_classes_risks(classes: int) -> None:
     of_class: dict[int, list[float]] = {}
     for row, label in zip(probabilities(case.source_logits), case.source_labels, strict=True):
         of_class.setdefault(int(label), []).append(-float(np.log(row[label])))
-    expected = sum(sum(each) / len(each) for each in of_class.values()) / classes
+    expected = sum(sum(losses) / len(losses) for losses in of_class.values()) / classes
     assert VALIDATORS["source_validation_risk"](case) == pytest.approx(-expected)
 
 
-def test_copies_of_one_class_change_no_source_risk() -> None:
+def test_copies_of_one_class_do_not_change_the_source_risk() -> None:
     case = evidence(2)
     again = np.r_[np.arange(60), np.repeat(np.flatnonzero(case.source_labels == 1), 4)]
     copied = replace(
@@ -74,7 +82,7 @@ def test_copies_of_one_class_change_no_source_risk() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_entropies_by_loops(classes: int) -> None:
+def test_entropies_equal_those_computed_in_loops(classes: int) -> None:
     case = evidence(3, classes=classes)
     rows = probabilities(case.target_logits)
     mean_entropy = sum(entropy(row) for row in rows) / len(rows)
@@ -100,8 +108,8 @@ def test_order_of_images_does_not_matter(name: str) -> None:
     rng = np.random.default_rng(0)
     source, target = rng.permutation(60), rng.permutation(60)
     shuffled = Evidence(
-        source_train_features=rng.permutation(case.source_train_features),
-        target_train_features=rng.permutation(case.target_train_features),
+        source_train_features=rng.permutation(trained_on(case)[0]),
+        target_train_features=rng.permutation(trained_on(case)[1]),
         source_features=case.source_features[source],
         source_logits=case.source_logits[source],
         source_labels=case.source_labels[source],
@@ -120,7 +128,7 @@ def test_a_constant_added_to_an_images_logits_does_not_matter(name: str) -> None
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
-def test_right_and_sure_beats_guessing(name: str) -> None:
+def test_confident_and_correct_beats_guessing(name: str) -> None:
     case = evidence(7, images=300)
     labels = case.source_labels
     sure = 8.0 * np.eye(2)[labels]
@@ -131,7 +139,7 @@ def test_right_and_sure_beats_guessing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
-def test_a_diverged_candidate_has_no_score(name: str) -> None:
+def test_the_score_of_a_diverged_candidate_is_nan(name: str) -> None:
     case = evidence(8)
     broken = {
         name: np.where(np.arange(getattr(case, name).size).reshape(getattr(case, name).shape) == 3, bad, 1.0)
@@ -146,7 +154,7 @@ def test_a_diverged_candidate_has_no_score(name: str) -> None:
 
 
 def one_class(seed: int = 9, sure: float = 30.0) -> tuple[Evidence, Evidence]:
-    """A candidate that is right and nearly sure of a fifth of mergers, and one that sees none anywhere."""
+    """For a fifth of mergers: a candidate that is mostly right and confident, and one that predicts no merger."""
     rng = np.random.default_rng(seed)
     case = evidence(seed, images=200)
     labels = (np.arange(200) % 5 == 0).astype(int)
@@ -158,9 +166,9 @@ def one_class(seed: int = 9, sure: float = 30.0) -> tuple[Evidence, Evidence]:
     )
 
 
-def test_one_class_for_everything_deceives_entropy_and_density_but_not_the_others() -> None:
+def test_predicting_a_single_class_deceives_entropy_and_density_but_not_the_others() -> None:
     right, none = one_class()
-    ranks_right = {name: each(right) > each(none) for name, each in VALIDATORS.items()}
+    ranks_right = {name: validator(right) > validator(none) for name, validator in VALIDATORS.items()}
     assert ranks_right == {
         "source_validation_risk": True,
         "target_entropy": False,
@@ -174,14 +182,14 @@ def test_one_class_for_everything_deceives_entropy_and_density_but_not_the_other
 
 
 @pytest.mark.parametrize("sure", [0.0, 3.0, 800.0])
-def test_constant_predictions_have_no_information_however_sure(sure: float) -> None:
+def test_constant_predictions_have_no_information_however_confident(sure: float) -> None:
     _, none = one_class(sure=sure)
     assert VALIDATORS["information_maximisation"](none) == pytest.approx(0, abs=1e-12)
-    assert all(np.isfinite(each(none)) for each in VALIDATORS.values())
+    assert all(np.isfinite(validator(none)) for validator in VALIDATORS.values())
 
 
-def test_information_prefers_equal_classes_to_the_truth_where_classes_are_unequal() -> None:
-    """The weakness that its description warns of."""
+def test_information_prefers_equal_classes_to_the_truth_if_the_classes_are_unequal() -> None:
+    """This is the weakness that the validator's docstring describes."""
     right, _ = one_class()
     halves = 30.0 * np.eye(2)[np.arange(200) % 2]
     truth = 30.0 * np.eye(2)[right.source_labels]
@@ -191,7 +199,7 @@ def test_information_prefers_equal_classes_to_the_truth_where_classes_are_unequa
 
 
 def ratios_by_another_solver(source: Floats, target: Floats, at: Floats) -> Floats:
-    """Ridge logistic regression on whitened features by BFGS; odds to ratios; cut."""
+    """Density ratios from a ridge logistic regression on whitened features, fitted with BFGS and truncated."""
     both = np.concatenate([source, target])
     mean, deviation = both.mean(axis=0), both.std(axis=0)
     scaled = (both - mean) / deviation
@@ -210,7 +218,7 @@ def ratios_by_another_solver(source: Floats, target: Floats, at: Floats) -> Floa
     return np.minimum(ratios, np.sqrt(len(at)) * ratios.mean())
 
 
-def test_density_ratios_by_another_solver() -> None:
+def test_density_ratios_equal_those_of_another_solver() -> None:
     rng = np.random.default_rng(10)
     mix = rng.normal(size=(3, 3))
     source, target, at = (
@@ -224,7 +232,7 @@ def test_density_ratios_by_another_solver() -> None:
 
 
 def test_density_ratios_of_normal_densities() -> None:
-    """Two unit normals one apart have the ratio exp(x - 1/2)."""
+    """Two unit normal distributions with means 0 and 1 have the ratio exp(x - 1/2)."""
     rng = np.random.default_rng(11)
     at = np.linspace(-1, 2, 20)[:, None]
     found = density_ratios(rng.normal(size=(20000, 1)), rng.normal(1, 1, (10000, 1)), at)
@@ -244,18 +252,19 @@ def test_domains_that_never_overlap_keep_finite_ratios(width: int) -> None:
 def test_dead_and_repeated_features_do_not_matter() -> None:
     rng = np.random.default_rng(13)
     source, target, at = rng.normal(size=(90, 2)), rng.normal(0.5, 1, (80, 2)), rng.normal(size=(30, 2))
-    padded = [
-        np.concatenate([each, np.zeros((len(each), 3)), each[:, :1] * 1e-4 + 7], axis=1)
-        for each in (source, target, at)
-    ]
-    wide = density_ratios(*padded)
+
+    def padded(features: Floats) -> Floats:
+        dead, repeated = np.zeros((len(features), 3)), features[:, :1] * 1e-4 + 7
+        return np.concatenate([features, dead, repeated], axis=1)
+
+    wide = density_ratios(padded(source), padded(target), padded(at))
     assert np.isfinite(wide).all()
     assert stats.spearmanr(wide, density_ratios(source, target, at)).statistic > 0.99
     assert (density_ratios(np.ones((9, 4)), np.ones((8, 4)), rng.normal(size=(5, 4))) == 1).all()
 
 
-def test_many_features_are_projected_and_always_alike() -> None:
-    """400 features show six hidden ones, of which the first tells the domains apart: ratios exp(h - 1/2)."""
+def test_many_features_are_projected_reproducibly() -> None:
+    """The 400 features depend on six hidden ones, of which only the first, h, differs: ratios are exp(h - 1/2)."""
     rng = np.random.default_rng(14)
     loadings = rng.normal(size=(6, 400))
 
@@ -281,9 +290,7 @@ def dev_by_hand(losses: Floats, ratios: Floats) -> float:
 
 def test_importance_weighted_risk_by_its_definition() -> None:
     case = evidence(15)
-    ratios = ratios_by_another_solver(
-        case.source_train_features, case.target_train_features, case.source_features
-    )
+    ratios = ratios_by_another_solver(*trained_on(case), case.source_features)
     rows = probabilities(case.source_logits)
     sizes = np.bincount(case.source_labels)
     losses = np.array(
@@ -298,25 +305,26 @@ def test_importance_weighted_risk_by_its_definition() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_importance_weighted_risk_is_the_plain_one_where_domains_are_the_same(times: int) -> None:
+def test_importance_weighted_risk_is_the_plain_one_if_the_domains_are_equal(times: int) -> None:
     case = evidence(16)
-    same = replace(case, target_train_features=np.tile(case.source_train_features, (times, 1)))
+    same = replace(case, target_train_features=np.tile(trained_on(case)[0], (times, 1)))
     assert importance_weighted_risk(same) == pytest.approx(
         VALIDATORS["source_validation_risk"](same), rel=1e-4
     )
 
 
-def test_importance_weighted_risk_stays_within_the_losses_where_domains_never_overlap() -> None:
+def test_importance_weighted_risk_stays_within_the_losses_if_the_domains_never_overlap() -> None:
     for seed in range(10):
         case = evidence(seed, images=30)
-        apart = replace(case, target_train_features=case.target_train_features + 40)
-        assert -20 < importance_weighted_risk(apart) < 0
+        separated = replace(case, target_train_features=trained_on(case)[1] + 40)
+        assert -20 < importance_weighted_risk(separated) < 0
 
 
 def covariate_shift(seed: int, good_where: float, images: int = 2000) -> tuple[Evidence, float]:
-    """One feature, the source around 0 and the target around 1.5; a candidate that knows only one side.
+    """A candidate that is right on one side of a single feature, and its true class-balanced risk on the target.
 
-    The class does not depend on the feature. Returned with the true (class-balanced) risk on the target.
+    The feature is distributed around 0 in the source and around 1.5 in the target, and the class does not depend on
+    it.
     """
     rng = np.random.default_rng(seed)
     source, target = rng.normal(0, 1, (images, 1)), rng.normal(1.5, 1, (images, 1))
@@ -341,7 +349,7 @@ def covariate_shift(seed: int, good_where: float, images: int = 2000) -> tuple[E
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_ranks_right_under_a_covariate_shift_where_the_plain_risk_ranks_wrongly(seed: int) -> None:
+def test_ranks_correctly_under_a_covariate_shift_under_which_the_plain_risk_fails(seed: int) -> None:
     (left, risk_left), (right, risk_right) = (covariate_shift(seed, side) for side in (-1, 1))
     assert risk_right < risk_left - 0.2
     plain = VALIDATORS["source_validation_risk"]
@@ -352,7 +360,7 @@ def test_ranks_right_under_a_covariate_shift_where_the_plain_risk_ranks_wrongly(
         assert abs(-plain(case) - risk) > 0.2
 
 
-def test_oracle_is_the_mean_of_the_classes_shares() -> None:
+def test_oracle_is_the_mean_recall_of_the_classes() -> None:
     logits = np.array([[2.0, 1], [0, 3], [1, 0], [5, 4], [0, 0.1]])
     labels = np.array([0, 0, 0, 0, 1])
     assert oracle_target_balanced_accuracy(labels, logits) == pytest.approx((3 / 4 + 1) / 2)
@@ -364,7 +372,7 @@ def test_agreement_is_the_correlation_of_ranks() -> None:
     rng = np.random.default_rng(17)
     scores, oracle = rng.normal(size=(2, 12))
     scores[3] = scores[4]
-    ranks = [stats.rankdata(each) for each in (scores, oracle)]
+    ranks = [stats.rankdata(values) for values in (scores, oracle)]
     assert agreement(scores, oracle) == pytest.approx(np.corrcoef(ranks)[0, 1])
     assert agreement(np.exp(oracle), oracle) == pytest.approx(1)
     assert agreement(-oracle, oracle) == pytest.approx(-1)
@@ -372,23 +380,23 @@ def test_agreement_is_the_correlation_of_ranks() -> None:
     assert agreement(scores[order], oracle[order]) == pytest.approx(agreement(scores, oracle))
 
 
-def test_agreement_of_nothing_to_rank_is_undefined() -> None:
+def test_agreement_is_undefined_without_a_ranking() -> None:
     assert np.isnan(agreement([1, 1, 1], [0.5, 0.6, 0.7]))
     assert np.isnan(agreement([1, 2, 3], [0.5, 0.5, 0.5]))
     assert np.isnan(agreement([1], [0.5]))
 
 
-def test_regret_is_what_the_choice_costs() -> None:
+def test_regret_is_the_cost_of_the_choice() -> None:
     oracle = [0.6, 0.9, 0.7]
     assert regret([1, 5, 2], oracle) == 0
     assert regret([1, 2, 5], oracle) == pytest.approx(0.2)
     assert regret([5, 1, 2], oracle) == pytest.approx(0.3)
-    # any of two equally good ones may be chosen
+    # Either of two equally good candidates may be chosen.
     assert regret([5, 5, 2], oracle) == pytest.approx((0.3 + 0) / 2)
     assert regret([5, 5, 5], oracle) == pytest.approx(0.9 - np.mean(oracle))
 
 
-def test_candidates_without_a_score_are_left_out() -> None:
+def test_candidates_without_a_score_are_excluded() -> None:
     oracle = [0.6, 0.95, 0.7, 0.8]
     assert agreement([1, np.nan, 2, 3], oracle) == pytest.approx(1)
     assert regret([1, np.nan, 3, 2], oracle) == pytest.approx(0.1)
@@ -411,13 +419,13 @@ def test_candidates_without_a_score_are_left_out() -> None:
         ({"source_labels": np.zeros(7, dtype=int)}, r"logits \(60, 2\) and labels \(7,\)"),
     ],
 )
-def test_evidence_that_does_not_fit_is_named(changes: dict[str, Any], message: str) -> None:
+def test_invalid_evidence_is_reported(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(evidence(), **changes)
 
 
-def test_other_unfit_input_is_named() -> None:
-    with pytest.raises(ValueError, match=r"scores \(2,\) and oracle's figures \(3,\)"):
+def test_other_invalid_input_is_reported() -> None:
+    with pytest.raises(ValueError, match=r"scores \(2,\) and oracle scores \(3,\)"):
         regret([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="1 target image"):
         VALIDATORS["soft_neighbourhood_density"](
@@ -425,7 +433,7 @@ def test_other_unfit_input_is_named() -> None:
         )
 
 
-def test_a_candidate_of_the_networks_width_takes_seconds() -> None:
+def test_a_candidate_with_as_many_features_as_the_network_takes_seconds() -> None:
     rng = np.random.default_rng(18)
     wide = {
         name: np.maximum(rng.normal(size=(1500, 2592)), 0)
@@ -434,5 +442,5 @@ def test_a_candidate_of_the_networks_width_takes_seconds() -> None:
     case = evidence(18, images=1500)
     case = replace(case, **wide)
     started = time.process_time()
-    assert all(np.isfinite(each(case)) for each in VALIDATORS.values())
+    assert all(np.isfinite(validator(case)) for validator in VALIDATORS.values())
     assert time.process_time() - started < 15

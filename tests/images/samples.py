@@ -1,4 +1,4 @@
-"""Prepared images so few and so plain that each says by itself which row of which domain it is."""
+"""A few simple prepared images whose pixel values identify their row and domain."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mergershift.images import Prepared
 
 SIDE, CHANNELS = 8, 2
 MERGERS, OTHERS = 8, 12
-"""Galaxies, each seen by one camera: first the mergers, then the same mergers turned, then the others once."""
+"""Numbers of galaxies, all seen by a single camera: the mergers, rotated copies of them, then the non-mergers."""
 LABELS = np.repeat([1, 1, 0], [MERGERS, MERGERS, OTHERS])
 NOISY = 100
-"""What the noisy domain's images have beyond the pristine ones of the same row."""
+"""Difference between the pixel values of a noisy image and the pristine one of the same row."""
 
 
 def write_prepared(folder: Path, *, disjoint: bool = False) -> Prepared:
-    """Write 28 images of both domains as `prepare` would, a third of the rows held back from training.
+    """Write 28 images per domain as `prepare` would, with a third of the rows reserved for validation and test.
 
-    Without `disjoint`, both domains train on all training galaxies, with it each on half of them.
+    Without `disjoint`, both domains train on all training galaxies; with it, each domain trains on half of them.
     """
     folder.mkdir(parents=True)
     rows = len(LABELS)
@@ -45,7 +45,7 @@ def write_prepared(folder: Path, *, disjoint: bool = False) -> Prepared:
         }
     )
     table.to_csv(folder / "rows.csv", index=False)
-    # no symmetry of the square leaves this as it is, and its least value is 0
+    # No symmetry of the square leaves this pattern unchanged, and its smallest value is 0.
     pattern = np.arange(SIDE**2, dtype=np.float32).reshape(SIDE, SIDE) / 1000
     for domain, offset in ((Domain.PRISTINE, 0), (Domain.NOISY, NOISY)):
         numbers = (offset + np.arange(rows, dtype=np.float32))[:, None, None, None]
@@ -56,7 +56,7 @@ def write_prepared(folder: Path, *, disjoint: bool = False) -> Prepared:
 
 
 def relabel(prepared: Prepared, domain: Domain, rows: np.ndarray) -> None:
-    """Call the mergers among `rows` non-mergers, and the others mergers."""
+    """Label the mergers among `rows` as non-mergers, and the non-mergers as mergers."""
     path = prepared.folder / f"{domain}-labels.npy"
     labels = np.load(path)
     labels[rows] = 1 - labels[rows]
@@ -64,5 +64,5 @@ def relabel(prepared: Prepared, domain: Domain, rows: np.ndarray) -> None:
 
 
 def numbers(images: Tensor) -> list[int]:
-    """The row of each image `(N, C, 8, 8)`, and `NOISY` more where it is a noisy one; turned images too."""
+    """Return the row of each image `(N, C, 8, 8)`, plus `NOISY` for noisy images; rotated images are recognised."""
     return torch.round(images.amin((1, 2, 3))).long().tolist()

@@ -1,4 +1,4 @@
-"""Dihedral augmentation and the stretch."""
+"""Tests of the dihedral augmentation and the stretch."""
 
 import astropy.visualization
 import numpy as np
@@ -13,12 +13,12 @@ def test_dihedral_draws_all_eight_symmetries_evenly():
     turned = dihedral(image.expand(4000, 1, 3, 3), torch.Generator().manual_seed(1))
     kinds, counts = np.unique(turned.flatten(1).numpy(), axis=0, return_counts=True)
     square = image[0, 0].numpy()
-    expected = {tuple(np.rot90(each, k).ravel()) for each in (square, square[:, ::-1]) for k in range(4)}
+    expected = {tuple(np.rot90(side, k).ravel()) for side in (square, square[:, ::-1]) for k in range(4)}
     assert {tuple(kind) for kind in kinds} == expected
     assert counts.min() > 400
 
 
-def test_dihedral_turns_all_filters_together():
+def test_dihedral_applies_the_same_symmetry_to_all_filters():
     image = torch.rand(1, 1, 7, 7).expand(16, 3, 7, 7)
     turned = dihedral(image, torch.Generator().manual_seed(2))
     assert torch.equal(turned[:, 0], turned[:, 1])
@@ -26,7 +26,7 @@ def test_dihedral_turns_all_filters_together():
 
 
 @pytest.mark.parametrize("softening", [None, 0.1, 10.0])
-def test_a_fitted_stretch_standardises_what_it_was_fitted_to(softening):
+def test_a_fitted_stretch_standardises_the_images_it_was_fitted_to(softening):
     images = torch.randn(300, 2, 9, 9) * torch.tensor([3.0, 0.5]).view(1, 2, 1, 1) + 7
     stretch = Stretch(2, softening)
     stretch.fit(images)

@@ -1,4 +1,4 @@
-"""Pairing of labelled source images with unlabelled target images."""
+"""Tests of the pairing of labelled source images with unlabelled target images."""
 
 import inspect
 
@@ -8,7 +8,7 @@ from mergershift.images import Batches, LabelledImages, PairedBatch, PairedBatch
 
 
 def numbered(count: int, first: int = 0) -> torch.Tensor:
-    """Images whose every pixel is their number."""
+    """Images whose pixels all have the image's number as their value."""
     return (
         torch.arange(first, first + count, dtype=torch.float32)
         .view(-1, 1, 1, 1)
@@ -27,7 +27,8 @@ def epoch(
     )
 
 
-def numbers(images: torch.Tensor) -> list[int]:
+def numbers(images: torch.Tensor | None) -> list[int]:
+    assert images is not None
     return images[:, 0, 0, 0].long().tolist()
 
 
@@ -47,20 +48,20 @@ def test_target_order_is_independent_of_the_source():
 
 
 def test_source_order_does_not_depend_on_the_target():
-    """Were the two drawn from one stream, a method without a target would see other batches."""
+    """If both were drawn from one stream, a method without a target would see different batches."""
     alone = epoch(target=40)
     longer = epoch(target=64)
     assert [numbers(p.source_images) for p in alone] == [numbers(p.source_images) for p in longer]
 
 
-def test_epochs_and_seeds_give_other_orders_and_repeat_exactly():
+def test_the_order_depends_on_epoch_and_seed_and_is_reproducible():
     first = [numbers(p.source_images) for p in epoch(0)]
     assert first == [numbers(p.source_images) for p in epoch(0)]
     assert first != [numbers(p.source_images) for p in epoch(1)]
     assert first != [numbers(p.source_images) for p in epoch(0, seed=4)]
 
 
-def test_short_target_starts_over_evenly():
+def test_a_shorter_target_is_repeated_evenly():
     seen = [n for pair in epoch(target=12) for n in numbers(pair.target_images)]
     counts = [seen.count(n) for n in range(1000, 1012)]
     assert min(counts) >= 3
@@ -72,10 +73,10 @@ def test_a_target_batch_has_neither_labels_nor_rows():
     assert inspect.signature(PairedBatches).parameters["target"].annotation == "Tensor | None"
 
 
-def test_source_smaller_than_a_batch_still_trains():
+def test_a_source_smaller_than_a_batch_gives_one_batch():
     (pair,) = epoch(source=5, batch=8)
     assert sorted(numbers(pair.source_images)) == list(range(5))
-    assert len(pair.target_images) == 5
+    assert len(numbers(pair.target_images)) == 5
 
 
 def test_validation_batches_keep_every_image_in_order():
@@ -86,25 +87,26 @@ def test_validation_batches_keep_every_image_in_order():
 
 
 def turned(images: torch.Tensor) -> torch.Tensor:
-    """All eight symmetries `(8, C, H, W)` of an image `(C, H, W)`."""
+    """The images `(8, C, H, W)` under all eight symmetries of the square of an image `(C, H, W)`."""
     mirrored = [images, images.flip(-1)]
     return torch.stack([torch.rot90(side, quarters, (-2, -1)) for side in mirrored for quarters in range(4)])
 
 
-def symmetries(images: torch.Tensor, original: torch.Tensor) -> list[int]:
-    """By which of the eight symmetries each of the images came from the original."""
+def symmetries(images: torch.Tensor | None, original: torch.Tensor) -> list[int]:
+    """Return which of the eight symmetries of the original each image is."""
+    assert images is not None
     same = (images[:, None] == turned(original)).all((2, 3, 4))
-    assert same.sum(1).tolist() == [1] * len(images), "turned and mirrored, and nothing else"
+    assert same.sum(1).tolist() == [1] * len(images), "images are changed by symmetries only"
     return same.int().argmax(1).tolist()
 
 
-def test_both_domains_are_turned_alike_or_not_at_all() -> None:
-    """Were one of them turned and the other not, the domains would differ by more than noise."""
-    ours, theirs = torch.rand(2, 2, 5, 5, generator=torch.Generator().manual_seed(0))
-    source = LabelledImages(ours.expand(64, 2, 5, 5), torch.arange(64) % 2)
-    target = theirs.expand(64, 2, 5, 5)
+def test_both_domains_are_augmented_or_neither() -> None:
+    """If only one domain were augmented, the domains would differ by more than noise."""
+    first, second = torch.rand(2, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    source = LabelledImages(first.expand(64, 2, 5, 5), torch.arange(64) % 2)
+    target = second.expand(64, 2, 5, 5)
     for augment, expected in ((True, set(range(8))), (False, {0})):
         (pair,) = PairedBatches(source, target, batch_size=64, seed=0, epoch=0, augment=augment)
-        of_source, of_target = symmetries(pair.source_images, ours), symmetries(pair.target_images, theirs)
+        of_source, of_target = symmetries(pair.source_images, first), symmetries(pair.target_images, second)
         assert set(of_source) == set(of_target) == expected
-        assert not augment or of_source != of_target, "each image for itself"
+        assert not augment or of_source != of_target, "symmetries are drawn independently for each image"

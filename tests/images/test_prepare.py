@@ -1,4 +1,4 @@
-"""From archive files to prepared images."""
+"""Tests of the conversion of archive files to prepared images."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("block", [1, 10**9])
-def test_images_are_the_archives_in_single_precision(folder, tmp_path, monkeypatch, block):
+def test_prepared_images_are_the_archives_in_single_precision(folder, tmp_path, monkeypatch, block):
     monkeypatch.setattr(import_module("mergershift.images.prepare"), "BLOCK_BYTES", block)
     prepare(folder, "two", RULE, tmp_path / "out")
     prepared = Prepared(tmp_path / "out")
@@ -49,14 +49,14 @@ def test_statistics_come_from_the_rows_that_the_source_trains_on(folder, tmp_pat
         np.testing.assert_allclose(statistics[domain]["std"], pixels.std((0, 2, 3)), rtol=1e-9)
 
 
-def test_both_formats_prepare_alike(folder, tmp_path):
+def test_both_formats_give_the_same_prepared_images(folder, tmp_path):
     write_sample(tmp_path / "fits", LARGER, formats=("fits",))
     prepare(folder, "two", RULE, tmp_path / "a")
     prepare(tmp_path / "fits", "two", RULE, tmp_path / "b")
     assert Prepared(tmp_path / "a").facts["data_hash"] == Prepared(tmp_path / "b").facts["data_hash"]
 
 
-def test_data_hash_notices_a_pixel(folder, tmp_path):
+def test_data_hash_depends_on_every_pixel(folder, tmp_path):
     prepare(folder, "two", RULE, tmp_path / "a")
     images = np.load(folder / PRISTINE.images_name, mmap_mode="r+")
     images[5, 1, 40, 40] += 1
@@ -70,11 +70,11 @@ def test_unknown_provenance_is_not_called_real(folder, tmp_path):
     assert json.loads((tmp_path / "out" / "prepared.json").read_text())["provenance"] == {"kind": "unknown"}
 
 
-def test_pixels_that_are_no_numbers_leave_nothing_behind(folder, tmp_path):
+def test_nan_pixels_are_refused_and_no_output_is_left(folder, tmp_path):
     images = np.load(folder / PRISTINE.images_name, mmap_mode="r+")
     images[77, 0, 3, 3] = np.nan
     del images
-    with pytest.raises(UserError, match="row 77 has pixels that are not finite"):
+    with pytest.raises(UserError, match="row 77 has NaN or infinite pixels"):
         prepare(folder, "two", RULE, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -86,7 +86,7 @@ def test_labels_that_differ_between_domains_are_refused(folder, tmp_path):
         prepare(folder, "two", RULE, tmp_path / "out")
 
 
-def test_missing_prepared_images_say_what_to_type(tmp_path):
+def test_the_error_for_missing_prepared_images_names_the_command(tmp_path):
     with pytest.raises(UserError, match="mergershift prepare"):
         Prepared(tmp_path)
 
@@ -100,7 +100,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("changed", ["pristine", "noisy", "labels"])
-def test_data_hash_is_that_of_both_domains_and_the_labels(few: Path, tmp_path: Path, changed: str) -> None:
+def test_data_hash_covers_both_domains_and_the_labels(few: Path, tmp_path: Path, changed: str) -> None:
     rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
     prepare(few, "two", rule, tmp_path / "a")
     other = shutil.copytree(few, tmp_path / "other")

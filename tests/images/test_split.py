@@ -1,4 +1,4 @@
-"""The split by galaxy, and the published one with its known counts."""
+"""Tests of the split by galaxy, and of the published split with its known counts."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LEAKY = SplitConfig(
 )
 
 
-def test_no_galaxy_is_on_two_sides():
+def test_no_galaxy_is_in_two_parts_of_the_split():
     table = row_table(PUBLISHED_ROWS, BY_GALAXY)
     assert table.groupby("galaxy")["split"].nunique().max() == 1
 
@@ -46,7 +46,7 @@ def test_published_split_leaks_and_ours_does_not():
 
 
 def test_audit_of_the_real_galaxies(published_metadata):
-    """The row structure and the published subhalo ids give the same leak."""
+    """The row structure and the published subhalo ids give the same leakage."""
     ids = np.load(published_metadata / "subsamples_ID.npy")
     labels = np.load(published_metadata / "subsamples_y.npy")[:, 0]
     for rule in (LEAKY, BY_GALAXY):

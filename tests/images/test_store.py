@@ -1,4 +1,4 @@
-"""Which rows are read."""
+"""Tests of which rows of the prepared images are read."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from images.samples import LABELS, NOISY, numbers, write_prepared
 from mergershift.archive import Domain
 
 
-def test_a_turned_copy_is_no_rendering_of_its_own(tmp_path: Path) -> None:
+def test_a_rotated_copy_is_not_a_separate_rendering(tmp_path: Path) -> None:
     prepared = write_prepared(tmp_path / "images")
     assert prepared.rows("validation").tolist() == [4, 5, 12, 13, 22, 23, 24]
     assert prepared.rows("validation", unique=True).tolist() == [4, 5, 22, 23, 24]
-    # the copies are known by galaxy and camera, in every split
+    # Copies are recognised by galaxy and camera in every part of the split.
     assert prepared.rows("test", unique=True).tolist() == [6, 7, 25, 26, 27]
 
 
@@ -24,7 +24,7 @@ def test_a_domain_trains_on_its_own_galaxies(tmp_path: Path, disjoint: bool) -> 
     assert source & target == (set() if disjoint else set(prepared.rows("train")))
 
 
-def test_images_and_labels_are_those_of_the_rows_asked_for(tmp_path: Path) -> None:
+def test_images_and_labels_are_those_of_the_requested_rows(tmp_path: Path) -> None:
     prepared = write_prepared(tmp_path / "images")
     rows = prepared.rows("validation")[::-1]
     for domain, offset in ((Domain.PRISTINE, 0), (Domain.NOISY, NOISY)):

@@ -1,4 +1,4 @@
-"""A network that can be worked out by hand."""
+"""A network whose output can be computed by hand."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mergershift.networks import CLASSES, Activations, Network
 
 
 class Brightness(Network):
-    """Features are each filter's mean; the first one decides: a merger is fainter than `limit`.
+    """A network whose features are the filters' means; an image is a merger if the first one is below `limit`.
 
     Args:
-        channels: filters of the images.
+        channels: number of filters of the images.
         limit: mean at which both classes are equally probable.
-        slope: by how much the logits of the classes part when the mean falls by 1.
+        slope: how much the difference of the two logits grows when the mean falls by 1.
         weight_penalty: factor on the sum of squares of the head's weights.
     """
 

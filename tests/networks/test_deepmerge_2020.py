@@ -8,9 +8,10 @@ from mergershift.networks.deepmerge_2020 import DeepMerge2020, WidthNorm
 
 
 def keras_counts(network: nn.Module) -> tuple[int, int]:
-    """Return trainable and non-trainable parameters; Keras has no counter of batches seen."""
+    """Count trainable and non-trainable parameters; PyTorch's counter of batches has no equivalent in Keras."""
     running = [buffer for name, buffer in network.named_buffers() if not name.endswith("num_batches_tracked")]
-    return sum(each.numel() for each in network.parameters()), sum(each.numel() for each in running)
+    trainable = sum(parameter.numel() for parameter in network.parameters())
+    return trainable, sum(buffer.numel() for buffer in running)
 
 
 def test_published_number_of_parameters() -> None:
@@ -20,23 +21,26 @@ def test_published_number_of_parameters() -> None:
     assert trainable == 174_541
 
 
-def test_three_filters_only_widen_the_first_convolution() -> None:
+def test_a_third_filter_only_enlarges_the_first_convolution() -> None:
     assert sum(keras_counts(DeepMerge2020(channels=3))) == 174_801 + 8 * 25
 
 
-def test_same_numbers_as_the_formula_written_out() -> None:
+def test_output_equals_the_formula_written_out() -> None:
     torch.manual_seed(0)
     network = DeepMerge2020(channels=2).eval()
-    for norm in (each for each in network.modules() if isinstance(each, nn.BatchNorm2d)):
-        norm.running_mean.uniform_(-1, 1)
-        norm.running_var.uniform_(0.5, 2)
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.uniform_(norm.bias, -1, 1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -1, 1)
     images = torch.randn(3, 2, 75, 75)
     state = network.state_dict()
 
     def norm(x: Tensor, name: str) -> Tensor:
-        # broadcasting over the last axis is what Keras' axis=-1 does
+        # Keras' axis=-1 amounts to broadcasting over the last axis.
         mean, variance = state[f"{name}.running_mean"], state[f"{name}.running_var"]
         return (x - mean) / (variance + 1e-3).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
 
@@ -65,7 +69,7 @@ def test_running_statistics_move_by_a_hundredth() -> None:
     torch.testing.assert_close(normalised.movedim(3, 0).flatten(1).mean(1), torch.zeros(3), atol=1e-5, rtol=0)
 
 
-def test_cross_entropy_of_the_pair_is_binary_cross_entropy() -> None:
+def test_cross_entropy_of_the_two_logits_is_the_binary_cross_entropy() -> None:
     logits = DeepMerge2020(channels=2).eval()(torch.randn(6, 2, 75, 75)).logits
     labels = torch.tensor([0, 1, 1, 0, 1, 0])
     binary = functional.binary_cross_entropy_with_logits(logits[:, 1], labels.float())
@@ -79,19 +83,20 @@ def test_glorot_uniform_weights_and_zero_biases() -> None:
             fan_out, fan_in = layer.weight[:, 0].numel(), layer.weight[0].numel()
             limit = (6 / (fan_in + fan_out)) ** 0.5
             assert 0.9 * limit < layer.weight.abs().max() <= limit
+            assert layer.bias is not None
             assert not layer.bias.any()
 
 
-def test_regularisation_is_the_l2_of_both_softmax_layers() -> None:
+def test_regularisation_is_the_l2_penalty_of_both_softmax_layers() -> None:
     network = DeepMerge2020(channels=2)
-    weights = [network.hidden[0].weight, network.hidden[2].weight]
-    expected = 1e-4 * sum((each**2).sum() for each in weights)
+    first, second = (network.get_parameter(f"hidden.{place}.weight") for place in (0, 2))
+    expected = 1e-4 * (first.square().sum() + second.square().sum())
     torch.testing.assert_close(network.regularisation(), expected)
     network.regularisation().backward()
-    touched = {name for name, each in network.named_parameters() if each.grad is not None}
+    touched = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     assert touched == {"hidden.0.weight", "hidden.2.weight"}
 
 
-def test_negative_penalty_is_the_users_mistake() -> None:
+def test_a_negative_penalty_raises_a_user_error() -> None:
     with pytest.raises(UserError, match="weight_penalty is -1"):
         DeepMerge2020(channels=2, weight_penalty=-1)

@@ -91,8 +91,8 @@ def test_a_missing_filter_set_is_named(archive):
     assert "no three-filter set" in done.stderr
     assert "runs filters two" in set_filters(["two"])
     assert read_study().filters == ("two",)
-    assert "data/ has three too" in set_filters(["two", "three"]), "what the user took out stays out"
-    assert "# What `dvc repro` runs" in (archive / "conf/study.yaml").read_text()
+    assert "data/ also has three" in set_filters(["two", "three"]), "what the user took out stays out"
+    assert "# The study that `dvc repro` runs" in (archive / "conf/study.yaml").read_text()
 
 
 def test_a_failed_stage_is_reported_without_a_traceback_of_ours(studied):

@@ -254,7 +254,7 @@ def test_a_validator_that_needs_features_is_refused_with_the_reason(team, monkey
     selection = team.config.selection.model_copy(update={"best_by": "importance_weighted_risk"})
     changed = team.config.model_copy(update={"selection": selection})
     monkeypatch.setattr(promoting, "compose", lambda overrides: changed)
-    with pytest.raises(UserError, match="features, which registered models do not carry"):
+    with pytest.raises(UserError, match="features, but registered models do not contain them"):
         promote()
     assert team.champion() == "a"
 

@@ -1,4 +1,4 @@
-"""Domain adaptation methods, one per file, and their weights; `conf/adaptation/` names them by path."""
+"""Domain adaptation methods, one per module, and their weightings; each method has a file in `conf/adaptation/`."""
 
 from mergershift.adaptation.base import Adaptation
 from mergershift.adaptation.weighting import Weighting

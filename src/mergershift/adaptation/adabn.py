@@ -1,4 +1,4 @@
-"""Adaptive batch normalisation: the target's own statistics in a network trained on the source."""
+"""Adaptive batch normalisation: a network trained on the source gets the target's statistics."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from mergershift.networks import Activations, Network
 
 
 class AdaBN(Adaptation):
-    """No penalty; afterwards every batch normalisation gets the mean and variance of the target's images.
+    """Training without a penalty, after which every batch normalisation gets the target's mean and variance.
 
-    Li et al. 2016 (arXiv:1603.04779). The weights stay as the source trained them, and each domain has statistics
-    of its own. The network that is kept belongs to the target; to choose an epoch and to test on the source, the
-    evaluation fits a copy to source images in the same way.
+    In the method of Li et al. 2016 (arXiv:1603.04779), the weights stay as trained on the source, and each domain
+    has its own statistics. The saved network is the one for the target; to choose an epoch and to test on the
+    source, the evaluation fits a copy to source images in the same way.
 
-    All target training images pass the network once, in batches; a layer's statistics are the averages of the
-    batches' means and unbiased variances, each weighted by its number of images, and what a layer sees is
-    normalised by its batch's own statistics in the layers before it. The spread of the means between batches
-    is not counted: use batches of a hundred images rather than of ten.
+    All target training images pass through the network once, in batches. The statistics of a layer are the means
+    and unbiased variances of the batches, averaged with the number of images as weight; the layers before it
+    normalise each batch by its own statistics. The variance of the means between batches is not included, so
+    use batches of a hundred images rather than of ten.
     """
 
     uses_target = False
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar): training is that of the source alone."""
+        """Return 0 (scalar), because the network is trained on the source alone."""
         return source.features.new_zeros(())
 
     def after_training(self, network: Network, batches: Iterable[Tensor]) -> None:
         """Replace the running statistics of every batch normalisation in `network`, in place.
 
         Args:
-            network: any network that normalises by batches; modes and momenta are afterwards as before.
-            batches: the target's training images `(M, C, H, W)` as the network takes them, each once.
+            network: any network with batch normalisation; its modes and momenta are restored afterwards.
+            batches: batches of the target's training images `(M, C, H, W)`, preprocessed for the network, each
+                image once.
 
-        Raises UserError where the network has no such layer, ValueError where there is no image.
+        Raises UserError if the network has no batch normalisation, and ValueError if there is no image.
         """
         norms = [
             module
@@ -48,13 +49,13 @@ class AdaBN(Adaptation):
         ]
         if not norms:
             raise UserError(
-                f"adabn re-estimates batch normalisation, but {type(network).__name__} has none.\n"
-                "Take a network with batch normalisation (conf/network/) or another method."
+                f"adabn re-estimates batch normalisation, but the network {type(network).__name__} has none.\n"
+                "Choose a network with batch normalisation (conf/network/) or another method."
             )
         modes = {module: module.training for module in network.modules()}
         momenta = {norm: norm.momentum for norm in norms}
         try:
-            # Only the normalisations learn: dropout would change what the layers behind it see.
+            # Only the normalisations are in training mode: dropout would change the input of later layers.
             network.eval()
             for norm in norms:
                 norm.train()
@@ -66,11 +67,11 @@ class AdaBN(Adaptation):
             for norm, momentum in momenta.items():
                 norm.momentum = momentum
         if not seen:
-            raise ValueError("no target images to estimate statistics from")
+            raise ValueError("there are no target images, expected at least one to estimate statistics from")
 
 
 def _pass_through(network: Network, norms: list[_BatchNorm], batches: Iterable[Tensor]) -> int:
-    """Average the statistics over `batches`, all images alike; return their number."""
+    """Average the statistics over `batches`, with the same weight for all images; return the number of images."""
     seen = 0
     with torch.no_grad():
         for images in batches:

@@ -1,4 +1,4 @@
-"""What every adaptation method takes and returns."""
+"""The interface that every adaptation method implements."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from mergershift.networks import Activations, Network
 class Adaptation(nn.Module):
     """A penalty on the difference between a labelled source batch and an unlabelled target batch.
 
-    A method may hold weights of its own (a domain classifier, class centres): they are trained with the
-    network's. It never sees a target label. What is not a penalty has two hooks: `labelled_images` before the
-    network, `after_training` behind it.
+    A method may have weights of its own (a domain classifier, class centres), which are trained together with
+    the network's. It never sees a target label. Methods that do more than add a penalty use two hooks:
+    `labelled_images` before the network and `after_training` at the end.
     """
 
     uses_target: bool = True
-    """Whether the penalty depends on the target; where it does not, training need not run it at all."""
+    """Whether the penalty depends on the target; if not, training does not pass target images through the network."""
 
     def build(self, feature_size: int, classes: int) -> None:
-        """Make the weights that depend on the network's sizes F and K; called once, before training."""
+        """Create the weights that depend on the network's sizes F and K; called once, before training."""
 
     def labelled_images(self, images: Tensor, generator: Generator) -> Tensor:
-        """Return what the network gets of labelled images `(N, C, H, W)`, µJy/arcsec²: the images themselves.
+        """Return labelled images `(N, C, H, W)` in µJy/arcsec² as the network is to see them, by default unchanged.
 
-        Called for training batches and for the labelled domain's validation images, never for test images.
+        This hook is called for training batches and for the labelled domain's validation images, never for test
+        images.
         """
         return images
 
@@ -34,22 +35,23 @@ class Adaptation(nn.Module):
         """Return the penalty (scalar, before any weighting).
 
         Args:
-            source: activations of N labelled images: features `(N, F)`, logits `(N, K)`.
-            target: activations of M unlabelled images: features `(M, F)`, logits `(M, K)`.
-            source_labels: `(N,)` class numbers of the source.
+            source: activations of N labelled images, with features `(N, F)` and logits `(N, K)`.
+            target: activations of M unlabelled images, with features `(M, F)` and logits `(M, K)`.
+            source_labels: class numbers `(N,)` of the source.
 
-        Raises ValueError where the shapes do not fit each other.
+        Raises ValueError if the shapes do not match.
         """
         raise NotImplementedError
 
     def after_training(self, network: Network, batches: Iterable[Tensor]) -> None:
-        """Change the trained network in place by unlabelled target images; most methods leave it as it is.
+        """Change the trained network in place using unlabelled target images; most methods do nothing here.
 
-        The evaluation gives a copy of it source images instead, for what is computed on the source.
+        For scores on the source, the evaluation calls this hook on a copy of the network with source images.
 
         Args:
             network: a trained network, in evaluation mode before and after.
-            batches: the target's training images `(M, C, H, W)` as the network takes them, each once.
+            batches: batches of the target's training images `(M, C, H, W)`, preprocessed for the network, each
+                image once.
         """
 
 
@@ -58,5 +60,5 @@ def check_features(source: Tensor, target: Tensor) -> None:
     matrices = source.ndim == target.ndim == 2
     if not matrices or source.shape[1] != target.shape[1] or not len(source) * len(target):
         raise ValueError(
-            f"features of shapes {tuple(source.shape)} and {tuple(target.shape)}, expected (N, F) and (M, F)"
+            f"features have shapes {tuple(source.shape)} and {tuple(target.shape)}, expected (N, F) and (M, F)"
         )

@@ -1,4 +1,4 @@
-"""Adversarial adaptation: features from which a domain classifier cannot tell the domains apart."""
+"""Adversarial adaptation: features from which a domain classifier cannot distinguish the domains."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from mergershift.networks import Activations
 class DANN(Adaptation):
     """The loss of a domain classifier, whose gradient reaches the network with its sign reversed.
 
-    Ganin et al. 2016 (arXiv:1505.07818), eqs. 9-18: minimising it trains the classifier to tell the domains
-    apart, and the network to keep it from doing so. It is log 2 where the classifier can only guess.
+    Minimising this loss (Ganin et al. 2016, arXiv:1505.07818, eqs. 9-18) trains the classifier to distinguish
+    the domains, and the network to prevent it from doing so. The loss is log 2 if the classifier can only guess.
 
-    The weighting scales the classifier's own gradient as well as the reversed one. Optimisers of Adam's kind
-    divide such a factor out of the classifier's steps, so that with them a `Ramp` is the published schedule,
-    in which the classifier learns at full speed from the first step.
+    The weighting scales the classifier's own gradient as well as the reversed one. Adam and related optimisers
+    divide such a factor out of the classifier's steps, so that with them `Ramp` is the published schedule, in
+    which the classifier learns at full speed from the first step.
 
-    The published classifier for DeepMerge's images (arXiv:2103.01373) is `hidden` 1024-1024 with a dropout of 0.5,
-    neither normalised nor spectral. On thousands of features, any classifier free to grow tells two batches apart
-    within a few steps, and a saturated one teaches the network nothing: the loss goes to 0 and the domains stay
-    apart. The default keeps the classifier's slope within bounds instead, so that its loss never saturates.
-    On few features, or against a network that scales them up, `normalise` with a free classifier serves as well.
+    The classifier published for DeepMerge's images (arXiv:2103.01373) has `hidden` 1024-1024 and a dropout of 0.5,
+    and is neither normalised nor spectral. Given thousands of features, an unconstrained classifier separates two
+    batches within a few steps, and once it saturates the network learns nothing from it: the loss goes to 0 and the
+    domains stay separate. The default therefore bounds the classifier's slope, so that its loss never saturates.
+    For few features, or for a network that scales its features up, `normalise` with an unconstrained classifier
+    works as well.
 
     Args:
         hidden: widths of the domain classifier's hidden layers.
-        dropout: probability of dropping after each hidden layer.
-        normalise: bring each feature to mean 0 and variance 1 over both batches before the classifier.
+        dropout: dropout probability after each hidden layer.
+        normalise: standardise each feature to mean 0 and variance 1 over both batches before the classifier.
         spectral: bound the classifier's slope; see `DomainNetwork`.
 
-    Raises UserError on a width below 1 and on a dropout that is no probability.
+    Raises UserError if a width is below 1 or the dropout is not in [0, 1).
     """
 
     def __init__(
@@ -54,38 +55,38 @@ class DANN(Adaptation):
         self.normalise, self.spectral = normalise, spectral
 
     def build(self, feature_size: int, classes: int) -> None:
-        """Make the domain classifier of F features."""
+        """Create the domain classifier for F features."""
         self.domain_network = DomainNetwork(feature_size, self.hidden, self.dropout, self.spectral)
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         """Return the domain loss (scalar) of features `(N, F)` and `(M, F)`; the labels are not used.
 
-        Raises ValueError unless both are matrices of at least one row with the F of `build`.
+        Raises ValueError unless both are matrices of at least one row with the F given to `build`.
         """
         rows = joined_features(source, target, self.normalise)
         return domain_loss(self.domain_network(rows), len(source.features))
 
 
 class ReverseGradient(torch.autograd.Function):
-    """The identity forwards; backwards, the gradient with its sign changed."""
+    """The identity in the forward pass; the backward pass reverses the sign of the gradient."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        """Return the rows as they are."""
+        """Return the rows unchanged."""
         return rows.view_as(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Return minus the gradient."""
+        """Return the negative gradient."""
         return -gradients[0]
 
 
 class DomainNetwork(nn.Module):
-    """A perceptron whose logit is positive for the source; what it is given gets the reversed gradient.
+    """A perceptron whose logit is positive for the source, and which reverses the gradient of its input.
 
-    Spectral: each layer's largest singular value is held near 1, by one step of the power method a batch (Miyato
-    et al. 2018, arXiv:1802.05957), and rows are divided by the root of their length. Without dropout, two logits
-    then differ by hardly more than the root mean square difference of their rows.
+    With `spectral`, the largest singular value of each layer is kept near 1 by one step of the power method per
+    batch (Miyato et al. 2018, arXiv:1802.05957), and rows are divided by the square root of their length. Without
+    dropout, two logits then differ by hardly more than the root mean square difference of their rows.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], dropout: float, spectral: bool) -> None:
@@ -97,23 +98,25 @@ class DomainNetwork(nn.Module):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         layers.append(nn.Linear((inputs, *hidden)[-1], 1))
         if spectral:
-            layers = [spectral_norm(each) if isinstance(each, nn.Linear) else each for each in layers]
+            layers = [spectral_norm(layer) if isinstance(layer, nn.Linear) else layer for layer in layers]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return logits `(B,)` of rows `(B, inputs)`; raises ValueError on rows of another width."""
+        """Return logits `(B,)` of rows `(B, inputs)`; raises ValueError if the rows have another width."""
         return self.plain(ReverseGradient.apply(rows))
 
     def plain(self, rows: Tensor) -> Tensor:
-        """Return the same logits without reversing any gradient."""
+        """Return the same logits as `forward` without reversing the gradient."""
         if rows.shape[1] != self.inputs:
-            raise ValueError(f"rows of {rows.shape[1]} numbers, expected {self.inputs} as when it was built")
+            raise ValueError(
+                f"rows have {rows.shape[1]} columns, expected {self.inputs} as the classifier was built for"
+            )
         logits: Tensor = self.layers(rows / self.unit)
         return logits.squeeze(1)
 
 
 def check_domain_network(hidden: Sequence[int], dropout: float) -> None:
-    """Raise UserError on a width below 1 and on a dropout that is no probability."""
+    """Raise UserError if a width is below 1 or the dropout is not in [0, 1)."""
     if any(width < 1 for width in hidden):
         raise UserError(f"hidden is {list(hidden)}, expected widths of at least 1 (conf/adaptation/)")
     if not 0 <= dropout < 1:
@@ -121,9 +124,10 @@ def check_domain_network(hidden: Sequence[int], dropout: float) -> None:
 
 
 def joined_features(source: Activations, target: Activations, normalise: bool) -> Tensor:
-    """Features of both domains `(N + M, F)`, source first; normalised, each has mean 0 and variance 1.
+    """Join the features of both domains to `(N + M, F)`, source first.
 
-    Raises ValueError unless they are `(N, F)` and `(M, F)` with at least one row each.
+    With `normalise`, each feature has mean 0 and variance 1 over all rows. Raises ValueError unless the features
+    are `(N, F)` and `(M, F)` with at least one row each.
     """
     check_features(source.features, target.features)
     rows = torch.cat([source.features, target.features])
@@ -131,16 +135,16 @@ def joined_features(source: Activations, target: Activations, normalise: bool) -
 
 
 def domain_loss(logits: Tensor, sources: int, weights: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy (scalar) of logits `(N + M,)`, of which the first N = `sources` are the source's.
+    """Return the binary cross-entropy (scalar) of logits `(N + M,)`, the first N = `sources` from the source.
 
-    Both domains count the same, whatever N and M are. Weights `(N + M,)` say how much an image counts among
-    those of its domain.
+    Both domains have the same weight, whatever N and M are. `weights` `(N + M,)` are the weights of the images
+    within their domain.
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weights = torch.ones_like(wide) if weights is None else weights.to(wide)
     signs = torch.ones_like(wide)
     signs[:sources] = -1
-    # softplus of minus the logit and of the logit are -log of the probabilities of source and target.
+    # softplus(-logit) is -log of the source's probability, and softplus(logit) that of the target's.
     losses = weights * functional.softplus(signs * wide)
     halves = (losses[half].sum() / weights[half].sum() for half in (slice(sources), slice(sources, None)))
     return torch.stack([*halves]).mean()

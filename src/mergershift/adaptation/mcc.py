@@ -1,4 +1,4 @@
-"""Minimum class confusion: few target images torn between two classes."""
+"""Minimum class confusion, which reduces the number of target images undecided between two classes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
 _LEAST_MASS = 1e-12
-"""A class that the whole batch together gives less probability than this confuses with none."""
+"""Lower limit of a class's row sum in the confusion matrix, so that a class never predicted adds no confusion."""
 
 
 class MCC(Adaptation):
     """The confusion between classes in the target's own predictions (Jin et al. 2020, arXiv:1912.03699).
 
-    With p = softmax(logits / temperature) `(M, K)`: images are weighted by their certainty,
-    w_i = M (1 + exp(-H_i)) / sum_j (1 + exp(-H_j)) with H the entropy of p; the confusion of classes
-    is C = pᵀ diag(w) p; each row is divided by its sum, so that rare classes count as frequent ones do; the
-    penalty is the sum of all entries off the diagonal, over K. As in the released code
-    no gradient flows through w. C is symmetric: the code's division by columns gives the same value.
+    Let p = softmax(logits / temperature) `(M, K)`. Images are weighted by their certainty,
+    w_i = M (1 + exp(-H_i)) / sum_j (1 + exp(-H_j)), where H is the entropy of p. The class confusion is
+    C = pᵀ diag(w) p, and each row is divided by its sum, so that rare classes have the same weight as frequent
+    ones. The penalty is the sum of all off-diagonal entries divided by K. As in the released code, no gradient
+    flows through w. Because C is symmetric, that code's division by columns gives the same value.
 
-    Between 0, where all predictions are certain, and (K - 1) / K, where all are uniform. A class that is
-    hardly predicted any more is confused with the others in nearly all of its row, so calling every image the
-    same is no way out. It compares no features and sees no source.
+    The penalty ranges from 0, if all predictions are certain, to (K - 1) / K, if all are uniform. A class that is
+    hardly predicted any more is confused with the others in nearly all of its row, so predicting a single class
+    for every image does not minimise the penalty. The method compares no features and does not use the source.
 
     Args:
-        temperature: divides the logits, so that over-confident predictions still say what they confuse; 2.5
-            in most of the paper's experiments.
+        temperature: divides the logits, so that over-confident predictions still reveal which classes they
+            confuse; 2.5 in most of the paper's experiments.
 
-    Raises UserError unless the temperature is positive.
+    Raises UserError unless the temperature is positive and finite.
     """
 
     def __init__(self, temperature: float = 2.5) -> None:
@@ -47,18 +47,20 @@ class MCC(Adaptation):
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         """Return the confusion (scalar) of the target's logits `(M, K)`; source and labels are not used.
 
-        Raises ValueError unless they are a matrix of at least one row and two columns.
+        Raises ValueError unless the logits are a matrix of at least one row and two columns.
         """
         logits = target.logits
         if logits.ndim != 2 or not len(logits) or logits.shape[1] < 2:
-            raise ValueError(f"logits of shape {tuple(logits.shape)}, expected (M, K) of at least 2 classes")
+            raise ValueError(
+                f"logits have shape {tuple(logits.shape)}, expected (M, K) with at least 2 classes"
+            )
         cooled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
         certainty = 1 + torch.exp(-softmax_entropy(cooled.detach()))
         return class_confusion(cooled.softmax(1), certainty / certainty.mean())
 
 
 def class_confusion(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Compute the normalised confusion (scalar) of `(M, K)` under weights of images `(M,)`; see `MCC`."""
+    """Compute the normalised confusion (scalar) of probabilities `(M, K)` with image weights `(M,)`; see `MCC`."""
     # Autocast would round the product to 16 bits.
     with torch.autocast(probabilities.device.type, enabled=False):
         confusion = (probabilities * weights[:, None]).T @ probabilities

@@ -20,20 +20,20 @@ PUBLISHED_SIGMAS = (
 """The 19 kernel widths of the code released with arXiv:2103.01373, in squared units of the features."""
 
 MEDIAN_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Kernel widths around the median of the squared distances, in its units."""
+"""Kernel widths as multiples of the median squared distance."""
 
 _NEGLIGIBLE = 1e-6
 
 
 class MMD(Adaptation):
-    """The squared MMD with a sum of Gaussian kernels, biased estimate: never negative, 0 for equal batches.
+    """The squared MMD with a sum of Gaussian kernels, as a biased estimate: never negative, 0 for equal batches.
 
-    mean k(s, s') + mean k(t, t') - 2 mean k(s, t), with
-    k(x, y) = sum over sigma of exp(-|x - y|² / (2 sigma)).
-    Gretton et al. 2012 (JMLR 13:723), eq. 5; the kernels of Ćiprijanović et al. 2021 (arXiv:2103.01373).
+    The penalty is mean k(s, s') + mean k(t, t') - 2 mean k(s, t) (Gretton et al. 2012, JMLR 13:723, eq. 5), with
+    k(x, y) = sum over sigma of exp(-|x - y|² / (2 sigma)), the kernels of Ćiprijanović et al. 2021
+    (arXiv:2103.01373).
 
     Args:
-        sigmas: kernel widths, squared units of the features; "published" for `PUBLISHED_SIGMAS`.
+        sigmas: kernel widths in squared units of the features, or "published" for `PUBLISHED_SIGMAS`.
 
     Raises UserError unless there is at least one width and all are positive.
     """
@@ -44,7 +44,7 @@ class MMD(Adaptation):
             sigmas = PUBLISHED_SIGMAS
         if isinstance(sigmas, str) or not sigmas or min(sigmas) <= 0:
             raise UserError(
-                f"sigmas are {sigmas}, expected one or more positive numbers or published (conf/adaptation/)"
+                f"sigmas are {sigmas}, expected one or more positive numbers, or published (conf/adaptation/)"
             )
         self.sigmas = tuple(float(sigma) for sigma in sigmas)
 
@@ -57,12 +57,12 @@ class MMD(Adaptation):
 
 
 class MedianMMD(Adaptation):
-    """The squared MMD of `MMD` with kernels as wide as the batch's features are apart.
+    """The squared MMD with kernels whose widths follow the distances between the batch's features; see `MMD`.
 
-    sigma = factor x median |x - y|² over all pairs of the joint batch, source and target: the heuristic of
-    Gretton et al. 2012 (JMLR 13:723, section 8), with a sum of kernels around it instead of one. The widths
-    follow the features as they change and carry no gradient themselves. Scaling or moving all features
-    leaves the penalty as it is.
+    The widths are sigma = factor x median |x - y|² over all pairs of the joint batch, source and target. This is
+    the heuristic of Gretton et al. 2012 (JMLR 13:723, section 8), with a sum of kernels around the median instead
+    of a single one. The widths follow the features as they change during training, but no gradient flows through
+    them. The penalty is invariant under scaling and translation of all features.
 
     Args:
         factors: kernel widths as multiples of the median.
@@ -89,7 +89,7 @@ class MedianMMD(Adaptation):
 def mmd(source: Tensor, target: Tensor, sigmas: Sequence[float] = PUBLISHED_SIGMAS) -> Tensor:
     """Compute the biased squared MMD (scalar) of `(N, F)` and `(M, F)`; see `MMD`.
 
-    Memory grows with (N + M)² and (N + M) F, never with their product.
+    Memory grows as (N + M)² plus (N + M) F, never as their product.
     """
     check_features(source, target)
     return _mmd_of_squares(squared_distances(torch.cat([source, target])), len(source), sigmas)
@@ -106,8 +106,9 @@ def median_mmd(source: Tensor, target: Tensor, factors: Sequence[float] = MEDIAN
 def typical_square(squares: Tensor) -> Tensor:
     """Return the median (scalar) of the squared distances `(N, N)` between different rows.
 
-    Of an even number of distances the lower of the two in the middle. Where it is nothing beside the mean,
-    because most rows are the same, the mean takes its place; where all are, 1, because any width is as good.
+    For an even number of distances, this is the lower of the two middle ones. If the median is negligible
+    compared with the mean, because most rows are equal, the mean is returned instead; if all rows are equal, 1 is
+    returned, because every width then gives the same penalty.
     """
     first, second = torch.triu_indices(len(squares), len(squares), offset=1, device=squares.device)
     pairs = squares[first, second]
@@ -117,7 +118,7 @@ def typical_square(squares: Tensor) -> Tensor:
 
 
 def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float] | Sequence[Tensor]) -> Tensor:
-    """The MMD from all squared distances `(N + M, N + M)`, the source's `split` rows first."""
+    """Compute the squared MMD from all squared distances `(N + M, N + M)`, the source's N = `split` rows first."""
     kernels = torch.stack([torch.exp(squares / (-2 * sigma)) for sigma in sigmas]).sum(0)
     within = kernels[:split, :split].mean() + kernels[split:, split:].mean()
     return within - 2 * kernels[:split, split:].mean()
@@ -126,11 +127,12 @@ def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float] | Seque
 def squared_distances(rows: Tensor) -> Tensor:
     """Return all |x_i - x_j|² `(N, N)` of rows `(N, F)`: never negative, exactly 0 on the diagonal.
 
-    At least float32 in the result. The Gram matrix is made in float64: the narrowest published kernels notice
-    an error of 1e-6 between equal rows, which float32 exceeds at a few thousand features.
+    The result has at least float32 precision. The Gram matrix is computed in float64, because the narrowest
+    published kernels are sensitive to an error of 1e-6 between equal rows, which float32 exceeds for a few
+    thousand features.
     """
     result = torch.promote_types(rows.dtype, torch.float32)
-    # Apple's GPUs have no float64; there, centring alone keeps the cancellation small, and autocast would
+    # Apple's GPUs have no float64, so that only the centring keeps the cancellation small there. Autocast would
     # round the product to 16 bits.
     wide = rows.to(result if rows.device.type == "mps" else torch.float64)
     centred = wide - wide.mean(0, keepdim=True)

@@ -1,4 +1,4 @@
-"""The known noise added to pristine images: what adaptation has to be better than."""
+"""Training on pristine images with the known noise added, the control that adaptation has to beat."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mergershift.networks import Activations
 
 
 class NoiseInjection(Adaptation):
-    """No penalty; labelled images get fresh Gaussian noise, independent in every pixel, whenever they are seen.
+    """Training without a penalty, on labelled images to which fresh Gaussian noise is added each time.
 
-    The control for all methods that learn from target images: it sees none, but knows how the target was made.
-    Bottrell et al. 2019 (arXiv:1910.07031) train this way instead of adapting. Made for a source without
-    noise; a noisy source would get it twice.
+    The noise is independent in every pixel. This is the control for all methods that learn from target images: it
+    sees none, but it knows how the target images were made. Bottrell et al. 2019 (arXiv:1910.07031) train in this
+    way instead of adapting. It is meant for a source without noise; a noisy source would get the noise twice.
 
     Args:
-        deviations: of the noise in each filter, in the order of the images' filters, µJy/arcsec²; images with
-            fewer filters take the first ones.
+        deviations: standard deviations of the noise in µJy/arcsec², one per filter in the order of the images'
+            filters; for images with fewer filters the first ones are used.
 
     Raises UserError unless there is at least one deviation and all are finite and not negative.
     """
@@ -31,30 +31,30 @@ class NoiseInjection(Adaptation):
 
     def __init__(self, deviations: Sequence[float]) -> None:
         super().__init__()
-        if not len(deviations) or not all(0 <= each < math.inf for each in deviations):
+        if not len(deviations) or not all(0 <= deviation < math.inf for deviation in deviations):
             raise UserError(
-                f"deviations are {list(deviations)}, expected one finite number of at least 0 a filter"
+                f"deviations are {list(deviations)}, expected one finite number of at least 0 per filter"
                 " (conf/adaptation/)"
             )
-        self.deviations = tuple(float(each) for each in deviations)
+        self.deviations = tuple(float(deviation) for deviation in deviations)
 
     def labelled_images(self, images: Tensor, generator: Generator) -> Tensor:
-        """Return images `(N, C, H, W)`, µJy/arcsec², with noise drawn from `generator`, on the images' device.
+        """Return images `(N, C, H, W)` in µJy/arcsec² with noise from `generator` added, on the images' device.
 
-        Raises ValueError on images of another shape and UserError where C exceeds the number of deviations.
+        Raises ValueError if the images have another shape, and UserError if C exceeds the number of deviations.
         """
         if images.ndim != 4:
-            raise ValueError(f"images of shape {tuple(images.shape)}, expected (N, C, H, W)")
+            raise ValueError(f"images have shape {tuple(images.shape)}, expected (N, C, H, W)")
         channels = images.shape[1]
         if channels > len(self.deviations):
             raise UserError(
-                f"deviations are {len(self.deviations)}, but the images have {channels} filters.\n"
-                "Name one deviation a filter (conf/adaptation/)."
+                f"there are {len(self.deviations)} deviations, but the images have {channels} filters.\n"
+                "Give one deviation per filter (conf/adaptation/)."
             )
         deviations = images.new_tensor(self.deviations[:channels])[:, None, None]
         noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
         return images + deviations * noise
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar): the noise is all there is."""
+        """Return 0 (scalar), because the method consists of the noise alone."""
         return source.features.new_zeros(())

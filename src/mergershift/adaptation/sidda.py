@@ -1,4 +1,4 @@
-"""SIDDA: a Sinkhorn divergence whose blur follows the features."""
+"""SIDDA: a Sinkhorn divergence whose blur follows the scale of the features."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mergershift.networks import Activations
 class SIDDA(Adaptation):
     """The debiased Sinkhorn divergence with a blur of 0.05 x the largest distance between the domains.
 
-    Pandya et al. 2025 (arXiv:2501.14048); the divergence is that of `Sinkhorn`. The other half of the method,
-    its learned weights, is the weighting `Learned`.
+    This is the penalty of Pandya et al. 2025 (arXiv:2501.14048), with the divergence of `Sinkhorn`. The other half
+    of the method, its learned weights, is the weighting `Learned`.
 
-    The authors measure distances as they are, `per_feature: false`. Their learned weights take up the factor F
-    between the two forms, but only after e2 has come to the root of some thousands; with the mean over the
-    features it begins where it belongs.
+    The authors use plain Euclidean distances, `per_feature: false`. Their learned weights absorb the factor F
+    between the two forms, but only once e2 has reached the square root of a few thousand; with the mean over the
+    features, e2 starts at the right scale.
 
     Args:
         blur_share: blur as a share of the batch's largest distance between a source and a target image.
-        least_blur: the blur is never less, in units of the distances.
+        least_blur: lower limit of the blur, in units of the distances.
         scaling: see `Sinkhorn`.
         per_feature: see `Sinkhorn`.
 
-    Raises UserError unless both blurs are positive and scaling lies between 0 and 1.
+    Raises UserError unless `blur_share` and `least_blur` are positive and `scaling` is between 0 and 1.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SIDDA(Adaptation):
         return sinkhorn(x, y, self.blur(x, y), self.scaling)
 
     def blur(self, source: Tensor, target: Tensor) -> float:
-        """Blur for rows `(N, F)` and `(M, F)`; no gradient passes through it."""
+        """Return the blur for rows `(N, F)` and `(M, F)`; no gradient flows through it."""
         with torch.no_grad():
             largest = float(torch.cdist(source.float(), target.float()).max())
         return max(self.blur_share * largest, self.least_blur)

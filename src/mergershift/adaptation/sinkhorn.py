@@ -1,4 +1,4 @@
-"""Sinkhorn divergence between the features of two domains: what it costs to carry one onto the other."""
+"""Sinkhorn divergence between the features of two domains: the cost of transporting one onto the other."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from mergershift.networks import Activations
 class Sinkhorn(Adaptation):
     """The debiased Sinkhorn divergence with the cost |x - y|² / 2.
 
-    OT(s, t) - OT(s, s) / 2 - OT(t, t) / 2, with OT(a, b) = min over plans P of <P, cost> + blur² KL(P, a ⊗ b).
-    Feydy et al. 2019 (arXiv:1810.08278), eq. 3, solved by GeomLoss. Other forms take |x - y|² without the half,
-    or leave the entropy out of OT; both move the trade-off, the second also the minimum.
+    The divergence is OT(s, t) - OT(s, s) / 2 - OT(t, t) / 2, with
+    OT(a, b) = min over plans P of <P, cost> + blur² KL(P, a ⊗ b), after Feydy et al. 2019 (arXiv:1810.08278),
+    eq. 3. It is solved by GeomLoss. Other forms use the cost |x - y|² without the factor 1/2, or omit the entropy
+    term from OT; both rescale the trade-off, and the second also moves the minimum.
 
-    In thousands of dimensions no two images are close, and a blur far below their distances matches single
-    images: two batches of the same domain then seem far apart. Half of the typical distance, which is about 1 a
-    feature behind batch normalisation, keeps the difference between domains and little of that chance.
+    In thousands of dimensions no two images are close, and a blur far below their distances matches individual
+    images: even two batches of the same domain then seem far away from each other. The default blur is half the
+    typical distance, which is about 1 per feature after batch normalisation; it preserves the difference between
+    the domains and suppresses most of this sampling noise.
 
     Args:
-        blur: distance below which differences do not count, in units of the distances.
-        scaling: ratio between successive blurs on the way from the largest distance down to `blur`; nearer to 1
-            is slower and closer to the exact divergence.
-        per_feature: take the root mean square over the F features for the distance, instead of the root of the
-            sum. Blur and trade-off then mean the same for a network of 32 features and for one of 2592.
+        blur: length scale below which differences are ignored, in units of the distances.
+        scaling: ratio of successive blurs on the way from the largest distance down to `blur`; values nearer to 1
+            are slower and closer to the exact divergence.
+        per_feature: use the root mean square over the F features as the distance, instead of the root of the sum.
+            Blur and trade-off then have the same meaning for a network with 32 features and for one with 2592.
 
-    Raises UserError unless blur is positive and scaling between 0 and 1.
+    Raises UserError unless `blur` is positive and `scaling` is between 0 and 1.
     """
 
     def __init__(self, blur: float = 0.5, scaling: float = 0.5, per_feature: bool = True) -> None:
@@ -50,7 +52,7 @@ class Sinkhorn(Adaptation):
 
 
 def checked_scaling(scaling: float) -> float:
-    """Return `scaling`; raises UserError unless it lies between 0 and 1."""
+    """Return `scaling`; raises UserError unless it is between 0 and 1."""
     if not 0 < scaling < 1:
         raise UserError(f"scaling is {scaling}, expected 0 < scaling < 1 (conf/adaptation/)")
     return scaling
@@ -59,20 +61,20 @@ def checked_scaling(scaling: float) -> float:
 def sinkhorn(source: Tensor, target: Tensor, blur: float, scaling: float) -> Tensor:
     """Compute the debiased divergence (scalar) of rows `(N, F)` and `(M, F)`; see `Sinkhorn`.
 
-    At least float32 whatever the rows are. The gradient is that of the exact divergence, to the accuracy of
-    the solution; it is not that of the steps of the solver.
+    The result has at least float32 precision, whatever the type of the rows. The gradient is that of the exact
+    divergence, to the accuracy of the solution; the steps of the solver are not differentiated.
     """
     check_features(source, target)
     wide = torch.promote_types(source.dtype, torch.float32)
     x, y = source.to(wide), target.to(wide)
-    # The divergence does not notice where the origin lies; the rounding of its distances does.
+    # The divergence does not depend on the origin, but the rounding error of the distances does.
     origin = torch.cat([x, y]).detach().mean(0)
     x, y = x - origin, y - origin
-    # No two rows are further apart than twice the longest. GeomLoss's own bound is the diagonal of a box, far
-    # longer in thousands of dimensions, and has no logarithm where all rows are equal.
+    # The distance between two rows is at most twice the norm of the longest row. GeomLoss's own bound, the diagonal
+    # of a box, is far larger in thousands of dimensions, and its logarithm is undefined if all rows are equal.
     furthest = 2 * float(torch.cat([x, y]).detach().norm(dim=1).max())
     if not math.isfinite(furthest):
-        return (x.sum() + y.sum()) * math.nan  # diverged, which the training says at the epoch's end
+        return (x.sum() + y.sum()) * math.nan  # diverged, which the training reports at the end of the epoch
     loss = SamplesLoss(
         "sinkhorn",
         p=2,
@@ -82,7 +84,7 @@ def sinkhorn(source: Tensor, target: Tensor, blur: float, scaling: float) -> Ten
         cost=_half_squared_distances,
         backend="tensorized",
     )
-    # GeomLoss switches gradients on and leaves them so; autocast would round its products to 16 bits.
+    # GeomLoss turns gradients on and leaves them on; autocast would round its products to 16 bits.
     gradients = torch.is_grad_enabled()
     with torch.autocast(x.device.type, enabled=False), torch.set_grad_enabled(gradients):
         divergence: Tensor = loss(x, y)
@@ -90,6 +92,6 @@ def sinkhorn(source: Tensor, target: Tensor, blur: float, scaling: float) -> Ten
 
 
 def _half_squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Costs |x - y|² / 2 `(B, N, M)` of `(B, N, F)` and `(B, M, F)`, never negative."""
+    """Return the costs |x - y|² / 2 `(B, N, M)` of `(B, N, F)` and `(B, M, F)`, which are never negative."""
     squares = x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :] - 2 * x @ y.transpose(1, 2)
     return squares.clamp_min(0) / 2

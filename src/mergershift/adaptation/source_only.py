@@ -1,4 +1,4 @@
-"""No adaptation: the baseline that every method has to beat."""
+"""Training without adaptation, the baseline that every method has to beat."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class SourceOnly(Adaptation):
     uses_target = False
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar), whatever the target holds."""
+        """Return 0 (scalar), whatever the activations are."""
         return source.features.new_zeros(())

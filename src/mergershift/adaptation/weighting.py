@@ -1,4 +1,4 @@
-"""How much the penalty counts beside the classification loss, by the progress of the training."""
+"""The weight of the penalty relative to the classification loss over the course of training."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from mergershift.core.errors import UserError
 
 
 class Weighting(nn.Module):
-    """Joins the classification loss and the penalty; may hold weights of its own, trained with the network's."""
+    """A rule that combines the classification loss and the penalty into one loss.
+
+    It may have weights of its own, which are trained together with the network's.
+    """
 
     def weight(self, progress: float) -> Tensor:
-        """Return the penalty's weight relative to the classification's (scalar) at `progress`.
+        """Return the penalty's weight relative to that of the classification loss (scalar) at `progress`.
 
-        `progress` is 0 at the first step and 1 at the last; raises ValueError outside.
+        `progress` is 0 at the first step and 1 at the last. Raises ValueError if it is outside this range.
         """
         raise NotImplementedError
 
     def forward(self, classification: Tensor, penalty: Tensor, progress: float) -> Tensor:
-        """Return the loss to minimise (scalar): classification + weight x penalty."""
+        """Return the loss to be minimised (scalar), classification + weight x penalty."""
         return classification + self.weight(progress).to(penalty) * penalty
 
 
 class Fixed(Weighting):
-    """The same weight from the first step to the last; raises UserError on a negative one."""
+    """A constant weight `trade_off`; raises UserError if it is negative or not finite."""
 
     def __init__(self, trade_off: float) -> None:
         super().__init__()
@@ -39,10 +42,11 @@ class Fixed(Weighting):
 
 
 class Ramp(Weighting):
-    """A weight that grows from 0 to nearly `trade_off`: trade_off (2 / (1 + exp(-gamma p)) - 1).
+    """A weight that grows from 0 to nearly `trade_off`, trade_off (2 / (1 + exp(-gamma p)) - 1) at progress p.
 
-    Ganin et al. 2016 (arXiv:1505.07818), section 5.2.2: early features are not worth aligning. Raises
-    UserError on a negative trade-off and on a gamma that is not positive.
+    This is the schedule of Ganin et al. 2016 (arXiv:1505.07818), section 5.2.2: features at the beginning of
+    training are not worth aligning. Raises UserError if the trade-off is negative, gamma is not positive or either
+    is not finite.
     """
 
     def __init__(self, trade_off: float, gamma: float = 10.0) -> None:
@@ -53,29 +57,31 @@ class Ramp(Weighting):
         self.gamma = gamma
 
     def weight(self, progress: float) -> Tensor:
-        """Return the ramp (scalar) at `progress`."""
+        """Return the weight (scalar) at `progress`."""
         _check_progress(progress)
-        # tanh(x / 2) is the published 2 / (1 + exp(-x)) - 1 and cannot overflow.
+        # tanh(x / 2) equals the published 2 / (1 + exp(-x)) - 1 and cannot overflow.
         return torch.tensor(self.trade_off * math.tanh(self.gamma * progress / 2), dtype=torch.float64)
 
 
 class Learned(Weighting):
-    """Weights that are learned with the network: classification / (2 e1²) + penalty / (2 e2²) + log(e1 e2).
+    """Weights learned together with the network: classification / (2 e1²) + penalty / (2 e2²) + log(e1 e2).
 
-    Pandya et al. 2025 (SIDDA, arXiv:2501.14048), after Kendall et al. 2018 (arXiv:1705.07115). Where e1 and e2
-    are at rest, e1² is the classification loss and e2² the penalty: each loss counts by its relative change,
-    whatever its unit. As in the authors' code both start at 1, e1 stays above 0.001 and e2 above e1 / 4, so that
-    no vanishing loss drives the sum to minus infinity and the penalty never counts more than 16 times; and at
-    first there is the classification alone, here for a share of the training instead of a number of epochs.
+    This is the loss of Pandya et al. 2025 (SIDDA, arXiv:2501.14048), after Kendall et al. 2018
+    (arXiv:1705.07115). At equilibrium, e1² equals the classification loss and e2² the penalty, so that only
+    relative changes of each loss matter, whatever its units. As in the authors' code, both start at 1, e1 stays
+    above 0.001 and e2 above e1 / 4, so that a vanishing loss does not drive the sum to minus infinity and the
+    penalty's relative weight never exceeds 16. Training starts with the classification loss alone, here for a
+    share of the training instead of a number of epochs.
 
-    The authors train at a rate of 0.01, at which e1 and e2 follow the losses. Beside a network trained at 0.001
-    for some hundred steps they would hardly move: they are 1 + speed x a learned number.
+    The authors train at a learning rate of 0.01, at which e1 and e2 follow the losses. At the rate of 0.001 of a
+    network here, they would hardly move in a few hundred steps; e1 and e2 are therefore 1 + speed x a learned
+    number.
 
     Args:
-        warm_up: share of the training in which the penalty does not count.
-        speed: how much faster than the network e1 and e2 are learned.
+        warm_up: share of the training during which the penalty is ignored.
+        speed: factor by which e1 and e2 are learned faster than the network.
 
-    Raises UserError unless the warm-up is at least 0 and less than 1, and the speed positive.
+    Raises UserError unless 0 <= warm_up < 1 and the speed is positive and finite.
     """
 
     least, least_ratio = 1e-3, 0.25
@@ -98,7 +104,10 @@ class Learned(Weighting):
         return (first / second).square()
 
     def forward(self, classification: Tensor, penalty: Tensor, progress: float) -> Tensor:
-        """Return the loss to minimise (scalar); it may be negative. During the warm-up, the classification."""
+        """Return the loss to be minimised (scalar), which may be negative.
+
+        During the warm-up, it is the classification loss.
+        """
         _check_progress(progress)
         if progress < self.warm_up:
             return classification
@@ -109,7 +118,7 @@ class Learned(Weighting):
 
     @torch.no_grad()
     def _bounded(self) -> Tensor:
-        """Values `(2,)` of e1 and e2, within their bounds."""
+        """Return e1 and e2 `(2,)`, clamped to their bounds."""
         first, second = 1 + self.speed * self.moved
         first = first.clamp_min(self.least)
         return torch.stack([first, torch.maximum(second, self.least_ratio * first)])
@@ -125,4 +134,4 @@ def _checked_trade_off(trade_off: float) -> float:
 
 def _check_progress(progress: float) -> None:
     if not 0 <= progress <= 1:
-        raise ValueError(f"progress is {progress}, expected 0 to 1")
+        raise ValueError(f"progress is {progress}, expected a number from 0 to 1")

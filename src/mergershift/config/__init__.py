@@ -1,4 +1,4 @@
-"""The configuration in conf/: composed, typed and validated."""
+"""The configuration in conf/, composed, typed and validated."""
 
 from mergershift.config.composition import Config, compose, compose_selection, instantiate, locate
 from mergershift.config.schema import (

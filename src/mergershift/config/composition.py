@@ -1,4 +1,4 @@
-"""Composes conf/ into one typed, validated `Config`; the only module that knows Hydra's composition."""
+"""Composition of conf/ into one typed, validated `Config`; the only module that uses Hydra's composition."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from mergershift.core.redaction import public
 
 
 class Config(Section):
-    """Everything that decides what a training does."""
+    """The complete configuration of a training, its evaluation and its tuning."""
 
     seed: int = Field(ge=0, lt=2**32)
     archive: ArchiveConfig
@@ -52,19 +52,19 @@ class Config(Section):
     trainer: TrainerConfig
     tracking: TrackingConfig
     selection: SelectionConfig | None = None
-    """Read when a training is evaluated; None in the record of a training, which knows nothing of it."""
+    """How the evaluation selects an epoch and a method; None in the record of a training, which does not use it."""
     tuning: TuningConfig | None = None
-    """Read when a method is tuned; None in all else."""
+    """How a method is tuned; None except in a search."""
     choices: dict[str, str]
-    """Which file of each group was taken, for instance ``{"adaptation": "mmd"}``."""
+    """Name of the file chosen in each group, for instance ``{"adaptation": "mmd"}``."""
 
     @model_validator(mode="after")
-    def _oracle_is_called_so(self) -> Self:
-        named = sees_target_labels(self.choices["transfer"])
-        if named != (self.transfer.labelled == "oracle_target"):
+    def _oracle_has_its_prefix(self) -> Self:
+        named_oracle = sees_target_labels(self.choices["transfer"])
+        if named_oracle != (self.transfer.labelled == "oracle_target"):
             raise ValueError(
                 f"transfer={self.choices['transfer']} has labelled: {self.transfer.labelled}; "
-                "what sees target labels is named oracle_..., and nothing else is"
+                "expected a name that starts with oracle_ if, and only if, labelled is oracle_target"
             )
         return self
 
@@ -73,7 +73,7 @@ class Config(Section):
         if self.adaptation.source not in (None, self.transfer.source):
             raise ValueError(
                 f"adaptation={self.choices['adaptation']} is made for {self.adaptation.source} source images, "
-                f"and transfer={self.choices['transfer']} has {self.transfer.source} ones"
+                f"but transfer={self.choices['transfer']} has {self.transfer.source} ones"
             )
         return self
 
@@ -81,52 +81,58 @@ class Config(Section):
     def _oracle_needs_no_penalty(self) -> Self:
         if self.transfer.labelled == "oracle_target" and self.choices["adaptation"] != "source_only":
             raise ValueError(
-                f"transfer={self.choices['transfer']} trains on the target's labels: take adaptation=source_only"
+                f"transfer={self.choices['transfer']} trains on the target's labels, "
+                f"expected adaptation=source_only, found {self.choices['adaptation']}"
             )
         return self
 
     @property
     def is_oracle(self) -> bool:
-        """Whether target labels took part: it trains on them, or its values were tuned by them."""
+        """Whether target labels were used, either to train the network or to tune its hyper-parameters."""
         return sees_target_labels(self.choices["transfer"], self.choices["experiment"])
 
     @property
     def channels(self) -> int:
-        """Number of filters."""
+        """Number of filters C of the images."""
         return len(FILTER_SETS[self.filters.name].filters)
 
     def dump(self) -> dict[str, Any]:
-        """All that a training is told: plain dictionaries, lists and scalars, as YAML and JSON take them.
+        """Return the configuration of a training as plain dictionaries, lists and scalars, for YAML and JSON.
 
-        It goes into files and onto servers, so the address of the tracking server comes without a password.
+        The result is written to files and sent to servers, so it contains the address of the tracking server
+        without its password.
         """
-        elsewhere = {"selection", "tuning"}
-        plain = self.model_dump(mode="json", exclude=elsewhere)
-        plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in elsewhere}
+        unused = {"selection", "tuning"}
+        plain = self.model_dump(mode="json", exclude=unused)
+        plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in unused}
         if self.tracking.uri is not None:
             plain["tracking"]["uri"] = public(self.tracking.uri)
         return plain
 
     def digest(self) -> str:
-        """SHA-256 of what decides a training's result: neither where data come from nor where runs are recorded."""
-        elsewhere = {"archive", "tracking"}
-        kept = {key: value for key, value in self.dump().items() if key not in elsewhere}
-        kept["choices"] = {key: value for key, value in kept["choices"].items() if key not in elsewhere}
+        """Return the SHA-256 of everything that determines the result of a training.
+
+        The address of the archive and the place where runs are recorded are not included.
+        """
+        ignored = {"archive", "tracking"}
+        kept = {key: value for key, value in self.dump().items() if key not in ignored}
+        kept["choices"] = {key: value for key, value in kept["choices"].items() if key not in ignored}
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the whole configuration as YAML."""
+        """Write the configuration of a training, see `dump`, to `path` as YAML."""
         path.write_text(yaml.safe_dump(self.dump(), sort_keys=False))
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read what `write` wrote; raises UserError where it is damaged."""
+        """Read a file written by `write`; raises UserError if it is missing or damaged."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text()))
         except (OSError, yaml.YAMLError, ValidationError) as error:
             raise UserError(
-                f"{path}: not a configuration of a training ({type(error).__name__}).\nTrain again."
+                f"{path}: not the configuration of a training ({type(error).__name__}).\n"
+                "Run the training again."
             ) from error
 
 
@@ -142,7 +148,7 @@ def _known_keys(node: Any, prefix: str = "") -> Iterable[str]:
 
 
 def _check_overrides(conf: Path, overrides: Sequence[str]) -> None:
-    """Refuse an unknown group, option or key with the nearest valid names, which Hydra's own errors lack."""
+    """Raise UserError on an unknown option, with the nearest valid names, which Hydra's own errors lack."""
     groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -160,7 +166,10 @@ def _check_overrides(conf: Path, overrides: Sequence[str]) -> None:
 
 
 def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
-    """Compose conf/ with Hydra overrides; raises UserError in two lines where they do not fit."""
+    """Compose conf/ with Hydra overrides.
+
+    Raises UserError, in two lines, if an override or a file in conf/ is not valid.
+    """
     from mergershift.core.checkout import root
 
     conf = conf or root() / "conf"
@@ -170,7 +179,9 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
         try:
             composed = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
         except yaml.YAMLError as error:
-            raise UserError(f"conf/: not YAML: {' '.join(str(error).split())}.\nMend that file.") from error
+            raise UserError(
+                f"conf/ contains a file that is not YAML: {' '.join(str(error).split())}.\nFix that file."
+            ) from error
         except HydraException as error:
             keys = list(_known_keys(hydra_compose("config"))) + [p.name for p in conf.iterdir() if p.is_dir()]
             for override in overrides:
@@ -179,7 +190,10 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
                     raise UserError(
                         f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
                     ) from error
-            raise UserError(f"The configuration does not compose: {first_line(error)}") from error
+            raise UserError(
+                f"The configuration cannot be composed: {first_line(error)}\n"
+                "Fix the override or the file in conf/."
+            ) from error
     choices = {
         k: str(v) for k, v in composed.hydra.runtime.choices.items() if v and not k.startswith("hydra/")
     }
@@ -190,23 +204,28 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
         assert isinstance(plain, dict)
         return Config.model_validate(plain | {"choices": choices})
     except OmegaConfBaseException as error:
-        raise UserError(f"The configuration does not resolve: {first_line(error)}") from error
+        raise UserError(
+            f"The configuration cannot be resolved: {first_line(error)}\nFix the override or the file in conf/."
+        ) from error
     except ValidationError as error:
         raise UserError(_first_problem(error)) from error
 
 
 def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
-    """How to choose an epoch of a finished training; raises UserError for an override of anything else."""
-    foreign = [each for each in overrides if not each.startswith(("selection=", "selection."))]
+    """Compose how an epoch of a finished training is selected.
+
+    Raises UserError if an override concerns anything else.
+    """
+    foreign = [override for override in overrides if not override.startswith(("selection=", "selection."))]
     if foreign:
         raise UserError(
-            f"'{foreign[0]}' would change the training, which is finished.\n"
-            "Only selection=... is taken here; give the rest to `mergershift train`."
+            f"'{foreign[0]}' would change the training, but it is finished: expected overrides of selection only.\n"
+            "Give all other overrides to `mergershift train`."
         )
     selection = compose(overrides).selection
     if selection is None:
         raise UserError(
-            "conf/config.yaml: names no selection.\nAdd `- selection: label_free` to its defaults."
+            "conf/config.yaml: no selection in its defaults.\nAdd `- selection: label_free` to them."
         )
     return selection
 
@@ -218,22 +237,22 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{where}: not a known configuration key.\nRemove it, or check its spelling in conf/."
     found = "" if problem["loc"] == () else f", found {problem['input']!r}"
-    return f"{where}: {message}{found}.\nMend the override or the file in conf/."
+    return f"{where}: {message}{found}.\nFix the override or the file in conf/."
 
 
 def locate(target: Target) -> Any:
-    """The class that a `_target_` names; raises UserError where there is none."""
+    """Return the class named by a `_target_`; raises UserError if there is no such class."""
     name = target.get("_target_", "")
     try:
         return hydra_utils.get_class(name)
     except (ImportError, ValueError) as error:
         raise UserError(
-            f"_target_: no class '{name}'.\nMend it in the file in conf/ that names it."
+            f"_target_: there is no class '{name}'.\nFix the name in the file in conf/ that contains it."
         ) from error
 
 
 def instantiate(target: Target, **arguments: Any) -> Any:
-    """Make the object that a `_target_` with its arguments describes; raises UserError where that fails."""
+    """Create the object described by a `_target_` and its arguments; raises UserError if that fails."""
     locate(target)
     try:
         return hydra_utils.instantiate(target, **arguments)
@@ -242,5 +261,5 @@ def instantiate(target: Target, **arguments: Any) -> Any:
             raise error.__cause__ from error
         reason = first_line(error.__cause__ or error)
         raise UserError(
-            f"{target['_target_']}: {reason}.\nMend its arguments in conf/ or on the command line."
+            f"{target['_target_']}: {reason}.\nFix its arguments in conf/ or on the command line."
         ) from error

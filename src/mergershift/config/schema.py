@@ -1,4 +1,4 @@
-"""The parts of the configuration, typed and checked: one class for each group in conf/."""
+"""The typed and validated parts of the configuration, one class per group in conf/."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mergershift.archive import FILTER_SETS, Domain
 
 Target = dict[str, Any]
-"""A `_target_` and its arguments, for `hydra.utils.instantiate`."""
+"""A `_target_` with its arguments, for `hydra.utils.instantiate`."""
 
 
 def _label_free(name: str) -> str:
-    from mergershift.evaluation import VALIDATORS  # takes a while, and not every command chooses a validator
+    from mergershift.evaluation import VALIDATORS  # slow to import, and not every command needs a validator
 
     return _one_of(name, VALIDATORS)
 
@@ -43,38 +43,41 @@ ORACLE_PREFIX = "oracle_"
 
 
 def sees_target_labels(*names: str) -> bool:
-    """Whether one of these files in conf/, experiments, validators or models is an oracle: it is named so."""
+    """Return whether a file in conf/, experiment, validator or model of these names is an oracle.
+
+    Oracles are recognised by the prefix of their names, `ORACLE_PREFIX`.
+    """
     return any(name.startswith(ORACLE_PREFIX) for name in names)
 
 
 KEPT = "kept"
-"""Chooses the epoch that the training itself kept as its best."""
+"""Validator that selects the epoch which the training itself kept as its best."""
 LabelFree = Annotated[str, AfterValidator(_label_free)]
-"""Name of a validator that sees no label of the target."""
+"""Name of a label-free validator, which sees no target label."""
 Objective = Annotated[str, AfterValidator(_objective)]
 FilterSetName = Annotated[str, AfterValidator(_filter_set)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, and without unknown keys."""
+    """A part of the configuration, which is immutable and rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ArchiveConfig(Section):
-    """Where the published files come from; here they always lie in data/."""
+    """Where the published files are downloaded from; locally they are always in data/."""
 
     address: str
 
 
 class FiltersConfig(Section):
-    """Which filter set is used."""
+    """The filter set of the images."""
 
     name: FilterSetName
 
 
 class SplitConfig(Section):
-    """How rows fall into training, validation and test."""
+    """How the rows of the archive are split into training, validation and test."""
 
     kind: Literal["by_galaxy", "published_leaky"]
     seed: int = Field(ge=0, lt=2**32)
@@ -85,14 +88,17 @@ class SplitConfig(Section):
     @model_validator(mode="after")
     def _leaves_a_test(self) -> Self:
         if self.train + self.validation >= 1:
-            raise ValueError("train + validation leave nothing to test on; their sum has to stay under 1")
+            raise ValueError(
+                f"train + validation is {self.train + self.validation:g}, which leaves nothing to test on; "
+                "expected less than 1"
+            )
         if self.disjoint_domains and self.kind != "by_galaxy":
-            raise ValueError("disjoint_domains needs split=by_galaxy")
+            raise ValueError(f"disjoint_domains requires split=by_galaxy, found kind {self.kind}")
         return self
 
     @property
     def rule(self) -> str:
-        """What is split and who trains on what, in short."""
+        """Short description: what is split, and whether the domains share their training galaxies."""
         return f"{self.kind}, {'disjoint' if self.disjoint_domains else 'shared'} domains"
 
     def __str__(self) -> str:
@@ -109,7 +115,7 @@ class SplitConfig(Section):
 
 
 class TransferConfig(Section):
-    """Which domain is labelled and which one the network has to survive."""
+    """The source and the target domain, and which of them is labelled."""
 
     source: Domain
     target: Domain
@@ -118,7 +124,7 @@ class TransferConfig(Section):
     @model_validator(mode="after")
     def _two_domains(self) -> Self:
         if self.source == self.target:
-            raise ValueError("source and target have to be different domains")
+            raise ValueError(f"source and target are both {self.source}, expected two different domains")
         return self
 
     @property
@@ -128,7 +134,7 @@ class TransferConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Steps, optimiser, stopping rule and what happens to an image on its way in."""
+    """Number of epochs, optimiser, stopping rule and preprocessing of the images."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
@@ -147,7 +153,7 @@ class TrainingConfig(Section):
 
 
 class TrainerConfig(Section):
-    """The machine's part: device, precision, threads."""
+    """Device, precision and number of threads."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     precision: Literal["32-true", "bf16-mixed"]
@@ -155,7 +161,7 @@ class TrainerConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Where runs are recorded."""
+    """Where MLflow runs are recorded."""
 
     uri: str | None
     experiment: str
@@ -164,28 +170,28 @@ class TrackingConfig(Section):
 
 
 class AdaptationConfig(Section):
-    """A penalty and how its weight develops over training."""
+    """A method's penalty, and the weighting that sets its weight over the course of training."""
 
     penalty: Target
     weighting: Target
     source: Domain | None = None
-    """The source domain that the method is made for; None where it is made for any."""
+    """The only source domain that the method is made for; None if it is made for any."""
 
 
 class RangeConfig(Section):
-    """Where a value is searched: from `low` to `high`, whole numbers if both are, or among `choices`."""
+    """The search range of a value: from `low` to `high` (integers if both are), or one of `choices`."""
 
     low: float | int | None = None
     high: float | int | None = None
     log: bool = False
     choices: dict[str, Any] | None = None
-    """Name -> value."""
+    """Mapping from the name of each choice to its value."""
 
     @model_validator(mode="after")
     def _either_or(self) -> Self:
         if self.choices is not None:
             if not self.choices or (self.low, self.high, self.log) != (None, None, False):
-                raise ValueError("expected either choices or low and high")
+                raise ValueError("expected either choices, or low and high")
         elif self.low is None or self.high is None or not self.low < self.high:
             raise ValueError(f"expected low < high or choices, found low {self.low} and high {self.high}")
         elif self.log and self.low <= 0:
@@ -194,7 +200,7 @@ class RangeConfig(Section):
 
 
 class TuningConfig(Section):
-    """A search for better values: where, by what, how long, and where the study is kept."""
+    """A hyper-parameter search: its objectives, budget, search space and storage."""
 
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=2)
     trials: int = Field(ge=1)
@@ -208,7 +214,7 @@ class TuningConfig(Section):
 
     @property
     def ranges(self) -> dict[str, RangeConfig]:
-        """The search ranges by key, for instance ``training.optimizer.lr``."""
+        """Search ranges by configuration key, for instance ``training.optimizer.lr``."""
         return dict(_ranges(self.space))
 
     @model_validator(mode="after")
@@ -216,18 +222,18 @@ class TuningConfig(Section):
         if not self.ranges:
             raise ValueError("space is empty, so there is nothing to search")
         if len(set(self.objectives)) != len(self.objectives):
-            raise ValueError(f"the same objective twice: {', '.join(self.objectives)}")
+            raise ValueError(f"objectives contain the same objective twice: {', '.join(self.objectives)}")
         return self
 
     @property
     def oracle(self) -> bool:
-        """Whether the search looks at target labels."""
+        """Whether the search uses target labels."""
         return sees_target_labels(*self.objectives)
 
 
 def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, RangeConfig]]:
     for key, value in node.items():
-        if value is None:  # taken out of the search
+        if value is None:  # excluded from the search
             continue
         if not isinstance(value, dict):
             raise ValueError(f"space.{prefix}{key}: expected low and high, or choices, found {value!r}")
@@ -241,7 +247,7 @@ def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Range
 
 
 class SelectionConfig(Section):
-    """Which epoch of a training and which method is taken, and from what probability an image is called a merger."""
+    """How an epoch of a training and the best method are selected, and how the decision threshold is set."""
 
     validator: Annotated[str, AfterValidator(_epoch_chooser)]
     best_by: LabelFree

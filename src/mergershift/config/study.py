@@ -1,4 +1,4 @@
-"""conf/study.yaml: which cells (filters x methods x seeds) the pipeline runs."""
+"""The study in conf/study.yaml, whose cells (filters x methods x seeds) the pipeline runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mergershift.core.files import write_text
 
 BASELINE = "source_only"
 PLAIN = "default"
-"""The experiment that changes nothing."""
+"""Name of the experiment that changes nothing."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
 class Method(BaseModel):
-    """One way to get across: a transfer, an adaptation and what an experiment file changes, by their names in conf/."""
+    """A transfer, an adaptation and an experiment, by their names in conf/."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,24 +34,27 @@ class Method(BaseModel):
 
     @property
     def is_oracle(self) -> bool:
-        """Whether target labels took part: it is trained on them, or its values were tuned by them."""
+        """Whether target labels were used, either to train the network or to tune its hyper-parameters."""
         return sees_target_labels(self.transfer, self.experiment)
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is source-only, with which the others are compared."""
+        """Whether it is source-only, the method with which all others are compared."""
         return not self.is_oracle and self.title == BASELINE
 
     @property
     def title(self) -> str:
-        """Short name within a direction: an oracle's is its transfer's, a tuned method's that of its experiment."""
+        """Short name within a transfer direction.
+
+        It is the transfer's name for an oracle, the experiment's for a tuned method, and otherwise the adaptation's.
+        """
         if sees_target_labels(self.transfer):
             return self.transfer
         return self.adaptation if self.experiment == PLAIN else self.experiment
 
 
 class SearchEntry(BaseModel):
-    """A method whose values are searched before it is trained."""
+    """A method whose hyper-parameters are tuned before it is trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,7 +65,7 @@ class SearchEntry(BaseModel):
 
 
 class Study(BaseModel):
-    """The lists from which dvc.yaml makes its stages."""
+    """A study: the settings and lists from which dvc.yaml generates its stages."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +80,7 @@ class Study(BaseModel):
     seeds: tuple[int, ...] = Field(min_length=1)
 
     def cells(self) -> list[Cell]:
-        """All cells, in the order of the lists."""
+        """Return all cells, in the order of the lists."""
         return [
             Cell(filters, method, seed)
             for filters in self.filters
@@ -88,7 +91,7 @@ class Study(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its evaluation."""
+    """A cell of the study: one training and its evaluation."""
 
     filters: str
     method: Method
@@ -96,7 +99,7 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        """Where its stages write, relative to the project's root; dvc.yaml spells the same path."""
+        """Output folder of its stages, relative to the project's root; dvc.yaml contains the same path."""
         return (
             Path("outputs/cells")
             / self.filters
@@ -108,16 +111,17 @@ class Cell:
 
 
 def study_file() -> Path:
-    """conf/study.yaml of this checkout."""
+    """Return the path of conf/study.yaml in this checkout."""
     return root() / "conf" / "study.yaml"
 
 
 def read_study() -> Study:
-    """Read and check conf/study.yaml; raises UserError in two lines where it does not fit."""
+    """Read and check conf/study.yaml; raises UserError, in two lines, if it is missing or not valid."""
     path = study_file()
     if not path.is_file():
         raise UserError(
-            f"{path}: missing.\nType `mergershift study use demo`, or another of `mergershift study list`."
+            f"{path}: no such file.\n"
+            "Run `mergershift study use demo`, or choose another study from `mergershift study list`."
         )
     return _read(path)
 
@@ -127,13 +131,13 @@ def _read(path: Path) -> Study:
     try:
         study = Study.model_validate(YAML(typ="safe").load(path.read_text()))
     except YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}.\nMend the file.") from error
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}.\nFix the file.") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
         raise UserError(
-            f"{path}: {where}: {problem['msg']}{found}.\nMend the file; those in conf/studies/ show the form."
+            f"{path}: {where}: {problem['msg']}{found}.\nFix the file; see conf/studies/ for examples."
         ) from error
     groups = ("network", "training", "trainer", "split", "selection")
     for group, name in [
@@ -149,51 +153,52 @@ def _read(path: Path) -> Study:
         *(("transfer", search.transfer) for search in study.tune),
     ]:
         if not (conf / group / f"{name}.yaml").is_file():
-            known = sorted(each.stem for each in (conf / group).glob("*.yaml"))
-            raise UserError(f"{path}: conf/{group}/ has no '{name}'.\nIt has: {', '.join(known)}.")
+            known = sorted(option.stem for option in (conf / group).glob("*.yaml"))
+            raise UserError(f"{path}: conf/{group}/ has no '{name}'.\nChoose one of: {', '.join(known)}.")
     return study
 
 
 def studies() -> dict[str, Study]:
-    """The studies in conf/studies/, by name."""
+    """Read the studies in conf/studies/, by name; raises UserError if one of them is not valid."""
     return {path.stem: _read(path) for path in sorted((root() / "conf" / "studies").glob("*.yaml"))}
 
 
 def use_study(name: str) -> str:
-    """Make conf/studies/`name`.yaml the study that the pipeline runs; returns a line that says what it is.
+    """Make conf/studies/`name`.yaml the study that the pipeline runs; return one line that describes it.
 
-    A study.yaml that is none of those in conf/studies/ is kept beside as study.yaml.bak.
+    If the present study.yaml is not one of the files in conf/studies/, it is renamed to study.yaml.bak. Raises
+    UserError if there is no study of this name.
     """
     path = study_file()
-    known = sorted(each.stem for each in (root() / "conf" / "studies").glob("*.yaml"))
+    known = sorted(file.stem for file in (root() / "conf" / "studies").glob("*.yaml"))
     if name not in known:
         raise UserError(f"conf/studies/ has no '{name}'.\nNearest: {nearest(name, known)}.")
     chosen = root() / "conf" / "studies" / f"{name}.yaml"
     study, text = _read(chosen), chosen.read_text()
-    own = path.is_file() and path.read_text() not in {
-        each.read_text() for each in chosen.parent.glob("*.yaml")
-    }
+    committed = {file.read_text() for file in chosen.parent.glob("*.yaml")}
+    own = path.is_file() and path.read_text() not in committed
     if own:
         os.replace(path, path.with_name(f"{path.name}.bak"))
     write_text(path, text)
     cells = len(study.cells())
-    kept = f" (what it held is in {path.name}.bak)" if own else ""
-    return f"conf/study.yaml is now the study '{name}': {cells} cells{kept}. `mergershift repro` runs it."
+    kept = f" (the previous one is now {path.name}.bak)" if own else ""
+    return f"conf/study.yaml is now the study '{name}' with {cells} cells{kept}. Run it with `mergershift repro`."
 
 
 def set_filters(present: Sequence[str]) -> str:
-    """Take filter sets that the archive lacks out of conf/study.yaml; returns a line that says what it runs.
+    """Remove the filter sets that the archive lacks from conf/study.yaml; return one line about those it runs.
 
-    A set that the user took out stays out, unless nothing would be left.
+    Filter sets in `present` that the user has removed are not added, unless no set would be left. Raises UserError
+    if conf/study.yaml is missing or not valid.
     """
     path = study_file()
     listed = read_study().filters
     kept = [str(name) for name in listed if name in present] or list(present)
-    idle = [name for name in present if name not in kept]
-    more = f"; data/ has {', '.join(idle)} too, for its list `filters`" if idle else ""
-    line = f"conf/study.yaml runs filters {', '.join(kept)}{more}"
+    unused = [name for name in present if name not in kept]
+    more = f"; data/ also has {', '.join(unused)}, which you can add to its list `filters`" if unused else ""
+    message = f"conf/study.yaml runs filters {', '.join(kept)}{more}"
     if list(listed) == kept:
-        return line
+        return message
     yaml = YAML()
     document = yaml.load(path.read_text())
     document["filters"][:] = kept
@@ -201,4 +206,4 @@ def set_filters(present: Sequence[str]) -> str:
     text = io.StringIO()
     yaml.dump(document, text)
     write_text(path, text.getvalue())
-    return line
+    return message

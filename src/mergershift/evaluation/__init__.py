@@ -1,4 +1,4 @@
-"""Predictions in, numbers out: metrics, intervals by galaxy, tables, and the published figures beside them."""
+"""Evaluation of predictions: metrics with intervals by galaxy, validators, comparisons and published scores."""
 
 from mergershift.evaluation.bootstrap import Interval, bootstrap
 from mergershift.evaluation.calibration import best_temperature, negative_log_likelihood

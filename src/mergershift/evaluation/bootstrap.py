@@ -1,4 +1,4 @@
-"""Intervals by resampling galaxies, and seeds where a network was trained several times."""
+"""Intervals from resampling galaxies, and seeds if a network was trained several times."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Compute every metric with the 95 % percentile interval of a cluster bootstrap (Efron & Tibshirani 1993).
 
-    All images of a galaxy are drawn together, because they show the same thing: resampling images would count
-    cameras and flipped copies as independent evidence. Galaxies are drawn within their class, because the
-    classes' numbers were set by whoever built the archive and the stratified split, not by chance.
+    All images of a galaxy are drawn together, because they are not independent: resampling images would treat
+    cameras and flipped copies as independent evidence. Galaxies are drawn within their class, because the sizes of
+    the classes were fixed by the authors of the archive and the stratified split, not by chance.
 
-    With several seeds the value is the mean of the seeds' metrics, and each replicate draws seeds too. With
-    two or three seeds that understates how much trainings differ.
+    With several seeds, the value is the mean of the seeds' metrics, and each replicate also draws seeds. With two
+    or three seeds, this underestimates the variation between trainings.
 
-    The calibration error grows with the noise of its bins, so replicates lie above the value: its interval is
-    the reflected one (value + value - quantile), cut at 0 and widened to hold the value. Even so, a
-    classifier calibrated to better than the noise gets an interval that stays above its true error.
+    The calibration error is biased upwards by the noise in its bins, so its replicates tend to exceed the value.
+    Its interval is therefore reflected (value + value - quantile), cut at 0 and extended to contain the value. Even
+    so, if a classifier is calibrated better than the noise, the interval stays above its true error.
 
-    Replicates in which a metric is undefined are left out of its interval. The bounds are NaN where a class
-    has a single galaxy, which says nothing about other galaxies.
+    Replicates in which a metric is undefined are excluded from its interval. The bounds are NaN if a class has a
+    single galaxy, from which the variation between galaxies cannot be estimated.
 
     Args:
-        labels: `(N,)` 1 for a merger, 0 for a non-merger.
-        probabilities: `(N,)` of one training, or `(S, N)` of S seeds.
-        galaxies: `(N,)` which galaxy an image shows, any numbers.
+        labels: 1 for a merger, 0 for a non-merger, `(N,)`.
+        probabilities: probability of a merger, `(N,)` for one training or `(S, N)` for S seeds.
+        galaxies: number of the galaxy that an image shows, `(N,)`.
         resamples: number of replicates.
-        rng_seed: seed of the resampling; the same one gives the same intervals.
-        threshold: an image is called a merger where its probability is at least this; one for all or, `(S,)`,
-            one per seed.
+        rng_seed: seed of the resampling; the same seed gives the same intervals.
+        threshold: lowest probability at which an image is classified as a merger, either one for all seeds or one
+            per seed `(S,)`.
 
-    Raises ValueError on unfit shapes, labels or probabilities, and on a galaxy with both labels.
+    Raises ValueError if shapes, labels or probabilities are not valid, or if a galaxy has both labels.
     """
     by_seed = np.atleast_2d(np.asarray(probabilities, dtype=np.float64))
     if by_seed.ndim != 2 or not len(by_seed):
@@ -60,18 +60,18 @@ def bootstrap(
     trainings = list(zip(by_seed, np.broadcast_to(thresholds, len(by_seed)).tolist(), strict=True))
     truth = check_predictions(labels, by_seed[0])[0]
     members, classes = galaxy_members(truth, galaxies)
-    points = [score(truth, each, at) for each, at in trainings]
-    values = {name: float(np.mean([point[name] for point in points])) for name in points[0]}
+    by_training = [score(truth, chance, at) for chance, at in trainings]
+    values = {name: float(np.mean([own[name] for own in by_training])) for name in by_training[0]}
     if one_galaxy_only(classes):
         return {name: Interval(value=value, low=np.nan, high=np.nan) for name, value in values.items()}
 
     replicates: dict[str, list[Floats]] = {name: [] for name in values}
     for galaxy_weights, drawn in draws(classes, len(by_seed), len(truth), resamples, rng_seed):
         weights = galaxy_weights[:, members]
-        scores = [weighted_scores(truth, each, weights, at) for each, at in trainings]
+        scores = [weighted_scores(truth, chance, weights, at) for chance, at in trainings]
         for name, parts in replicates.items():
-            each_seed = np.stack([of_seed[name] for of_seed in scores], axis=1)
-            parts.append(np.take_along_axis(each_seed, drawn, axis=1).mean(axis=1))
+            per_seed = np.stack([of_seed[name] for of_seed in scores], axis=1)
+            parts.append(np.take_along_axis(per_seed, drawn, axis=1).mean(axis=1))
     intervals = {
         name: percentile_interval(values[name], np.concatenate(parts)) for name, parts in replicates.items()
     }

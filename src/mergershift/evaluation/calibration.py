@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, fitted on labelled validation images."""
+"""Calibration of probabilities by a single temperature, fitted on labelled validation images."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from scipy.special import expit, log_expit
 from mergershift.evaluation.metrics import Floats, check_predictions
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Where the search ends: images that are all rightly classed would be fitted ever better by ever lower ones."""
+"""Bounds of the search; without them, images that are all classified correctly would drive the temperature to 0."""
 
 
 def best_temperature(labels: ArrayLike, log_odds: ArrayLike, *, balanced: bool) -> float:
-    """Return the temperature T under which sigmoid(log odds / T) has the least cross-entropy.
+    """Return the temperature T at which sigmoid(log odds / T) has the smallest cross-entropy.
 
-    Guo et al. 2017 (arXiv:1706.04599, eq. 9, for two classes). One number for all images, so neither the order of
-    the images nor what is called a merger at odds of one changes.
+    This is temperature scaling (Guo et al. 2017, arXiv:1706.04599, eq. 9) for two classes. Because all images share
+    one temperature, neither their ranking nor their classification at odds of one changes.
 
     Args:
-        labels: `(N,)` 1 for a merger, 0 for a non-merger.
-        log_odds: `(N,)` logit of a merger minus that of a non-merger.
-        balanced: whether both classes count the same; the probabilities are then those where mergers and
-            non-mergers are equally frequent, as a training with such weights means them.
+        labels: 1 for a merger, 0 for a non-merger, `(N,)`.
+        log_odds: logit of a merger minus that of a non-merger, `(N,)`.
+        balanced: whether both classes have the same weight; the probabilities then apply to a population in which
+            mergers and non-mergers are equally frequent, as in a training with such class weights.
 
-    Returns a number from `LOWEST` to `HIGHEST`; `HIGHEST` where the log odds say nothing or the wrong.
-    Raises ValueError on unfit shapes and labels, a class that is missing, and log odds that are not finite.
+    Returns a number from `LOWEST` to `HIGHEST`; `HIGHEST` if the log odds are uninformative or wrong.
+    Raises ValueError if shapes or labels are not valid, a class is missing or the log odds are not finite.
     """
-    from scipy.optimize import minimize_scalar  # slow to import, and only a registration fits a temperature
+    from scipy.optimize import minimize_scalar  # slow to import, and needed only when a model is registered
 
     odds = np.asarray(log_odds, dtype=np.float64)
     truth = check_predictions(labels, expit(odds))[0]
     if not np.isfinite(odds).all():
-        raise ValueError("log odds are not finite: the network has diverged")
+        raise ValueError("log odds are NaN or infinite, expected finite numbers: the network has diverged")
     if truth.all() or not truth.any():
-        raise ValueError(f"{truth.sum()} mergers of {len(truth)} images, expected some of each class")
+        raise ValueError(f"{truth.sum()} of {len(truth)} images are mergers, expected images of both classes")
     weights = np.where(truth, 1 / truth.mean(), 1 / (1 - truth.mean())) if balanced else np.ones(len(truth))
     margins = np.where(truth, odds, -odds)
 
     def risk(log_temperature: float) -> float:
         return -float(np.average(log_expit(margins / np.exp(log_temperature)), weights=weights))
 
-    # The risk is convex in 1 / T and so has one minimum in log T as well.
+    # The risk is convex in 1 / T and therefore has a single minimum in log T as well.
     bounds = (np.log(LOWEST), np.log(HIGHEST))
     found = minimize_scalar(risk, bounds=bounds, method="bounded", options={"xatol": 1e-7})
     ends: list[float] = [*bounds, float(found.x)]
@@ -51,7 +51,7 @@ def best_temperature(labels: ArrayLike, log_odds: ArrayLike, *, balanced: bool) 
 def negative_log_likelihood(
     labels: ArrayLike, log_odds: ArrayLike, temperature: float, *, balanced: bool
 ) -> float:
-    """Return the mean cross-entropy at a temperature; arguments as in `best_temperature`."""
+    """Return the mean cross-entropy at a temperature; the arguments are those of `best_temperature`."""
     odds: Floats = np.asarray(log_odds, dtype=np.float64) / temperature
     truth = check_predictions(labels, expit(odds))[0]
     losses = -log_expit(np.where(truth, odds, -odds))

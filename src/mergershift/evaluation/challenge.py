@@ -1,4 +1,4 @@
-"""A candidate beside a champion, by a validator that sees no label of the target, on the same validation images."""
+"""Label-free comparison of a candidate with a champion, by a validator on the same validation images."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mergershift.evaluation.resampling import RESAMPLES, Interval, draws, percen
 from mergershift.evaluation.validators import NEEDS_TRAINING_FEATURES, VALIDATORS, Evidence
 
 COLUMNS = ("role", "row", "galaxy", "camera", "label", "log_odds")
-"""Of a table of validation images, each rendering once: `label` is empty for the target, `log_odds` are what the
-network gives for a merger."""
+"""Columns of a table of validation images with one row per rendering; `label` is NaN for the target, and `log_odds`
+are those of a merger according to the network."""
 
 
 class Challenge(NamedTuple):
-    """How a candidate stands beside a champion."""
+    """The result of the comparison of a candidate with a champion."""
 
     validator: str
     difference: Interval
-    """Candidate minus champion."""
+    """Score of the candidate minus score of the champion."""
     galaxies: int
     resamples: int
 
@@ -34,54 +34,56 @@ def challenge(
     resamples: int = RESAMPLES,
     rng_seed: int = 0,
 ) -> Challenge:
-    """Compute the difference of a validator between two models, paired by image, with its 95 % interval.
+    """Compute the difference between a validator's scores of two models, paired by image, with its 95 % interval.
 
-    The interval draws galaxies with replacement, all their renderings in both domains together and the same ones
-    for both models (as `bootstrap` does, but not within classes: the target's are not known). It says how far the
-    choice depends on the galaxies at hand; what another seed would have trained is not in it.
+    For the interval, galaxies are drawn with replacement, with all their renderings in both domains and the same
+    draws for both models. Unlike in `bootstrap`, they are not drawn within classes, because those of the target are
+    unknown. The interval measures how much the choice depends on the sample of galaxies; it does not include the
+    variation between trainings with different seeds.
 
     Args:
-        candidate: validation images with `COLUMNS`.
-        champion: of the same images.
-        validator: name in `VALIDATORS` of one that needs predictions alone.
+        candidate: table of validation images with `COLUMNS`.
+        champion: table of the same images.
+        validator: name in `VALIDATORS` of a validator that needs predictions alone.
         resamples: number of bootstrap replicates.
         rng_seed: seed of the resampling.
 
-    Raises UserError for a validator that needs features, and where the two tables do not show the same images.
+    Raises UserError if the validator needs features or if the two tables do not contain the same images.
     """
     if validator == NEEDS_TRAINING_FEATURES:
         known = ", ".join(name for name in VALIDATORS if name != NEEDS_TRAINING_FEATURES)
         raise UserError(
-            f"{validator} weighs images by the network's features, which registered models do not carry.\n"
-            f"Compare by another one, selection.best_by=...: {known}."
+            f"selection.best_by is {validator}, which needs the network's features, but registered models do not "
+            "contain them.\n"
+            f"Choose another validator for selection.best_by: {known}."
         )
     models = [_sorted(table, name) for table, name in ((candidate, "candidate"), (champion, "champion"))]
     images = models[0].drop(columns="log_odds")
     if not images.equals(models[1].drop(columns="log_odds")):
         raise UserError(
-            "The two models were validated on different images.\n"
-            "Expected the same data and split: register a model that was trained on the champion's."
+            "The two models were validated on different images, expected the same data and split.\n"
+            "Register a model that was trained on the data and split of the champion."
         )
     _, members = np.unique(images["galaxy"], return_inverse=True)
     galaxies = int(members.max()) + 1
     by_role = [np.flatnonzero(images["role"] == role) for role in ("source", "target")]
     labels = images["label"].to_numpy(dtype=np.float64)
-    logits = [np.stack([np.zeros(len(each)), each["log_odds"]], axis=1) for each in models]
+    logits = [np.stack([np.zeros(len(model)), model["log_odds"]], axis=1) for model in models]
     score = VALIDATORS[validator]
 
     def difference(weights: NDArray[np.int64]) -> float:
         source, target = (np.repeat(places, weights[members[places]]) for places in by_role)
         of_source = labels[source].astype(np.int64)
-        ours, theirs = (
-            score(Evidence(each[source], each[source], of_source, each[target], each[target]))
-            for each in logits
+        of_candidate, of_champion = (
+            score(Evidence(model[source], model[source], of_source, model[target], model[target]))
+            for model in logits
         )
-        return ours - theirs
+        return of_candidate - of_champion
 
     value = difference(np.ones(galaxies, dtype=np.int64))
     replicates: list[float] = []
     for weights, _ in draws(np.zeros(galaxies, dtype=np.int64), 1, len(images), resamples, rng_seed):
-        replicates += [difference(each.astype(np.int64)) for each in weights]
+        replicates += [difference(replicate.astype(np.int64)) for replicate in weights]
     return Challenge(validator, percentile_interval(value, np.array(replicates)), galaxies, resamples)
 
 
@@ -89,7 +91,7 @@ def _sorted(table: pd.DataFrame, name: str) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table]
     if missing or set(table["role"]) != {"source", "target"}:
         raise UserError(
-            f"The {name}'s validation images have no {', '.join(missing) or 'images of one of the domains'}.\n"
+            f"The {name}'s table of validation images lacks {', '.join(missing) or 'images of one domain'}.\n"
             "Register the model again with `mergershift register`."
         )
     return table[list(COLUMNS)].sort_values(["role", "row"], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Methods beside a baseline on the same test galaxies: differences, and how much of a drop is won back."""
+"""Comparison of methods with a baseline on the same test galaxies, and how much of a drop they win back."""
 
 from __future__ import annotations
 
@@ -25,38 +25,39 @@ SOURCE, TARGET = ROLES
 
 
 class WonBack(NamedTuple):
-    """What a baseline loses between the domains, and what each method wins back of it."""
+    """The baseline's drop between the domains, and the share of it that each method wins back."""
 
     drop: Interval
     shares: pd.DataFrame
-    """One row per method: method, share, low, high."""
+    """Table with one row per method and the columns method, share, low, high."""
 
 
 def compare(
     methods: Mapping[str, pd.DataFrame], baseline: str, resamples: int = RESAMPLES, rng_seed: int = 0
 ) -> pd.DataFrame:
-    """Set each method's balanced accuracy on the target's test against the baseline's, image by image.
+    """Compare each method's balanced accuracy on the target's test with the baseline's, paired by image.
 
-    The difference is that of the means over the seeds. Its 95 % interval draws galaxies (within their class,
-    all renderings together) and seeds at once, the same ones for method and baseline, as `bootstrap` does; with
-    two or three seeds it understates how much trainings differ.
+    The difference is that between the means over the seeds. For its 95 % interval, galaxies (within their class,
+    with all their renderings) and seeds are drawn jointly, with the same draws for method and baseline, as in
+    `bootstrap`. With two or three seeds, it underestimates the variation between trainings.
 
-    The p-value (`sign_flip_p`, two-sided) flips what each galaxy adds to the difference: how many more of its
-    renderings the method calls rightly, mean over the seeds, divided by twice the images of the class. It asks
-    whether these trainings would differ on other galaxies, not whether other trainings would: that part is in
-    the interval alone. `p_holm` is corrected for the number of methods (`holm`).
+    The two-sided p-value (`sign_flip_p`) flips the sign of each galaxy's contribution to the difference. This is
+    the number of its renderings that only the method classifies correctly minus the number that only the baseline
+    does, averaged over the seeds and divided by twice the number of images of the class. The p-value tests whether
+    these trainings would differ on other galaxies, not whether other trainings would differ; only the interval
+    covers the latter. `p_holm` is corrected for the number of methods (`holm`).
 
     Args:
-        methods: name -> predictions with the columns `paired.NEEDED`. The target's test is used, every
-            rendering once (`unique_renderings`), and what the column `prediction` decided.
-        baseline: name of the method that the others are compared with.
+        methods: predictions by name of the method, with the columns `paired.NEEDED`. Only the target's test is used,
+            with every rendering once (`unique_renderings`), and the decisions in the column `prediction`.
+        baseline: name of the method with which the others are compared.
         resamples: number of bootstrap replicates.
-        rng_seed: seed of the resampling and of the flips.
+        rng_seed: seed of the resampling and of the sign flips.
 
-    Columns: method, difference, low, high, p, p_holm, images, galaxies, seeds; one row per method but the
-        baseline, in their order. Bounds are NaN where a class has a single galaxy.
-    Raises UserError on an unknown baseline, a table without a needed column, the target's test or a class, and
-        where methods or seeds were not tested on the same images, or methods not with the same seeds.
+    Returns a table with the columns method, difference, low, high, p, p_holm, images, galaxies, seeds, and one row
+        per method except the baseline, in the given order. Bounds are NaN if a class has a single galaxy.
+    Raises UserError if the baseline is unknown, if a table lacks a needed column, the target's test or a class, if
+        methods or seeds were not tested on the same images, or if methods do not have the same seeds.
     """
     decided = read_decisions(methods, baseline, TARGET)
     place = decided.methods.index(baseline)
@@ -95,27 +96,28 @@ def won_back(
 ) -> WonBack:
     """Compute how much of the baseline's drop from the source's to the target's test each method wins back.
 
-    drop = balanced accuracy of the baseline on the source's test - on the target's; share = (method -
-    baseline, both on the target's test) / drop, so 0 is no better than the baseline and 1 as good as if there
-    were no shift. Both tests show the same galaxies, which are drawn together, and seeds with them (see
-    `compare`); replicates without a drop, at most one in forty, are left out of the shares' intervals. Shares
-    are NaN unless the drop's interval lies above 0: a share of nothing means nothing.
+    The drop is the balanced accuracy of the baseline on the source's test minus that on the target's. The share is
+    the difference between method and baseline on the target's test, divided by the drop: 0 if the method is no
+    better than the baseline, and 1 if it performs as though there were no shift. Both tests show the same galaxies,
+    which are drawn jointly, together with the seeds (see `compare`). Replicates without a drop, at most one in
+    forty, are excluded from the shares' intervals. Shares are NaN unless the drop's interval is above 0, because a
+    share of no drop is undefined.
 
     Args:
-        methods: name -> predictions as in `compare`; the baseline's must hold both roles.
-        baseline: name of the method whose drop it is.
+        methods: predictions by name of the method, as in `compare`; the baseline's must contain both roles.
+        baseline: name of the method whose drop is computed.
         resamples: number of bootstrap replicates.
         rng_seed: seed of the resampling.
 
-    Raises UserError as `compare` does, and where the baseline's two tests do not show the same galaxies.
+    Raises UserError as `compare` does, and if the baseline's two tests do not show the same galaxies.
     """
     target = read_decisions(methods, baseline, TARGET)
     source = read_decisions({baseline: methods[baseline]}, baseline, SOURCE)
     for what in ("galaxies", "classes", "seeds"):
         if not np.array_equal(getattr(source, what), getattr(target, what)):
             raise UserError(
-                f"{baseline}: its source's and its target's test differ in {what}.\n"
-                "Expected the same galaxies in both domains: use one split."
+                f"{baseline}: the tests of source and target differ in {what}, expected the same galaxies in both.\n"
+                "Use the same split for both domains."
             )
     place = target.methods.index(baseline)
     values = target.mean_over_seeds()
@@ -136,14 +138,14 @@ def won_back(
 
 
 def _replicates(tests: list[Decisions], resamples: int, rng_seed: int) -> list[Floats]:
-    """Return `(R, M)` balanced accuracies of each of `tests` under the same draws of their common galaxies."""
+    """Return the balanced accuracies `(R, M)` in each test under the same draws of their common galaxies."""
     first = tests[0]
     if one_galaxy_only(first.classes):
-        return [np.full((resamples, len(each.methods)), np.nan) for each in tests]
+        return [np.full((resamples, len(test.methods)), np.nan) for test in tests]
     count = len(first.seeds)
     parts: list[list[Floats]] = [[] for _ in tests]
     for weights, drawn in draws(first.classes, count, int(first.images.sum()), resamples, rng_seed):
         seed_weights = (drawn[:, :, None] == np.arange(count)).mean(axis=1)
-        for each, part in zip(tests, parts, strict=True):
-            part.append(np.einsum("rms,rs->rm", each.balanced_accuracy(weights), seed_weights))
+        for test, part in zip(tests, parts, strict=True):
+            part.append(np.einsum("rms,rs->rm", test.balanced_accuracy(weights), seed_weights))
     return [np.concatenate(part) for part in parts]

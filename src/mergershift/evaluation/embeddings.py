@@ -1,7 +1,7 @@
-"""How far apart two domains lie in a network's features: a plane to look at, and two distances.
+"""Two distances between domains in a network's feature space, and a projection onto a plane for figures.
 
-All three standardise the features first, each to mean 0 and deviation 1 over both domains together, so that
-networks whose features differ in scale can stand side by side; features that never vary are left out.
+All three first standardise each feature to mean 0 and standard deviation 1 over both domains together, so that
+networks whose features differ in scale can be compared. Constant features are dropped.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from numpy.typing import ArrayLike, NDArray
 from mergershift.evaluation.metrics import Floats
 
 COMPONENTS = 50
-"""Principal components that the linear classifier of the proxy A-distance sees."""
+"""Number of principal components used by the linear classifier of the proxy A-distance."""
 FOLDS = 5
+"""Number of folds of the cross-validation in the proxy A-distance."""
 
 
 class Plane(NamedTuple):
-    """Two domains in the leading principal components of both together."""
+    """Coordinates of two domains along the leading principal components of both together."""
 
     source: Floats
-    """`(N, D)`."""
+    """Coordinates `(N, D)` of the source."""
     target: Floats
-    """`(M, D)`."""
+    """Coordinates `(M, D)` of the target."""
     explained: Floats
-    """`(D,)` share of the joint variance along each component."""
+    """Fraction `(D,)` of the joint variance along each component."""
 
 
 def project(source: ArrayLike, target: ArrayLike, components: int = 2) -> Plane:
-    """Project the features of both domains, `(N, F)` and `(M, F)`, on their joint principal components.
+    """Project the features of both domains, `(N, F)` and `(M, F)`, onto their joint principal components.
 
-    Fewer components come back where the features have fewer. The same input gives the same plane: the
-    randomised decomposition (Halko et al. 2011, arXiv:0909.4061) has a fixed seed, and signs are set by the
-    largest loading. Raises ValueError on shapes that do not fit.
+    Fewer components are returned if the features have fewer. The projection is deterministic: the randomised
+    decomposition (Halko et al. 2011, arXiv:0909.4061) has a fixed seed, and the signs are those that make the largest
+    loading positive. Raises ValueError if the shapes do not match.
     """
     from sklearn.decomposition import PCA
 
@@ -52,13 +53,13 @@ def squared_mmd(
 ) -> float:
     """Estimate the squared maximum mean discrepancy between two domains' features, `(N, F)` and `(M, F)`.
 
-    Unbiased (Gretton et al. 2012, JMLR 13:723, eq. 3) with one Gaussian kernel ``exp(-d² / (2 s²))``, s the
-    median distance of the joint sample (section 8 there): 0 on average for equal distributions, so it may come
-    out slightly negative, and at most 2. Pairs that show the same galaxy are left out, within and across the
-    domains: a galaxy resembles itself however far apart the domains are. NaN where no pair is left or all
-    features are constant.
+    The estimate is unbiased (Gretton et al. 2012, JMLR 13:723, eq. 3) and uses one Gaussian kernel
+    ``exp(-d² / (2 s²))``, where s is the median distance of the joint sample (section 8 of the paper). It is 0 on
+    average for equal distributions, may therefore be slightly negative, and is at most 2. Pairs of images of the
+    same galaxy are excluded within and across the domains, because a galaxy resembles itself however large the
+    distance between the domains is. The estimate is NaN if no pair is left or all features are constant.
 
-    Raises ValueError on shapes that do not fit.
+    Raises ValueError if the shapes do not match.
     """
     joint, size = _standardised(source, target)
     galaxies = np.concatenate(
@@ -80,14 +81,14 @@ def squared_mmd(
 def proxy_a_distance(
     source: ArrayLike, target: ArrayLike, source_galaxies: ArrayLike, target_galaxies: ArrayLike
 ) -> float:
-    """Estimate how well a linear classifier tells two domains' features, `(N, F)` and `(M, F)`, apart.
+    """Estimate how well a linear classifier distinguishes two domains' features, `(N, F)` and `(M, F)`.
 
-    ``2 (1 - 2 err)``, Ben-David et al. 2007 (NIPS 19:137): 0 where it can only guess, 2 where it is never
-    wrong. `err` is the error, balanced over the domains, of a logistic regression on the leading `COMPONENTS`
-    principal components, cross-validated in `FOLDS` folds that keep a galaxy's images together; an error above
-    one half counts as one half. NaN with fewer than two galaxies.
+    The distance is ``2 (1 - 2 err)`` (Ben-David et al. 2007, NIPS 19:137): 0 if the classifier can only guess, and 2
+    if it is never wrong. `err` is the error, balanced over the domains, of a logistic regression on the leading
+    `COMPONENTS` principal components, cross-validated in `FOLDS` folds that keep the images of a galaxy together; an
+    error above one half is set to one half. The distance is NaN with fewer than two galaxies.
 
-    Raises ValueError on shapes that do not fit.
+    Raises ValueError if the shapes do not match.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
@@ -116,14 +117,14 @@ def proxy_a_distance(
 
 
 def _standardised(source: ArrayLike, target: ArrayLike) -> tuple[Floats, int]:
-    """Both domains' varying features under each other `(N + M, F')`, and N."""
-    first, second = (np.asarray(each, dtype=np.float64) for each in (source, target))
+    """Return the standardised non-constant features of both domains `(N + M, F')`, source first, and N."""
+    first, second = (np.asarray(features, dtype=np.float64) for features in (source, target))
     fits = first.ndim == second.ndim == 2 and first.shape[1] == second.shape[1] and len(first) and len(second)
     if not fits:
         raise ValueError(f"features of shapes {first.shape} and {second.shape}, expected (N, F) and (M, F)")
     joint = np.concatenate([first, second])
     deviations = joint.std(axis=0)
-    # A constant column's deviation may come out as a rounding error instead of 0.
+    # Rounding can make the standard deviation of a constant column slightly larger than 0.
     varying = deviations > 1e-12 * np.maximum(np.abs(joint).max(axis=0), 1e-300)
     centred = joint[:, varying] - joint[:, varying].mean(axis=0)
     return centred / deviations[varying], len(first)

@@ -1,4 +1,4 @@
-"""Figures of one training: learning curves, ROC, reliability, confusion."""
+"""Figures of one training: learning curves, ROC curves, reliability diagrams and confusion matrices."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from sklearn.metrics import roc_curve
 from mergershift.evaluation.metrics import CALIBRATION_BINS, Floats, calibration_bins
 
 COLOURS = {"source": "#0072b2", "target": "#c65102"}
-"""Of the domains' roles, here and on the study's page; they stay apart for colour-blind readers (Okabe & Ito 2008)."""
+"""Colours of the roles of the domains, also on the study's page; colour-blind readers can distinguish them (Okabe &
+Ito 2008)."""
 NEUTRAL = "#555555"
 FEWEST_IN_A_BIN = 10
+"""Smallest number of images for which a bin is drawn in a reliability diagram."""
 
 
 def learning_curves(epochs: pd.DataFrame, best_epoch: int) -> Figure:
-    """Training and source-validation losses, and source-validation balanced accuracy, by epoch."""
+    """Draw the training and source-validation losses and the source-validation balanced accuracy over the epochs."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
     losses.plot(epochs["epoch"], epochs["train_classification_loss"], color=NEUTRAL, label="training")
@@ -39,7 +41,7 @@ def learning_curves(epochs: pd.DataFrame, best_epoch: int) -> Figure:
 
 
 def roc(predictions: pd.DataFrame) -> Figure:
-    """True against false positives on the source's and the target's test images."""
+    """Draw the ROC curves, true against false positive rate, of the source's and the target's test images."""
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axes = figure.subplots()
     draw_roc_frame(axes, colour="#bbbbbb")
@@ -52,7 +54,7 @@ def roc(predictions: pd.DataFrame) -> Figure:
 
 
 def reliability(predictions: pd.DataFrame) -> Figure:
-    """Share of mergers against predicted probability, in the bins of the expected calibration error."""
+    """Draw the share of mergers against the predicted probability, in the bins of the expected calibration error."""
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axes = figure.subplots()
     draw_reliability_frame(axes, colour="#bbbbbb")
@@ -65,15 +67,15 @@ def reliability(predictions: pd.DataFrame) -> Figure:
 
 
 def roc_points(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    """False and true positive rates at every threshold, from (0, 0) to (1, 1)."""
+    """Return the false and true positive rates at every threshold, from (0, 0) to (1, 1)."""
     false, true, _ = roc_curve(labels, probabilities)
     return false, true
 
 
 def reliability_points(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    """Mean probability and share of mergers in the bins of the expected calibration error that hold enough images.
+    """Return the mean probability and the share of mergers in the bins of the expected calibration error.
 
-    A share among fewer than `FEWEST_IN_A_BIN` images says nothing, so such bins are left out.
+    Bins with fewer than `FEWEST_IN_A_BIN` images are omitted, because their shares are too uncertain.
     """
     truth, chance = np.asarray(labels, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
     bins = calibration_bins(chance)
@@ -85,21 +87,21 @@ def reliability_points(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Flo
 
 
 def draw_roc_frame(axes: Axes, colour: str) -> None:
-    """Draw the diagonal of a coin and name the axes of an ROC figure."""
+    """Draw the diagonal of random guessing and label the axes of an ROC figure."""
     axes.plot([0, 1], [0, 1], color=colour, linewidth=1)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
 
 
 def draw_reliability_frame(axes: Axes, colour: str) -> None:
-    """Draw the diagonal of perfect calibration and name the axes of a reliability figure."""
+    """Draw the diagonal of perfect calibration and label the axes of a reliability diagram."""
     axes.plot([0, 1], [0, 1], color=colour, linewidth=1)
     axes.set(xlabel="predicted probability of a merger", ylabel="share of mergers", aspect="equal")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
 def confusion(predictions: pd.DataFrame) -> Figure:
-    """Confusion counts at the chosen threshold (column `prediction`), with each row's share."""
+    """Draw the confusion counts at the chosen threshold (column `prediction`), with their shares of each true class."""
     names = ["non-merger", "merger"]
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     for axes, (role, part) in zip(figure.subplots(1, 2), _by_role(predictions), strict=True):
@@ -107,14 +109,14 @@ def confusion(predictions: pd.DataFrame) -> Figure:
         np.add.at(counts, (part["label"].to_numpy(), part["prediction"].to_numpy()), 1)
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for (truth, call), count in np.ndenumerate(counts):
-            colour = "white" if share[truth, call] > 0.6 else "black"
-            text = f"{count}\n{share[truth, call]:.0%}"
-            axes.text(call, truth, text, ha="center", va="center", color=colour)
+        for (truth, predicted), count in np.ndenumerate(counts):
+            colour = "white" if share[truth, predicted] > 0.6 else "black"
+            text = f"{count}\n{share[truth, predicted]:.0%}"
+            axes.text(predicted, truth, text, ha="center", va="center", color=colour)
         axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
         axes.set(
-            xlabel="called",
-            ylabel="is",
+            xlabel="predicted class",
+            ylabel="true class",
             title=f"{role} ({part['domain'].iloc[0]}), threshold {part['threshold'].iloc[0]:.2f}",
         )
     return figure

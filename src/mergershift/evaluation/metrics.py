@@ -1,4 +1,4 @@
-"""How good probabilities are, for any number of weightings of the same images at once."""
+"""Metrics of predicted probabilities, for any number of weightings of the same images at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ Floats = NDArray[np.float64]
 METRICS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "brier", "auc", "ece")
 COUNTS = ("tn", "fp", "fn", "tp")
 THRESHOLD = 0.5
-"""An image is called a merger where its probability is at least this."""
+"""Default for the lowest probability at which an image is classified as a merger."""
 CALIBRATION_BINS = 15
+"""Number of bins of equal width in the expected calibration error."""
 
 
 def score(labels: ArrayLike, probabilities: ArrayLike, threshold: float = THRESHOLD) -> dict[str, float]:
     """Compute every metric (`METRICS`) and the confusion counts (`COUNTS`) of one set of predictions.
 
     Args:
-        labels: `(N,)` 1 for a merger, 0 for a non-merger.
-        probabilities: `(N,)` probability of a merger.
-        threshold: an image is called a merger where its probability is at least this.
+        labels: 1 for a merger, 0 for a non-merger, `(N,)`.
+        probabilities: probability of a merger, `(N,)`.
+        threshold: lowest probability at which an image is classified as a merger.
 
     Raises ValueError as `weighted_scores` does.
     """
@@ -32,29 +33,29 @@ def score(labels: ArrayLike, probabilities: ArrayLike, threshold: float = THRESH
 
 
 def calibration_bins(probabilities: Floats) -> NDArray[np.int64]:
-    """Number of the bin, 0 to `CALIBRATION_BINS` - 1, of each probability in the expected calibration error."""
+    """Return the bin of each probability in the expected calibration error, from 0 to `CALIBRATION_BINS` - 1."""
     return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def weighted_scores(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike, threshold: float = THRESHOLD
 ) -> dict[str, Floats]:
-    """Compute every metric and the confusion counts under R weightings of the N images, each `(R,)`.
+    """Compute every metric and the confusion counts, each `(R,)`, under R weightings of the N images.
 
-    A metric is NaN where it is undefined: AUC and balanced accuracy without both classes, precision without a
-    predicted and recall without a true merger, everything but the counts without any weight. The expected
-    calibration error is that of the merger probability (not of the winning class): over 15 bins of equal
-    width, the weighted mean of |share of mergers - mean probability| (Naeini et al. 2015, AAAI 29:2901). AUC
-    counts ties half.
+    A metric is NaN where it is undefined: AUC and balanced accuracy unless both classes have a positive weight,
+    precision without a predicted merger, recall without a true one, and everything except the counts if all weights
+    are 0. The expected calibration error is that of the merger probability (not that of the predicted class): the
+    weighted mean of |share of mergers - mean probability| over 15 bins of equal width (Naeini et al. 2015,
+    AAAI 29:2901). In the AUC, ties count one half.
 
     Args:
-        labels: `(N,)` 1 for a merger, 0 for a non-merger.
-        probabilities: `(N,)` probability of a merger.
-        weights: `(R, N)`, not negative; how often an image counts.
-        threshold: an image is called a merger where its probability is at least this.
+        labels: 1 for a merger, 0 for a non-merger, `(N,)`.
+        probabilities: probability of a merger, `(N,)`.
+        weights: weights of the images `(R, N)`, not negative.
+        threshold: lowest probability at which an image is classified as a merger.
 
-    Raises ValueError on shapes that do not fit, no image, a label other than 0 and 1, and a probability that
-    is not a number from 0 to 1.
+    Raises ValueError if the shapes do not match, if there is no image, if a label is neither 0 nor 1, or if a
+    probability is not a number from 0 to 1.
     """
     truth, chance = check_predictions(labels, probabilities)
     weighting = np.asarray(weights, dtype=np.float64)
@@ -86,7 +87,7 @@ def weighted_scores(
 
 
 def check_predictions(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
-    """Return labels `(N,)` as booleans and probabilities `(N,)` as float64; raises ValueError on unfit values."""
+    """Return labels `(N,)` as booleans and probabilities `(N,)` as float64; raises ValueError on invalid values."""
     truth, chance = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != chance.shape or not len(truth):
         raise ValueError(f"labels {truth.shape} and probabilities {chance.shape}, expected (N,) each, N > 0")
@@ -95,20 +96,20 @@ def check_predictions(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDAr
     wrong = np.flatnonzero(~((chance >= 0) & (chance <= 1)))
     if len(wrong):
         raise ValueError(
-            f"{len(wrong)} of {len(chance)} probabilities are no numbers from 0 to 1, "
-            f"first {chance[wrong[0]]} at place {wrong[0]}"
+            f"{len(wrong)} of {len(chance)} probabilities are not numbers from 0 to 1, "
+            f"the first is {chance[wrong[0]]} at index {wrong[0]}"
         )
     return truth.astype(bool), chance
 
 
 def _auc(truth: NDArray[np.bool_], chance: Floats, weights: Floats) -> Floats:
-    """Return the weighted share `(R,)` of (merger, non-merger) pairs in the right order, ties counting half."""
+    """Return the weighted fraction `(R,)` of (merger, non-merger) pairs in the right order; ties count one half."""
     order = np.argsort(chance, kind="stable")
     ranked, mergers = chance[order], truth[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     ones, zeros = weights[:, order] * mergers, weights[:, order] * ~mergers
     if len(starts) < len(ranked):
-        ones, zeros = (np.add.reduceat(each, starts, axis=1) for each in (ones, zeros))
+        ones, zeros = (np.add.reduceat(weighted, starts, axis=1) for weighted in (ones, zeros))
     below = np.cumsum(zeros, axis=1) - zeros / 2
     return _ratio((ones * below).sum(axis=1), ones.sum(axis=1) * zeros.sum(axis=1))
 

@@ -15,47 +15,48 @@ from mergershift.evaluation.predictions import unique_renderings
 from mergershift.evaluation.resampling import galaxy_members
 
 NEEDED = ("seed", "role", "domain", "row", "galaxy", "camera", "label", "prediction")
-"""Columns that a table must have to be compared."""
+"""Columns that a table of predictions needs for a comparison."""
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """How often M methods, each trained with S seeds, were right about G galaxies."""
+    """Numbers of correct decisions of M methods, each trained with S seeds, about G galaxies."""
 
     methods: list[str]
     seeds: NDArray[np.int64]
     galaxies: NDArray[np.int64]
     classes: NDArray[np.int64]
     images: Floats
-    """`(G,)` renderings of each galaxy."""
+    """Number of renderings `(G,)` of each galaxy."""
     correct: Floats
-    """`(M, S, G)` renderings rightly decided by each method and seed."""
+    """Number of renderings `(M, S, G)` that each method and seed classified correctly."""
 
     def balanced_accuracy(self, weights: Floats) -> Floats:
-        """Return it as `(R, M, S)` where galaxies count `weights` times `(R, G)`."""
+        """Return the balanced accuracy `(R, M, S)` under R weightings `(R, G)` of the galaxies."""
         methods, seeds, _ = self.correct.shape
         shares = []
-        for each in (0, 1):
-            of_class = self.classes == each
+        for label in (0, 1):
+            of_class = self.classes == label
             right = weights[:, of_class] @ self.correct[:, :, of_class].reshape(methods * seeds, -1).T
             shares.append(right / (weights[:, of_class] @ self.images[of_class])[:, None])
         return np.mean(shares, axis=0).reshape(-1, methods, seeds)
 
     def mean_over_seeds(self) -> Floats:
-        """Return the balanced accuracy of each method `(M,)`, galaxies and seeds as they are."""
+        """Return the balanced accuracy `(M,)` of each method, with the same weight for all galaxies and seeds."""
         everything = np.ones((1, len(self.galaxies)))
         return self.balanced_accuracy(everything)[0].mean(axis=1)
 
 
 def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str) -> Decisions:
-    """Count the right decisions of each method, seed and galaxy in the test of `role`, every rendering once.
+    """Count the correct decisions of each method, seed and galaxy in the test of `role`, with every rendering once.
 
-    Raises UserError on an unknown baseline, a table without a needed column, the role or a class, and where
-        methods or seeds were not tested on the same images, or methods not with the same seeds.
+    Raises UserError if the baseline is unknown, if a table lacks a needed column, the role or a class, if methods or
+    seeds were not tested on the same images, or if methods do not have the same seeds.
     """
     if baseline not in methods:
         raise UserError(
-            f"baseline is '{baseline}', which is none of the methods.\nDid you mean {nearest(baseline, methods)}?"
+            f"baseline is '{baseline}', which is not one of the methods.\n"
+            f"Did you mean {nearest(baseline, methods)}?"
         )
     tables = {name: _of_role(name, table, role) for name, table in methods.items()}
     seeds = np.unique(tables[baseline]["seed"])
@@ -65,21 +66,24 @@ def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str
         own = np.unique(table["seed"])
         if not np.array_equal(own, seeds):
             raise UserError(
-                f"{name} was trained with seeds {own.tolist()}, {baseline} with {seeds.tolist()}.\n"
-                "Expected the same seeds for all: train or evaluate the missing ones."
+                f"{name} was trained with seeds {own.tolist()}, {baseline} with {seeds.tolist()}; expected the same.\n"
+                "Train or evaluate the missing seeds."
             )
         for seed, group in table.groupby("seed"):
             for column in ("row", "galaxy", "domain", "label"):
                 if not np.array_equal(group[column], same[column]):
                     raise UserError(
                         f"{name}, seed {seed}, and {baseline}, seed {seeds[0]}: the {role}'s tests differ in "
-                        f"{column}.\nExpected the same test images for every method and seed: use one split."
+                        f"{column}, expected the same test images.\nUse the same split for every method and seed."
                     )
         right = (table["prediction"] == table["label"]).to_numpy(dtype=np.float64)
         correct.append(right.reshape(len(seeds), -1))
     labels = same["label"].to_numpy().astype(bool)
     if labels.all() or not labels.any():
-        raise UserError(f"{baseline}: the {role}'s test has one class only.\nExpected mergers and others.")
+        raise UserError(
+            f"{baseline}: the {role}'s test has one class only, expected mergers and non-mergers.\n"
+            "Evaluate the training again."
+        )
     members, classes = galaxy_members(labels, same["galaxy"])
     order = np.argsort(members, kind="stable")
     starts = np.searchsorted(members[order], np.arange(len(classes)))
@@ -91,7 +95,10 @@ def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str
 def _of_role(name: str, table: pd.DataFrame, role: str) -> pd.DataFrame:
     missing = [column for column in NEEDED if column not in table]
     if missing:
-        raise UserError(f"{name}: no column {', '.join(missing)}.\nExpected {', '.join(NEEDED)}.")
+        raise UserError(
+            f"{name}: no column {', '.join(missing)}, expected {', '.join(NEEDED)}.\n"
+            "Evaluate the training again."
+        )
     for column in ("label", "prediction"):
         if not table[column].isin((0, 1)).all():
             raise UserError(

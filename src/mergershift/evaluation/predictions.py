@@ -1,4 +1,4 @@
-"""The predictions of one or several trainings: one row per test image, and their CSV file."""
+"""Tables of the predictions of one or several trainings, with one row per test image, and their CSV files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
 
 ROLES = ("source", "target")
-"""Where the labels of the training came from, and where the classifier has to go."""
+"""Roles of the domains: the source provides the labels, and the classifier is applied to the target."""
 COLUMNS = ("row", "galaxy", "camera", "block", "role", "domain", "label", "probability", "threshold")
-"""What a table must hold: row of the archive, what it shows, whose test it is (`ROLES`), pristine or noisy,
-1 for a merger, probability of one, and the probability from which on an image is called one. A column `seed`
-tells several trainings apart; `prediction` is added."""
+"""Columns that a table needs: the row of the archive; the galaxy, camera and block of its image; the role (`ROLES`)
+and the domain (pristine or noisy) of the test; the label, 1 for a merger; the probability of a merger; and the lowest
+probability at which an image is classified as one. A column `seed` distinguishes several trainings; `join` adds
+`prediction`."""
 
 
 def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables with `COLUMNS` (and `seed`, in all or none) under each other and add `prediction` (0 or 1).
+    """Concatenate tables with `COLUMNS` (and `seed`, in all or none of them) and add `prediction` (0 or 1).
 
     Raises UserError as `check_table` does.
     """
     if len({"seed" in part for part in parts}) > 1:
         raise UserError(
-            "predictions: some tables have a column seed and others have none.\nGive all of them one."
+            "predictions: some tables have a column seed and others have none, expected all or none.\n"
+            "Add the column to all of them."
         )
     table = pd.concat(parts, ignore_index=True)
     check_table(table, "predictions")
@@ -34,46 +36,51 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def check_table(table: pd.DataFrame, origin: str) -> None:
-    """Raise UserError, naming `origin`, unless `table` is a sound table of predictions."""
+    """Raise UserError, with `origin` as the name of the table, unless `table` is a valid table of predictions."""
     missing = [name for name in COLUMNS if name not in table]
     if missing:
-        raise UserError(f"{origin}: no column {', '.join(missing)}.\nExpected {', '.join(COLUMNS)}.")
+        raise UserError(
+            f"{origin}: no column {', '.join(missing)}, expected {', '.join(COLUMNS)}.\n"
+            "Evaluate the training again."
+        )
     if table.empty:
-        raise UserError(f"{origin}: no predictions.\nExpected one row per test image.")
+        raise UserError(
+            f"{origin}: no predictions, expected one row per test image.\nEvaluate the training again."
+        )
     keys = [name for name in ("seed", "role", "row") if name in table]
-    sound = {
+    requirements = {
         f"role is neither {' nor '.join(ROLES)}": table["role"].isin(ROLES),
         "label is neither 0 nor 1": table["label"].isin((0, 1)),
-        "probability is no number from 0 to 1": pd.to_numeric(table["probability"], errors="coerce").between(
+        "probability is not a number from 0 to 1": pd.to_numeric(
+            table["probability"], errors="coerce"
+        ).between(0, 1),
+        "threshold is not a number from 0 to 1": pd.to_numeric(table["threshold"], errors="coerce").between(
             0, 1
         ),
-        "threshold is no number from 0 to 1": pd.to_numeric(table["threshold"], errors="coerce").between(
-            0, 1
-        ),
-        "an image stands there twice": ~table.duplicated(keys),
+        "duplicate image": ~table.duplicated(keys),
     }
-    for fault, fine in sound.items():
-        if not fine.all():
-            place = int((~fine).to_numpy().argmax())
+    for fault, valid in requirements.items():
+        if not valid.all():
+            first = int((~valid).to_numpy().argmax())
             raise UserError(
-                f"{origin}: {fault} in {int((~fine).sum())} of {len(table)} rows, first at place {place}.\n"
+                f"{origin}: {fault} in {int((~valid).sum())} of {len(table)} rows, first at index {first}.\n"
                 "Evaluate the training again."
             )
 
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of predictions as CSV, whole or not at all; raises UserError if it is not sound."""
+    """Write a table of predictions as CSV, completely or not at all; raises UserError if it is not valid."""
     check_table(table, path.name)
     with atomic_file(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Read what `write_predictions` wrote, to the last bit; raises UserError if the file is missing or unsound."""
+    """Read a file of `write_predictions`, exact to the last bit; raises UserError if it is missing or not valid."""
     if not path.is_file():
         raise UserError(f"{path}: no such file.\nEvaluate the training first: `mergershift evaluate`.")
     try:
-        # pandas' own parser of numbers may miss the last bit, and its option for that goes away.
+        # pandas' own parser may get the last bit wrong, and its option for exact parsing is going to be removed.
         table = pd.read_csv(path, converters={"probability": float, "threshold": float})
     except ValueError as error:
         raise UserError(f"{path}: not a CSV table ({error}).\nEvaluate the training again.") from error
@@ -82,14 +89,13 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def unique_renderings(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Keep one row per role, galaxy and camera (and seed, if there is such a column): the first by row number.
+    """Keep the first row, by row number, of each role, galaxy and camera (and seed, if there is such a column).
 
-    The archive holds each merger's rendering five times, flipped and rotated. Under a split by galaxy the row
-    kept is the one as rendered; under the published split by image it is the first copy that the test set
-    has.
+    The archive contains each rendering of a merger five times, flipped and rotated. Under a split by galaxy, the
+    row kept is the original rendering; under the published split by image, it is the first copy in the test set.
     """
     keys = [name for name in ("seed", "role", "galaxy", "camera") if name in predictions]
-    # By place, not by index label: a table that was put together from several repeats its labels.
+    # Rows are chosen by position, because the index labels of a concatenated table are not unique.
     order = np.argsort(predictions["row"].to_numpy(), kind="stable")
     first = ~predictions.iloc[order].duplicated(keys).to_numpy()
     return predictions.iloc[np.sort(order[first])]

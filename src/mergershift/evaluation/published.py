@@ -1,4 +1,4 @@
-"""The published test figures of the first DeepMerge paper, and ours beside them."""
+"""The published test scores of the first DeepMerge paper, and a comparison with ours."""
 
 from __future__ import annotations
 
@@ -11,73 +11,74 @@ from mergershift.evaluation.metrics import COUNTS
 from mergershift.evaluation.results import Scores
 
 SOURCE = "Ćiprijanović et al. 2020 (arXiv:2004.11981) and its notebooks"
-LEAK_NOTE = "by-image split: test images show galaxies of the training set, other camera or flipped"
+LEAK_NOTE = "split by image: test images show galaxies of the training set, from another camera or flipped"
 
 
 @dataclass(frozen=True)
-class PublishedFigures:
-    """A published figure, with the 95 % bootstrap interval over images where one was given."""
+class PublishedScore:
+    """A published score, with its 95 % bootstrap interval over images if one was published."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
 
-PUBLISHED: dict[str, dict[str, PublishedFigures]] = {
+PUBLISHED: dict[str, dict[str, PublishedScore]] = {
     "pristine": {
-        "accuracy": PublishedFigures(0.793, 0.778, 0.807),
-        "precision": PublishedFigures(0.811),
-        "recall": PublishedFigures(0.802),
-        "f1": PublishedFigures(0.806),
-        "brier": PublishedFigures(0.149),
-        "auc": PublishedFigures(0.865, 0.852, 0.878),
-        "tn": PublishedFigures(1114),
-        "fp": PublishedFigures(311),
-        "fn": PublishedFigures(329),
-        "tp": PublishedFigures(1331),
+        "accuracy": PublishedScore(0.793, 0.778, 0.807),
+        "precision": PublishedScore(0.811),
+        "recall": PublishedScore(0.802),
+        "f1": PublishedScore(0.806),
+        "brier": PublishedScore(0.149),
+        "auc": PublishedScore(0.865, 0.852, 0.878),
+        "tn": PublishedScore(1114),
+        "fp": PublishedScore(311),
+        "fn": PublishedScore(329),
+        "tp": PublishedScore(1331),
     },
     "noisy": {
-        "accuracy": PublishedFigures(0.756, 0.741, 0.771),
-        "precision": PublishedFigures(0.770),
-        "recall": PublishedFigures(0.780),
-        "f1": PublishedFigures(0.775),
-        "brier": PublishedFigures(0.173),
-        "auc": PublishedFigures(0.820, 0.806, 0.835),
-        "tn": PublishedFigures(1038),
-        "fp": PublishedFigures(387),
-        "fn": PublishedFigures(365),
-        "tp": PublishedFigures(1295),
+        "accuracy": PublishedScore(0.756, 0.741, 0.771),
+        "precision": PublishedScore(0.770),
+        "recall": PublishedScore(0.780),
+        "f1": PublishedScore(0.775),
+        "brier": PublishedScore(0.173),
+        "auc": PublishedScore(0.820, 0.806, 0.835),
+        "tn": PublishedScore(1038),
+        "fp": PublishedScore(387),
+        "fn": PublishedScore(365),
+        "tp": PublishedScore(1295),
     },
 }
-"""Domain -> metric -> figure on the 3085 test images of the two-filter set, trained and tested in that domain. The
-archive's page rounds the accuracies to 79 % and 76 %; the README of the code release has the two swapped."""
+"""Published scores by domain and metric, on the 3085 test images of the two-filter set, for a network trained and
+tested in that domain. The archive's page rounds the accuracies to 79 % and 76 %; the README of the code release
+exchanges them."""
 
 
 def comparison_rows(ours: Mapping[str, Scores]) -> list[dict[str, str | float | None]]:
-    """Lay published and own figures side by side, one row per domain and metric.
+    """Compare the published scores with ours, in one row per domain and metric.
 
     Args:
-        ours: domain (pristine, noisy) -> figures over all test rows of a network trained and tested there,
+        ours: by domain (pristine, noisy), the scores over all test rows of a network trained and tested in it,
             ``evaluate(..., all_rows=True)[role]["all_rows"]``; a domain may be missing.
 
-    Keys: domain, metric, published, published_low, published_high, ours, ours_low, ours_high (None where
-        unknown).
-    Raises ValueError on a domain that was not published.
+    Returns dictionaries with the keys domain, metric, published, published_low, published_high, ours, ours_low,
+        ours_high; unknown values are None.
+    Raises ValueError if `ours` contains a domain without published scores.
     """
     unknown = sorted(set(ours) - set(PUBLISHED))
     if unknown:
-        raise ValueError(f"no published figures for {', '.join(unknown)}, only for {', '.join(PUBLISHED)}")
+        raise ValueError(f"no published scores for {', '.join(unknown)}, only for {', '.join(PUBLISHED)}")
     rows: list[dict[str, str | float | None]] = []
-    for domain, figures in PUBLISHED.items():
-        for metric, figure in figures.items():
+    for domain, scores in PUBLISHED.items():
+        for metric, published in scores.items():
             own = ours[domain][metric] if domain in ours else None
             rows.append(
                 {
                     "domain": domain,
                     "metric": metric,
-                    "published": figure.value,
-                    "published_low": figure.low,
-                    "published_high": figure.high,
+                    "published": published.value,
+                    "published_low": published.low,
+                    "published_high": published.high,
                     "ours": own["value"] if own else None,
                     "ours_low": own["low"] if own else None,
                     "ours_high": own["high"] if own else None,
@@ -87,7 +88,7 @@ def comparison_rows(ours: Mapping[str, Scores]) -> list[dict[str, str | float | 
 
 
 def comparison_table(ours: Mapping[str, Scores]) -> Table:
-    """Draw `comparison_rows` as a table for the terminal, with the number of test images and the leak named."""
+    """Render `comparison_rows` as a table for the terminal, with the number of test images and a note on leakage."""
     table = Table(title="Trained and tested in one domain, all test rows", caption=f"{SOURCE}; {LEAK_NOTE}")
     table.add_column("")
     for domain in PUBLISHED:
@@ -95,9 +96,9 @@ def comparison_table(ours: Mapping[str, Scores]) -> Table:
         table.add_column(f"{domain}\nours", justify="right")
     rows = {(row["domain"], row["metric"]): row for row in comparison_rows(ours)}
     images = []
-    for domain, figures in PUBLISHED.items():
+    for domain, scores in PUBLISHED.items():
         own = f"{ours[domain]['images']['value']:.0f}" if domain in ours else "–"
-        images += [f"{sum(figures[name].value for name in COUNTS):.0f}", own]
+        images += [f"{sum(scores[name].value for name in COUNTS):.0f}", own]
     table.add_row("images", *images)
     for metric in PUBLISHED["pristine"]:
         cells = []

@@ -1,4 +1,4 @@
-"""How well a validator's ranking of candidates agrees with the oracle's."""
+"""Agreement between a validator's ranking of candidates and the oracle's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mergershift.evaluation.metrics import Floats
 
 
 def agreement(scores: ArrayLike, oracle: ArrayLike) -> float:
-    """Return Spearman's rank correlation between a validator's scores and the oracle's figures, `(C,)` each.
+    """Return Spearman's rank correlation between the scores of a validator and of the oracle, `(C,)` each.
 
-    Candidates without a finite score or figure are left out. NaN where one of the two ranks nothing: fewer than
-    two candidates, or all alike.
+    Candidates for which one of the scores is not finite are excluded. The correlation is NaN if there is no ranking,
+    because there are fewer than two candidates or all have the same score.
 
-    Raises ValueError where shapes differ.
+    Raises ValueError if the shapes differ.
     """
-    # Half a second of importing, which other evaluation does without.
+    # The import takes half a second, and no other part of the evaluation needs it.
     from scipy.stats import spearmanr
 
     own, true = _finite(scores, oracle)
@@ -26,16 +26,16 @@ def agreement(scores: ArrayLike, oracle: ArrayLike) -> float:
 
 
 def regret(scores: ArrayLike, oracle: ArrayLike) -> float:
-    """Return what choosing by a validator costs: the oracle's best figure minus that of the validator's choice.
+    """Return the cost of choosing by a validator: the best oracle score minus that of the validator's choice.
 
-    Of candidates with the same best score any may be chosen: the mean of their figures counts. Candidates
-    without a finite score or figure are left out; NaN where none is left.
+    If several candidates have the same best score, the mean of their oracle scores is used. Candidates for which one
+    of the scores is not finite are excluded; the regret is NaN if none is left.
 
     Args:
-        scores: `(C,)` of a validator, one per candidate, higher is better.
-        oracle: `(C,)` figures of the same candidates, higher is better.
+        scores: scores `(C,)` of a validator, one per candidate; higher is better.
+        oracle: oracle scores `(C,)` of the same candidates; higher is better.
 
-    Raises ValueError where shapes differ.
+    Raises ValueError if the shapes differ.
     """
     own, true = _finite(scores, oracle)
     if not len(own):
@@ -46,6 +46,6 @@ def regret(scores: ArrayLike, oracle: ArrayLike) -> float:
 def _finite(scores: ArrayLike, oracle: ArrayLike) -> tuple[Floats, Floats]:
     own, true = np.asarray(scores, dtype=np.float64), np.asarray(oracle, dtype=np.float64)
     if own.ndim != 1 or own.shape != true.shape:
-        raise ValueError(f"scores {own.shape} and oracle's figures {true.shape}, expected (C,) each")
+        raise ValueError(f"scores {own.shape} and oracle scores {true.shape}, expected (C,) each")
     known = np.isfinite(own) & np.isfinite(true)
     return own[known], true[known]

@@ -1,4 +1,4 @@
-"""Draw galaxies within their class, and seeds, and read an interval off the replicates."""
+"""Random draws of galaxies within their class and of seeds, and percentile intervals of the replicates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mergershift.evaluation.metrics import Floats
 
 RESAMPLES = 2000
 LEVEL = 0.95
-# 32 MB of weights at a time, however many images there are.
+# This limits the weights in memory to 32 MB, whatever the number of images.
 _WEIGHTS_AT_ONCE = 4_000_000
 
 
 class Interval(TypedDict):
-    """A figure and the bounds of its interval; NaN where undefined, no bounds where none make sense."""
+    """A value with the bounds of its interval; undefined numbers are NaN, and sizes have no bounds."""
 
     value: float
     low: NotRequired[float]
@@ -27,9 +27,9 @@ class Interval(TypedDict):
 def galaxy_members(
     truth: NDArray[np.bool_], galaxies: ArrayLike
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Return each image's galaxy as `(N,)` places 0..G-1 in the names' order, and the galaxies' classes `(G,)`.
+    """Return each image's galaxy as an index `(N,)` from 0 to G - 1, in sorted order, and the classes `(G,)`.
 
-    Raises ValueError where shapes differ and where a galaxy has images of both labels.
+    Raises ValueError if the shapes differ or a galaxy has images with both labels.
     """
     names = np.asarray(galaxies)
     if names.shape != truth.shape:
@@ -38,28 +38,30 @@ def galaxy_members(
     classes = truth[first].astype(np.int64)
     mixed = np.flatnonzero(classes[members] != truth)
     if len(mixed):
-        raise ValueError(f"galaxy {names[mixed[0]]} has images of both labels, expected one label a galaxy")
+        raise ValueError(
+            f"galaxy {names[mixed[0]]} has images with both labels, expected one label per galaxy"
+        )
     return members, classes
 
 
 def one_galaxy_only(classes: NDArray[np.int64]) -> bool:
-    """Tell whether a class has a single galaxy, which says nothing about other galaxies."""
+    """Return whether a class has a single galaxy, from which the variation between galaxies cannot be estimated."""
     return bool(np.unique(classes, return_counts=True)[1].min() < 2)
 
 
 def draws(
     classes: NDArray[np.int64], seeds: int, images: int, resamples: int, rng_seed: int
 ) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    """Yield, some replicates at a time, how often each galaxy counts `(R, G)` and the drawn seeds `(R, seeds)`.
+    """Yield the multiplicity of each galaxy `(R, G)` and the drawn seeds `(R, seeds)`, R replicates at a time.
 
-    Galaxies are drawn with replacement within their class, as many as there are. The draws depend on the
-    arguments alone: whatever is computed from the same ones is paired.
+    As many galaxies as a class has are drawn from it with replacement. The draws depend on the arguments alone, so
+    that quantities computed with the same arguments are paired.
 
     Args:
-        classes: `(G,)` class of each galaxy.
+        classes: class of each galaxy, `(G,)`.
         seeds: number of trainings.
-        images: number of images, by which memory is kept in bounds.
-        resamples: number of replicates in all.
+        images: number of images, which determines R so that memory is limited.
+        resamples: total number of replicates.
         rng_seed: seed of the resampling.
     """
     rng = np.random.default_rng(rng_seed)
@@ -70,7 +72,7 @@ def draws(
 
 
 def percentile_interval(value: float, replicates: Floats) -> Interval:
-    """Return `value` with the middle 95 % of the replicates that are defined; NaN bounds where there is none."""
+    """Return `value` with the central 95 % interval of the finite replicates; the bounds are NaN if there are none."""
     defined = replicates[np.isfinite(replicates)]
     if not np.isfinite(value) or not len(defined):
         return Interval(value=value, low=np.nan, high=np.nan)
@@ -80,7 +82,7 @@ def percentile_interval(value: float, replicates: Floats) -> Interval:
 
 def _draw_galaxies(rng: np.random.Generator, classes: NDArray[np.int64], count: int) -> Floats:
     drawn = np.empty((count, len(classes)))
-    for each in np.unique(classes):
-        places = np.flatnonzero(classes == each)
+    for label in np.unique(classes):
+        places = np.flatnonzero(classes == label)
         drawn[:, places] = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=count)
     return drawn

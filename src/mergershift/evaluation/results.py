@@ -1,4 +1,4 @@
-"""From predictions to the figures of a training, as a nested dictionary, JSON and CSV."""
+"""The scores of a training, computed from its predictions, as a nested dictionary, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from mergershift.evaluation.bootstrap import RESAMPLES, Interval, bootstrap
 from mergershift.evaluation.predictions import ROLES, check_table, unique_renderings
 
 Scores = dict[str, Interval]
-"""Every metric and confusion count by name, and the sizes (`SIZES`) without bounds."""
+"""Metrics and confusion counts by name, and sizes (`SIZES`), which have no bounds."""
 Results = dict[str, dict[str, Scores]]
-"""Role (source, target) -> rows (unique, all_rows) -> `Scores`."""
+"""Scores by role (source, target) and rows (unique, all_rows)."""
 
 SIZES = ("images", "galaxies", "seeds")
 JSON_NAME, CSV_NAME = "metrics.json", "metrics.csv"
 
 
 def evaluate(predictions: pd.DataFrame, *, all_rows: bool = False, resamples: int = RESAMPLES) -> Results:
-    """Compute all figures of the source's and the target's test, each with its 95 % interval (see `bootstrap`).
+    """Compute all scores of the source's and the target's test, each with its 95 % interval (see `bootstrap`).
 
-    The figures stand under ``results[role]["unique"][metric]["value" | "low" | "high"]`` and count every
-    rendering once. With a column `seed`, values are means over the seeds.
+    The scores ``results[role]["unique"][metric]["value" | "low" | "high"]`` count every rendering once. If there is a
+    column `seed`, values are means over the seeds.
 
     Args:
         predictions: a table with the columns `predictions.COLUMNS`.
-        all_rows: add ``results[role]["all_rows"]``, where a merger counts once per flipped copy; only good
-            beside published figures, which were made so.
+        all_rows: add ``results[role]["all_rows"]``, in which every flipped copy of a merger counts; suitable only for
+            a comparison with published scores, which were computed in this way.
         resamples: number of bootstrap replicates.
 
-    Raises UserError on a table that is not sound, and where seeds were not tested on the same images.
+    Raises UserError if the table is not valid or the seeds were not tested on the same images.
     """
     check_table(predictions, "predictions")
     results: Results = {}
@@ -59,8 +59,8 @@ def _scores(part: pd.DataFrame, resamples: int) -> Scores:
         for name in ("row", "galaxy", "label"):
             if not np.array_equal(first[name], other[name]):
                 raise UserError(
-                    f"predictions: seeds {first['seed'].iloc[0]} and {other['seed'].iloc[0]} differ in {name}.\n"
-                    "Expected the same test images for every seed: use one split."
+                    f"predictions: seeds {first['seed'].iloc[0]} and {other['seed'].iloc[0]} differ in {name}, "
+                    "expected the same test images.\nUse the same split for every seed."
                 )
     probabilities = np.stack([group["probability"].to_numpy() for group in ordered])
     sizes = {"images": len(first), "galaxies": first["galaxy"].nunique(), "seeds": len(ordered)}
@@ -72,27 +72,27 @@ def _scores(part: pd.DataFrame, resamples: int) -> Scores:
 
 
 def flat(results: Results) -> dict[str, float]:
-    """Name every defined figure by its path, ``target.unique.auc`` and ``target.unique.auc.low``."""
+    """Return every defined score by its path, such as ``target.unique.auc`` and ``target.unique.auc.low``."""
     named = {}
-    for role, rows, metric, figure in _walk(results):
-        named[f"{role}.{rows}.{metric}"] = figure["value"]
-        named[f"{role}.{rows}.{metric}.low"] = figure.get("low", math.nan)
-        named[f"{role}.{rows}.{metric}.high"] = figure.get("high", math.nan)
+    for role, rows, metric, interval in _walk(results):
+        named[f"{role}.{rows}.{metric}"] = interval["value"]
+        named[f"{role}.{rows}.{metric}.low"] = interval.get("low", math.nan)
+        named[f"{role}.{rows}.{metric}.high"] = interval.get("high", math.nan)
     return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
 def table(results: Results) -> pd.DataFrame:
-    """Lay the metrics out as rows: role, rows, metric, value, low, high, images, galaxies, seeds."""
+    """Return a table with the columns role, rows, metric, value, low, high, images, galaxies, seeds."""
     rows = []
-    for role, kind, metric, figure in _walk(results):
+    for role, kind, metric, interval in _walk(results):
         if metric not in SIZES:
             sizes = {name: int(results[role][kind][name]["value"]) for name in SIZES}
-            rows.append({"role": role, "rows": kind, "metric": metric, **figure, **sizes})
+            rows.append({"role": role, "rows": kind, "metric": metric, **interval, **sizes})
     return pd.DataFrame(rows)
 
 
 def write_results(results: Results, folder: Path) -> None:
-    """Write `JSON_NAME` (undefined figures as null) and `CSV_NAME` (as empty fields) into `folder`."""
+    """Write `JSON_NAME` and `CSV_NAME` to `folder`; undefined scores are null in JSON and empty fields in CSV."""
     plain = json.loads(json.dumps(results), parse_constant=lambda _: None)
     for name, text in {
         JSON_NAME: json.dumps(plain, indent=2, allow_nan=False) + "\n",
@@ -102,7 +102,10 @@ def write_results(results: Results, folder: Path) -> None:
 
 
 def read_results(folder: Path) -> Results:
-    """Read the JSON that `write_results` left in `folder`, null as NaN; raises UserError on none or a torn one."""
+    """Read the JSON file that `write_results` wrote to `folder`, with null as NaN.
+
+    Raises UserError if the file is missing or not JSON.
+    """
     path = folder / JSON_NAME
     try:
         results: Results = json.loads(path.read_text(), object_hook=_null_as_nan)
@@ -115,12 +118,12 @@ def read_results(folder: Path) -> Results:
     return results
 
 
-def _null_as_nan(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in figures.items()}
+def _null_as_nan(parsed: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in parsed.items()}
 
 
 def _walk(results: Results) -> Iterator[tuple[str, str, str, Interval]]:
     for role, kinds in results.items():
         for kind, scores in kinds.items():
-            for metric, figure in scores.items():
-                yield role, kind, metric, figure
+            for metric, interval in scores.items():
+                yield role, kind, metric, interval

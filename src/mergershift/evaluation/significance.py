@@ -1,4 +1,4 @@
-"""Is a difference between paired galaxies more than chance, and still so when many methods were tried?"""
+"""Significance of differences between paired galaxies, and its correction for the number of methods tried."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from numpy.typing import ArrayLike
 from mergershift.evaluation.metrics import Floats
 
 FLIPS = 9999
-# 32 MB of signs at a time.
+# This limits the signs in memory to 32 MB.
 _SIGNS_AT_ONCE = 4_000_000
 
 
 def sign_flip_p(contributions: ArrayLike, flips: int = FLIPS, rng_seed: int = 0) -> float:
     """Compute the two-sided p-value of a sum of paired differences under random signs.
 
-    If two methods are equally good, each galaxy's difference is as likely to be the other way round. p is the
-    share of sign patterns whose sum is at least as far from 0 as the one seen: over all patterns where there
-    are no more than `flips`, else over `flips` random ones and the one seen, (1 + hits) / (1 + flips)
-    (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39). Differences of 0 have no sign and take no
-    part; p is 1 where all are 0.
+    If two methods are equally good, each galaxy's difference is equally likely to have either sign. The p-value is
+    the fraction of sign patterns whose sum is at least as far from 0 as the observed one. It is taken over all
+    patterns if there are no more than `flips`; otherwise over `flips` random patterns and the observed one,
+    (1 + hits) / (1 + flips) (Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39). Differences of 0 have no sign
+    and are ignored; if all are 0, p is 1.
 
     Args:
-        contributions: `(G,)` what each galaxy adds to the difference.
+        contributions: contribution of each galaxy to the difference, `(G,)`.
         flips: number of random patterns.
         rng_seed: seed of the patterns.
 
-    Raises ValueError on contributions that are no vector of finite numbers.
+    Raises ValueError unless the contributions are a vector of finite numbers.
     """
     differences = np.asarray(contributions, dtype=np.float64)
     if differences.ndim != 1 or not np.isfinite(differences).all():
         raise ValueError(f"contributions of shape {differences.shape}, expected (G,) finite numbers")
     differences = differences[differences != 0]
-    # Patterns that give the same sum must not differ by how it was rounded.
+    # The tolerance makes patterns with the same exact sum count alike, whatever their rounding errors.
     far = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
     count = len(differences)
     if 2**count <= flips:
@@ -48,12 +48,13 @@ def sign_flip_p(contributions: ArrayLike, flips: int = FLIPS, rng_seed: int = 0)
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Correct p-values `(M,)` for trying M methods, by Holm's step-down (Holm 1979, Scand. J. Statist. 6:65).
+    """Correct the p-values `(M,)` of M methods by Holm's step-down procedure (Holm 1979, Scand. J. Statist. 6:65).
 
-    The i-th smallest is multiplied by M - i + 1, made no smaller than the ones before it, and cut at 1: whoever
-    rejects at 5 % then errs in any of the M with at most 5 %, however the methods hang together.
+    The i-th smallest p-value is multiplied by M - i + 1, raised to at least the previous corrected one, and limited
+    to 1. With rejections at 5 %, the probability of any false rejection among the M methods is then at most 5 %,
+    however the methods are correlated.
 
-    Raises ValueError on values that are no numbers from 0 to 1.
+    Raises ValueError unless all values are numbers from 0 to 1.
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():

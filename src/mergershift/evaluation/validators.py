@@ -1,6 +1,6 @@
-"""Choosing a model without a label of the target: each validator gives one candidate a score, higher is better.
+"""Label-free model selection: a validator assigns each candidate a score, and higher scores are better.
 
-A candidate that has diverged (a value is not finite) scores NaN.
+The score is NaN if the candidate has diverged, that is, if one of its values is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -15,39 +15,40 @@ from mergershift.evaluation.density_ratios import density_ratios
 from mergershift.evaluation.metrics import Floats
 
 TEMPERATURE = 0.05
-"""Of the soft neighbourhoods, as published."""
+"""Published temperature of the soft neighbourhoods."""
 _ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What may be known of one candidate: validation images unless named train, and no label of the target.
+    """Everything a validator may know about a candidate, which includes no label of the target.
 
-    Raises ValueError on shapes that do not fit and on labels that are no class numbers.
+    The images are validation images, except for the fields named train. Raises ValueError if the shapes do not match
+    or the labels are not class numbers.
     """
 
     source_features: Floats
-    """`(N, F)`"""
+    """Features `(N, F)` of source images."""
     source_logits: Floats
-    """`(N, K)`"""
+    """Logits `(N, K)` of source images."""
     source_labels: NDArray[np.int64]
-    """`(N,)` from 0 to K - 1, of the labelled domain."""
+    """Labels `(N,)` of source images, from 0 to K - 1."""
     target_features: Floats
-    """`(M, F)`"""
+    """Features `(M, F)` of target images."""
     target_logits: Floats
-    """`(M, K)`"""
+    """Logits `(M, K)` of target images."""
     source_train_features: Floats | None = None
-    """`(A, F)`; only `importance_weighted_risk` asks for the features of training images."""
+    """Features `(A, F)` of source training images, needed by `importance_weighted_risk` only."""
     target_train_features: Floats | None = None
-    """`(B, F)`"""
+    """Features `(B, F)` of target training images, needed by `importance_weighted_risk` only."""
 
     def __post_init__(self) -> None:
-        """Check the shapes."""
+        """Check shapes and labels."""
         _check_logits(self.source_logits, self.source_labels)
         width, classes = self.source_features.shape[-1], self.source_logits.shape[1]
-        trained = ("source_train_features", "target_train_features")
-        seen = {name: getattr(self, name) for name in trained if getattr(self, name) is not None}
-        expected = {name: (len(features), width) for name, features in seen.items()}
+        optional = ("source_train_features", "target_train_features")
+        present = {name: getattr(self, name) for name in optional if getattr(self, name) is not None}
+        expected = {name: (len(features), width) for name, features in present.items()}
         expected |= {
             "source_features": (len(self.source_labels), width),
             "target_features": (len(self.target_features), width),
@@ -57,24 +58,25 @@ class Evidence:
             found = getattr(self, name).shape
             if found != shape or 0 in shape:
                 raise ValueError(
-                    f"{name} of shape {found}, expected {shape} beside the others, and not empty"
+                    f"{name} of shape {found}, expected {shape} to match the others, and not empty"
                 )
 
 
 def source_validation_risk(evidence: Evidence) -> float:
-    """Return minus the cross-entropy on the labelled domain's validation images, each class counting alike.
+    """Return the negative cross-entropy on the labelled domain's validation images, with equal class weights.
 
-    -1/K sum over classes c of mean over images of c of -log p(c | x). What DeepMerge II chose by, there as
-    accuracy (Ćiprijanović et al. 2021, arXiv:2103.01373). It knows nothing of the target.
+    The score is -1/K times the sum over classes c of the mean over images of class c of -log p(c | x). DeepMerge II
+    was selected in this way, but by accuracy (Ćiprijanović et al. 2021, arXiv:2103.01373). The score does not depend
+    on the target.
     """
     return -float(np.mean(_balanced_losses(evidence)))
 
 
 def target_entropy(evidence: Evidence) -> float:
-    """Return minus the mean entropy of the predictions on the target, 1/M sum over i, c of p log p.
+    """Return the negative mean entropy of the predictions on the target, 1/M times the sum over i, c of p log p.
 
-    Morerio et al. 2018 (arXiv:1711.10288). Known weakness: whoever calls everything one class, and is sure of
-    it, reaches the best score there is, 0.
+    This is the criterion of Morerio et al. 2018 (arXiv:1711.10288). Known weakness: a classifier that confidently
+    assigns every image to the same class gets the best possible score, 0.
     """
     return -float(np.mean(_entropies(_log_softmax(evidence.target_logits))))
 
@@ -82,10 +84,11 @@ def target_entropy(evidence: Evidence) -> float:
 def information_maximisation(evidence: Evidence) -> float:
     """Return the entropy of the mean prediction on the target minus the mean entropy of the predictions.
 
-    H(1/M sum over i of p_i) - 1/M sum over i of H(p_i), from 0 to log K: sure of each image, undecided over all
-    of them (Krause et al. 2010, NeurIPS 23; for adaptation Shi & Sha 2012, arXiv:1206.6438). Whoever calls
-    everything one class gets 0. Known weakness: it takes the classes to be equally frequent, and where they
-    are not, one who wrongly calls half the images mergers scores higher than one who is always right.
+    The score H(1/M sum over i of p_i) - 1/M sum over i of H(p_i) ranges from 0 to log K. It is high for predictions
+    that are confident for each image but balanced over all images (Krause et al. 2010, NeurIPS 23; for adaptation
+    Shi & Sha 2012, arXiv:1206.6438). A classifier that assigns every image to the same class gets 0. Known weakness:
+    the score assumes that the classes are equally frequent. If they are not, a classifier that wrongly assigns half
+    of the images to the mergers gets a higher score than one that is always right.
     """
     logs = _log_softmax(evidence.target_logits)
     mean = np.exp(logs).mean(axis=0)
@@ -93,19 +96,19 @@ def information_maximisation(evidence: Evidence) -> float:
 
 
 def soft_neighbourhood_density(evidence: Evidence) -> float:
-    """Return the mean entropy of each target image's similarities to all others: high in dense neighbourhoods.
+    """Return the mean entropy of each target image's similarities to all others, high for dense neighbourhoods.
 
-    With f_i the softmax output of image i at length 1, P_ij = exp(f_i · f_j / 0.05) / sum over k ≠ i of
-    exp(f_i · f_k / 0.05) for j ≠ i; -1/M sum over i, j of P_ij log P_ij (Saito et al. 2021,
-    arXiv:2108.10860). The outputs are the classifier's probabilities, as the authors use them for
-    classification, not its features. Known weakness: outputs that are all alike are the densest, log(M - 1),
-    so whoever calls everything one class scores best.
+    Let f_i be the softmax output of image i, normalised to length 1, and P_ij = exp(f_i · f_j / 0.05) / sum over
+    k ≠ i of exp(f_i · f_k / 0.05) for j ≠ i. The score is -1/M times the sum over i, j of P_ij log P_ij (Saito et al.
+    2021, arXiv:2108.10860). As the authors do for classification, it uses the classifier's probabilities, not its
+    features. Known weakness: identical outputs have the highest density, log(M - 1), so that a classifier that
+    assigns every image to the same class gets the best score.
 
-    Raises ValueError on fewer than two target images.
+    Raises ValueError if there are fewer than two target images.
     """
     outputs = np.exp(_log_softmax(evidence.target_logits))
     if len(outputs) < 2:
-        raise ValueError(f"{len(outputs)} target image, expected two or more to be neighbours")
+        raise ValueError(f"{len(outputs)} target image, expected at least two, to compute neighbourhoods")
     outputs /= np.linalg.norm(outputs, axis=1, keepdims=True)
     total = 0.0
     for start in range(0, len(outputs), _ROWS_AT_ONCE):
@@ -118,23 +121,24 @@ def soft_neighbourhood_density(evidence: Evidence) -> float:
 
 
 def importance_weighted_risk(evidence: Evidence) -> float:
-    """Return minus the target's risk as estimated from source images that look like the target's.
+    """Return the negative risk on the target, estimated from source images that resemble the target's.
 
-    Deep Embedded Validation (You et al. 2019, ICML, PMLR 97:7124): with losses l, density ratios w
-    (`density_ratios`) and L = w l, the risk is mean L + eta (mean w - 1), eta = -cov(L, w) / var(w). The losses
-    are those of `source_validation_risk`, which it equals where all ratios are the same: each class counts
-    alike, if it is as frequent in the target as in the source. Ours: the estimate is kept between the least
-    and the largest loss, beyond which no weighted mean lies. Known weakness: where a classifier tells the
-    domains apart, few or no source images speak for the target, and the estimate is an extrapolation.
+    In Deep Embedded Validation (You et al. 2019, ICML, PMLR 97:7124), with losses l, density ratios w
+    (`density_ratios`) and L = w l, the risk is mean L + eta (mean w - 1), where eta = -cov(L, w) / var(w). The losses
+    are those of `source_validation_risk`, and the score equals it if all ratios are equal. The classes have equal
+    weights if they are as frequent in the target as in the source. In addition to the published method, the estimate
+    is limited to the range between the smallest and the largest loss, outside which no weighted mean can be. Known
+    weakness: if the domains are separated in feature space, few or no source images represent the target, and the
+    estimate is an extrapolation.
     """
     source_train, target_train = evidence.source_train_features, evidence.target_train_features
     if source_train is None or target_train is None:
-        raise ValueError("no features of training images, expected them for importance_weighted_risk")
+        raise ValueError("no features of training images, which importance_weighted_risk needs")
     losses = _balanced_losses(evidence)
     ratios = density_ratios(source_train, target_train, evidence.source_features)
     if not (np.isfinite(losses).all() and np.isfinite(ratios).all()):
         return float("nan")
-    # Rounding alone makes equal ratios differ, and what it makes of eta is noise.
+    # Ratios that differ by rounding errors only would make eta pure noise.
     if np.std(ratios) <= 1e-6 * np.mean(ratios):
         return -float(np.mean(losses))
     covariance = np.cov(ratios * losses, ratios)
@@ -143,8 +147,8 @@ def importance_weighted_risk(evidence: Evidence) -> float:
 
 
 VALIDATORS: dict[str, Callable[[Evidence], float]] = {
-    each.__name__: each
-    for each in (
+    validator.__name__: validator
+    for validator in (
         source_validation_risk,
         target_entropy,
         information_maximisation,
@@ -152,36 +156,36 @@ VALIDATORS: dict[str, Callable[[Evidence], float]] = {
         importance_weighted_risk,
     )
 }
-"""All that see no label of the target, by name."""
+"""All label-free validators by name."""
 
 
 def oracle_target_balanced_accuracy(target_labels: ArrayLike, target_logits: Floats) -> float:
-    """Return the balanced accuracy on the target's labels: what no honest choice may see.
+    """Return the balanced accuracy on the target's labels, which no label-free choice may use.
 
     Args:
-        target_labels: `(M,)` from 0 to K - 1.
-        target_logits: `(M, K)`; the largest decides, the first of equal ones.
+        target_labels: labels `(M,)` from 0 to K - 1.
+        target_logits: logits `(M, K)`; the largest determines the class, the first of equal ones.
 
-    Raises ValueError on shapes that do not fit and on labels that are no class numbers.
+    Raises ValueError if the shapes do not match or the labels are not class numbers.
     """
     labels = np.asarray(target_labels)
     _check_logits(target_logits, labels)
     if not np.isfinite(target_logits).all():
         return float("nan")
     right = target_logits.argmax(axis=1) == labels
-    return float(np.mean([right[labels == each].mean() for each in np.unique(labels)]))
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
 ORACLE = oracle_target_balanced_accuracy.__name__
 SOURCE_ACCURACY, DOMAIN_DISTANCE = "source_balanced_accuracy", "domain_distance"
-"""Further figures that a search may be told to improve: on labelled validation images, and the squared maximum mean
+"""Further objectives of a search: the balanced accuracy on labelled validation images, and the squared maximum mean
 discrepancy between the domains' features (`embeddings.squared_mmd`)."""
 NEEDS_TRAINING_FEATURES = importance_weighted_risk.__name__
-"""The validator that asks for features of training images."""
+"""Name of the only validator that needs features of training images."""
 
 
 def _balanced_losses(evidence: Evidence) -> Floats:
-    """Return the cross-entropy of each source image, times N / (number of classes x images of its class)."""
+    """Return the cross-entropy of each source image, times N / (number of classes x number of images of its class)."""
     labels = evidence.source_labels
     losses = -_log_softmax(evidence.source_logits)[np.arange(len(labels)), labels]
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)

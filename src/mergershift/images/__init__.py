@@ -1,4 +1,4 @@
-"""From the archive's files to training batches."""
+"""Preparation of the archive's images, their split, and training batches."""
 
 from mergershift.images.augment import Stretch, dihedral
 from mergershift.images.batches import Batches, PairedBatch, PairedBatches

@@ -1,4 +1,4 @@
-"""Dihedral augmentation of a whole batch, and the stretch that images pass before a network."""
+"""Dihedral augmentation of a whole batch, and the stretch applied to images before the network."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Generator, Tensor, nn
 
 
 def dihedral(images: Tensor, generator: Generator) -> Tensor:
-    """Turn and mirror each image `(B, C, H, H)` by one of the eight symmetries of the square, drawn evenly.
+    """Apply one of the eight symmetries of the square, drawn uniformly, to each image `(B, C, H, H)`.
 
-    A merger has no preferred position angle, so all eight show an equally likely sky. Grouping the batch by
-    symmetry keeps this free of per-image Python.
+    A merger has no preferred position angle, so all eight views of the sky are equally likely. Grouping the batch
+    by symmetry avoids a Python loop over images.
     """
     which = torch.randint(8, (len(images),), generator=generator).to(images.device)
     result = torch.empty_like(images)
@@ -22,11 +22,11 @@ def dihedral(images: Tensor, generator: Generator) -> Tensor:
 
 
 class Stretch(nn.Module):
-    """Surface brightness in µJy/arcsec² to numbers of order one: ``(f(x) - mean) / std`` per filter.
+    """A stretch of surface brightness in µJy/arcsec² to values of order one, ``(f(x) - mean) / std`` per filter.
 
-    ``f(x) = s asinh(x / s)`` with the softening s, close to x for faint pixels and logarithmic for bright ones
-    (Lupton, Gunn & Szalay 1999, AJ 118, 1406), or ``f(x) = x`` where `softening` is None. Mean and deviation of
-    f(x) are those of the images that it was fitted to: the labelled training rows, never the target's.
+    With the softening s, ``f(x) = s asinh(x / s)`` is close to x for faint pixels and logarithmic for bright ones
+    (Lupton, Gunn & Szalay 1999, AJ 118, 1406). If `softening` is None, ``f(x) = x``. Mean and standard deviation of
+    f(x) are those of the images it was fitted to, which are labelled training images and never the target's.
     """
 
     mean: Tensor
@@ -39,7 +39,7 @@ class Stretch(nn.Module):
         self.register_buffer("std", torch.ones(1, channels, 1, 1))
 
     def fit(self, images: Tensor) -> None:
-        """Take mean and deviation per filter from `(N, C, H, W)`, in blocks."""
+        """Compute mean and standard deviation per filter of images `(N, C, H, W)`, in blocks to limit memory."""
         total = torch.zeros(images.shape[1], dtype=torch.float64)
         squares = torch.zeros_like(total)
         for block in images.split(256):
@@ -55,5 +55,5 @@ class Stretch(nn.Module):
         return images if self.softening is None else self.softening * torch.asinh(images / self.softening)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Stretch `(B, C, H, W)`."""
+        """Return the stretched images `(B, C, H, W)`."""
         return (self._scaled(images) - self.mean) / self.std

@@ -1,4 +1,4 @@
-"""Training batches: labelled source images paired with unlabelled target images, all held in memory once."""
+"""Batches of labelled source images paired with unlabelled target images, which are kept in memory only once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mergershift.images.store import LabelledImages
 
 
 class PairedBatch(NamedTuple):
-    """A training batch. The target has no label field and no row numbers: row order encodes the class."""
+    """A training batch; the target has neither labels nor row numbers, since row numbers reveal the class."""
 
     source_images: Tensor
     source_labels: Tensor
@@ -21,12 +21,12 @@ class PairedBatch(NamedTuple):
 
 
 class PairedBatches:
-    """One epoch over the labelled source, each batch with as many target images.
+    """The batches of one epoch over the labelled source, each with an equal number of target images.
 
-    Source and target follow independent permutations, drawn from (seed, epoch) alone, so that a resumed training
-    sees the batches that an uninterrupted one would have seen. The target starts over where it is shorter. The
-    last, incomplete batch of an epoch is left out unless it is the only one: batch statistics of a few images
-    are noise.
+    Source and target follow independent permutations, which depend on seed and epoch alone, so that a resumed
+    training sees the same batches as an uninterrupted one. If the target has fewer images, it starts over. The
+    last, incomplete batch of an epoch is skipped unless it is the only one, because the batch statistics of a few
+    images are noise.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class PairedBatches:
         return len(self.source.labels) // self.batch_size
 
     def __iter__(self) -> Iterator[PairedBatch]:
-        ours, theirs, symmetry = self.generators
-        order = torch.randperm(len(self.source.labels), generator=ours)
-        other = self._endless_target(theirs)
+        source_generator, target_generator, symmetry = self.generators
+        order = torch.randperm(len(self.source.labels), generator=source_generator)
+        target_rows = self._endless_target(target_generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             index = order[start : start + self.batch_size]
             images, labels = self.source.images[index], self.source.labels[index]
-            target = None if self.target is None else self.target[next(other)]
+            target = None if self.target is None else self.target[next(target_rows)]
             if self.augment:
                 images = dihedral(images, symmetry)
                 target = None if target is None else dihedral(target, symmetry)
@@ -72,7 +72,7 @@ class PairedBatches:
 
 
 class Batches:
-    """Labelled images in order, for validation."""
+    """Batches of labelled images in their given order, for validation."""
 
     def __init__(self, data: LabelledImages, batch_size: int) -> None:
         self.data, self.batch_size = data, batch_size
@@ -87,5 +87,5 @@ class Batches:
 
 
 def _mix(seed: int, epoch: int, stream: int) -> int:
-    """Distinct generator seeds for every seed, epoch and stream."""
+    """Return a distinct generator seed for every seed, epoch and stream."""
     return (seed * 1_000_003 + epoch) * 4 + stream

@@ -1,4 +1,4 @@
-"""How many test images show a galaxy that is also in the training set."""
+"""Leakage of a split: the test images that show a galaxy of the training set."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from mergershift.images.split import row_table
 
 @dataclass(frozen=True)
 class Leak:
-    """Test images of one class, and those among them whose galaxy is seen in training."""
+    """Number of test images of one class, and of those among them whose galaxy is in the training set."""
 
     test_images: int
     seen_in_training: int
 
     @property
     def fraction(self) -> float:
-        """Leaked part of the test images, 0 to 1."""
+        """Fraction of the test images that are leaked, from 0 to 1."""
         return self.seen_in_training / self.test_images if self.test_images else 0.0
 
 
 def leakage(structure: RowStructure, rule: SplitConfig) -> dict[str, Leak]:
-    """Audit a split, for "mergers" and "non-mergers" apart."""
+    """Count the leaked test images of a split, separately for "mergers" and "non-mergers"."""
     table = row_table(structure, rule)
     return audit(table, structure.labels)
 
 
 def audit(table: pd.DataFrame, labels: np.ndarray) -> dict[str, Leak]:
-    """Audit any table with the columns galaxy and split, one line an entry of `labels` `(N,)`."""
+    """Count the leaked test images in a table with the columns galaxy and split and one row per label `(N,)`."""
     trained = set(table.loc[table["split"] == "train", "galaxy"])
     test = (table["split"] == "test").to_numpy()
     seen = table["galaxy"].isin(trained).to_numpy()

@@ -1,4 +1,4 @@
-"""Where prepared images lie in the checkout, and whether they are those that a configuration asks for."""
+"""Location of the prepared images in the checkout, and a check that they match a configuration."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from mergershift.images.prepare import origin
 from mergershift.images.store import Prepared
 
 DATA = "data"
-"""Folder with the archive."""
+"""Folder of the archive, relative to the checkout."""
 
 
 def prepared_folder(config: Config) -> Path:
-    """Where the prepared images of this filter set and split lie."""
+    """Return the folder of the prepared images of the configuration's filter set and split."""
     return root() / "outputs" / "prepared" / f"{config.filters.name}-{config.choices['split']}"
 
 
 def prepared_images(config: Config) -> Prepared:
-    """The images that `mergershift prepare` left; raises UserError where they are of another archive or split."""
+    """Return the images written by `mergershift prepare`.
+
+    Raises UserError if they are missing or were prepared from another archive or with another split.
+    """
     prepared = Prepared(prepared_folder(config))
     folder = root() / DATA
     if folder.is_dir() and prepared.facts["provenance"] != origin(folder):
         raise UserError(
-            f"{prepared.folder}: prepared from another archive than the one in {DATA}/ now.\n"
-            "Run `mergershift prepare` again, or the pipeline with `mergershift repro`."
+            f"{prepared.folder}: prepared from another archive than the one that is now in {DATA}/.\n"
+            "Run `mergershift prepare` again, or run the pipeline with `mergershift repro`."
         )
     if prepared.facts["split"] != config.split.model_dump(mode="json"):
         raise UserError(
             f"{prepared.folder}: prepared with another split ({prepared.facts['split']}).\n"
-            "Run `mergershift prepare` with the overrides of this training first."
+            "First run `mergershift prepare` with the overrides of this training."
         )
     return prepared

@@ -1,6 +1,6 @@
-"""Turns the archive's float64 files into float32 images with galaxy ids, a split and statistics.
+"""Conversion of the archive's float64 files to float32 images with galaxy ids, a split and statistics.
 
-Files are read in blocks and never stand in memory whole.
+Files are read in blocks, so that no file is in memory as a whole.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ from mergershift.images.split import row_table
 
 BLOCK_BYTES = 16 * 2**20
 Progress = Callable[[int, int], None]
-"""Called with rows done and rows in all."""
+"""Callback that receives the number of rows done and the total number of rows."""
 
 
 def prepare(
     folder: Path, filters: str, rule: SplitConfig, output: Path, progress: Progress = lambda done, total: None
 ) -> None:
-    """Write the prepared form of one filter set of the archive in `folder` to `output`.
+    """Prepare the images of one filter set of the archive in `folder` and write them to `output`.
 
-    `output` gets, for each domain, ``<domain>-images.npy`` `(N, C, 75, 75)` float32 in µJy/arcsec² and
-    ``<domain>-labels.npy`` `(N,)` int8; ``rows.csv`` (see `row_table`); ``statistics.json``: mean and standard
-    deviation per filter and domain, of the rows that the labelled domain may train on; ``prepared.json``:
-    provenance and hash. Raises UserError for files that do not fit; `output` appears whole or not at all.
+    For each domain, `output` contains ``<domain>-images.npy`` `(N, C, 75, 75)` float32 in µJy/arcsec² and
+    ``<domain>-labels.npy`` `(N,)` int8. It also contains ``rows.csv``, see `row_table`; ``statistics.json`` with the
+    mean and standard deviation per filter and domain, over the rows that the labelled domain may train on; and
+    ``prepared.json`` with the provenance and a hash. `output` is written completely or not at all. Raises UserError
+    if the files of the archive are not valid or do not match.
     """
     sets = [DATA_SETS[filters, domain] for domain in Domain]
-    labels = {each.domain: read_labels(folder, each) for each in sets}
-    for each in sets:
-        if not np.array_equal(labels[each.domain], labels[Domain.PRISTINE]):
+    labels = {data_set.domain: read_labels(folder, data_set) for data_set in sets}
+    for data_set in sets:
+        if not np.array_equal(labels[data_set.domain], labels[Domain.PRISTINE]):
             raise UserError(
-                f"{folder / each.labels_names[0]}: labels differ from those of the pristine set; both show the same "
-                "galaxies.\nRun `mergershift data verify`, then fetch or generate the archive again."
+                f"{folder / data_set.labels_names[0]}: labels differ from those of the pristine images, expected the "
+                "same galaxies in both domains.\n"
+                "Run `mergershift data verify`, then fetch or generate the archive again."
             )
     try:
         structure = RowStructure.from_labels(labels[Domain.PRISTINE])
@@ -65,16 +67,16 @@ def prepare(
         source_rows = table["trains"].isin(["both", "source"]).to_numpy()
         total = structure.rows * len(sets)
         hashes, statistics = {}, {}
-        for number, each in enumerate(sets):
-            before = number * structure.rows
-            hashes[str(each.domain)], statistics[str(each.domain)] = _convert(
+        for number, data_set in enumerate(sets):
+            domain, before = data_set.domain, number * structure.rows
+            hashes[str(domain)], statistics[str(domain)] = _convert(
                 folder,
-                each,
+                data_set,
                 source_rows,
-                partial / f"{each.domain}-images.npy",
+                partial / f"{domain}-images.npy",
                 lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
             )
-            np.save(partial / f"{each.domain}-labels.npy", labels[each.domain].astype(np.int8))
+            np.save(partial / f"{domain}-labels.npy", labels[domain].astype(np.int8))
         table.to_csv(partial / "rows.csv", index=False)
         label_hash = hashlib.sha256(labels[Domain.PRISTINE].astype(np.int8).tobytes()).hexdigest()
         whole = hashlib.sha256("".join([*hashes.values(), label_hash]).encode()).hexdigest()
@@ -92,7 +94,10 @@ def prepare(
 
 
 def origin(folder: Path) -> dict[str, Any]:
-    """Where the images come from, as plain JSON; fetching further files must not look like a change of these."""
+    """Return the origin of the archive in `folder` as plain JSON.
+
+    The origin does not depend on the list of files, so that fetching more files does not appear as a change.
+    """
     provenance = read_provenance(folder)
     known = Origin(kind="unknown") if provenance is None else provenance.origin
     return known.model_dump(mode="json", exclude_none=True)
@@ -105,11 +110,11 @@ def _convert(
     path: Path,
     progress: Callable[[int], None],
 ) -> tuple[str, dict[str, list[float]]]:
-    """Write float32 images; return their SHA-256 and the statistics of `source_rows`."""
+    """Write the images of `data_set` to `path` as float32; return their SHA-256 and the statistics of `source_rows`."""
     shape = tuple(open_images(folder, data_set).shape)
     if shape[0] != len(source_rows):
         raise UserError(
-            f"{folder / data_set.images_name}: {shape[0]} images, expected {len(source_rows)} as there are labels.\n"
+            f"{folder / data_set.images_name}: {shape[0]} images, expected {len(source_rows)}, one per label.\n"
             "Run `mergershift data verify`."
         )
     step = max(1, BLOCK_BYTES // (8 * int(np.prod(shape[1:]))))
@@ -119,12 +124,12 @@ def _convert(
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], step):
-            # A fresh map for each block: pages of one long-lived map would count as this process' memory.
+            # Each block gets a new memory map, because the pages of a long-lived map count as this process' memory.
             block = np.asarray(open_images(folder, data_set)[start : start + step])
             if not np.isfinite(block).all():
                 row = start + int(np.flatnonzero(~np.isfinite(block).all(axis=(1, 2, 3)))[0])
                 raise UserError(
-                    f"{folder / data_set.images_name}: row {row} has pixels that are not finite numbers.\n"
+                    f"{folder / data_set.images_name}: row {row} has NaN or infinite pixels.\n"
                     "Run `mergershift data verify`, then fetch or generate the archive again."
                 )
             single = np.ascontiguousarray(block, dtype="<f4")

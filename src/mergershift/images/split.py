@@ -1,4 +1,4 @@
-"""Which rows train, validate and test: by galaxy, or by image as the published figures had it."""
+"""The split of the rows into training, validation and test: by galaxy, or by image as for the published scores."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mergershift.config import SplitConfig
 
 
 def row_table(structure: RowStructure, rule: SplitConfig) -> pd.DataFrame:
-    """One line a row of the archive: row, galaxy, camera, block, split, and which domain may train on it.
+    """Return the split of the archive's rows, one line per row: row, galaxy, camera, block, split, trains.
 
-    `trains` is "both", "source" or "target" for training rows (the last two under `disjoint_domains`) and empty
-    for the others. Raises ValueError where a class has too few galaxies to fall on every side.
+    `trains` names the domain that may train on a row. It is "both" for training rows, or "source" or "target" under
+    `disjoint_domains`, and empty for all other rows. Raises ValueError if a class has too few galaxies for training,
+    validation and test.
     """
     table = pd.DataFrame(
         {
@@ -39,7 +40,7 @@ def _sizes(count: int, rule: SplitConfig) -> tuple[int, int]:
 
 
 def _by_image(rows: int, rule: SplitConfig) -> NDArray[np.object_]:
-    # The legacy generator on purpose: it is the one that gives the published test counts.
+    # Only the legacy generator reproduces the published test counts.
     order = np.random.RandomState(rule.seed).permutation(rows)
     train, validation = _sizes(rows, rule)
     split = np.full(rows, "test", dtype=object)
@@ -59,8 +60,8 @@ def _by_galaxy(structure: RowStructure, rule: SplitConfig) -> tuple[NDArray[np.o
         train, validation = _sizes(len(order), rule)
         if train < 1 + rule.disjoint_domains or min(validation, len(order) - train - validation) < 1:
             raise ValueError(
-                f"{len(order)} {name} are too few to split {rule.train:.0%} / {rule.validation:.0%} / the rest; "
-                "more galaxies or other fractions are needed"
+                f"{len(order)} {name} are too few for a split into {rule.train:.0%} training, "
+                f"{rule.validation:.0%} validation and the rest test; use more galaxies or other fractions"
             )
         split[order[:train]] = "train"
         split[order[train : train + validation]] = "validation"
@@ -72,5 +73,5 @@ def _by_galaxy(structure: RowStructure, rule: SplitConfig) -> tuple[NDArray[np.o
 
 
 def first_renderings(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """`(len(table),)` True for the first row of each rendering, a galaxy seen by a camera."""
+    """Return a mask `(N,)` of the table's rows, True for the first row of each rendering (galaxy and camera)."""
     return ~table.duplicated(["galaxy", "camera"], keep="first").to_numpy()

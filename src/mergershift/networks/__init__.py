@@ -1,4 +1,4 @@
-"""Networks, one per file, all `(B, C, H, W)` -> `Activations`; `conf/network/` names them by their path."""
+"""Networks, one per module; each maps `(B, C, H, W)` to `Activations` and has a file in `conf/network/`."""
 
 from mergershift.networks.base import CLASSES, Activations, Network
 

@@ -1,4 +1,4 @@
-"""What every network takes and returns."""
+"""The interface that every network implements, and the checks that networks share."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from torch import Tensor, nn
 from mergershift.core.errors import UserError
 
 CLASSES = 2
-"""K: non-mergers and mergers."""
+"""Number of classes K: non-mergers and mergers."""
 
 
 class Activations(NamedTuple):
-    """What a network makes of a batch of `B` images."""
+    """The output of a network for a batch of `B` images."""
 
     features: Tensor
-    """`(B, F)`: what adaptation methods compare between the domains."""
+    """Features `(B, F)`, which adaptation methods compare between the domains."""
     logits: Tensor
-    """`(B, K)`: class 0 is a non-merger, class 1 a merger; softmax gives probabilities."""
+    """Logits `(B, K)` of class 0, non-merger, and class 1, merger; their softmax gives the probabilities."""
 
 
 class Network(nn.Module):
     """A classifier of galaxy images: `(B, C, H, W)` -> `Activations`."""
 
     channels: int
-    """C, the number of filters."""
+    """Number of filters C."""
     feature_size: int
-    """F, the length of one image's features."""
+    """Number of features F per image."""
 
     def forward(self, images: Tensor) -> Activations:
-        """Classify images `(B, C, H, W)`; raises ValueError where their shape is not the network's."""
+        """Classify images `(B, C, H, W)`; raises ValueError if the network does not accept their shape."""
         raise NotImplementedError
 
     def regularisation(self) -> Tensor:
-        """Return what the network's own weight penalties add to a training loss (scalar, 0 for most)."""
+        """Return the network's own weight penalty (scalar, 0 for most), which is added to the training loss."""
         return next(self.parameters()).new_zeros(())
 
 
 def check_images(images: Tensor, channels: int, size: int | None = None) -> None:
-    """Raise ValueError unless `images` is `(B, channels, size, size)`; any size where `size` is None."""
+    """Raise ValueError unless `images` is `(B, channels, size, size)`; `size` None accepts any height and width."""
     shape = tuple(images.shape)
     fits = len(shape) == 4 and shape[1] == channels and (size is None or shape[2:] == (size, size))
     if not fits:
         sides = "H, W" if size is None else f"{size}, {size}"
-        raise ValueError(f"images of shape {shape} given to a network for (B, {channels}, {sides})")
+        raise ValueError(f"images have shape {shape}, but the network expects (B, {channels}, {sides})")
 
 
 def check_dropout(dropout: float) -> float:
@@ -56,16 +56,18 @@ def check_dropout(dropout: float) -> float:
 
 
 def pooled_size(size: int, pools: int) -> int:
-    """Side of a square image after `pools` max-poolings by 2 that drop the odd pixel.
+    """Return the side of a square image after `pools` max-poolings by 2, each of which drops an odd last pixel.
 
-    Raises UserError where nothing would be left.
+    Raises UserError if no pixel would be left.
     """
-    left = size >> pools
-    if left < 1:
-        raise UserError(f"image_size is {size}, too small for {pools} poolings by 2: at least {1 << pools}")
-    return left
+    remaining = size >> pools
+    if remaining < 1:
+        raise UserError(
+            f"image_size is {size}, expected at least {1 << pools} for {pools} poolings by 2 (conf/network/)"
+        )
+    return remaining
 
 
 def sigmoid_as_softmax(logit: Tensor) -> Tensor:
-    """Turn the logits `(B, 1)` of a sigmoid output into `(B, 2)` whose softmax gives the same probability."""
+    """Convert the logits `(B, 1)` of a sigmoid output to logits `(B, 2)` whose softmax is the same probability."""
     return torch.cat([torch.zeros_like(logit), logit], dim=1)

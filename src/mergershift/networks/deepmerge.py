@@ -1,4 +1,4 @@
-"""DeepMerge's convolutional network in the form used for domain adaptation."""
+"""The convolutional network DeepMerge in the form published for domain adaptation."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from mergershift.networks.base import Activations, Network, check_dropout, check
 
 
 class DeepMerge(Network):
-    """Three convolutions and three dense layers, about 170 000 weights.
+    """A network of three convolutions and three dense layers, with about 170 000 weights.
 
-    Ćiprijanović et al. 2021 (arXiv:2103.01373), the network called DeepMerge there: convolutions of 8 (5x5),
-    16 and 32 (3x3) filters that keep the size, each followed by batch normalisation over channels, ReLU and
-    max-pooling by 2; the flattened result is the features (2592 for 75x75 images); dense layers of 64 and 32
-    with ReLU; two logits.
+    This is the network that Ćiprijanović et al. 2021 (arXiv:2103.01373) call DeepMerge. Its convolutions have
+    8 (5x5), 16 (3x3) and 32 (3x3) filters and keep the image size; each is followed by batch normalisation over
+    channels, ReLU and max-pooling by 2. The flattened output is the feature vector (2592 features for 75x75
+    images). Dense layers of 64 and 32 units with ReLU lead to two logits.
 
     Args:
-        channels: filters C of the images.
-        image_size: H = W of the images, pixels.
-        dropout: probability of dropping after each pooling; the published form has none.
+        channels: number of filters C of the images.
+        image_size: height and width of the images in pixels, H = W.
+        dropout: dropout probability after each pooling; the published network has no dropout.
 
-    Raises UserError on a dropout that is no probability and on an image size below 8.
+    Raises UserError if the dropout is not in [0, 1) or the image size is below 8.
     """
 
     def __init__(self, channels: int, image_size: int = 75, dropout: float = 0.0) -> None:
@@ -39,7 +39,7 @@ class DeepMerge(Network):
         )
 
     def forward(self, images: Tensor) -> Activations:
-        """Classify images `(B, C, image_size, image_size)`; features `(B, F)`, logits `(B, 2)`."""
+        """Return features `(B, F)` and logits `(B, 2)` of images `(B, C, image_size, image_size)`."""
         check_images(images, self.channels, self.image_size)
         features = self.encoder(images)
         return Activations(features, self.head(features))

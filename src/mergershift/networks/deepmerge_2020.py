@@ -1,4 +1,4 @@
-"""The network of the first DeepMerge paper as its Keras code built it, oddities included."""
+"""The network of the first DeepMerge paper exactly as its Keras code built it, oddities included."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from mergershift.networks.base import (
 
 
 class WidthNorm(nn.Module):
-    """Batch normalisation over the image width: `(B, C, H, W)` -> the same, statistics of length W.
+    """Batch normalisation over the image width: `(B, C, H, W)` -> `(B, C, H, W)`, with statistics of length W.
 
-    Keras normalises the last axis unless told otherwise, which on channels-first images is the width. Keras'
-    defaults: epsilon 1e-3 and momentum 0.99, which counts the old statistics where PyTorch's counts the new.
+    By default, Keras normalises over the last axis, which is the width of channels-first images. Epsilon (1e-3)
+    and momentum (0.99) are Keras' defaults; Keras' momentum is the weight of the old statistics, PyTorch's that
+    of the new ones.
     """
 
     def __init__(self, width: int) -> None:
@@ -27,29 +28,30 @@ class WidthNorm(nn.Module):
         self.norm = nn.BatchNorm2d(width, eps=1e-3, momentum=1 - 0.99)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise images `(B, C, H, W)` by column."""
+        """Normalise each column of images `(B, C, H, W)`."""
         return self.norm(images.transpose(1, 3)).transpose(1, 3)
 
 
 class DeepMerge2020(Network):
-    """The published network: 174 801 parameters on two filters, as Keras counts them.
+    """The published network, with 174 801 parameters for two filters as Keras counts them.
 
-    Ćiprijanović et al. 2020 (arXiv:2004.11981) and the notebooks released with it: convolutions of 8 (5x5),
-    16 and 32 (3x3) filters that keep the size, each followed by ReLU, batch normalisation over the image
-    *width*, max-pooling by 2 and dropout; dense layers of 64 and 32 with *softmax* activation and an L2
-    penalty on their weights; one sigmoid output. Glorot-uniform weights, zero biases. Keras counts running
-    means and variances as (non-trainable) parameters.
+    The architecture follows Ćiprijanović et al. 2020 (arXiv:2004.11981) and the notebooks released with the
+    paper. Its convolutions have 8 (5x5), 16 (3x3) and 32 (3x3) filters and keep the image size; each is followed
+    by ReLU, batch normalisation over the image *width*, max-pooling by 2 and dropout. Dense layers of 64 and 32
+    units with *softmax* activation and an L2 penalty on their weights lead to one sigmoid output. Weights are
+    initialised Glorot-uniform, biases with zeros. Keras counts running means and variances as (non-trainable)
+    parameters.
 
-    The features are the flattened 2592 activations. The sigmoid's logit z is returned as the pair (0, z),
-    whose softmax is the sigmoid and whose cross-entropy the binary one.
+    The features are the 2592 flattened activations. The sigmoid's logit z is returned as the pair (0, z), whose
+    softmax is the sigmoid and whose cross-entropy is the binary one.
 
     Args:
-        channels: filters C of the images.
-        image_size: H = W of the images, pixels.
-        dropout: probability of dropping after each pooling.
-        weight_penalty: the L2 factor on the weights of both softmax layers.
+        channels: number of filters C of the images.
+        image_size: height and width of the images in pixels, H = W.
+        dropout: dropout probability after each pooling.
+        weight_penalty: L2 factor on the weights of both softmax layers.
 
-    Raises UserError on a dropout that is no probability, a negative penalty and an image size below 8.
+    Raises UserError if the dropout is not in [0, 1), the penalty is negative or the image size is below 8.
     """
 
     def __init__(
@@ -77,13 +79,13 @@ class DeepMerge2020(Network):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Activations:
-        """Classify images `(B, C, image_size, image_size)`; features `(B, F)`, logits `(B, 2)` = (0, z)."""
+        """Return features `(B, F)` and logits `(B, 2)`, (0, z), of images `(B, C, image_size, image_size)`."""
         check_images(images, self.channels, self.image_size)
         features = self.encoder(images)
         return Activations(features, sigmoid_as_softmax(self.output(self.hidden(features))))
 
     def regularisation(self) -> Tensor:
-        """Return `weight_penalty` times the sum of squared weights of both softmax layers (scalar)."""
+        """Return `weight_penalty` times the sum of the squared weights of both softmax layers (scalar)."""
         squares = [layer.weight.square().sum() for layer in self.hidden if isinstance(layer, nn.Linear)]
         return self.weight_penalty * sum(squares, start=super().regularisation())
 

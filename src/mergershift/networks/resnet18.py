@@ -1,4 +1,4 @@
-"""ResNet18 for images of some tens of pixels a side."""
+"""ResNet18 for images a few tens of pixels on a side."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mergershift.networks.base import Activations, Network, check_images
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al. 2016, arXiv:1512.03385, Fig. 2).
+    """Two 3x3 convolutions bypassed by a shortcut (He et al. 2016, arXiv:1512.03385, Fig. 2).
 
-    `(B, inputs, H, W)` -> `(B, outputs, H / stride, W / stride)`; the shortcut is a 1x1 convolution where the
-    shape changes and the identity elsewhere.
+    The block maps `(B, inputs, H, W)` to `(B, outputs, H / stride, W / stride)`. The shortcut is a 1x1
+    convolution where the shape changes, and the identity otherwise.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -32,24 +32,25 @@ class ResidualBlock(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Add the residual to the shortcut."""
+        """Return the ReLU of residual plus shortcut."""
         return self.activation(self.residual(images) + self.shortcut(images))
 
 
 class ResNet18(Network):
-    """The 18-layer residual network with a stem for small images, about 11 million weights.
+    """The 18-layer residual network with a stem for small images and about 11 million weights.
 
-    He et al. 2016 (arXiv:1512.03385, Table 1). Its stem (7x7, stride 2, then pooling by 2) is made for 224
-    pixels and would leave 3x3 of 75; here a 3x3 convolution at full resolution is followed by one pooling by
-    2, so that the four stages see 38, 19, 10 and 5 pixels a side. As in Ćiprijanović et al. 2021
-    (arXiv:2103.01373), a dense bottleneck after the average pooling gives the features. Images of any size.
+    The residual stages are those of He et al. 2016 (arXiv:1512.03385, Table 1). The published stem (7x7, stride
+    2, then pooling by 2) is made for images of 224 pixels and would reduce 75 pixels to 3x3 at the last stage.
+    Here, a 3x3 convolution at full resolution is followed by a single pooling by 2, so that the four stages see
+    38, 19, 10 and 5 pixels on a side. As in Ćiprijanović et al. 2021 (arXiv:2103.01373), a dense bottleneck
+    after the average pooling gives the features. Images may have any size.
 
     Args:
-        channels: filters C of the images.
-        width: filters of the first stage; each later stage has twice as many as the one before.
-        bottleneck: F, the length of the features.
+        channels: number of filters C of the images.
+        width: number of channels of the first stage; each later stage doubles it.
+        bottleneck: number of features F.
 
-    Raises UserError on a width or bottleneck below 1.
+    Raises UserError if the width or the bottleneck is below 1.
     """
 
     def __init__(self, channels: int, width: int = 64, bottleneck: int = 256) -> None:
@@ -77,7 +78,7 @@ class ResNet18(Network):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Activations:
-        """Classify images `(B, C, H, W)`; features `(B, bottleneck)`, logits `(B, 2)`."""
+        """Return features `(B, bottleneck)` and logits `(B, 2)` of images `(B, C, H, W)`."""
         check_images(images, self.channels)
         features = self.bottleneck(self.stages(self.stem(images)))
         return Activations(features, self.classifier(features))
@@ -88,6 +89,6 @@ def _stage(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 
 def _initialise(module: nn.Module) -> None:
-    # He et al. 2015 (arXiv:1502.01852): keeps the variance through ReLU layers.
+    # He et al. 2015 (arXiv:1502.01852): this initialisation preserves the variance through ReLU layers.
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
