@@ -135,7 +135,9 @@ def test_an_epoch_is_chosen_by_the_validator_and_the_oracles_beside_it(archive):
         oracle = scores["oracle_target_balanced_accuracy"]
         assert oracle[choice["oracle_epoch"]] == oracle.max()
         if validator == "kept":
-            assert choice["epoch"] == json.loads((cell / "train/run.json").read_text())["trained"]["best_epoch"]
+            assert (
+                choice["epoch"] == json.loads((cell / "train/run.json").read_text())["trained"]["best_epoch"]
+            )
         else:
             assert scores.loc[choice["epoch"], validator] == scores[validator].max()
         for name, prefix in (("predictions", ""), ("oracle_predictions", "oracle_")):

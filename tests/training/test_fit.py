@@ -211,7 +211,7 @@ def test_a_torn_checkpoint_costs_a_new_start_not_a_traceback(tmp_path, data, nam
     torn = tmp_path / "b" / name
     torn.write_bytes(torn.read_bytes()[:1000])
     assert same(whole, train(config, data, tmp_path / "b"))
-    assert "begins anew" in caplog.text
+    assert "restarts from the first epoch" in caplog.text
 
 
 def test_the_triangular_rate_goes_up_and_down_in_each_cycle(tmp_path, data):
