@@ -224,7 +224,7 @@ def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_pa
     shutil.copytree(seed_folder(study, 0) / "train", untested / "train")
     for overrides, cell, words in (
         ((), unknown, "mergershift sync"),
-        ((), stale, "of another training"),
+        ((), stale, "belongs to a training other than"),
         ((), untested, "mergershift evaluate"),
         (
             ("filters=three",),
@@ -255,10 +255,10 @@ def test_the_record_of_something_else_is_said_in_two_lines(study, key, value, fo
     record = {name: entry for name, entry in record.items() if not f"{name}.".startswith(f"whole.{key}.")}
     record |= {} if value is None else {f"whole.{key}": value}
     (cell / "train/run.json").write_text(json.dumps(nested(record)["whole"]))
-    with pytest.raises(UserError, match=rf"run\.json: not of a training .*{found}") as caught:
+    with pytest.raises(UserError, match=rf"run\.json: not a record of a training .*{found}") as caught:
         register_step((), cell)
     assert str(caught.value).count("\n") == 1
     shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
     (cell / "evaluation/selection.json").write_text("[]")
-    with pytest.raises(UserError, match=r"selection\.json: not of a training"):
+    with pytest.raises(UserError, match=r"selection\.json: not a record of a training"):
         register_step((), cell)
