@@ -231,7 +231,7 @@ def _metrics(evaluated: Path) -> dict[str, float]:
         raise DamagedRecord(str(error)) from error
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(
-            evaluated / JSON_NAME, f"not the metrics of an evaluation, {type(error).__name__}"
+            evaluated / JSON_NAME, f"contains no metrics of an evaluation, {type(error).__name__}"
         ) from error
 
 

@@ -99,7 +99,7 @@ class RunRecord(_Record):
     started: int | None
     ended: int
     epoch_times: dict[int, int]
-    """Time at which each epoch ended, for the epochs for which it is known."""
+    """Time at which each epoch was logged, as far as it is known."""
     trained: Trained | None = None
     """Inputs and outcome of a training; None for a search and its trials."""
 
@@ -147,7 +147,7 @@ class RunContent:
     ended: int
     epochs: Sequence[Mapping[str, float]]
     epoch_times: Mapping[int, int]
-    """Time at which each epoch ended, for the epochs for which it is known."""
+    """Time at which each epoch was logged, as far as it is known."""
     metrics: Mapping[str, tuple[float, int]]
     """Final metrics, each with the time at which it was computed."""
     files: Mapping[str, bytes]
