@@ -19,7 +19,6 @@ from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
-from mergershift.core.nesting import flattened, nested
 from mergershift.images.locate import prepared_images
 from mergershift.registry import RegisteredModel
 from mergershift.registry.promote import promote_step
@@ -180,7 +179,7 @@ def test_its_card_reports_its_results_and_its_provenance(study, folder):
         "equally frequent",
         "Apache-2.0",
         "arXiv:2103.01373",
-        "by galaxy, 70% training",
+        "70% training",
         "evaluate@two-method0-1",
     ):
         assert text in card
@@ -255,10 +254,14 @@ def test_what_cannot_be_registered_is_refused_in_two_lines(study, registry, tmp_
 def test_a_damaged_record_is_refused_in_two_lines(study, key, value, found):
     cell = study / "outputs/runs/foreign"
     shutil.copytree(seed_folder(study, 0), cell, dirs_exist_ok=True)
-    record = dict(flattened({"whole": json.loads((cell / "train/run.json").read_text())}))
-    record = {name: entry for name, entry in record.items() if not f"{name}.".startswith(f"whole.{key}.")}
-    record |= {} if value is None else {f"whole.{key}": value}
-    (cell / "train/run.json").write_text(json.dumps(nested(record)["whole"]))
+    record = json.loads((cell / "train/run.json").read_text())
+    *groups, name = key.split(".")
+    part = record
+    for group in groups:
+        part = part[group]
+    del part[name]
+    part |= {} if value is None else {name: value}
+    (cell / "train/run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=rf"run\.json: not a record of a training .*{found}") as caught:
         register_step((), cell)
     assert str(caught.value).count("\n") == 1
