@@ -135,7 +135,7 @@ class RunSpec:
     parent: str | None = None
     """Id of the search that this trial belongs to."""
     started: int | None = None
-    """Start time in milliseconds since 1970; None, if it is not known, stands for the current time."""
+    """Start time in milliseconds since 1970; if None, the current time is used."""
 
 
 @dataclass(frozen=True)

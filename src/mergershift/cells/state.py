@@ -60,17 +60,17 @@ def cell_state(
     with exclusive_lock(
         lock, "another process is training this cell.\nWait for it to finish, or stop it and start again."
     ):
-        found = _read(folder)
+        identity = _read(folder)
         wanted = (config_hash, data_hash, code_hash)
-        if found is not None and (found.config_hash, found.data_hash, found.code_hash) != wanted:
-            supersede(found)
-            found = None
-        if found is None:
+        if identity is not None and (identity.config_hash, identity.data_hash, identity.code_hash) != wanted:
+            supersede(identity)
+            identity = None
+        if identity is None:
             _drop(folder)
             folder.mkdir()
-            found = Identity(uuid.uuid4().hex, *wanted)
-            write_text(folder / "identity.json", json.dumps(asdict(found)))
-        yield CellState(folder, found)
+            identity = Identity(uuid.uuid4().hex, *wanted)
+            write_text(folder / "identity.json", json.dumps(asdict(identity)))
+        yield CellState(folder, identity)
 
 
 def clear_state(cell: str) -> None:
