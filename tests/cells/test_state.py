@@ -1,22 +1,23 @@
-"""What an interrupted training leaves, and who may take it up."""
+"""The state of an interrupted training, and which training may resume from it."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from mergershift.cells.state import cell_state, clear_state
+from mergershift.cells.state import Identity, cell_state, clear_state
 from mergershift.core.errors import UserError
 
 
-def nobody(identity):
+def refuse(identity: Identity) -> None:
     pytest.fail(f"superseded {identity}")
 
 
-def test_the_same_training_is_taken_up(project):
-    with cell_state("cells/a", "config", "data", "code", nobody) as first:
+def test_the_same_training_is_resumed(project: Path) -> None:
+    with cell_state("cells/a", "config", "data", "code", refuse) as first:
         first.checkpoints.mkdir()
         (first.checkpoints / "last.ckpt").write_text("x")
-    with cell_state("cells/a", "config", "data", "code", nobody) as second:
+    with cell_state("cells/a", "config", "data", "code", refuse) as second:
         assert second.identity == first.identity
         assert (second.checkpoints / "last.ckpt").exists()
     clear_state("cells/a")
@@ -27,51 +28,54 @@ def test_the_same_training_is_taken_up(project):
 @pytest.mark.parametrize(
     "change", [("other", "data", "code"), ("config", "other", "code"), ("config", "data", "other")]
 )
-def test_other_configuration_data_or_code_begins_anew(project, change):
-    with cell_state("cells/a", "config", "data", "code", nobody) as first:
+def test_other_configuration_data_or_code_starts_a_new_training(
+    project: Path, change: tuple[str, str, str]
+) -> None:
+    with cell_state("cells/a", "config", "data", "code", refuse) as first:
         first.checkpoints.mkdir()
-    told = []
-    with cell_state("cells/a", *change, told.append) as second:
-        assert told == [first.identity]
+    superseded: list[Identity] = []
+    config_hash, data_hash, code_hash = change
+    with cell_state("cells/a", config_hash, data_hash, code_hash, superseded.append) as second:
+        assert superseded == [first.identity]
         assert second.identity.training != first.identity.training
         assert not second.checkpoints.exists()
 
 
-def test_what_cannot_be_superseded_now_is_not_forgotten(project):
-    """MLflow may be down just then; the old training has to be closed the next time."""
+def test_a_training_that_cannot_be_superseded_is_kept(project: Path) -> None:
+    """MLflow may be unreachable at the time; the run of the old training then has to be closed later."""
 
-    def fail(identity):
+    def fail(identity: Identity) -> None:
         raise UserError("MLflow does not answer")
 
-    with cell_state("cells/a", "config", "data", "code", nobody) as first:
+    with cell_state("cells/a", "config", "data", "code", refuse) as first:
         pass
     with pytest.raises(UserError), cell_state("cells/a", "other", "data", "code", fail):
         pass
-    told = []
-    with cell_state("cells/a", "other", "data", "code", told.append):
-        assert told == [first.identity]
+    superseded: list[Identity] = []
+    with cell_state("cells/a", "other", "data", "code", superseded.append):
+        assert superseded == [first.identity]
 
 
-def test_two_processes_do_not_train_one_cell(project):
-    with cell_state("cells/a", "config", "data", "code", nobody):
+def test_two_processes_do_not_train_the_same_cell(project: Path) -> None:
+    with cell_state("cells/a", "config", "data", "code", refuse):
         with (
             pytest.raises(UserError, match="another process"),
-            cell_state("cells/a", "config", "data", "code", nobody),
+            cell_state("cells/a", "config", "data", "code", refuse),
         ):
             pass
-        with cell_state("cells/b", "config", "data", "code", nobody):
+        with cell_state("cells/b", "config", "data", "code", refuse):
             pass
 
 
-def test_torn_identity_begins_anew(project):
-    with cell_state("cells/a", "config", "data", "code", nobody) as first:
+def test_a_truncated_identity_starts_a_new_training(project: Path) -> None:
+    with cell_state("cells/a", "config", "data", "code", refuse) as first:
         (first.folder / "identity.json").write_text("{")
-    with cell_state("cells/a", "config", "data", "code", nobody) as second:
+    with cell_state("cells/a", "config", "data", "code", refuse) as second:
         assert second.identity.training != first.identity.training
 
 
-def test_state_is_the_main_checkouts(project, monkeypatch):
+def test_state_is_kept_in_the_main_checkout(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["git", "worktree", "add", "-q", "../other"], cwd=project, check=True)
     monkeypatch.chdir(project.parent / "other")
-    with cell_state("cells/a", "config", "data", "code", nobody) as state:
+    with cell_state("cells/a", "config", "data", "code", refuse) as state:
         assert state.folder == project / "state" / "cells" / "a"

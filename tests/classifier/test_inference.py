@@ -1,4 +1,4 @@
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -11,11 +11,14 @@ from mergershift.networks.deepmerge import DeepMerge
 
 
 class Mean(nn.Module):
-    """Logits from the mean of each image, and a record of what arrived."""
+    """Logits from the mean of each image; records how it was called."""
 
     def __init__(self, outputs: int = 2) -> None:
         super().__init__()
-        self.outputs, self.sizes, self.gradients, self.threads = outputs, [], [], []
+        self.outputs = outputs
+        self.sizes: list[int] = []
+        self.gradients: list[bool] = []
+        self.threads: list[int] = []
 
     def forward(self, images: Tensor) -> Activations:
         self.sizes.append(len(images))
@@ -25,7 +28,7 @@ class Mean(nn.Module):
         return Activations(images.flatten(1), torch.stack([mean] * (self.outputs - 1) + [3 * mean], dim=1))
 
 
-def test_softmax_of_the_merger_in_batches_without_gradients() -> None:
+def test_probability_is_the_softmax_in_batches_without_gradients() -> None:
     images, module = torch.randn(10, 2, 3, 3), Mean()
     found = predict(module, images, batch_size=4)
     assert found.dtype == np.float64
@@ -34,14 +37,17 @@ def test_softmax_of_the_merger_in_batches_without_gradients() -> None:
     assert module.gradients == [False] * 3
 
 
-def test_evaluation_mode_for_the_call_only() -> None:
+def test_evaluation_mode_holds_for_the_call_only() -> None:
     torch.manual_seed(0)
     network, images = DeepMerge(2, dropout=0.5), torch.randn(6, 2, 75, 75)
-    statistics = network.encoder[1].running_mean.clone()
+    normalisation = network.encoder[1]
+    assert isinstance(normalisation, nn.BatchNorm2d)
+    assert normalisation.running_mean is not None
+    statistics = normalisation.running_mean.clone()
     first, again = predict(network, images), predict(network, images, batch_size=5)
     np.testing.assert_allclose(first, again, rtol=1e-5)
     assert network.training
-    assert torch.equal(network.encoder[1].running_mean, statistics)
+    assert torch.equal(normalisation.running_mean, statistics)
 
 
 def test_arrays_and_tensors_give_the_same() -> None:
@@ -49,37 +55,39 @@ def test_arrays_and_tensors_give_the_same() -> None:
     np.testing.assert_array_equal(predict(Mean(), images), predict(Mean(), torch.from_numpy(images)))
 
 
-def test_threads_for_the_call_only() -> None:
+def test_number_of_threads_holds_for_the_call_only() -> None:
     before, module = torch.get_num_threads(), Mean()
     predict(module, torch.zeros(1, 1, 2, 2), threads=before + 1)
     assert module.threads == [before + 1]
     assert torch.get_num_threads() == before
 
 
-def test_no_images_no_probabilities() -> None:
+def test_no_images_give_no_probabilities() -> None:
     assert predict(Mean(), torch.zeros(0, 1, 2, 2)).shape == (0,)
 
 
 class Travelling(nn.Module):
-    """A module that can be sent to the meta device and back, and a record of where its images arrived."""
+    """A module that can be moved to the meta device and back; records the devices of its weight and its images."""
 
     def __init__(self, outputs: int = 2) -> None:
         super().__init__()
-        self.weight, self.outputs, self.places = nn.Parameter(torch.zeros(1)), outputs, []
+        self.weight, self.outputs = nn.Parameter(torch.zeros(1)), outputs
+        self.devices: list[tuple[str, str]] = []
 
-    def to(self, device: torch.device) -> Self:
-        return self.to_empty(device=device)  # the meta device keeps no values to bring back
+    def to(self, *arguments: Any, **options: Any) -> Self:
+        (device,) = arguments
+        return self.to_empty(device=device)  # the meta device keeps no values that could be moved back
 
     def forward(self, images: Tensor) -> Activations:
-        self.places.append((self.weight.device.type, images.device.type))
+        self.devices.append((self.weight.device.type, images.device.type))
         return Activations(torch.zeros(len(images), 1), torch.zeros(len(images), self.outputs))
 
 
-def test_another_device_for_the_call_only() -> None:
+def test_another_device_is_used_for_the_call_only() -> None:
     module, images = Travelling(), torch.zeros(3, 1, 2, 2)
     predict(module, images, device="meta")
     activations(module, images, batch_size=2, device="meta")
-    assert module.places == [("meta", "meta")] * 3
+    assert module.devices == [("meta", "meta")] * 3
     assert module.weight.device.type == "cpu"
     unfit = Travelling(outputs=3)
     with pytest.raises(ValueError, match="logits of shape"):
@@ -87,7 +95,7 @@ def test_another_device_for_the_call_only() -> None:
     assert unfit.weight.device.type == "cpu"
 
 
-def test_unfit_shapes_are_named_and_the_mode_restored() -> None:
+def test_wrong_shapes_are_named_and_the_mode_is_restored() -> None:
     with pytest.raises(ValueError, match=r"images of shape \(2, 2\)"):
         predict(Mean(), torch.zeros(2, 2))
     module = Mean(outputs=3)

@@ -15,7 +15,7 @@ from mergershift.networks.resnet18 import ResNet18
 
 
 class Pooled(nn.Module):
-    """Convolution, ReLU, mean over pixels, two logits: the network of class activation mapping."""
+    """Convolution, ReLU, mean over pixels, two logits: a network for class activation mapping."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class Dense(nn.Module):
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.Identity()])
 @pytest.mark.parametrize("label", [0, 1])
-def test_is_the_class_activation_map_behind_average_pooling(activation: nn.Module, label: int) -> None:
-    """Zhou et al. 2016 (arXiv:1512.04150): the dense layer's weights times the maps."""
+def test_equals_the_class_activation_map_before_average_pooling(activation: nn.Module, label: int) -> None:
+    """Zhou et al. 2016 (arXiv:1512.04150): the maps, weighted by the dense layer."""
     torch.manual_seed(0)
     network, images = Pooled(activation).eval(), torch.randn(4, 2, 12, 12)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_is_the_class_activation_map_behind_average_pooling(activation: nn.Modul
 
 
 @pytest.mark.parametrize("build", [DeepMerge, partial(ResNet18, width=4), DeepMerge2020])
-def test_every_network_gives_maps_and_stays_as_it_was(build: Callable[[int], nn.Module]) -> None:
+def test_every_network_has_maps_and_is_left_unchanged(build: Callable[[int], nn.Module]) -> None:
     torch.manual_seed(0)
     network, images = build(2), torch.randn(3, 2, 75, 75)
     for weight in list(network.parameters())[:2]:
@@ -65,7 +65,7 @@ def test_every_network_gives_maps_and_stays_as_it_was(build: Callable[[int], nn.
     first, again = grad_cam(network, images), grad_cam(network, images)
     assert first.shape == (3, 75, 75)
     assert first.min() >= 0
-    # What speaks for no class at any place would be no map at all.
+    # An image with evidence for neither class anywhere would have no map at all.
     assert np.maximum(first, grad_cam(network, images, label=0)).max(axis=(1, 2)).min() > 0
     np.testing.assert_array_equal(first, again)
     assert network.training
@@ -74,7 +74,7 @@ def test_every_network_gives_maps_and_stays_as_it_was(build: Callable[[int], nn.
     assert not any(layer._forward_hooks for layer in network.modules())
 
 
-def test_threads_are_as_before() -> None:
+def test_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     grad_cam(DeepMerge(2), torch.randn(1, 2, 75, 75), threads=before + 1)
     assert torch.get_num_threads() == before

@@ -1,4 +1,4 @@
-"""Validation images meet a classifier where it is."""
+"""Which validation images a classifier is scored on, with which statistics and on which device."""
 
 import copy
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_a_method_that_fits_to_a_domain_does_so_on_the_classifiers_device(prepar
     classifier = classifier_of().to("meta")
     own = Validation(compose(["filters=two", "adaptation=adabn"]), prepared).for_source(classifier)
     for tensors in (own.parameters(), own.buffers(), classifier.parameters()):
-        assert {each.device for each in tensors} == {torch.device("meta")}
+        assert {tensor.device for tensor in tensors} == {torch.device("meta")}
 
 
 NETWORK = {"_target_": "networks.samples.Brightness"}
@@ -49,7 +49,7 @@ def tiny(tmp_path: Path) -> Prepared:
 
 
 def rows_of(features: NDArray[np.float64] | None) -> list[int]:
-    """The rows that `Brightness` made its features of."""
+    """The rows of the images that `Brightness` computed its features from."""
     assert features is not None
     return np.floor(features[:, 0]).astype(int).tolist()
 
@@ -67,10 +67,10 @@ def test_a_classifier_is_judged_by_validation_images_and_the_domains_own_trainin
     assert rows_of(found.target_train_features) == [NOISY + row for row in (2, 3, 19, 20, 21)]
 
 
-def test_few_of_many_training_images_are_of_both_classes(
+def test_a_sample_of_the_training_images_holds_both_classes(
     tiny: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows go by class, so the first ones would all be mergers."""
+    """Rows are ordered by class, so the first ones are all mergers."""
     monkeypatch.setattr(validation, "MOST_TRAINING_IMAGES", 2)
     config = config_of(NETWORK)
     found = Validation(config, tiny).evidence(build_classifier(config))
@@ -80,8 +80,8 @@ def test_few_of_many_training_images_are_of_both_classes(
         assert set(LABELS[rows]) == {0, 1}
 
 
-def test_labelled_images_are_shown_as_the_training_showed_them(tiny: Prepared) -> None:
-    """The target's are shown as they are, and a threshold is chosen on what the figures are of."""
+def test_labelled_images_are_changed_as_in_training(tiny: Prepared) -> None:
+    """The target's images are left unchanged, and the threshold is chosen on the images that are scored."""
     network = NETWORK | {"limit": LIGHTER + 16}
     config = config_of(network, {"_target_": "training.samples.Witness", "lighten": True})
     judged, classifier = Validation(config, tiny), build_classifier(config)
@@ -95,31 +95,32 @@ def test_labelled_images_are_shown_as_the_training_showed_them(tiny: Prepared) -
 
 
 def test_each_domain_is_judged_with_the_statistics_fitted_to_it(tiny: Prepared) -> None:
-    """The kept network holds the target's; the source is seen by a copy that is fitted to its training images."""
+    """The kept network holds the target's statistics; source images pass a copy fitted to their training images."""
     config = config_of(DEEP_MERGE, {"_target_": "mergershift.adaptation.adabn.AdaBN"})
     torch.manual_seed(0)
     classifier = build_classifier(config).eval()
-    of_source = copy.deepcopy(classifier)
+    source_classifier = copy.deepcopy(classifier)
     fitted_to = tiny.images(Domain.PRISTINE, tiny.rows("train", trains="source", unique=True))
-    AdaBN().after_training(of_source.network, [of_source.stretched(fitted_to)])
-    own = of_source.state_dict()["network.encoder.1.running_mean"]
+    AdaBN().after_training(source_classifier.network, [source_classifier.stretched(fitted_to)])
+    own = source_classifier.state_dict()["network.encoder.1.running_mean"]
     assert not torch.equal(own, classifier.state_dict()["network.encoder.1.running_mean"])
 
     judged = Validation(config, tiny)
     found = judged.evidence(classifier)
     validation_rows = tiny.rows("validation", unique=True)
     for module, domain, rows, features, logits in (
-        (of_source, Domain.PRISTINE, validation_rows, found.source_features, found.source_logits),
+        (source_classifier, Domain.PRISTINE, validation_rows, found.source_features, found.source_logits),
         (classifier, Domain.NOISY, validation_rows, found.target_features, found.target_logits),
-        (of_source, Domain.PRISTINE, [0, 1, 16, 17, 18], found.source_train_features, None),
+        (source_classifier, Domain.PRISTINE, [0, 1, 16, 17, 18], found.source_train_features, None),
         (classifier, Domain.NOISY, [2, 3, 19, 20, 21], found.target_train_features, None),
     ):
+        assert features is not None
         expected = activations(module, tiny.images(domain, np.array(rows)))
         np.testing.assert_allclose(features, expected[0], rtol=1e-4, atol=1e-5)
         if logits is not None:
             np.testing.assert_allclose(logits, expected[1], rtol=1e-4, atol=1e-5)
     labelled = tiny.labelled(Domain.PRISTINE, validation_rows)
-    expected_threshold = best_threshold(labelled.labels.numpy(), predict(of_source, labelled.images))
+    expected_threshold = best_threshold(labelled.labels.numpy(), predict(source_classifier, labelled.images))
     assert judged.threshold(classifier) == pytest.approx(expected_threshold, rel=1e-4)
 
 
@@ -127,26 +128,26 @@ def test_each_domain_is_judged_with_the_statistics_fitted_to_it(tiny: Prepared) 
 def test_source_accuracy_is_the_mean_share_of_right_calls(
     tiny: Prepared, limit: float, expected: float
 ) -> None:
-    """Of the mergers 4 and 5 and the others 22 to 24; what is fainter than the limit is called a merger."""
+    """Rows 4 and 5 are mergers, 22 to 24 are not; an image fainter than the limit is classified as a merger."""
     config = config_of(NETWORK | {"limit": limit})
-    found = Validation(config, tiny).figures(build_classifier(config), [SOURCE_ACCURACY])
+    found = Validation(config, tiny).metrics(build_classifier(config), [SOURCE_ACCURACY])
     assert found == {SOURCE_ACCURACY: pytest.approx(expected)}
 
 
-def test_target_labels_decide_the_oracles_figure_and_no_other(tiny: Prepared) -> None:
+def test_target_labels_affect_the_oracles_score_and_no_other(tiny: Prepared) -> None:
     config, names = config_of(NETWORK | {"limit": NOISY + 23.5}), [*LABEL_FREE, SOURCE_ACCURACY, ORACLE]
     classifier = build_classifier(config)
-    before = Validation(config, tiny).figures(classifier, names)
+    before = Validation(config, tiny).metrics(classifier, names)
     assert before[ORACLE] == pytest.approx((1 + 1 / 3) / 2)
     relabel(tiny, Domain.NOISY, tiny.rows("validation"))
-    after = Validation(config, tiny).figures(classifier, names)
+    after = Validation(config, tiny).metrics(classifier, names)
     assert after[ORACLE] == pytest.approx((0 + 2 / 3) / 2)
     assert after == before | {ORACLE: after[ORACLE]}
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
-def test_a_figure_is_that_of_the_validator_it_is_called_by(tiny: Prepared, name: str) -> None:
+def test_a_metric_named_after_a_validator_is_its_score(tiny: Prepared, name: str) -> None:
     config = config_of(NETWORK)
     judged, classifier = Validation(config, tiny), build_classifier(config)
     expected = evaluation.VALIDATORS[name](judged.evidence(classifier))
-    assert judged.figures(classifier, [name]) == {name: expected}
+    assert judged.metrics(classifier, [name]) == {name: expected}

@@ -1,4 +1,4 @@
-"""Packages of an untrained classifier, quick to make, and the images that they are for."""
+"""Models of an untrained classifier, which are quick to make, and images to apply them to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def stamps(count: int, seed: int = 0, channels: int = 2) -> NDArray[np.float32]:
-    """`(count, channels, 75, 75)` blobs of a few pixels' width on a noisy sky, in µJy/arcsec²."""
+    """Draw images `(count, channels, 75, 75)` of blobs a few pixels wide on a noisy sky, in µJy/arcsec²."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:75, :75] - 37.0
     wide = random.uniform(3, 9, (count, 1, 1, 1))
@@ -67,7 +67,7 @@ def facts_of(**changed: object) -> ModelFacts:
 
 
 def classifier_of(network: str = "deepmerge", seed: int = 0) -> Classifier:
-    """An untrained classifier for two filters with its stretch fitted to stamps."""
+    """An untrained classifier for two filters, with its stretch fitted to stamps."""
     torch.manual_seed(seed)
     classifier = build_classifier(compose(["filters=two", f"network={network}"], CONF)).eval()
     classifier.stretch.fit(torch.from_numpy(stamps(50)))
@@ -75,18 +75,18 @@ def classifier_of(network: str = "deepmerge", seed: int = 0) -> Classifier:
 
 
 def program_of(network: str = "deepmerge", seed: int = 0, images: int = 150) -> ExportableModel:
-    """The whole program around an untrained classifier."""
+    """The complete program of an untrained classifier."""
     classifier = classifier_of(network, seed)
     features = []
     for sample in (1, 2):
         with torch.inference_mode():
-            made = classifier(torch.from_numpy(stamps(images, sample))).features
-        features.append(made.double().numpy())
+            output = classifier(torch.from_numpy(stamps(images, sample)))
+        features.append(output.features.double().numpy())
     return ExportableModel(classifier, 1.7, fit_distance(*features))
 
 
 def write_package(folder: Path, facts: ModelFacts, program: ExportableModel) -> Path:
-    """Write what `mergershift register` would into `folder`/model."""
+    """Write a model to `folder`/model as `mergershift register` does."""
     folder.mkdir(exist_ok=True)
     facts.write(folder)
     save_classifier(program.classifier, folder / WEIGHTS)

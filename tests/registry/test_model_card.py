@@ -1,37 +1,44 @@
-"""What the model card says of labels that nobody has for new images."""
+"""How the model card describes the use of target labels, which do not exist for new images."""
+
+from typing import Any
 
 import pytest
 from registry.samples import facts_of
 
 from mergershift.evaluation import Interval
-from mergershift.registry.model_card import SHOWN, write_card
+from mergershift.registry.model_card import CARD_METRICS, write_card
 
-TUNED = {"experiment": "oracle_tuned_mmd", "oracle": True}
-TRAINED = {"transfer": "oracle_target_only", "oracle": True, "labelled": "noisy", "domains": ("noisy",)}
+TUNED: dict[str, Any] = {"experiment": "oracle_tuned_mmd", "oracle": True}
+TRAINED: dict[str, Any] = {
+    "transfer": "oracle_target_only",
+    "oracle": True,
+    "labelled": "noisy",
+    "domains": ("noisy",),
+}
 SPLIT = {"kind": "by_galaxy", "disjoint_domains": True, "train": 0.7, "validation": 0.1, "seed": 68}
 
 
-def card_of(**changed):
-    """The card, on one line, of a training with these facts."""
-    figures = {name: Interval(value=0.7, low=0.6, high=0.8) for name in SHOWN}
-    figures |= {"galaxies": Interval(value=10), "images": Interval(value=40)}
-    told = {"validation_images": 30, "risk_before": 0.6, "risk_after": 0.5, "components": 4, "evaluations": 1}
-    told |= {"licence": "Apache-2.0", "choice": "nothing", "lineage": {}, "references": []}
-    results = {role: {"unique": figures} for role in ("source", "target")}
-    return " ".join(write_card(facts_of(split=SPLIT, **changed), results, **told).replace("> ", "").split())
+def card_of(**changed: Any) -> str:
+    """The card of a training with these facts, as a single line."""
+    metrics = {name: Interval(value=0.7, low=0.6, high=0.8) for name in CARD_METRICS}
+    metrics |= {"galaxies": Interval(value=10), "images": Interval(value=40)}
+    values: dict[str, Any] = {"validation_images": 30, "risk_before": 0.6, "risk_after": 0.5}
+    values |= {"components": 4, "evaluations": 1, "licence": "Apache-2.0", "choice": "no others"}
+    values |= {"lineage": {}, "references": []}
+    results = {role: {"unique": metrics} for role in ("source", "target")}
+    return " ".join(write_card(facts_of(split=SPLIT, **changed), results, **values).replace("> ", "").split())
 
 
 @pytest.mark.parametrize(
-    ("changed", "labelled", "said"),
+    ("changed", "labelled", "expected"),
     [
-        ({}, "pristine", ["No label of the target took part in any of these choices."]),
+        ({}, "pristine", ["No target label was used for any of these choices."]),
         (
             TUNED,
             "pristine",
             [
-                "**ORACLE.** The values that it was trained with (experiment oracle_tuned_mmd) were tuned by labels "
-                "of noisy images",
-                "took part in tuning the values of experiment oracle_tuned_mmd, and in no other of these choices.",
+                "**ORACLE.** Its hyperparameters (experiment oracle_tuned_mmd) were tuned with labels of noisy images",
+                "to tune the hyperparameters of experiment oracle_tuned_mmd, and for none of the other choices.",
             ],
         ),
         (
@@ -39,7 +46,7 @@ def card_of(**changed):
             "noisy",
             [
                 "**ORACLE.** It was trained on labels of the domain",
-                "of the target took part in the training and",
+                "Target labels were used in the training and",
             ],
         ),
         (
@@ -47,18 +54,20 @@ def card_of(**changed):
             "noisy",
             [
                 "**ORACLE.** It was trained on labels of the domain",
-                "of the target took part in the training and",
+                "Target labels were used in the training and",
             ],
         ),
     ],
 )
-def test_it_tells_training_on_target_labels_from_tuning_by_them(changed, labelled, said):
+def test_it_distinguishes_training_on_target_labels_from_tuning_with_them(
+    changed: dict[str, Any], labelled: str, expected: list[str]
+) -> None:
     card = card_of(**changed)
-    for words in (
-        *said,
-        f"labelled {labelled}, to be used on noisy",
-        f"for the {labelled} images that it was",
+    for text in (
+        *expected,
+        f"trained with labels of {labelled} images, intended for noisy images",
+        f"holds for the {labelled} images that it was",
     ):
-        assert words in card
+        assert text in card
     assert ("ORACLE" in card) == bool(changed)
     assert ("It was trained on labels of the domain" in card) == (labelled == "noisy")

@@ -1,4 +1,4 @@
-"""How far features lie from the training's: against the covariance written out, and on what a network never saw."""
+"""Distances of features from those of the training, against an explicit covariance and on unseen features."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mergershift.registry import fit_distance
 
 
 def drawn(count, seed, width=12, ranks=3):
-    """Normal features with three wide directions in a sea of small ones."""
+    """Draw normal features that vary widely in three directions and little in all others."""
     directions = np.linalg.qr(np.random.default_rng(0).normal(size=(width, ranks)))[0]
     random = np.random.default_rng(seed)
     return (
@@ -21,7 +21,7 @@ def of(distance, features):
 
 
 def test_it_is_the_mahalanobis_distance_of_the_fitted_covariance():
-    """Against the covariance's inverse, with the likeliest number of directions found by scipy's density."""
+    """Compared with the inverse covariance for the number of directions that is likeliest by scipy's density."""
     from scipy.stats import multivariate_normal
 
     training, held_out = drawn(400, 1), drawn(300, 2)
@@ -42,26 +42,26 @@ def test_it_is_the_mahalanobis_distance_of_the_fitted_covariance():
     np.testing.assert_allclose(of(distance, held_out), expected / unit, rtol=1e-9)
 
 
-def test_one_in_a_hundred_held_out_images_lies_beyond_one():
+def test_one_in_a_hundred_held_out_images_is_farther_than_one():
     distance = fit_distance(drawn(2000, 1), drawn(2000, 2))
     assert np.mean(of(distance, drawn(20000, 3)) > 1) == pytest.approx(0.01, abs=0.004)
 
 
-def test_with_few_held_out_images_none_of_them_lies_beyond_one():
+def test_of_few_held_out_images_none_is_farther_than_one():
     held_out = drawn(50, 2)
     assert of(fit_distance(drawn(200, 1), held_out), held_out).max() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
-    ("training", "held_out", "words"),
+    ("training", "held_out", "message"),
     [
         (drawn(3, 1), drawn(9, 2), "A > 3"),
         (drawn(9, 1), drawn(0, 2), "M > 0"),
         (drawn(9, 1), drawn(9, 2)[:, :5], "expected"),
-        (np.full((9, 4), 2.0), np.full((9, 4), 2.0), "alike"),
-        (np.full((9, 4), np.nan), drawn(9, 2, 4), "not finite"),
+        (np.full((9, 4), 2.0), np.full((9, 4), 2.0), "identical"),
+        (np.full((9, 4), np.nan), drawn(9, 2, 4), "NaN or infinite"),
     ],
 )
-def test_what_can_not_be_measured_is_refused(training, held_out, words):
-    with pytest.raises(ValueError, match=words):
+def test_features_without_a_distance_are_refused(training, held_out, message):
+    with pytest.raises(ValueError, match=message):
         fit_distance(training, held_out)

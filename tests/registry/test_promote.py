@@ -1,4 +1,4 @@
-"""Candidates and champions: who wins, who is refused and why, and what is recorded of it."""
+"""Which candidates become champions, which are refused and why, and what is recorded."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -28,32 +29,31 @@ GALAXIES, CAMERAS = 40, 4
 
 
 def validation(gain, seed):
-    """Validation images: log odds are `gain` x truth + noise, so that a higher gain is surer and righter."""
+    """Validation images with log odds of `gain` x truth + noise: a higher gain is more confident and more accurate."""
     random = np.random.default_rng(seed)
     truth = np.repeat(np.arange(GALAXIES) % 2, CAMERAS)
     parts = []
     for role in ("source", "target"):
         odds = gain * (2 * truth - 1) + random.normal(0, 0.5, len(truth))
-        columns = {"row": np.arange(len(truth)), "galaxy": np.repeat(np.arange(GALAXIES), CAMERAS)}
+        columns: dict[str, Any] = {"row": np.arange(len(truth))}
+        columns |= {"galaxy": np.repeat(np.arange(GALAXIES), CAMERAS)}
         columns |= {"camera": np.tile(np.arange(CAMERAS), GALAXIES), "role": role, "log_odds": odds}
         parts.append(pd.DataFrame({**columns, "label": truth if role == "source" else np.nan}))
     return pd.concat(parts)
 
 
-def test_predictions(right):
-    """Test images of which a share is rightly called."""
+def predictions(right):
+    """Predictions on test images of which the share `right` is classified correctly."""
     truth = np.repeat(np.arange(GALAXIES) % 2, CAMERAS)
     called = np.where(np.arange(len(truth)) / len(truth) < right, truth, 1 - truth)
     parts = []
     for role, domain in (("source", "pristine"), ("target", "noisy")):
-        columns = {"row": np.arange(len(truth)), "galaxy": np.repeat(np.arange(GALAXIES), CAMERAS)}
+        columns: dict[str, Any] = {"row": np.arange(len(truth))}
+        columns |= {"galaxy": np.repeat(np.arange(GALAXIES), CAMERAS)}
         columns |= {"camera": np.tile(np.arange(CAMERAS), GALAXIES), "block": 0, "role": role}
         columns |= {"domain": domain, "label": truth, "probability": 0.1 + 0.8 * called, "threshold": 0.5}
         parts.append(pd.DataFrame(columns))
     return evaluation.join(parts)
-
-
-test_predictions.__test__ = False
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def team(address, tmp_path, monkeypatch, request):
-    """A registry with a model of its own for each test; conf/ is the checkout's."""
+    """A registry with a separate model for each test; the configuration is the checkout's."""
     name = re.sub(r"\W", "-", request.node.name)
     config = compose(["filters=two", f"tracking.model={name}", f"tracking.uri='{address}'"])
     monkeypatch.setattr(promoting, "compose", lambda overrides: config)
@@ -76,23 +76,24 @@ def team(address, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     registry = Registry(address)
 
-    def register(mark, gain, right=0.7, **facts):
-        folder = tmp_path / mark
+    def register(label, gain, right=0.7, **facts):
+        folder = tmp_path / label
         folder.mkdir()
         facts_of(**facts).write(folder)
-        validation(gain, int.from_bytes(mark.encode()) % 1000).to_csv(folder / "validation.csv", index=False)
-        evaluation.write_predictions(test_predictions(right), folder / "predictions.csv")
-        return registry.publish(
-            folder, f"{name}_candidates", registry.run_of("t", "e"), {FINGERPRINT: mark}, mark
-        )[0]
+        validation(gain, int.from_bytes(label.encode()) % 1000).to_csv(folder / "validation.csv", index=False)
+        evaluation.write_predictions(predictions(right), folder / "predictions.csv")
+        run_id = registry.run_of("t", "e")
+        assert run_id is not None
+        return registry.publish(folder, f"{name}_candidates", run_id, {FINGERPRINT: label}, label)[0]
 
     def champion():
-        found = registry.champion(name)
-        return found and found.tags[FINGERPRINT]
+        version = registry.champion(name)
+        return version and version.tags[FINGERPRINT]
 
-    def recorded(mark, model=f"{name}_candidates"):
-        tags = registry.same(model, mark).tags
-        return tags[OUTCOME], json.loads(tags[DETAILS])
+    def recorded(label, model=f"{name}_candidates"):
+        version = registry.same(model, label)
+        assert version is not None
+        return version.tags[OUTCOME], json.loads(version.tags[DETAILS])
 
     def files(version):
         client = MlflowClient(tracking_uri=address)
@@ -114,18 +115,18 @@ def promote(number=None, **options):
     return promote_step((), number, **options)
 
 
-def test_the_first_one_has_nobody_to_beat_and_is_not_promoted_twice(team):
+def test_the_first_candidate_wins_and_is_not_promoted_twice(team):
     with pytest.raises(UserError, match="no candidate is registered"):
         promote()
     team.register("a", 1.0)
     assert "there was no champion" in promote()
     assert team.champion() == "a"
     assert team.recorded("a")[0] == "first"
-    assert "is the champion already" in promote()
+    assert "is already the champion" in promote()
     assert len(team.registry.versions(team.name)) == 1
 
 
-def test_a_better_one_wins_and_a_worse_one_is_refused(team):
+def test_a_better_candidate_wins_and_a_worse_one_is_refused(team):
     team.register("a", 1.0)
     promote()
     team.register("worse", 0.2)
@@ -151,11 +152,11 @@ def test_a_better_one_wins_and_a_worse_one_is_refused(team):
         promote(9)
 
 
-def test_one_that_is_as_good_is_not_better(team):
+def test_an_equally_good_candidate_is_refused(team):
     team.register("a", 1.0)
     promote()
     team.register("b", 1.0)
-    with pytest.raises(UserError, match="lower bound has to lie above 0"):
+    with pytest.raises(UserError, match="lower bound must be above 0"):
         promote()
 
 
@@ -163,11 +164,11 @@ def test_one_that_is_as_good_is_not_better(team):
     ("what", "value"),
     [("data_hash", "e" * 64), ("split", SPLIT | {"seed": 1}), ("target", "other")],
 )
-def test_what_was_trained_for_something_else_is_not_compared(team, what, value):
+def test_models_for_different_data_or_domains_are_not_compared(team, what, value):
     team.register("a", 1.0)
     promote()
     team.register("b", 3.0, **{what: value})
-    with pytest.raises(UserError, match=f"cannot be compared, they differ in {what}"):
+    with pytest.raises(UserError, match=f"cannot be compared because they differ in {what}"):
         promote()
     assert team.champion() == "a"
     assert team.recorded("b")[1]["incomparable"] == [what]
@@ -187,7 +188,7 @@ def test_force_records_its_reason_and_the_comparison(team):
     assert details["difference"]["high"] < 0
 
 
-def test_force_on_the_first_one_records_its_reason_too(team):
+def test_force_on_the_first_candidate_also_records_its_reason(team):
     team.register("a", 1.0)
     promote(force="the paper's model")
     for model in (f"{team.name}_candidates", team.name):
@@ -200,7 +201,7 @@ def test_force_on_the_first_one_records_its_reason_too(team):
 
 
 @pytest.mark.parametrize("damage", ["lost", "facts.json"])
-def test_a_broken_champion_gives_way_to_force_alone(team, damage):
+def test_a_broken_champion_is_replaced_only_by_force(team, damage):
     broken = team.register("a", 1.0)
     promote()
     place = team.files(broken)
@@ -230,7 +231,7 @@ def test_a_broken_candidate_is_not_forced(team):
     assert team.champion() == "a"
 
 
-def test_the_oracle_gate_looks_at_test_labels_and_nothing_else_does(team):
+def test_only_the_oracle_gate_uses_test_labels(team):
     team.register("a", 1.0, right=0.7)
     promote()
     team.register("b", 3.0, right=0.6)
@@ -260,21 +261,22 @@ def test_a_validator_that_needs_features_is_refused_with_the_reason(team, monkey
 
 
 @pytest.mark.parametrize("first", ["good", "best"])
-def test_of_two_at_once_the_second_challenges_the_first(team, monkeypatch, first):
-    """Both beat the champion; while one is compared with it, the other becomes the champion."""
+def test_of_two_simultaneous_promotions_the_second_challenges_the_first(team, monkeypatch, first):
+    """Both candidates beat the champion; while one is compared with it, the other becomes the champion."""
     team.register("a", 1.0)
     promote()
     numbers = {"good": 2, "best": 3}
     team.register("good", 2.0)
     team.register("best", 4.0)
     (second,) = numbers.keys() - {first}
-    copied, interrupted = Registry.copy, []
+    original = Registry.copy
+    interrupted: list[object] = []
 
     def copy_after_the_other(registry, version, name, tags):
         if not interrupted:
             interrupted.append(version)
             promote(numbers[first])
-        return copied(registry, version, name, tags)
+        return original(registry, version, name, tags)
 
     monkeypatch.setattr(Registry, "copy", copy_after_the_other)
     if second == "best":
@@ -287,7 +289,9 @@ def test_of_two_at_once_the_second_challenges_the_first(team, monkeypatch, first
     outcome, details = team.recorded(second)
     assert outcome == ("won" if second == "best" else "refused")
     assert details["champion_before"] == team.registry.same(team.name, first).uri
-    assert team.recorded(second, team.name)[0] == outcome, "the version made before that says so too"
+    assert team.recorded(second, team.name)[0] == outcome, (
+        "the copy made before that records the outcome, too"
+    )
 
 
 def test_a_champion_that_keeps_changing_ends_the_promotion(team, monkeypatch):
@@ -306,32 +310,37 @@ def test_a_champion_that_keeps_changing_ends_the_promotion(team, monkeypatch):
     assert team.champion() == "a"
 
 
-def test_whoever_is_overtaken_in_the_last_moment_is_told(team, monkeypatch):
+def test_a_promotion_overtaken_at_the_last_moment_fails(team, monkeypatch):
     team.register("a", 1.0)
     promote()
     team.register("b", 3.0)
-    monkeypatch.setattr(Registry, "set_champion", lambda *_: None)  # as if another one came after it
-    with pytest.raises(UserError, match="in the same moment"):
+    monkeypatch.setattr(Registry, "set_champion", lambda *_: None)  # as if another promotion followed it
+    with pytest.raises(UserError, match="at the same moment"):
         promote()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["1", "2"], "only one VERSION"),
         (["--force", "because", "--oracle-gate"], "take one of them"),
         (["--force", " "], "needs a reason"),
     ],
 )
-def test_the_command_refuses_what_contradicts_itself(arguments, words):
-    made = CliRunner().invoke(cli_models.promote, arguments)
-    assert made.exit_code == 2
-    assert words in made.output
+def test_the_command_refuses_contradictory_arguments(arguments, message):
+    result = CliRunner().invoke(cli_models.promote, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
 
 
-def test_the_command_tells_a_version_from_overrides(monkeypatch):
-    heard: list[tuple[object, ...]] = []
-    monkeypatch.setattr(promoting, "promote_step", lambda *arguments: heard.append(arguments) or "done")
+def test_the_command_distinguishes_a_version_from_overrides(monkeypatch):
+    calls: list[tuple[object, ...]] = []
+
+    def record(*arguments: object) -> str:
+        calls.append(arguments)
+        return "done"
+
+    monkeypatch.setattr(promoting, "promote_step", record)
     arguments = ["tracking.model=x", "12", "--oracle-gate"]
     assert CliRunner().invoke(cli_models.promote, arguments).output == "done\n"
-    assert heard == [(("tracking.model=x",), 12, None, True)]
+    assert calls == [(("tracking.model=x",), 12, None, True)]

@@ -1,4 +1,4 @@
-"""Which training is registered, as what, and what is said of it."""
+"""Which training is registered, under which name, and what its card and its tags contain."""
 
 import json
 import shutil
@@ -19,7 +19,6 @@ from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
-from mergershift.core.nesting import flattened, nested
 from mergershift.images.locate import prepared_images
 from mergershift.registry import RegisteredModel
 from mergershift.registry.promote import promote_step
@@ -44,7 +43,7 @@ def change(path, **values):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study of one method and two seeds on a mock; the second seed is the first with a better score."""
+    """A study of one method and two seeds on a mock; the second seed is a copy of the first with a better score."""
     folder = tmp_path_factory.mktemp("registering")
     shutil.copytree(CHECKOUT / "conf", folder / "conf")
     for name in ("dvc.yaml", "CITATION.cff"):
@@ -61,6 +60,7 @@ def study(tmp_path_factory):
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         config = compose(SMALL)
+        assert config.selection is not None
         first, second = (folder / cell.folder for cell in read_study().cells())
         prepare_step(config)
         train_step(config, first)
@@ -76,13 +76,14 @@ def study(tmp_path_factory):
 
 
 def copy_training(cell, other, training):
-    """The same training under an id of its own, with a run of its own."""
+    """Copy a training under a different id and with a separate run."""
     shutil.copytree(cell, other)
     change(other / "train/run.json", training=training)
     change(other / "evaluation/selection.json", training=training)
     client = MlflowClient(tracking_uri=tracking_address(None))
-    experiment = client.get_experiment_by_name("mergershift").experiment_id
-    client.create_run(experiment, tags={TRAINING_TAG: training})
+    experiment = client.get_experiment_by_name("mergershift")
+    assert experiment is not None
+    client.create_run(experiment.experiment_id, tags={TRAINING_TAG: training})
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,8 @@ def registry(study):
 
 @pytest.fixture(scope="module")
 def folder(registry):
-    """The best training as it was registered."""
-    assert "registered as models:/mergershift_candidates/1" in register_step(("filters=two",), None)
+    """The best training as a registered model."""
+    assert ": registered as models:/mergershift_candidates/1" in register_step(("filters=two",), None)
     return fetch_model(tracking_address(None), "models:/mergershift_candidates/1")
 
 
@@ -103,14 +104,15 @@ def seed_folder(study, seed):
 
 def test_the_best_seed_of_the_best_method_is_registered_once(study, registry, folder):
     assert RegisteredModel.read(folder).facts.training == "second"
-    # Tests share the registry, in any order.
+    # The tests share the registry and may run in any order.
     before = registry.versions("mergershift_candidates")
-    assert "is models:/mergershift_candidates/1 already" in register_step(("filters=two",), None)
-    assert "is models:/mergershift_candidates/1 already" in register_step((), seed_folder(study, 1))
+    already = "already registered as models:/mergershift_candidates/1"
+    assert already in register_step(("filters=two",), None)
+    assert already in register_step((), seed_folder(study, 1))
     assert registry.versions("mergershift_candidates") == before
 
 
-def test_its_tags_say_where_it_comes_from(study, registry, folder):
+def test_its_tags_hold_its_lineage(study, registry, folder):
     version = registry.resolve("models:/mergershift_candidates/1")
     record = RunRecord.read(seed_folder(study, 1) / "train/run.json")
     assert record.trained is not None
@@ -127,7 +129,7 @@ def test_its_tags_say_where_it_comes_from(study, registry, folder):
     assert run.data.tags[TRAINING_TAG] == "second"
 
 
-def test_it_predicts_what_the_evaluation_found_and_calibrates_on_the_source(study, folder):
+def test_it_predicts_as_in_the_evaluation_and_is_calibrated_on_the_source(study, folder):
     package, cell = RegisteredModel.read(folder), seed_folder(study, 1)
     config = Config.read(cell / "train/config.yaml")
     prepared = prepared_images(config)
@@ -138,7 +140,7 @@ def test_it_predicts_what_the_evaluation_found_and_calibrates_on_the_source(stud
     np.testing.assert_allclose(made[:, 0], tested["probability"], atol=1e-6)
     assert package.facts.threshold == tested["threshold"].iloc[0]
     assert package.facts.domains == ("pristine",)
-    # The temperature, by its definition: nothing near it has less balanced cross-entropy on the source.
+    # By its definition, the temperature minimises the balanced cross-entropy on the source.
     rows = prepared.rows("validation", unique=True)
     images, labels = prepared.labelled(config.transfer.source, rows)
     classifier = load_classifier(model_file(cell / "train", package.facts.epoch), config)
@@ -151,11 +153,11 @@ def test_it_predicts_what_the_evaluation_found_and_calibrates_on_the_source(stud
         for factor in (0.97, 1.0, 1.03)
     ]
     assert risks[1] == min(risks)
-    # Held-out images of the domain that it saw are within 1; few validation images set that unit.
+    # The farthest held-out image of the domain sets the unit, because there are few validation images.
     assert package.predict(images)[:, 2].max() == pytest.approx(1, abs=1e-6)
 
 
-def test_its_validation_images_carry_no_label_of_the_target(folder):
+def test_its_table_of_validation_images_has_no_target_label(folder):
     table = pd.read_csv(folder / "validation.csv")
     source, target = (table[table["role"] == role] for role in ("source", "target"))
     assert target["label"].isna().all()
@@ -163,31 +165,32 @@ def test_its_validation_images_carry_no_label_of_the_target(folder):
     assert source["row"].tolist() == target["row"].tolist()
 
 
-def test_its_card_says_what_it_is_worth(study, folder):
+def test_its_card_reports_its_results_and_its_provenance(study, folder):
     card = (folder / "model_card.md").read_text()
     results = evaluation.read_results(seed_folder(study, 1) / "evaluation")
     accuracy = results["target"]["unique"]["balanced_accuracy"]
     galaxies = results["target"]["unique"]["galaxies"]["value"]
-    for words in (
+    for text in (
         "MOCK IMAGES, NOT THE ARCHIVE",
         f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
         f"{galaxies:.0f} galaxies",
-        "had been opened 1 time when",
+        "there had been 1 test evaluation on these data",
         "1 method by the mean of information_maximisation over seeds, then 2 seeds by the same validator",
         "equally frequent",
         "Apache-2.0",
         "arXiv:2103.01373",
-        "by galaxy, 70% training",
+        "70% training",
         "evaluate@two-method0-1",
     ):
-        assert words in card
+        assert text in card
     client = MlflowClient(tracking_uri=tracking_address(None))
-    described = client.get_model_version("mergershift_candidates", "1").description
-    assert "MOCK images" in described
-    assert f"{accuracy['value']:.3f}" in described
+    description = client.get_model_version("mergershift_candidates", "1").description
+    assert description is not None
+    assert "MOCK images" in description
+    assert f"{accuracy['value']:.3f}" in description
 
 
-def test_registered_and_promoted_it_is_the_champion(study, registry, folder):
+def test_the_promoted_candidate_is_the_champion(study, registry, folder):
     assert "is now the champion" in promote_step((), None)
     champion = fetch_model(tracking_address(None), "models:/mergershift@champion")
     assert (champion / "facts.json").read_bytes() == (folder / "facts.json").read_bytes()
@@ -196,7 +199,7 @@ def test_registered_and_promoted_it_is_the_champion(study, registry, folder):
         promote_step((), None)
 
 
-def test_what_was_trained_on_target_labels_needs_a_name_that_says_so(study, registry):
+def test_a_training_on_target_labels_needs_the_name_of_an_oracle(study, registry):
     cell = study / "outputs/runs/oracle"
     copy_training(seed_folder(study, 0), cell, "oracle")
     compose([*SMALL, "transfer=oracle_target_only"]).write(cell / "train/config.yaml")
@@ -212,7 +215,7 @@ def test_what_was_trained_on_target_labels_needs_a_name_that_says_so(study, regi
     assert facts.domains == ("noisy",)
 
 
-def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_path):
+def test_what_cannot_be_registered_is_refused_in_two_lines(study, registry, tmp_path):
     unknown = study / "outputs/runs/unknown"
     copy_training(seed_folder(study, 0), unknown, "unknown")
     client = MlflowClient(tracking_uri=tracking_address(None))
@@ -222,17 +225,17 @@ def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_pa
     change(stale / "evaluation/selection.json", training="another")
     untested = study / "outputs/runs/untested"
     shutil.copytree(seed_folder(study, 0) / "train", untested / "train")
-    for overrides, cell, words in (
+    for overrides, cell, message in (
         ((), unknown, "mergershift sync"),
-        ((), stale, "of another training"),
+        ((), stale, "belongs to a training other than"),
         ((), untested, "mergershift evaluate"),
         (
             ("filters=three",),
             None,
-            "no best method for filters=three.*\nIt has filters=two pristine to noisy",
+            "no best method for filters=three.*\nIt contains filters=two pristine to noisy",
         ),
     ):
-        with pytest.raises(UserError, match=words) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             register_step(overrides, cell)
         assert str(caught.value).count("\n") == 1
 
@@ -248,17 +251,21 @@ def test_what_can_not_be_registered_is_said_in_two_lines(study, registry, tmp_pa
         ("format", 2, "format: Input should be 1"),
     ],
 )
-def test_the_record_of_something_else_is_said_in_two_lines(study, key, value, found):
+def test_a_damaged_record_is_refused_in_two_lines(study, key, value, found):
     cell = study / "outputs/runs/foreign"
     shutil.copytree(seed_folder(study, 0), cell, dirs_exist_ok=True)
-    record = dict(flattened({"whole": json.loads((cell / "train/run.json").read_text())}))
-    record = {name: entry for name, entry in record.items() if not f"{name}.".startswith(f"whole.{key}.")}
-    record |= {} if value is None else {f"whole.{key}": value}
-    (cell / "train/run.json").write_text(json.dumps(nested(record)["whole"]))
-    with pytest.raises(UserError, match=rf"run\.json: not of a training .*{found}") as caught:
+    record = json.loads((cell / "train/run.json").read_text())
+    *groups, name = key.split(".")
+    part = record
+    for group in groups:
+        part = part[group]
+    del part[name]
+    part |= {} if value is None else {name: value}
+    (cell / "train/run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=rf"run\.json: not a record of a training .*{found}") as caught:
         register_step((), cell)
     assert str(caught.value).count("\n") == 1
     shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
     (cell / "evaluation/selection.json").write_text("[]")
-    with pytest.raises(UserError, match=r"selection\.json: not of a training"):
+    with pytest.raises(UserError, match=r"selection\.json: not a record of a training"):
         register_step((), cell)

@@ -1,4 +1,4 @@
-"""A model that is handed on says what the trained one said, and loads without pickle (see tracking/test_serving.py)."""
+"""A registered model predicts what its training did, and loads without pickle (see tracking/test_serving.py)."""
 
 import pickle
 import shutil
@@ -36,20 +36,20 @@ def test_the_exported_program_computes_what_the_classifier_does(network, tmp_pat
 
 def test_the_columns_are_the_evaluations_probability_and_its_temperature(program, folder):
     images = stamps(300, seed=5)
-    made = RegisteredModel.read(folder).predict(images)
+    columns = RegisteredModel.read(folder).predict(images)
     probability = inference.predict(program.classifier, images)
-    np.testing.assert_allclose(made[:, 0], probability, atol=1e-7)
+    np.testing.assert_allclose(columns[:, 0], probability, atol=1e-7)
     odds = np.log(probability / (1 - probability))
-    np.testing.assert_allclose(made[:, 1], 1 / (1 + np.exp(-odds / 1.7)), atol=1e-7)
+    np.testing.assert_allclose(columns[:, 1], 1 / (1 + np.exp(-odds / 1.7)), atol=1e-7)
 
 
-def test_an_image_that_is_not_finite_gets_a_row_of_nan_and_no_other_notices(folder):
+def test_the_row_of_an_image_with_nan_is_nan_and_no_other_row_changes(folder):
     package, images = RegisteredModel.read(folder), stamps(5)
     spoilt = images.astype(">f8")
     spoilt[1, 0, 3, 4], spoilt[3, 1, 0, 0], spoilt[4, 0, 0, 0] = np.nan, -np.inf, 1e300
-    made = package.predict(spoilt)
-    assert np.isnan(made).all(axis=1).tolist() == [False, True, False, True, True]
-    np.testing.assert_array_equal(made[[0, 2]], package.predict(images)[[0, 2]])
+    columns = package.predict(spoilt)
+    assert np.isnan(columns).all(axis=1).tolist() == [False, True, False, True, True]
+    np.testing.assert_array_equal(columns[[0, 2]], package.predict(images)[[0, 2]])
 
 
 def test_held_out_stamps_are_in_the_domain_and_foreign_ones_are_not(folder):
@@ -60,7 +60,7 @@ def test_held_out_stamps_are_in_the_domain_and_foreign_ones_are_not(folder):
         assert package.predict(foreign)[:, 2].min() > least
 
 
-def test_a_pickle_in_its_place_is_not_opened(folder, tmp_path):
+def test_a_pickle_in_place_of_the_program_is_not_loaded(folder, tmp_path):
     class Trap:
         def __reduce__(self):
             return (open, (str(tmp_path / "sprung"), "w"))
@@ -75,8 +75,8 @@ def test_a_pickle_in_its_place_is_not_opened(folder, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_what_is_no_model_is_said_in_two_lines(folder, tmp_path):
-    with pytest.raises(UserError, match="no model of mergershift") as caught:
+def test_a_folder_without_a_model_is_refused_in_two_lines(folder, tmp_path):
+    with pytest.raises(UserError, match="not a model of mergershift") as caught:
         RegisteredModel.read(tmp_path)
     assert str(caught.value).count("\n") == 1
     shutil.copytree(folder, tmp_path / "torn")
@@ -90,11 +90,11 @@ def test_images_of_another_shape_are_refused(folder):
         RegisteredModel.read(folder).predict(stamps(2)[:, :1])
 
 
-def test_two_models_are_the_same_one_where_weights_and_facts_are(folder, tmp_path):
+def test_fingerprints_are_equal_only_for_equal_weights_and_facts(folder, tmp_path):
     weights = folder / "classifier.safetensors"
-    mark = facts_of().fingerprint(weights)
-    assert mark == facts_of().fingerprint(weights)
-    assert mark != facts_of(threshold=0.41).fingerprint(weights)
-    assert mark != facts_of(temperature=1.8).fingerprint(weights)
+    fingerprint = facts_of().fingerprint(weights)
+    assert fingerprint == facts_of().fingerprint(weights)
+    assert fingerprint != facts_of(threshold=0.41).fingerprint(weights)
+    assert fingerprint != facts_of(temperature=1.8).fingerprint(weights)
     other = write_package(tmp_path / "other", facts_of(), program_of(seed=1, images=20))
-    assert mark != facts_of().fingerprint(other / "classifier.safetensors")
+    assert fingerprint != facts_of().fingerprint(other / "classifier.safetensors")

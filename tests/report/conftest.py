@@ -1,4 +1,4 @@
-"""One finished study and its page, made once."""
+"""A finished study and its page, written once for all tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def make_project(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Callable[[], Path]:
-    """Makes checkouts with the sample archive in data/, which says that it is a mock's."""
+    """Creates projects with the sample archive in data/, marked as a mock."""
 
     def make() -> Path:
         folder = tmp_path_factory.mktemp("study") / "project"
@@ -45,7 +45,7 @@ def written(make_project: Callable[[], Path]) -> Path:
 
 @pytest.fixture
 def study(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """That project as the working directory; it is not to be changed."""
+    """The project with the study as the working directory; tests must not change it."""
     monkeypatch.chdir(written)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return written
@@ -53,7 +53,7 @@ def study(written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fresh(make_project: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project of its own as the working directory, without a study."""
+    """A new project without a study as the working directory."""
     folder = make_project()
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -1,4 +1,4 @@
-"""A finished study on disk, with untrained networks and drawn predictions, in seconds."""
+"""A finished study on disk with untrained networks and random predictions, written in seconds."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ EPOCHS = (1, 3)
 FORWARD, ORACLE = "pristine_to_noisy", "oracle_target_only"
 METHODS = ((FORWARD, "source_only"), (FORWARD, "mmd"), (FORWARD, "coral"), (ORACLE, "source_only"))
 SIGNAL = {"source_only": 0.1, "mmd": 0.35, "coral": 0.6}
-"""How well a method's drawn probabilities follow the labels of target images."""
+"""How closely the random probabilities of each method follow the labels of target images."""
 SCORES = {"source_only": 0.1, "mmd": 0.5, "coral": 0.3}
-"""What every validator makes of the chosen epoch: the best on the test is not the best by a validator."""
+"""Score of the chosen epoch by every validator; the best method by validators is not the best on the test rows."""
 
 
 class Dense(Network):
@@ -64,8 +64,8 @@ class Dense(Network):
 def write_study(
     methods: Sequence[tuple[str, str]] = METHODS, seeds: Sequence[int] = (0,), network: str = "deepmerge"
 ) -> None:
-    """Write conf/study.yaml of the project in the working directory, and all that the report reads."""
-    lines = {
+    """Write conf/study.yaml of the project in the working directory, and all files that the report reads."""
+    study = {
         "network": network,
         "training": "demo",
         "trainer": "cpu_one_thread",
@@ -79,7 +79,7 @@ def write_study(
         ],
         "seeds": list(seeds),
     }
-    YAML().dump(lines, root() / "conf" / "study.yaml")
+    YAML().dump(study, root() / "conf" / "study.yaml")
     for cell in read_study().cells():
         _write_cell(cell, network)
     write_summary()
@@ -140,7 +140,7 @@ def _write_cell(cell: Cell, network: str) -> None:
 
 def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> RunRecord:
     return RunRecord(
-        # One of the trainings had no server.
+        # One of the methods was trained without a server.
         run_id=None if cell.method.adaptation == "coral" else uuid5(NAMESPACE_OID, repr(cell)).hex,
         training=f"{cell.method.adaptation}-{cell.method.transfer}-{cell.seed}",
         experiment="mergershift",
@@ -190,7 +190,7 @@ def _predictions(
 
 
 def mark_as(kind: str, project: Path) -> None:
-    """Let data/ say what it is: mock or archive."""
+    """Record in data/ that its images are from a mock or from the archive."""
     mock = {"kind": "mock", "seed": 3, "mergers": 12, "non_mergers": 60, "mock_version": 1}
     mock |= {"filter_sets": ["two"], "fits": False}
     archive = {"kind": "archive", "address": "https://archive.example/deepmerge"}

@@ -1,4 +1,4 @@
-"""Which images the galleries show."""
+"""The choice of images for the galleries."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from mergershift.report.gallery import OUTCOMES, compared_rows, example_rows
 
 
 def predictions(seed: int = 0) -> pd.DataFrame:
-    """Four renderings each of 40 galaxies, called at random."""
+    """Random predictions on four renderings of each of 40 galaxies."""
     rng = np.random.default_rng(seed)
     galaxy = np.repeat(np.arange(40), 4)
     table = pd.DataFrame({"row": np.arange(160) + 1000, "galaxy": galaxy, "camera": np.tile(range(4), 40)})
@@ -18,16 +18,16 @@ def predictions(seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_examples_have_their_outcome_and_a_galaxy_each(outcome):
+def test_examples_have_the_outcome_and_different_galaxies(outcome):
     found = example_rows(predictions(), outcome)
-    label, call = OUTCOMES[outcome]
+    label, prediction = OUTCOMES[outcome]
     assert len(found) == 4
     assert (found["label"] == label).all()
-    assert (found["prediction"] == call).all()
+    assert (found["prediction"] == prediction).all()
     assert found["galaxy"].is_unique
 
 
-def test_examples_span_the_ranking_from_end_to_end():
+def test_examples_span_the_whole_ranking():
     table = predictions()
     ranked = table[(table["label"] == 1) & (table["prediction"] == 1)].drop_duplicates("galaxy")
     found = example_rows(table, "true positives")["probability"]
@@ -36,7 +36,7 @@ def test_examples_span_the_ranking_from_end_to_end():
     assert found.iloc[-1] == ranked["probability"].min()
 
 
-def test_fewer_images_than_columns_come_once():
+def test_fewer_images_than_columns_are_not_repeated():
     table = predictions()
     few = table[(table["label"] == 0) | (table["galaxy"] < 2)]
     assert example_rows(few, "true positives")["galaxy"].tolist() in ([0, 1], [1, 0])
@@ -44,7 +44,7 @@ def test_fewer_images_than_columns_come_once():
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_networks_are_compared_where_they_differ(label):
+def test_networks_are_compared_on_images_of_all_four_groups(label):
     first, second = predictions(0), predictions(1)
     found = compared_rows(first, second, label)
     assert len(found) == 4
@@ -60,7 +60,7 @@ def test_networks_are_compared_where_they_differ(label):
     assert right == [(False, True), (True, True), (True, False), (False, False)]
 
 
-def test_networks_that_agree_are_compared_all_the_same():
+def test_networks_that_agree_are_compared_nonetheless():
     table = predictions()
     table["prediction"] = table["label"]
     assert len(compared_rows(table, table, label=1)) == 4

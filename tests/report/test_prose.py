@@ -1,50 +1,53 @@
-"""Names, looks and sentences: no claim that the intervals do not bear."""
+"""Names, styles and sentences, which claim nothing that the intervals do not support."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from mergershift.config.study import Method
+from mergershift.config.study import Method, Study
 from mergershift.report.prose import counted, listed, summary
 from mergershift.report.study_results import Contender, Setting, StudyResults
-from mergershift.report.style import BASELINE, ORACLE, method_look, spelt
+from mergershift.report.style import BASELINE, ORACLE, method_style, spelt
 from mergershift.report.tables import interval, number, p_value, percent
 
 FORWARD = "pristine_to_noisy"
 
 
-def test_fifteen_methods_look_different():
-    looks = [BASELINE, ORACLE, *(method_look(place) for place in range(15))]
-    assert len({look.variable for look in looks}) == 17
-    assert len({(look.light, look.marker, str(look.line)) for look in looks}) == 17
-    assert len({look.light for look in looks[:15]}) == 15
+def test_fifteen_methods_have_different_styles():
+    styles = [BASELINE, ORACLE, *(method_style(index) for index in range(15))]
+    assert len({style.variable for style in styles}) == 17
+    assert len({(style.light, style.marker, str(style.line)) for style in styles}) == 17
+    assert len({style.light for style in styles[:15]}) == 15
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_hues_stand_out_from_the_page(dark):
+def test_hues_contrast_with_the_page(dark):
     """WCAG 2.2, 1.4.11: graphical objects need a contrast of 3 to 1."""
     page = "#151a20" if dark else "#fffffe"
-    for look in (BASELINE, ORACLE, *(method_look(place) for place in range(15))):
-        shades = sorted(luminance(each) for each in (look.dark if dark else look.light, page))
-        assert (shades[1] + 0.05) / (shades[0] + 0.05) >= 3, look
+    for style in (BASELINE, ORACLE, *(method_style(index) for index in range(15))):
+        darker, lighter = sorted(luminance(colour) for colour in (style.dark if dark else style.light, page))
+        assert (lighter + 0.05) / (darker + 0.05) >= 3, style
 
 
 def luminance(colour: str) -> float:
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
-    return sum(weight * each for weight, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels
+    ]
+    return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_names_are_spelt_as_the_field_does():
+def test_names_are_spelt_as_in_the_literature():
     assert spelt("mmd_fisher_entropy") == "MMD Fisher entropy"
     assert spelt("source_only") == "Source only"
     assert spelt("something_new") == "Something new"
 
 
-def test_numbers_are_written_with_care():
+def test_numbers_are_formatted_for_print():
     assert number(-0.0531) == "−0.053"
     assert number(0.0531, signed=True) == "+0.053"
     assert number(-0.0001) == "0.000"
@@ -65,12 +68,23 @@ def gathered(
     drop: tuple[float, ...], difference: tuple[float, ...], best: str = "mmd"
 ) -> tuple[Setting, StudyResults]:
     contenders = [
-        Contender(Method(transfer=FORWARD, adaptation=name, experiment="default"), spelt(name), look, ())
-        for name, look in (("source_only", BASELINE), ("mmd", method_look(0)))
+        Contender(Method(transfer=FORWARD, adaptation=name, experiment="default"), spelt(name), style, ())
+        for name, style in (("source_only", BASELINE), ("mmd", method_style(0)))
     ]
+    study = Study(
+        network="deepmerge",
+        training="demo",
+        trainer="cpu",
+        split="by_galaxy",
+        selection="label_free",
+        tune=(),
+        filters=("two",),
+        methods=tuple(contender.method for contender in contenders),
+        seeds=(0,),
+    )
     scores = {"source_only": 0.1, "mmd": 0.1} | {best: 0.2}
     setting = Setting("two", "pristine", "noisy", tuple(contenders), "target_entropy", scores)
-    row = {
+    row: dict[str, Any] = {
         "filters": "two",
         "source": "pristine",
         "target": "noisy",
@@ -82,10 +96,10 @@ def gathered(
     row |= dict(zip(("difference", "low", "high"), difference, strict=True))
     row |= {"p": 0.01, "p_holm": 0.02, "won_back": 0.5, "won_back_low": 0.2, "won_back_high": 0.8}
     table = pd.DataFrame([row])
-    return setting, StudyResults(None, (setting,), table, table, table)
+    return setting, StudyResults(study, (setting,), table, table, table)
 
 
-def test_a_gain_is_told_with_its_interval():
+def test_a_gain_is_reported_with_its_interval():
     text = summary(*gathered((0.2, 0.1, 0.3), (0.1, 0.05, 0.15)))
     assert "0.200 [0.100, 0.300] of balanced accuracy is lost" in text
     assert "By target entropy, the validator named beforehand, MMD is the best method" in text
@@ -94,16 +108,18 @@ def test_a_gain_is_told_with_its_interval():
     assert "not certain" not in text
 
 
-def test_what_is_uncertain_is_called_so():
+def test_uncertain_results_are_reported_as_such():
     assert "difference is not certain" in summary(*gathered((0.2, 0.1, 0.3), (0.1, -0.05, 0.15)))
-    assert "worse than none" in summary(*gathered((0.2, 0.1, 0.3), (-0.1, -0.15, -0.05)))
-    assert "no loss on noisy images is certain" in summary(*gathered((0.02, -0.1, 0.1), (0.1, 0.05, 0.15)))
-    assert "no method looks better than source only" in summary(
+    assert "worse than no adaptation" in summary(*gathered((0.2, 0.1, 0.3), (-0.1, -0.15, -0.05)))
+    assert "no loss between pristine and noisy images is certain" in summary(
+        *gathered((0.02, -0.1, 0.1), (0.1, 0.05, 0.15))
+    )
+    assert "no method is better than source only" in summary(
         *gathered((0.2, 0.1, 0.3), (0.1, 0.05, 0.15), best="source_only")
     )
 
 
-def test_figures_are_of_test_galaxies_and_feature_planes_of_validation_galaxies(study):
+def test_results_are_of_test_galaxies_and_feature_planes_of_validation_galaxies(study):
     text = (study / "outputs/report/index.html").read_text()
     assert re.search(r"on test images: \d+ test galaxies", text)
     assert re.search(

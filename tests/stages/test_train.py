@@ -63,7 +63,7 @@ def test_a_model_is_not_evaluated_on_images_of_another_archive(archive, trained)
     config, cell = trained
     write_sample(archive / "data", LARGER, ("two",), seed=7)
     prepare_step(config)
-    with pytest.raises(UserError, match="trained on other images"):
+    with pytest.raises(UserError, match="trained on images other than"):
         evaluate_step(cell, compose_selection())
 
 

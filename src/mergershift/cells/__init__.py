@@ -1,1 +1,1 @@
-"""One training on disk: its folders, its files, and what an interrupted one needs to go on."""
+"""One training on disk: its folders, its files, and the state from which an interrupted training resumes."""

@@ -1,4 +1,4 @@
-"""Which code made a result: commit, what differs from it, and a hash of all that a training computes with."""
+"""Which code produced a result: its commit, uncommitted changes, and a hash of all code that a training runs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from mergershift.core.checkout import git
 from mergershift.core.redaction import public
 
 LARGEST_NEW_FILE = 2**20
+"""Size in bytes up to which the content of an untracked file is recorded."""
 TRAINING_CODE = ("adaptation", "classifier", "evaluation", "images", "networks", "training")
-"""Packages that a training computes with; an interrupted one is not resumed by other code."""
+"""Packages whose code a training runs; an interrupted training is not resumed after they have changed."""
 _PLAIN = ("--no-color", "--no-ext-diff")
-# DVC rewrites these while a pipeline runs; what they pin is recorded as the data hash.
+# DVC rewrites these files while a pipeline runs; the data that they pin is recorded as the data hash.
 _NOT_CODE = (":(exclude)dvc.lock", ":(exclude)*.dvc")
 
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """Commit of the checkout and its uncommitted changes, without passwords; both None outside git."""
+    """Commit of the checkout and its uncommitted changes, with passwords removed; both None outside git."""
 
     commit: str | None
     diff: str | None
 
     @property
     def dirty(self) -> bool:
-        """Whether the code was other than the commit's."""
+        """Whether the code differed from the commit."""
         return bool(self.diff)
 
 
 def read_code_version(folder: Path) -> CodeVersion:
-    """Read commit and changes, with new files that git does not ignore, of the checkout at `folder`."""
+    """Read the commit and the uncommitted changes of the checkout at `folder`.
+
+    The changes include untracked files that git does not ignore.
+    """
     commit = git("rev-parse", "HEAD", folder=folder)
     parts = [git("diff", *_PLAIN, "HEAD", "--", ".", *_NOT_CODE, folder=folder)]
     new = git("ls-files", "-z", "--others", "--exclude-standard", "--", ".", *_NOT_CODE, folder=folder) or ""
@@ -39,13 +43,13 @@ def read_code_version(folder: Path) -> CodeVersion:
         if (folder / name).stat().st_size > LARGEST_NEW_FILE:
             parts.append(f"# new file, too large to show: {name}")
         else:
-            # It exits with 1 where the two differ, which a new file and nothing always do.
+            # git exits with 1 if the two files differ, and a new file always differs from /dev/null.
             parts.append(git("diff", *_PLAIN, "--no-index", "--", "/dev/null", name, folder=folder, fine=1))
     return CodeVersion(commit, public("\n".join(part for part in parts if part)) or None)
 
 
 def code_hash(*further: str) -> str:
-    """Hash of all code that a training computes with, and of `further` files of the package."""
+    """Hash all code that a training runs and the `further` files of the package, named by their paths within it."""
     package = Path(__file__).parents[1]
     files = sorted(path for folder in TRAINING_CODE for path in (package / folder).rglob("*.py"))
     files += [package / name for name in further]

@@ -1,4 +1,4 @@
-"""A finished training and its evaluation, as their folder holds them."""
+"""A finished training and its evaluation, read from the folder of their cell."""
 
 from __future__ import annotations
 
@@ -44,29 +44,30 @@ from mergershift.core.errors import UserError
 from mergershift.evaluation import JSON_NAME, Results
 
 PUBLISHED = (SELECTION, VALIDATORS, JSON_NAME, PREDICTIONS["label_free"])
-"""Files of an evaluation that its run holds."""
+"""Files of an evaluation that are uploaded to the MLflow run of its training."""
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedTraining:
-    """A training in `folder` with its record and configuration; its evaluation is read when it is asked for.
+    """A finished training with its record and configuration; its evaluation is read on first access.
 
-    Whatever is missing, damaged or of another training raises UserError.
+    A file that is missing, damaged or belongs to another training raises UserError.
     """
 
     folder: Path
-    """Of the cell."""
+    """Folder of the cell."""
     record: RunRecord
     config: Config
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read the finished training of the cell in `folder`."""
+        """Read the finished training of the cell in `folder`; raises DamagedRecord if there is none."""
         path = folder / TRAINED / RUN
         if not path.is_file():
             raise DamagedRecord(
-                f"{path}: missing, so no finished training.\nTrain first: `mergershift train --output {folder}`, "
-                "or run the pipeline with `mergershift repro`."
+                f"{path}: missing, so this cell has no finished training.\n"
+                f"Train it first with `mergershift train --output {folder}`, or run the pipeline with "
+                "`mergershift repro`."
             )
         record = RunRecord.read(path)
         if record.trained is None:
@@ -75,97 +76,101 @@ class FinishedTraining:
 
     @property
     def name(self) -> str:
-        """Name of the cell by its folder."""
+        """Name of the cell, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
         return cell_name(self.folder.resolve())
 
     @property
     def trained(self) -> Trained:
-        """What the training was made of and what came of it."""
-        assert self.record.trained is not None, "read() refuses a record without"
+        """Inputs and outcome of the training."""
+        assert self.record.trained is not None, "read() refuses a record without it"
         return self.record.trained
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """Figures of each epoch."""
+        """Metrics of each epoch, one row per epoch."""
         path = self.folder / TRAINED / EPOCHS
         with _reading(path):
             return pd.read_csv(path)
 
     @property
     def model_epochs(self) -> list[int]:
-        """Epochs whose classifiers were kept."""
+        """Epochs whose classifiers were kept, in ascending order."""
         return model_epochs(self.folder / TRAINED)
 
     def model_file(self, epoch: int) -> Path:
-        """File of the classifier of an epoch."""
+        """Path of the classifier of an epoch."""
         return model_file(self.folder / TRAINED, epoch)
 
     def require_data(self, data_hash: str, prepared: Path) -> None:
-        """Raise UserError where the training saw other images than those of this hash in the folder `prepared`."""
+        """Raise UserError unless the training used the images with this hash, which the folder `prepared` contains."""
         if self.trained.data_hash != data_hash:
             raise UserError(
-                f"{self.folder / TRAINED}: trained on other images than those in {prepared}.\n"
+                f"{self.folder / TRAINED}: trained on images other than those in {prepared}.\n"
                 "Train again, or run the pipeline with `mergershift repro`."
             )
 
     @cached_property
     def selection(self) -> Selection:
-        """The choices made in the evaluation of this training."""
+        """Epochs and thresholds that the evaluation of this training chose."""
         path = self.folder / EVALUATED / SELECTION
         if not path.is_file():
             raise UserError(
-                f"{path}: missing, so not evaluated.\nEvaluate it first: `mergershift evaluate {self.folder}`, "
-                "or run the pipeline with `mergershift repro`."
+                f"{path}: missing, so this training has not been evaluated.\n"
+                f"Evaluate it first with `mergershift evaluate {self.folder}`, or run the pipeline with "
+                "`mergershift repro`."
             )
         selection = Selection.read(path)
         if selection.training != self.record.training:
             raise UserError(
-                f"{path}: of another training than the one in {self.folder / TRAINED}.\n"
-                f"Evaluate it again: `mergershift evaluate {self.folder}`."
+                f"{path}: belongs to a training other than the one in {self.folder / TRAINED}.\n"
+                f"Evaluate the training again with `mergershift evaluate {self.folder}`."
             )
         return selection
 
     @cached_property
     def validators(self) -> pd.DataFrame:
-        """Scores of each kept epoch by each validator; `chosen` marks the epoch that was taken."""
+        """Score of each kept epoch by each validator; the column `chosen` marks the selected epoch."""
         path = self.folder / EVALUATED / VALIDATORS
         with _reading(path):
             scores = pd.read_csv(path)
             return scores.assign(chosen=scores["epoch"] == self.selection.epoch)
 
     def score(self, validator: str) -> float:
-        """What a validator makes of the chosen epoch."""
+        """Score of the chosen epoch by a validator; raises UserError if the table has none."""
         chosen = self.validators[self.validators["chosen"]]
         if len(chosen) != 1 or validator not in chosen:
             raise UserError(
-                f"{self.folder / EVALUATED / VALIDATORS}: no score by {validator} of epoch {self.selection.epoch}.\n"
-                f"Evaluate it again: `mergershift evaluate {self.folder}`."
+                f"{self.folder / EVALUATED / VALIDATORS}: no score by {validator} for epoch {self.selection.epoch}.\n"
+                f"Evaluate the training again with `mergershift evaluate {self.folder}`."
             )
         return float(chosen[validator].iloc[0])
 
     def test_predictions(self, choice: str) -> pd.DataFrame:
-        """Predictions on all test rows by the choice "label_free" or "oracle"."""
+        """Read the predictions on all test rows with the epoch that was chosen by "label_free" or "oracle"."""
         return evaluation.read_predictions(self.folder / EVALUATED / PREDICTIONS[choice])
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of the label-free choice on both tests, each rendering once."""
+        """Predictions of the label-free choice on the test rows of both domains, each rendering once."""
         return evaluation.unique_renderings(self.test_predictions("label_free")).reset_index(drop=True)
 
     @property
     def target(self) -> pd.DataFrame:
-        """Predictions on the target's test, each rendering once, by row."""
+        """Predictions of the label-free choice on the target's test rows, each rendering once, ordered by row."""
         predictions = self.predictions
         return predictions[predictions["role"] == "target"].sort_values("row", ignore_index=True)
 
     @cached_property
     def results(self) -> Results:
-        """Figures on test galaxies."""
+        """Metrics on the test rows."""
         return evaluation.read_results(self.folder / EVALUATED)
 
 
 def run_files(trained: Path) -> dict[str, bytes]:
-    """The files that the run of the training in the folder `trained` holds, by their paths in the run."""
+    """Read the files that belong into the MLflow run of the training in the folder `trained`.
+
+    Returns their contents by their paths within the run.
+    """
     files = {name: trained / name for name in (CONFIG, RUN) if (trained / name).is_file()}
     artifacts = trained / ARTIFACTS
     paths = (path for path in sorted(artifacts.rglob("*")) if path.is_file())
@@ -174,9 +179,10 @@ def run_files(trained: Path) -> dict[str, bytes]:
 
 
 def run_content(trained: Path) -> RunContent:
-    """What the MLflow run of the training, trial or search in the folder `trained` holds, with its evaluation.
+    """Collect the content of the MLflow run of the training, trial or search in the folder `trained`.
 
-    Raises DamagedRecord where a file is missing, damaged or of something else.
+    It includes the evaluation if there is one. Raises DamagedRecord where a file is missing, damaged or does not
+    belong to the training.
     """
     record = RunRecord.read(trained / RUN)
     metrics = {name: (value, record.ended) for name, value in record.metrics.items()}
@@ -193,15 +199,15 @@ def run_content(trained: Path) -> RunContent:
     evaluated = trained.parent / EVALUATED
     if trained.name == TRAINED and (evaluated / SELECTION).is_file():
         selection = Selection.read(evaluated / SELECTION)
-        # Else the evaluation is of a training before this one, which has replaced it.
+        # Otherwise the evaluation belongs to an earlier training that this one has replaced.
         if selection.training == record.training:
-            figures = _figures(evaluated) | {"selected_epoch": selection.epoch}
-            made = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
-            metrics |= {name: (value, made) for name, value in figures.items()}
+            evaluation_metrics = _metrics(evaluated) | {"selected_epoch": selection.epoch}
+            evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
+            metrics |= {name: (value, evaluated_at) for name, value in evaluation_metrics.items()}
             with _reading(evaluated):
                 files |= {name: (evaluated / name).read_bytes() for name in PUBLISHED}
-                pictures = sorted(evaluated.glob("*.png"))
-                files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in pictures}
+                figures = sorted(evaluated.glob("*.png"))
+                files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in figures}
     epochs = _epochs(trained / EPOCHS)
     return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files)
 
@@ -214,18 +220,18 @@ def _config(path: Path) -> dict[str, Any]:
     except (ValueError, yaml.YAMLError) as error:
         raise decode_error(path, error) from error
     if not isinstance(config, dict):
-        raise damaged(path, "no mapping")
+        raise damaged(path, "not a mapping")
     return config
 
 
-def _figures(evaluated: Path) -> dict[str, float]:
+def _metrics(evaluated: Path) -> dict[str, float]:
     try:
         return evaluation.flat(evaluation.read_results(evaluated))
     except UserError as error:
         raise DamagedRecord(str(error)) from error
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(
-            evaluated / JSON_NAME, f"no metrics of an evaluation, {type(error).__name__}"
+            evaluated / JSON_NAME, f"contains no metrics of an evaluation, {type(error).__name__}"
         ) from error
 
 
@@ -238,13 +244,13 @@ def _epochs(path: Path) -> list[dict[str, float]]:
             for row in csv.DictReader(file, restval="missing")
         ]
         if not all(row["epoch"].is_integer() for row in table):
-            raise ValueError("an epoch is no integer")
+            raise ValueError("an epoch is not an integer")
     return table
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what a missing, damaged or foreign file raises into a DamagedRecord."""
+    """Raise DamagedRecord in place of the errors that reading a missing or damaged file causes."""
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError) as error:

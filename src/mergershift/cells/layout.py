@@ -1,7 +1,7 @@
-"""Names of the files and folders that a training leaves, and of those that a study makes of all its trainings.
+"""Names of the files and folders that a training writes, and of those that a study derives from all its trainings.
 
-A cell's folder holds `TRAINED` and, once it is tested, `EVALUATED`. A trial of a search and the search itself leave
-a folder like `TRAINED`, without weights.
+A cell's folder contains `TRAINED` and, once the training has been evaluated, `EVALUATED`. Each trial of a search, and
+the search itself, writes a folder like `TRAINED`, but without weights.
 """
 
 from __future__ import annotations
@@ -16,49 +16,52 @@ from mergershift.core.errors import UserError
 TRAINED, EVALUATED = "train", "evaluation"
 
 RUN, CONFIG, EPOCHS = "run.json", "config.yaml", "epochs.csv"
-"""Of a training: its record (`records.RunRecord`), its configuration, and a row of figures for each epoch."""
+"""Files of a training: its record (`records.RunRecord`), its configuration, and its metrics, a row per epoch."""
 MODELS = "models"
-"""Folder with the classifiers of some epochs."""
+"""Folder with the classifiers of the kept epochs."""
 ARTIFACTS, FIGURES = "artifacts", "figures"
-"""Folder with further files of the MLflow run, and the one with pictures in it and in the run."""
+"""Folder with further files of the MLflow run, and the folder for figures inside it and inside the run."""
 GIT_DIFF = "git.diff"
-"""Artifact: what the code differed by from its commit."""
+"""Artifact with the uncommitted changes to the code."""
 
 SELECTION, VALIDATORS = "selection.json", "validators.csv"
-"""Of an evaluation: the choices made in it (`records.Selection`), and every epoch's scores they were made by."""
+"""Files of an evaluation: its choices (`records.Selection`), and the scores of all epochs on which they are based."""
 PREDICTIONS = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
-"""Who chose the epoch -> predictions on test images."""
+"""File with the predictions on test images, by how the epoch was chosen."""
 
 SUMMARY, REPORT, CODE = Path("outputs/summary"), Path("outputs/report"), Path("outputs/code")
 BEST = "best.json"
-"""In `SUMMARY`: the method of each filter set and direction that the validator named beforehand puts first."""
+"""In `SUMMARY`: the method that the validator named beforehand ranks first, for each filter set and direction."""
 
 
 def model_file(trained: Path, epoch: int) -> Path:
-    """Where a training in the folder `trained` keeps the classifier of an epoch."""
+    """Path of the classifier of an epoch of the training in the folder `trained`."""
     return trained / MODELS / f"epoch{epoch:03d}.safetensors"
 
 
 def model_epochs(trained: Path) -> list[int]:
-    """The epochs whose classifiers a training kept, in order; raises UserError where there is none."""
+    """List the epochs whose classifiers a training kept, in ascending order; raises UserError if there is none."""
     files = (trained / MODELS).glob("epoch*.safetensors")
     epochs = sorted(int(path.stem.removeprefix("epoch")) for path in files)
     if not epochs:
-        raise UserError(f"{trained / MODELS}: no model here.\nTrain again.")
+        raise UserError(f"{trained / MODELS}: contains no model.\nTrain again.")
     return epochs
 
 
 def cell_name(cell: Path) -> str:
-    """Name of a cell by its folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
-    here = root()
-    if here not in cell.parents:
-        raise UserError(f"{cell}: outside the project {here}.\nName a folder inside it.")
-    outputs = here / "outputs"
-    return cell.relative_to(outputs if outputs in cell.parents else here).as_posix()
+    """Name a cell after its folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0.
+
+    Raises UserError if the folder is outside the project.
+    """
+    project = root()
+    if project not in cell.parents:
+        raise UserError(f"{cell}: outside the project {project}.\nName a folder inside the project.")
+    outputs = project / "outputs"
+    return cell.relative_to(outputs if outputs in cell.parents else project).as_posix()
 
 
 def default_output(config: Config) -> Path:
-    """Folder of a training outside the pipeline: readable, and one for each configuration."""
+    """Folder of a training outside the pipeline, with a readable name that is unique to the configuration."""
     names = [config.choices[group] for group in ("filters", "transfer", "adaptation", "network")]
     if config.choices["experiment"] != PLAIN:
         names.append(config.choices["experiment"])

@@ -1,4 +1,4 @@
-"""How often the test rows have been looked at: a figure that was chosen among many looks is worth less."""
+"""The ledger of test evaluations: the more of them there are, the less the best result among them means."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ LEDGER = "test_openings.jsonl"
 
 
 def record(cell: str, data_hash: str, split: dict[str, Any]) -> None:
-    """Note in the main checkout's ledger that a training was tested; one line an evaluation, never removed."""
+    """Add a test evaluation of the training `cell` to the main checkout's ledger, from which nothing is removed."""
     path = _ledger()
-    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "cell": cell, "data_hash": data_hash}
+    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "cell": cell, "data_hash": data_hash}
     with FileLock(path.with_name(path.name + ".lock")), path.open("a") as file:
-        file.write(json.dumps({**line, "split": split}) + "\n")
+        file.write(json.dumps({**entry, "split": split}) + "\n")
 
 
 def count(data_hash: str, split: dict[str, Any]) -> int:
-    """Count the evaluations, of any training, on the test rows of these data under this split."""
+    """Count the test evaluations of all trainings on these data under this split."""
     path = _ledger()
     if not path.is_file():
         return 0
-    found = 0
+    evaluations = 0
     for line in path.read_text().splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # a full disk may have torn a line
+        except ValueError:  # a full disk may have truncated a line
             continue
-        found += entry.get("data_hash") == data_hash and entry.get("split") == split
-    return found
+        evaluations += entry.get("data_hash") == data_hash and entry.get("split") == split
+    return evaluations
 
 
 def _ledger() -> Path:

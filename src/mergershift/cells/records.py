@@ -1,4 +1,4 @@
-"""The records that a training leaves: what they hold, how they are written, read and checked."""
+"""The records that trainings and evaluations write: their contents, and how they are read and checked."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from mergershift.core.files import write_text
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+_TRAIN_AGAIN = "Train and evaluate again to replace it."
 
 
 class DamagedRecord(UserError):
-    """A file of a training is missing, damaged or of something else."""
+    """A file of a training is missing, damaged or not a record of this format."""
 
 
 class _Record(BaseModel):
-    """A JSON file with its format number, which a change that an older reader would misread raises."""
+    """A JSON file with a format number, to be raised with every change that an older reader would misread."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     format: Literal[1] = 1
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON, whole or not at all."""
+        """Write the record as JSON, atomically."""
         write_text(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote; raises DamagedRecord where it is missing, damaged or of something else."""
+        """Read what `write` wrote; raises DamagedRecord if the file is missing, damaged or not such a record."""
         try:
             text = path.read_bytes()
         except OSError as error:
             raise DamagedRecord(
-                f"{path}: cannot be read ({type(error).__name__}).\nTrain and evaluate again to have it written anew."
+                f"{path}: cannot be read ({type(error).__name__}).\n{_TRAIN_AGAIN}"
             ) from error
         try:
             record = cls.model_validate_json(text)
@@ -54,20 +55,20 @@ class _Record(BaseModel):
 
 
 def damaged(path: Path, why: str) -> DamagedRecord:
-    """The error for a file that is not what a training leaves."""
+    """The error for a file whose content no training of this version of mergershift writes."""
     return DamagedRecord(
-        f"{path}: not of a training by this version of mergershift ({why}).\n"
-        "Move it elsewhere, or train and evaluate again to have it written anew."
+        f"{path}: not a record of a training by this version of mergershift ({why}).\n"
+        "Move it elsewhere, or train and evaluate again to replace it."
     )
 
 
 class Trained(BaseModel):
-    """What a finished training was made of and what came of it."""
+    """Inputs and outcome of a finished training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     cell: str
-    """Name by its folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
+    """Name of the cell's folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
     data_hash: str
     provenance: Origin
     split: SplitConfig
@@ -78,40 +79,40 @@ class Trained(BaseModel):
     """Number of epochs trained."""
     best_epoch: int
     best_score: float
-    """Of the best epoch, by the configuration's `training.keep_best`."""
+    """Score of the best epoch, by the metric that `training.keep_best` names."""
 
 
 class RunRecord(_Record):
-    """run.json: what its MLflow run is made of, and for a training what it was made of. Times are milliseconds."""
+    """run.json: content of the MLflow run, and for a training its inputs and outcome. Times are milliseconds."""
 
     run_id: str | None
-    """MLflow's id; None as long as no server has answered."""
+    """MLflow's id of the run; None until a server has answered."""
     experiment: str = Field(min_length=1)
     name: str
     training: _Id
-    """The training's own id, by which its run is found on any server."""
+    """Id of the training, by which its run is found on any server."""
     parent: _Id | None
-    """Id of the search that this trial is part of."""
+    """Id of the search that this trial belongs to."""
     tags: dict[str, str]
     status: RunStatus
     metrics: dict[str, float]
     started: int | None
     ended: int
     epoch_times: dict[int, int]
-    """When each epoch was made, where that is known."""
+    """Time at which each epoch was logged, as far as it is known."""
     trained: Trained | None = None
-    """None for a search and its trials."""
+    """Inputs and outcome of a training; None for a search and its trials."""
 
 
 class Selection(_Record):
-    """selection.json: which epoch and threshold were taken, and which an oracle would have taken."""
+    """selection.json: the epoch and threshold that were chosen, and those that the oracle chose."""
 
     training: str
     """Id of the training that was evaluated."""
     validator: str
-    """What chose the epoch."""
+    """The validator that chose the epoch."""
     best_by: str
-    """The validator named beforehand to compare methods by."""
+    """The validator that was named beforehand to compare methods."""
     threshold_rule: str
     epoch: int
     threshold: float
@@ -121,40 +122,38 @@ class Selection(_Record):
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What an MLflow run is made with."""
+    """What an MLflow run is created from."""
 
     training: str
-    """The training's own id."""
+    """Id of the training."""
     experiment: str
     name: str
     config: Mapping[str, Any]
-    """Plain dictionaries, lists and scalars: the run's parameters, and its file config.yaml."""
+    """Plain dictionaries, lists and scalars, which become the run's parameters and its file config.yaml."""
     tags: Mapping[str, str | None]
-    """Those that are None are left out."""
+    """Tags of the run; those that are None are left out."""
     parent: str | None = None
-    """Id of the search that this trial is part of."""
+    """Id of the search that this trial belongs to."""
     started: int | None = None
-    """When it began, in milliseconds since 1970; now where that is not known."""
+    """Start time in milliseconds since 1970; if None, the current time is used."""
 
 
 @dataclass(frozen=True)
 class RunContent:
-    """All that the run of a finished training holds. Times are milliseconds since 1970."""
+    """The whole content of the MLflow run of a finished training. Times are milliseconds since 1970."""
 
     spec: RunSpec
     status: RunStatus
     ended: int
     epochs: Sequence[Mapping[str, float]]
     epoch_times: Mapping[int, int]
-    """When each epoch was made, where that is known."""
+    """Time at which each epoch was logged, as far as it is known."""
     metrics: Mapping[str, tuple[float, int]]
-    """Final figures, each with the time it was made."""
+    """Final metrics, each with the time at which it was computed."""
     files: Mapping[str, bytes]
-    """By their paths in the run."""
+    """Contents of the files by their paths within the run."""
 
 
 def decode_error(path: Path, error: Exception) -> DamagedRecord:
-    """The error for a file of a training that does not parse."""
-    return DamagedRecord(
-        f"{path}: cannot be read ({first_line(error)}).\nTrain and evaluate again to have it written anew."
-    )
+    """The error for a file of a training that cannot be parsed."""
+    return DamagedRecord(f"{path}: cannot be read ({first_line(error)}).\n{_TRAIN_AGAIN}")

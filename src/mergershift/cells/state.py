@@ -1,4 +1,4 @@
-"""What an interrupted training needs to go on: its id and its checkpoints, under state/ in the main checkout."""
+"""State from which an interrupted training resumes: its id and its checkpoints, in state/ of the main checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mergershift.core.files import exclusive_lock, write_text
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes an unfinished training the same one: configuration, data, and an id of its own."""
+    """What identifies an unfinished training: its id and the hashes of its configuration, data and code."""
 
     training: str
     config_hash: str
@@ -33,7 +33,7 @@ class CellState:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints lie."""
+        """Folder of the checkpoints, which the training creates."""
         return self.folder / "checkpoints"
 
     @property
@@ -42,7 +42,7 @@ class CellState:
         return int((self.folder / "identity.json").stat().st_mtime * 1000)
 
     def write_progress(self, epoch: int, epochs: int) -> None:
-        """Record, for whoever watches several trainings, how many epochs of how many are done."""
+        """Record that `epoch` of `epochs` epochs are done, for those who watch several trainings."""
         write_text(self.folder / "progress.json", json.dumps({"epoch": epoch, "epochs": epochs}))
 
 
@@ -50,29 +50,31 @@ class CellState:
 def cell_state(
     cell: str, config_hash: str, data_hash: str, code_hash: str, supersede: Callable[[Identity], None]
 ) -> Iterator[CellState]:
-    """Take up the unfinished training of `cell`, or begin one, and keep other processes off it.
+    """Resume the unfinished training of `cell`, or begin a new one, and lock it against other processes.
 
-    What lies there of another configuration, other data or other code is handed to `supersede` and dropped.
-    Raises UserError where another process trains the same cell.
+    An unfinished training with a different configuration, data or code is passed to `supersede` and then deleted; if
+    `supersede` raises, it is kept. Raises UserError if another process is training the same cell.
     """
     folder = _folder(cell)
     lock = folder.with_name(folder.name + ".lock")
-    with exclusive_lock(lock, "another process trains this cell.\nWait for it, or stop it and start again."):
-        found = _read(folder)
+    with exclusive_lock(
+        lock, "another process is training this cell.\nWait for it to finish, or stop it and start again."
+    ):
+        identity = _read(folder)
         wanted = (config_hash, data_hash, code_hash)
-        if found is not None and (found.config_hash, found.data_hash, found.code_hash) != wanted:
-            supersede(found)
-            found = None
-        if found is None:
+        if identity is not None and (identity.config_hash, identity.data_hash, identity.code_hash) != wanted:
+            supersede(identity)
+            identity = None
+        if identity is None:
             _drop(folder)
             folder.mkdir()
-            found = Identity(uuid.uuid4().hex, *wanted)
-            write_text(folder / "identity.json", json.dumps(asdict(found)))
-        yield CellState(folder, found)
+            identity = Identity(uuid.uuid4().hex, *wanted)
+            write_text(folder / "identity.json", json.dumps(asdict(identity)))
+        yield CellState(folder, identity)
 
 
 def clear_state(cell: str) -> None:
-    """Forget the training of `cell`, because its result is safe."""
+    """Delete the state of the training of `cell`, whose result has been saved."""
     _drop(_folder(cell))
 
 
@@ -81,7 +83,7 @@ def _folder(cell: str) -> Path:
 
 
 def _drop(folder: Path) -> None:
-    # Renamed first: a kill in mid-deletion must not leave an identity without its checkpoints.
+    # Renamed first, so that a process killed during the deletion cannot leave an identity without its checkpoints.
     if folder.exists():
         doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.gone")
         folder.rename(doomed)

@@ -1,1 +1,1 @@
-"""A network with its stretch in front, stored and run without the library that trains it."""
+"""A network together with its stretch, stored and run without the library that trains it."""

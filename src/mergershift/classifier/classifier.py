@@ -1,4 +1,4 @@
-"""A network with its stretch in front, and its file; knows nothing of training."""
+"""The classifier (a stretch followed by a network) and its file, independent of how it is trained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mergershift.networks import Activations, Network
 
 
 class Classifier(nn.Module):
-    """A network with its stretch in front: raw µJy/arcsec² `(B, C, H, W)` to `Activations`."""
+    """A stretch followed by a network: maps raw µJy/arcsec² `(B, C, H, W)` to `Activations`."""
 
     def __init__(self, stretch: Stretch, network: Network) -> None:
         super().__init__()
@@ -27,14 +27,14 @@ class Classifier(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Activations:
-        """Classify a batch of images."""
+        """Classify a batch of images `(B, C, H, W)` in µJy/arcsec²."""
         activations: Activations = self.network(self.stretched(images))
         return activations
 
     def stretched(self, images: Tensor) -> Tensor:
-        """Images as the network takes them."""
+        """Stretch images `(B, C, H, W)` as the network expects them."""
         stretched: Tensor = self.stretch(images)
-        # Channels last is the layout that convolutions on a CPU are quickest in.
+        # Convolutions on a CPU are fastest in the channels-last layout.
         return stretched.contiguous(memory_format=torch.channels_last)
 
 
@@ -50,7 +50,7 @@ def full_precision() -> Iterator[None]:
 
 
 def build_classifier(config: Config) -> Classifier:
-    """The configured network, freshly initialised, behind the configured stretch, not yet fitted to images."""
+    """Build the configured network, freshly initialised, behind the configured stretch, not yet fitted to images."""
     softening = config.training.softening if config.training.stretch == "asinh" else None
     network: Network = instantiate(config.network, channels=config.channels)
     classifier = Classifier(Stretch(config.channels, softening), network)
@@ -59,22 +59,27 @@ def build_classifier(config: Config) -> Classifier:
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:
-    """Write the weights, with the stretch's, as safetensors."""
+    """Write the weights of the network and of its stretch as safetensors."""
     weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
     with atomic_file(path) as partial:
         save_file(weights, partial)
 
 
 def load_classifier(path: Path, config: Config) -> Classifier:
-    """The classifier that `save_classifier` wrote, in evaluation mode."""
+    """Load a classifier that `save_classifier` wrote, in evaluation mode.
+
+    Raises UserError where the file is missing, damaged or does not fit the configured network.
+    """
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable ({error}).\nTrain again.") from error
+        raise UserError(f"{path}: cannot be read ({error}).\nTrain again.") from error
     classifier = build_classifier(config)
     try:
         classifier.load_state_dict(state)
     except RuntimeError as error:
         network = config.choices["network"]
-        raise UserError(f"{path}: does not fit the network {network} as it is now.\nTrain again.") from error
+        raise UserError(
+            f"{path}: its weights do not fit the network {network} of this version.\nTrain again."
+        ) from error
     return classifier.eval()

@@ -1,4 +1,4 @@
-"""Probabilities of many images, in batches."""
+"""Features and merger probabilities of many images, computed in batches."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def predict(
     device: str | device | None = None,
     threads: int | None = None,
 ) -> Floats:
-    """Compute the probability of a merger for each image, `(N,)` float64, in evaluation mode.
+    """Compute each image's probability of being a merger, `(N,)` float64, in evaluation mode.
 
-    The module is left in the mode and on the device it was in. PyTorch is imported here and not with the package,
-    since all other evaluation does without it.
+    The module is returned to its previous mode and device. PyTorch is imported inside the call because the rest of
+    the evaluation does not need it.
 
     Args:
-        module: maps images `(B, C, H, W)` to activations with two `logits` `(B, 2)`.
+        module: maps images `(B, C, H, W)` to activations with `logits` `(B, 2)`.
         images: `(N, C, H, W)`, in the units that the module expects.
-        batch_size: images at a time.
-        device: where to compute (the module is moved there for the call); where the module is if None.
-        threads: threads of the CPU during the call; as many as before if None.
+        batch_size: number of images in a batch.
+        device: device to compute on, to which the module is moved for the call; the module's own device if None.
+        threads: number of CPU threads during the call; unchanged if None.
 
-    Raises ValueError on images that are not four-dimensional and on logits that are not two an image.
+    Raises ValueError if the images are not four-dimensional or the module does not return two logits per image.
     """
     batches = _forward(module, images, batch_size, device, threads)
-    chances = [logits.double().softmax(dim=1)[:, 1].numpy() for _, logits in batches]
-    return np.concatenate(chances) if chances else np.empty(0)
+    probabilities = [logits.double().softmax(dim=1)[:, 1].numpy() for _, logits in batches]
+    return np.concatenate(probabilities) if probabilities else np.empty(0)
 
 
 def activations(
@@ -46,14 +46,14 @@ def activations(
     device: str | device | None = None,
     threads: int | None = None,
 ) -> tuple[Floats, Floats]:
-    """Compute features `(N, F)` and logits `(N, 2)`, float64; arguments and errors as in `predict`.
+    """Compute features `(N, F)` and logits `(N, 2)`, both float64; arguments and errors are those of `predict`.
 
-    Features of many images take much memory: N x F x 8 bytes.
+    The features of all images are held in memory at once: N x F x 8 bytes. Raises ValueError if there is no image.
     """
-    parts = list(_forward(module, images, batch_size, device, threads))
-    if not parts:
+    batches = list(_forward(module, images, batch_size, device, threads))
+    if not batches:
         raise ValueError("no images to compute the features of")
-    features, logits = (np.concatenate([part[place].double().numpy() for part in parts]) for place in (0, 1))
+    features, logits = (np.concatenate([batch[i].double().numpy() for batch in batches]) for i in (0, 1))
     return features, logits
 
 
@@ -64,31 +64,31 @@ def _forward(
     device: str | device | None,
     threads: int | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield features and logits, on the CPU, batch by batch."""
+    """Yield the features and logits of one batch after another, on the CPU."""
     import torch
 
     from mergershift.classifier.classifier import full_precision
 
     if images.ndim != 4:
         raise ValueError(f"images of shape {tuple(images.shape)}, expected (N, C, H, W)")
-    home = next((each.device for each in module.parameters()), torch.device("cpu"))
-    place = home if device is None else torch.device(device)
-    training, before = module.training, torch.get_num_threads()
+    own_device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+    used_device = own_device if device is None else torch.device(device)
+    was_training, previous_threads = module.training, torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     module.eval()
     try:
         if device is not None:
-            module.to(place)
+            module.to(used_device)
         for start in range(0, len(images), batch_size):
-            batch = torch.as_tensor(images[start : start + batch_size]).to(place)
+            batch = torch.as_tensor(images[start : start + batch_size]).to(used_device)
             with torch.inference_mode(), full_precision():
-                made = module(batch)
-            if made.logits.shape != (len(batch), 2):
-                raise ValueError(f"logits of shape {tuple(made.logits.shape)}, expected ({len(batch)}, 2)")
-            yield made.features.cpu(), made.logits.cpu()
+                output = module(batch)
+            if output.logits.shape != (len(batch), 2):
+                raise ValueError(f"logits of shape {tuple(output.logits.shape)}, expected ({len(batch)}, 2)")
+            yield output.features.cpu(), output.logits.cpu()
     finally:
-        module.train(training)
+        module.train(was_training)
         if device is not None:
-            module.to(home)  # what is done with it next counts on it
-        torch.set_num_threads(before)
+            module.to(own_device)  # the caller expects its module where it was
+        torch.set_num_threads(previous_threads)

@@ -1,4 +1,4 @@
-"""What a classifier makes of validation images: the evidence by which epochs, trials and models are compared."""
+"""Scores of a classifier on validation images, by which epochs, trials and models are compared."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_TRAINING_IMAGES = 500
-"""Of each domain, for the density ratio of the importance-weighted risk."""
+"""Largest number of training images of each domain from which density ratios are estimated."""
 _BATCH = 128
 
 
 class Validation:
-    """What epochs are compared on: labelled validation images, and the target's without labels."""
+    """The validation images on which classifiers are compared: labelled ones, and the target's without labels.
+
+    The target's validation labels are used for nothing but the oracle's score.
+    """
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
         import torch
@@ -49,48 +52,58 @@ class Validation:
         self._oracle_labels = prepared.labelled(target, rows).labels.numpy()
 
     def _as_trained(self, images: Tensor) -> Tensor:
-        changed: Tensor = self._penalty.labelled_images(images, self._generator.manual_seed(0))
-        return changed
+        """The images as the adaptation method trains on them, for instance with noise added."""
+        adapted: Tensor = self._penalty.labelled_images(images, self._generator.manual_seed(0))
+        return adapted
 
     def for_source(self, classifier: Classifier) -> Classifier:
-        """The classifier as it is used on the labelled domain.
+        """Copy the classifier as it is used on the labelled domain.
 
-        A method that fits the trained network to the target (AdaBN) does so for each domain apart.
+        A method that fits the trained network to the target (AdaBN) fits it to each domain separately.
         """
-        own = copy.deepcopy(classifier)
-        device = next(own.parameters()).device  # a GPU's in mid-training
-        batches = (own.stretched(images.to(device)) for images in self._source_train.split(_BATCH))
-        self._penalty.after_training(own.network, batches)
-        return own
+        fitted = copy.deepcopy(classifier)
+        device = next(fitted.parameters()).device  # during training this may be a GPU
+        batches = (fitted.stretched(images.to(device)) for images in self._source_train.split(_BATCH))
+        self._penalty.after_training(fitted.network, batches)
+        return fitted
 
     def evidence(self, classifier: Classifier, with_training_images: bool = True) -> Evidence:
-        """What validators may know of a classifier."""
-        of_source = self.for_source(classifier)
-        source, source_logits = inference.activations(of_source, self._source.images, **self._options)
+        """Compute the features and logits of a classifier from which validators compute their scores.
+
+        Features of training images are left out unless `with_training_images`.
+        """
+        source_classifier = self.for_source(classifier)
+        source, source_logits = inference.activations(source_classifier, self._source.images, **self._options)
         target, target_logits = inference.activations(classifier, self._target, **self._options)
-        seen = with_training_images
         return Evidence(
             source_features=source,
             source_logits=source_logits,
             source_labels=self._source.labels.numpy(),
             target_features=target,
             target_logits=target_logits,
-            source_train_features=self._features(of_source, self._source_train) if seen else None,
-            target_train_features=self._features(classifier, self._target_train) if seen else None,
+            source_train_features=self._features(source_classifier, self._source_train)
+            if with_training_images
+            else None,
+            target_train_features=self._features(classifier, self._target_train)
+            if with_training_images
+            else None,
         )
 
     def scores(self, classifier: Classifier) -> dict[str, float]:
-        """What each validator makes of a classifier, and the oracle."""
+        """Score a classifier by every label-free validator and by the oracle."""
         evidence = self.evidence(classifier)
         scores = {name: validator(evidence) for name, validator in evaluation.VALIDATORS.items()}
         return scores | {ORACLE: self._oracle(evidence)}
 
-    def figures(self, classifier: Classifier, names: Sequence[str]) -> dict[str, float]:
-        """Some figures of a classifier: of validators, `SOURCE_ACCURACY`, `DOMAIN_DISTANCE` or the `ORACLE`."""
-        evidence = self.evidence(classifier, with_training_images=NEEDS_TRAINING_FEATURES in names)
-        return {name: self._figure(evidence, name) for name in names}
+    def metrics(self, classifier: Classifier, names: Sequence[str]) -> dict[str, float]:
+        """Compute named metrics of a classifier.
 
-    def _figure(self, evidence: Evidence, name: str) -> float:
+        A name is that of a validator, `SOURCE_ACCURACY`, `DOMAIN_DISTANCE` or `ORACLE`.
+        """
+        evidence = self.evidence(classifier, with_training_images=NEEDS_TRAINING_FEATURES in names)
+        return {name: self._metric(evidence, name) for name in names}
+
+    def _metric(self, evidence: Evidence, name: str) -> float:
         if name == ORACLE:
             return self._oracle(evidence)
         if name == SOURCE_ACCURACY:
@@ -99,10 +112,10 @@ class Validation:
             probabilities = softmax(evidence.source_logits, axis=1)[:, 1]
             return evaluation.score(evidence.source_labels, probabilities)["balanced_accuracy"]
         if name == DOMAIN_DISTANCE:
-            features = evidence.source_features, evidence.target_features
-            if not all(np.isfinite(each).all() for each in features):
+            source, target = evidence.source_features, evidence.target_features
+            if not (np.isfinite(source).all() and np.isfinite(target).all()):
                 return float("nan")
-            return squared_mmd(*features, self._galaxies, self._galaxies)
+            return squared_mmd(source, target, self._galaxies, self._galaxies)
         return evaluation.VALIDATORS[name](evidence)
 
     def _oracle(self, evidence: Evidence) -> float:
@@ -112,19 +125,19 @@ class Validation:
         return inference.activations(classifier, images, **self._options)[0]
 
     def threshold(self, classifier: Classifier) -> float:
-        """The threshold with the best balanced accuracy on the labelled validation images."""
-        of_source = self.for_source(classifier)
-        probabilities = inference.predict(of_source, self._source.images, **self._options)
+        """Choose the threshold with the best balanced accuracy on the labelled validation images."""
+        source_classifier = self.for_source(classifier)
+        probabilities = inference.predict(source_classifier, self._source.images, **self._options)
         return evaluation.best_threshold(self._source.labels.numpy(), probabilities)
 
 
 def _thinned(rows: Any) -> Any:
-    """At most `MOST_TRAINING_IMAGES` of the rows, evenly spread."""
+    """Select at most `MOST_TRAINING_IMAGES` of the rows, evenly spaced."""
     return rows[:: -(-len(rows) // MOST_TRAINING_IMAGES)]
 
 
 def compute_options(config: Config) -> dict[str, Any]:
-    """Where to compute: as the training did, on a GPU if there is one."""
+    """Options of `inference` for a training's configuration: its number of threads, and its GPU if there is one."""
     import torch
 
     gpu = config.trainer.accelerator == "gpu" and torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""A trained classifier as something to hand on: its program and its facts; `assembling` makes one of a training."""
+"""Registered models: the program and the facts of a trained classifier, and how candidates become champions."""
 
 from mergershift.registry.model_facts import COLUMNS, FACTS, WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance

@@ -1,4 +1,4 @@
-"""From a finished and evaluated training to the files of a model that can be handed on."""
+"""The files of a registered model, made from a finished and evaluated training."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
 from mergershift.registry.program import ExportableModel
 
 VALIDATION, TEST = "validation.csv", "predictions.csv"
-"""Of a registered model: what promotion compares by, and its predictions on test galaxies."""
+"""Files of a registered model: the table by which promotion compares models, and predictions on test galaxies."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A finished and evaluated training and the images that it was trained on, as a model to register.
 
-    What takes a while (features, temperature, distances) is computed when it is asked for.
+    Features, temperature and distances take a while and are computed on first access.
     """
 
     training: FinishedTraining
@@ -44,33 +44,33 @@ class Candidate:
 
     @property
     def config(self) -> Config:
-        """Of the training."""
+        """Configuration of the training."""
         return self.training.config
 
     @property
     def weights(self) -> Path:
-        """File of the classifier of the chosen epoch."""
+        """Path of the classifier of the chosen epoch."""
         return self.training.model_file(self.training.selection.epoch)
 
     @cached_property
     def classifier(self) -> Classifier:
-        """Of the chosen epoch, as it is used on the target."""
+        """The classifier of the chosen epoch, as it is used on the target."""
         return load_classifier(self.weights, self.config)
 
     @property
     def balanced(self) -> bool:
-        """Whether the training counted both classes alike."""
+        """Whether the training gave both classes the same weight."""
         return self.config.training.class_weights == "balanced"
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What the classifier makes of validation images."""
+        """Features and logits of the classifier on validation images."""
         validation = Validation(self.config, self.prepared)
         return validation.evidence(self.classifier, with_training_images=False)
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """What the model is."""
+        """The facts that are stored with the model."""
         config, transfer = self.config, self.config.transfer
         record, selection, trained = self.training.record, self.training.selection, self.training.trained
         odds = _log_odds(self.evidence.source_logits)
@@ -86,7 +86,7 @@ class Candidate:
             redshift=archive.REDSHIFT,
             threshold=selection.threshold,
             threshold_rule=selection.threshold_rule,
-            # Another machine's last digits would make another model of the same one.
+            # The last digits differ between machines, and the same model must have the same fingerprint on all.
             temperature=float(f"{temperature:.5g}"),
             classes="equally frequent" if self.balanced else "as frequent as in the archive",
             domains=domains_seen(config),
@@ -110,12 +110,12 @@ class Candidate:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What makes two models the same one."""
+        """Hash of facts and weights, which are equal only for identical models."""
         return self.facts.fingerprint(self.weights)
 
     @cached_property
     def distance(self) -> FeatureDistance:
-        """How far from the training an image is."""
+        """Distance of an image's features from those of the training images."""
         training, held_out = (
             domain_features(self.config, self.prepared, self.classifier, split)
             for split in ("train", "validation")
@@ -124,43 +124,43 @@ class Candidate:
 
     @property
     def program(self) -> ExportableModel:
-        """Raw images to columns."""
+        """The program that maps raw images to the columns of the output."""
         return ExportableModel(self.classifier, self.facts.temperature, self.distance)
 
     @property
     def example(self) -> NDArray[np.float32]:
-        """Two images of the labelled domain."""
+        """Two training images of the labelled domain, `(2, C, H, W)` in µJy/arcsec²."""
         rows = self.prepared.rows("train", trains="source")[[0, -1]]
         images = self.prepared.images(self.config.transfer.labelled_domain, rows)
         return np.asarray(images.numpy(), dtype=np.float32)
 
     @property
     def summary(self) -> str:
-        """What the model is and how good, short."""
+        """Short description of the model and its balanced accuracy."""
         return f"{summary(self.facts, self.training.results)} See {CARD} among its files."
 
     def validation_table(self) -> pd.DataFrame:
-        """What `evaluation.challenge` compares models by; no label of the target."""
+        """Build the table by which `evaluation.challenge` compares models; it contains no label of the target."""
         rows = self.prepared.rows("validation", unique=True)
-        shown = self.prepared.table.set_index("row").loc[rows, ["galaxy", "camera"]].reset_index()
+        images = self.prepared.table.set_index("row").loc[rows, ["galaxy", "camera"]].reset_index()
         parts = {
             "source": (self.evidence.source_labels, self.evidence.source_logits),
             "target": (None, self.evidence.target_logits),
         }
         return pd.concat(
             [
-                shown.assign(role=role, label=labels, log_odds=_log_odds(logits))
+                images.assign(role=role, label=labels, log_odds=_log_odds(logits))
                 for role, (labels, logits) in parts.items()
             ],
             ignore_index=True,
         )
 
-    def write(self, folder: Path, **told: Any) -> list[Path]:
-        """Write what lies beside the program into an empty folder; returns the files.
+    def write(self, folder: Path, **card_values: Any) -> list[Path]:
+        """Write all files of the model except its program into an empty folder; returns their paths.
 
         Args:
-            folder: must exist.
-            told: what the card says and only the caller knows: choice, lineage, evaluations, references.
+            folder: existing folder to write to.
+            card_values: values of the model card that only the caller knows: choice, lineage, evaluations, references.
         """
         self.facts.write(folder)
         shutil.copy(self.weights, folder / WEIGHTS)
@@ -179,7 +179,7 @@ class Candidate:
             risk_after=after,
             components=self.distance.components,
             licence=metadata("mergershift")["License-Expression"],
-            **told,
+            **card_values,
         )
         (folder / CARD).write_text(card)
         return sorted(folder.iterdir())

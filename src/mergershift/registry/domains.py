@@ -1,4 +1,4 @@
-"""Which images a training saw, and what its network makes of them and of others of their kind."""
+"""The domains that a training used, and the features of their images."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from mergershift.config import Config, instantiate
 from mergershift.images import Prepared
 
 _MOST_IMAGES = 2000
-"""Of each domain."""
+"""Largest number of images of each domain whose features are computed."""
 
 
 def domains_seen(config: Config) -> tuple[Domain, ...]:
-    """The labelled domain, and the target where the method used it, in its penalty or after the training."""
+    """Domains whose images a training used.
+
+    They are the labelled domain and, if the method used it in its penalty or after the training, the target.
+    """
     penalty: Adaptation = instantiate(config.adaptation.penalty)
-    methods = [each for each in penalty.modules() if isinstance(each, Adaptation)]
-    single = [each for each in methods if not any(other in methods for other in list(each.modules())[1:])]
+    methods = [module for module in penalty.modules() if isinstance(module, Adaptation)]
+    single = [
+        method for method in methods if not any(other in methods for other in list(method.modules())[1:])
+    ]
     used = any(
-        each.uses_target or type(each).after_training is not Adaptation.after_training for each in single
+        method.uses_target or type(method).after_training is not Adaptation.after_training
+        for method in single
     )
     labelled, target = config.transfer.labelled_domain, config.transfer.target
     return (labelled, target) if used and target != labelled else (labelled,)
@@ -33,10 +39,10 @@ def domains_seen(config: Config) -> tuple[Domain, ...]:
 def domain_features(
     config: Config, prepared: Prepared, classifier: Classifier, split: str
 ) -> NDArray[np.float64]:
-    """Features `(N, F)` of the images in a split ("train" or "validation") of the domains that the training saw.
+    """Compute the features `(N, F)` of images of the domains that the training used.
 
-    Each rendering once, no more than a few thousand of a domain, evenly spread, as the training would have given
-    them to the network. Labels are not read.
+    The images are those of `split` ("train" or "validation"), each rendering once and at most `_MOST_IMAGES` of each
+    domain, evenly spaced. They reach the network as they did in the training. No label is read.
     """
     penalty: Adaptation = instantiate(config.adaptation.penalty)
     parts = []

@@ -1,4 +1,4 @@
-"""The model card: what a model is, how good it is and what it must not be used for, for people."""
+"""The model card, which describes for its users what a model is, how well it performs and what its limits are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mergershift.evaluation import Interval, Results
 from mergershift.registry.model_facts import COLUMNS, ModelFacts
 
 CARD, _TEMPLATE = "model_card.md", "model_card.md.j2"
-SHOWN = ("balanced_accuracy", "auc", "recall", "precision", "brier", "ece")
+CARD_METRICS = ("balanced_accuracy", "auc", "recall", "precision", "brier", "ece")
 _THRESHOLDS = {
     "source_validation": "the best balanced accuracy on labelled validation images",
     "half": "one half, as published",
@@ -21,21 +21,21 @@ _THRESHOLDS = {
 
 
 def summary(facts: ModelFacts, results: Results) -> str:
-    """What the model is and what it reaches, in two sentences; a mock is called one."""
-    told = [
-        f"{figure(results[role]['unique']['balanced_accuracy'])} on {domain} images ({role})"
+    """Describe the model and its balanced accuracy in two sentences, which name mock images as such."""
+    accuracies = [
+        f"{with_interval(results[role]['unique']['balanced_accuracy'])} on {domain} images ({role})"
         for role, domain in (("source", facts.source), ("target", facts.target))
     ]
     return (
-        f"Tells merging galaxies from others: network {facts.network}, method {facts.adaptation}, "
+        f"Classifies galaxies as mergers or non-mergers: network {facts.network}, method {facts.adaptation}, "
         f"{facts.source} to {facts.target}, filters {', '.join(facts.filters)}. "
-        f"Balanced accuracy on test galaxies of {images_of(facts.data_kind)}: "
-        f"{' and '.join(told)}."
+        f"Balanced accuracy on test galaxies ({images_of(facts.data_kind)}): "
+        f"{' and '.join(accuracies)}."
     )
 
 
-def figure(interval: Interval) -> str:
-    """A figure with its interval, three decimals: ``0.812 [0.790, 0.833]``."""
+def with_interval(interval: Interval) -> str:
+    """Format a metric and its interval with three decimals: ``0.812 [0.790, 0.833]``."""
     if not math.isfinite(interval["value"]):
         return "undefined"
     low, high = interval.get("low", math.nan), interval.get("high", math.nan)
@@ -43,22 +43,22 @@ def figure(interval: Interval) -> str:
     return f"{interval['value']:.3f}{bounds}"
 
 
-def write_card(facts: ModelFacts, results: Results, **told: Any) -> str:
-    """Write the card as Markdown.
+def write_card(facts: ModelFacts, results: Results, **values: Any) -> str:
+    """Render the model card as Markdown.
 
     Args:
-        facts: of the model.
-        results: of its training's evaluation.
-        told: what else the card says, by the names in model_card.md.j2.
+        facts: facts of the model.
+        results: metrics from the evaluation of its training.
+        values: all other values of the card, by their names in model_card.md.j2.
 
-    Raises jinja2's UndefinedError where something is not told.
+    Raises jinja2's UndefinedError if one of these values is missing.
     """
     template = Environment(
         loader=PackageLoader("mergershift.registry", "."),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     ).get_template(_TEMPLATE)
-    of_test: Mapping[str, Interval] = results["target"]["unique"]
+    target: Mapping[str, Interval] = results["target"]["unique"]
     return template.render(
         facts=facts,
         summary=summary(facts, results),
@@ -69,10 +69,10 @@ def write_card(facts: ModelFacts, results: Results, **told: Any) -> str:
         threshold=_THRESHOLDS[facts.threshold_rule],
         split=str(facts.split),
         metrics={
-            name.replace("_", " "): {role: figure(results[role]["unique"][name]) for role in results}
-            for name in SHOWN
+            name.replace("_", " "): {role: with_interval(results[role]["unique"][name]) for role in results}
+            for name in CARD_METRICS
         },
-        galaxies=int(of_test["galaxies"]["value"]),
-        images=int(of_test["images"]["value"]),
-        **told,
+        galaxies=int(target["galaxies"]["value"]),
+        images=int(target["images"]["value"]),
+        **values,
     )

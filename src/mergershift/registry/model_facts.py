@@ -1,4 +1,4 @@
-"""What a registered model is, as one typed record beside its weights."""
+"""The facts about a registered model, as a typed record that is stored with its weights."""
 
 from __future__ import annotations
 
@@ -14,83 +14,83 @@ from mergershift.core.errors import UserError
 
 FACTS, WEIGHTS = "facts.json", "classifier.safetensors"
 COLUMNS = {
-    "probability": "probability of a merger as the network gives it; a merger from the threshold on",
-    "calibrated_probability": "the same with a temperature that was fitted on labelled validation images",
+    "probability": "merger probability as the network outputs it; a merger if at least the threshold",
+    "calibrated_probability": "the same probability with a temperature fitted on labelled validation images",
     "out_of_domain": "distance of the image's features from those of the training images, in units of the "
-    "distance within which 99 % of held-out images of the same domains stay; above 1 = unlike what the "
+    "distance that contains 99 % of held-out images of the same domains; above 1 = unlike the images that the "
     "model was trained for",
 }
-"""What the model says of an image, in the order of its output, and what that means."""
+"""Columns of the model's output for an image, in their order, and their meaning."""
 
 
 class ModelFacts(BaseModel):
-    """What a model takes, gives and comes from; all that its user has to know to feed it rightly."""
+    """Input, output and provenance of a model: all that is needed to apply it correctly."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    """The training's folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
+    """Name of the training's cell, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
     filter_set: str
     filters: tuple[str, ...]
-    """In the order of the channels."""
+    """Names of the filters, in the order of the channels."""
     unit: str
-    """Of the pixels, in the notation of `astropy.units`."""
+    """Unit of the pixels, in the notation of `astropy.units`."""
     image_size: int
-    """Pixels a side."""
+    """Side of an image in pixels."""
     field_kpc: float
-    """Physical kiloparsecs a side."""
+    """Side of an image in physical kiloparsecs."""
     pixel_arcsec: float
     redshift: float
     threshold: float = Field(ge=0, le=1)
-    """An image is called a merger where its probability (the first column) is at least this."""
+    """Smallest probability (the first column) at which an image is classified as a merger."""
     threshold_rule: str
     temperature: float = Field(gt=0)
-    """Of the second column (`evaluation.best_temperature`)."""
+    """Temperature of the second column (`evaluation.best_temperature`)."""
     classes: Literal["equally frequent", "as frequent as in the archive"]
-    """For what proportion of mergers the probabilities are meant."""
+    """Proportion of mergers for which the probabilities hold."""
     domains: tuple[str, ...]
-    """Domains whose training images the training saw; distances (the third column) are from these."""
+    """Domains whose images the training used; distances (the third column) are measured from these."""
     source: str
     target: str
     labelled: str
-    """Domain whose labels it was trained on; threshold, temperature and perhaps the epoch were chosen by them too."""
+    """Domain with whose labels it was trained, and its threshold, temperature and possibly epoch were chosen."""
     oracle: bool
-    """Whether labels of the target took part: it was trained on them, or its values were tuned by them."""
+    """Whether target labels were used, to train it or to tune its hyperparameters."""
     network: str
     adaptation: str
     transfer: str
     experiment: str | None
-    """Names of the files in conf/."""
+    """Name of a file in conf/experiment/, as network, adaptation and transfer name files in their folders."""
     seed: int
     epoch: int
     validator: str
-    """What chose the epoch."""
+    """The validator that chose the epoch."""
     training: str
-    """Id of the training, by which its run is found."""
+    """Id of the training, by which its MLflow run is found."""
     data_hash: str
     data_kind: str
-    """mock or archive."""
+    """Provenance of the images: mock, archive or unknown."""
     split: SplitConfig
     config_hash: str
 
     def write(self, folder: Path) -> None:
-        """Write `FACTS` into `folder`."""
+        """Write the facts to the file `FACTS` in `folder`."""
         (folder / FACTS).write_text(self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read what `write` wrote; raises UserError where the folder holds no such model."""
+        """Read what `write` wrote; raises UserError if the folder does not contain the facts of a model."""
         path = folder / FACTS
         try:
             return cls.model_validate_json(path.read_text())
-        except (OSError, ValueError) as error:  # what is not UTF-8 too
+        except (OSError, ValueError) as error:  # text that is not UTF-8 is a ValueError, too
             raise UserError(
-                f"{folder}: no model of mergershift ({FACTS}: {type(error).__name__}).\n"
-                "Name one that `mergershift register` made, as a folder or as models:/NAME@ALIAS."
+                f"{folder}: not a model of mergershift ({FACTS}: {type(error).__name__}).\n"
+                "Name a model that `mergershift register` made, as a folder or as models:/NAME@ALIAS."
             ) from error
 
     def fingerprint(self, weights: Path) -> str:
-        """SHA-256 of these facts and of the weights in a safetensors file: what makes two models the same one."""
+        """Compute the SHA-256 of these facts and of the weights in a safetensors file, equal for identical models."""
         digest = hashlib.sha256(self.model_dump_json().encode())
         for name, values in sorted(load_file(weights).items()):
             digest.update(f"{name} {values.dtype} {values.shape}".encode())

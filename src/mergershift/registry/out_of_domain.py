@@ -1,4 +1,4 @@
-"""How far an image's features lie from those of the images that a network was trained on."""
+"""Distance of an image's features from those of the images that a network was trained on."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 Floats = NDArray[np.float64]
 
 SHARE = 0.99
-"""Of held-out images that are to lie within a distance of 1."""
+"""Share of held-out images whose distance is at most 1."""
 _MOST_COMPONENTS = 128
 
 
 class FeatureDistance(nn.Module):
-    """Mahalanobis distance under probabilistic principal components, in units of what held-out images keep to.
+    """Mahalanobis distance under probabilistic principal components, scaled by the distances of held-out images.
 
-    Features are taken as normally distributed with mean m and covariance W diag(l) Wᵀ + s (1 - W Wᵀ): K directions
-    with variances of their own, one variance s in all others (Tipping & Bishop 1999, J. R. Stat. Soc. B 61, 611).
-    The distance is that of Lee et al. 2018 (arXiv:1807.03888) with one covariance and no classes, because the
-    target has none.
+    Features are modelled as normally distributed with mean m and covariance W diag(l) Wᵀ + s (1 - W Wᵀ): each of K
+    directions has its own variance, and all others share the variance s (Tipping & Bishop 1999, J. R. Stat. Soc. B
+    61, 611). The distance is that of Lee et al. 2018 (arXiv:1807.03888) with a single distribution instead of one per
+    class, because target images have no labels.
 
     Args:
-        mean: `(F,)`
-        directions: `(K, F)`, orthonormal.
-        variances: `(K,)` along the directions.
-        noise: variance along all others.
-        unit: the distance that is called 1.
+        mean: mean of the features, `(F,)`.
+        directions: orthonormal principal directions, `(K, F)`.
+        variances: variances along these directions, `(K,)`.
+        noise: variance along all other directions.
+        unit: Mahalanobis distance that is scaled to 1.
     """
 
     mean: Tensor
@@ -49,11 +49,11 @@ class FeatureDistance(nn.Module):
 
     @property
     def components(self) -> int:
-        """K."""
+        """Number of principal directions K."""
         return len(self.excess)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Distances `(N,)`, float64, of features `(N, F)`."""
+        """Compute the distances `(N,)`, float64, of features `(N, F)`."""
         centred = features.double() - self.mean
         along = centred @ self.directions.T
         squares = centred.square().sum(dim=1) * self.scale[0] + along.square() @ self.excess
@@ -61,38 +61,41 @@ class FeatureDistance(nn.Module):
 
 
 def fit_distance(training: Floats, held_out: Floats) -> FeatureDistance:
-    """Fit the distribution to the features of training images and its unit to those of held-out ones.
+    """Fit the distribution to the features of training images, and the unit of distance to those of held-out images.
 
-    K is the number of directions under which the held-out features are likeliest. The unit is the distance
-    within which the share `SHARE` of them stays, counted as in split conformal prediction: of M images the
-    ceil((M + 1) 0.99)-th nearest, or the farthest where M is below 99.
+    K is the number of directions that maximises the likelihood of the held-out features. The unit is the distance
+    that contains the share `SHARE` of them, counted as in split conformal prediction: that of the
+    ceil((M + 1) 0.99)-th nearest of M images, or of the farthest if M is below 99.
 
     Args:
-        training: `(A, F)`, A > 3, of images that the training saw.
-        held_out: `(M, F)`, of images of the same domains that it did not see.
+        training: features `(A, F)` of images used in the training, A > 3.
+        held_out: features `(M, F)` of images of the same domains that were not used in the training.
 
-    Raises ValueError on shapes that do not fit, too few images, and features that are not finite or all alike.
+    Raises ValueError if the shapes do not match, there are too few images, or the features are NaN, infinite or all
+    identical.
     """
-    from sklearn.decomposition import PCA  # a second that those who only use a model need not wait
+    from sklearn.decomposition import (
+        PCA,
+    )  # takes a second to import, and those who apply a model do not need it
 
     if training.ndim != 2 or held_out.ndim != 2 or training.shape[1] != held_out.shape[1]:
         raise ValueError(f"features {training.shape} and {held_out.shape}, expected (A, F) and (M, F)")
     if len(training) < 4 or not len(held_out) or training.shape[1] < 2:
         raise ValueError(f"features {training.shape} and {held_out.shape}, expected A > 3, M > 0, F > 1")
     if not (np.isfinite(training).all() and np.isfinite(held_out).all()):
-        raise ValueError("features are not finite: the network has diverged")
+        raise ValueError("features contain NaN or infinite values: the network has diverged")
     total = float(training.var(axis=0, ddof=1).sum())
     if not total > 0:
-        raise ValueError("features are all alike: nothing to measure distances by")
+        raise ValueError("features of all images are identical: there is no scale to measure distances by")
     width = training.shape[1]
     largest = min(_MOST_COMPONENTS, width - 1, len(training) // 2)
     principal = PCA(n_components=largest, random_state=0).fit(training)
     variances: Floats = principal.explained_variance_.astype(np.float64)
     noises = (total - np.cumsum(variances)) / (width - 1 - np.arange(largest))
-    # Where a few directions hold all there is, rounding decides about the rest.
+    # If a few directions carry all the variance, that of the remaining ones is only rounding error.
     usable = noises > 1e-9 * total / width
     if not usable.any():
-        raise ValueError("features lie in one direction: nothing to measure distances by")
+        raise ValueError("features vary in one direction only: there is no scale to measure distances by")
     centred = held_out - principal.mean_
     along = np.cumsum((centred @ principal.components_.T) ** 2 / variances, axis=1)
     inside = np.cumsum((centred @ principal.components_.T) ** 2, axis=1)

@@ -1,4 +1,4 @@
-"""The whole of a model as one program: raw images in, three columns out."""
+"""A complete model as a single program that maps raw images to three columns."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class ExportableModel(nn.Module):
-    """Images `(N, C, H, W)` in µJy/arcsec² to the columns of `facts.COLUMNS`, `(N, 3)` float64.
+    """Maps images `(N, C, H, W)` in µJy/arcsec² to the columns of `model_facts.COLUMNS`, `(N, 3)` float64.
 
-    Stretch, normalisation, temperature and what distances are measured by are inside, and nothing depends on the
-    other images. An image with a pixel that is not finite gets a row of NaN; the others do not notice.
+    Stretch, normalisation, temperature and the fitted distance are part of the program, and the row of an image does
+    not depend on the other images. The row of an image with NaN or infinite pixels is NaN.
 
     Args:
-        classifier: the network with its stretch; put into evaluation mode.
+        classifier: the network with its stretch, which is put into evaluation mode.
         temperature: divides the log odds for the calibrated probability (Guo et al. 2017, arXiv:1706.04599).
-        distance: of features `(N, F)`.
+        distance: computes the out-of-domain score from features `(N, F)`.
     """
 
     temperature: Tensor
@@ -35,11 +35,11 @@ class ExportableModel(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Probability, calibrated probability and out-of-domain score of each image."""
-        sound = torch.isfinite(images).flatten(1).all(dim=1)
-        features, logits = self.classifier(torch.where(sound[:, None, None, None], images, 0.0))
+        """Compute the probability, calibrated probability and out-of-domain score of each image."""
+        finite = torch.isfinite(images).flatten(1).all(dim=1)
+        features, logits = self.classifier(torch.where(finite[:, None, None, None], images, 0.0))
         odds = logits[:, 1].double() - logits[:, 0].double()
         columns = torch.stack(
             [torch.sigmoid(odds), torch.sigmoid(odds / self.temperature), self.distance(features)], dim=1
         )
-        return torch.where(sound[:, None], columns, torch.nan)
+        return torch.where(finite[:, None], columns, torch.nan)

@@ -1,4 +1,4 @@
-"""The step that lets a candidate challenge the champion."""
+"""The step in which a candidate challenges the champion."""
 
 from __future__ import annotations
 
@@ -20,82 +20,82 @@ from mergershift.registry.register import CANDIDATES
 from mergershift.tracking.model_registry import FINGERPRINT, Registry, Version
 
 OUTCOME, DETAILS = "promotion.outcome", "promotion.details"
-"""Tags of a version: first, won, forced or refused, and in JSON what it was compared with and what came of it."""
+"""Tags of a version: the outcome (first, won, forced or refused), and the details of the comparison as JSON."""
 _ATTEMPTS = 3
 _MUST_AGREE = ("data_hash", "split", "filter_set", "source", "target")
-"""What two models have to agree in before a comparison says which is better."""
+"""Facts that must be equal for two models to be comparable."""
 
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What came of a comparison: whether the candidate wins, why, and what is recorded."""
+    """Result of a comparison: whether the candidate wins, the reason, and the details to record."""
 
     wins: bool
     reason: str
-    figures: dict[str, Any]
+    details: dict[str, Any]
 
 
 def promote_step(
     overrides: tuple[str, ...], number: int | None, force: str | None = None, oracle_gate: bool = False
 ) -> str:
-    """Make a candidate the champion if it beats the present one; returns up to three lines to print.
+    """Make a candidate the champion if it beats the current one; returns up to three lines to print.
 
-    The two are compared by the validator selection.best_by on the target's validation images, without its labels, and
-    the lower end of the interval of the difference (`evaluation.challenge`) has to lie above 0. Without a champion
-    there is nothing to beat; one whose files are lost or damaged gives way only to force. Whatever comes of it is
-    recorded in tags of the version. Where another promotion was quicker, the candidate challenges the new champion.
+    Both are compared by the validator selection.best_by on the target's validation images, without their labels. The
+    candidate wins if the lower bound of the difference (`evaluation.challenge`) is above 0, or if there is no
+    champion. A champion whose files are missing or damaged can only be replaced by force. The outcome is recorded in
+    tags of the version. If another promotion changes the champion meanwhile, the candidate challenges the new one.
 
     Args:
-        overrides: of conf/, for instance selection.best_by=target_entropy.
+        overrides: overrides of the configuration, for instance selection.best_by=target_entropy.
         number: version of the candidate; the newest one if None.
-        force: the reason for a promotion whatever the comparison says; it is recorded.
-        oracle_gate: demand in addition that the candidate beats the champion on the labels of the target's test.
+        force: reason for promoting the candidate regardless of the comparison; it is recorded.
+        oracle_gate: require in addition that the candidate beats the champion on the labels of the target's test rows.
 
-    Raises UserError where the candidate does not win or cannot be compared, and where there is none.
+    Raises UserError if there is no candidate, if it does not win, or if it cannot be compared with the champion.
     """
     config = compose(overrides)
-    assert config.selection is not None, "conf/config.yaml names one"
+    assert config.selection is not None, "conf/config.yaml names a selection"
     model = config.tracking.model
     registry = Registry(tracking.tracking_address(config.tracking.uri))
     candidate = _candidate(registry, model, number)
     for _ in range(_ATTEMPTS):
         champion = registry.champion(model)
         if champion is not None and champion.tags.get(FINGERPRINT) == candidate.tags.get(FINGERPRINT):
-            return f"{candidate.uri} is the champion already, as {champion.uri}"
+            return f"{candidate.uri} is already the champion, as {champion.uri}"
         decision = _decide(registry, candidate, champion, config.selection.best_by, force, oracle_gate)
         details = {**decision.details, "champion_before": champion and champion.uri}
         if decision.outcome == "refused":
             _refuse(registry, candidate, model, details)
             raise UserError(
                 f"{candidate.uri} does not replace {champion.uri if champion else model}: {decision.reason}.\n"
-                'It stays a candidate; `mergershift promote --force "REASON"` would overrule that.'
+                'It remains a candidate; `mergershift promote --force "REASON"` promotes it regardless.'
             )
         details["candidate"] = candidate.uri
         copy = registry.copy(candidate, model, _tags(decision.outcome, details))
         if not _same(registry.champion(model), champion):
-            continue  # another promotion went ahead while these two were compared
+            continue  # another promotion changed the champion during the comparison
         registry.set_champion(copy)
         if not _same(registry.champion(model), copy):
             raise UserError(
-                f"{copy.uri}: another promotion made its model the champion in the same moment.\n"
-                "Give the command again to challenge that one."
+                f"{copy.uri}: another promotion made a different model the champion at the same moment.\n"
+                "Run the command again to challenge that model."
             )
         registry.tag(candidate, _tags(decision.outcome, {**details, "version": copy.uri}))
         return f"{candidate.uri} is now the champion, {copy.uri}:\n{decision.reason}"
     raise UserError(
-        f"{model}: its champion changed {_ATTEMPTS} times while {candidate.uri} was compared with it.\n"
-        "Give the command again when the other promotions have ended."
+        f"{model}: its champion changed {_ATTEMPTS} times while {candidate.uri} was being compared with it.\n"
+        "Run the command again when the other promotions have finished."
     )
 
 
 @dataclass(frozen=True)
 class _Decision:
-    """What is to become of a candidate."""
+    """What to do with a candidate."""
 
     outcome: Literal["first", "won", "forced", "refused"]
     reason: str
     details: dict[str, Any]
-    """What the tag of the version records."""
+    """Content of the version's tag `DETAILS`."""
 
 
 def _decide(
@@ -111,23 +111,23 @@ def _decide(
         return _Decision("first", "there was no champion to beat", forced)
     with Console(stderr=True).status(f"comparing {candidate.uri} with {champion.uri}"):
         verdict = _compare(registry, candidate, champion, validator, oracle_gate, force is not None)
-    details = {**verdict.figures, **forced}
+    details = {**verdict.details, **forced}
     if force is not None:
-        return _Decision("forced", f"forced ({force}); beside {champion.uri}: {verdict.reason}", details)
+        return _Decision("forced", f"forced ({force}); against {champion.uri}: {verdict.reason}", details)
     if verdict.wins:
         return _Decision("won", f"better than {champion.uri}: {verdict.reason}", details)
     return _Decision("refused", verdict.reason, details)
 
 
 def _refuse(registry: Registry, candidate: Version, model: str, details: dict[str, Any]) -> None:
-    """Record it, also with the version that an attempt before this one may have made."""
+    """Record the refusal in the candidate's tags and in those of any copy that an earlier attempt has made."""
     copy = registry.same(model, candidate.tags[FINGERPRINT])
     for version in filter(None, (candidate, copy)):
         registry.tag(version, _tags("refused", details))
 
 
-def _same(found: Version | None, expected: Version | None) -> bool:
-    return (found and found.uri) == (expected and expected.uri)
+def _same(actual: Version | None, expected: Version | None) -> bool:
+    return (actual and actual.uri) == (expected and expected.uri)
 
 
 def _tags(outcome: str, details: dict[str, Any]) -> dict[str, str]:
@@ -138,10 +138,10 @@ def _candidate(registry: Registry, model: str, number: int | None) -> Version:
     name = f"{model}{CANDIDATES}"
     if number is not None:
         return registry.resolve(f"models:/{name}/{number}")
-    every = registry.versions(name)
-    if not every:
+    versions = registry.versions(name)
+    if not versions:
         raise UserError(f"{name}: no candidate is registered.\nRegister one with `mergershift register`.")
-    return every[-1]
+    return versions[-1]
 
 
 def _compare(
@@ -158,26 +158,28 @@ def _compare(
         theirs = registry.fetch(champion)
         facts.append(ModelFacts.read(theirs))
     except UserError as error:
-        # A champion that nobody can use must be replaceable; a candidate in that state is refused above.
+        # It must be possible to replace a champion that cannot be used; such a candidate was refused above.
         if not forced:
             raise
         return _incomparable(error)
     differing = [name for name in _MUST_AGREE if getattr(facts[0], name) != getattr(facts[1], name)]
     if differing:
         name = differing[0]
-        pair = " and ".join(_short(getattr(each, name)) for each in facts)
-        reason = f"the two cannot be compared, they differ in {', '.join(differing)} ({name}: {pair})"
+        values = " and ".join(_shortened(getattr(model, name)) for model in facts)
+        reason = (
+            f"the two cannot be compared because they differ in {', '.join(differing)} ({name}: {values})"
+        )
         return _Verdict(False, reason, {"incomparable": differing})
     try:
-        found = evaluation.challenge(_table(ours / VALIDATION), _table(theirs / VALIDATION), validator)
+        result = evaluation.challenge(_table(ours / VALIDATION), _table(theirs / VALIDATION), validator)
     except UserError as error:
         return _incomparable(error)
-    verdict = _judge(found)
+    verdict = _judge(result)
     if not oracle_gate:
         return verdict
     gate = _gate(ours, theirs)
     return _Verdict(
-        verdict.wins and gate.wins, f"{verdict.reason}; {gate.reason}", verdict.figures | gate.figures
+        verdict.wins and gate.wins, f"{verdict.reason}; {gate.reason}", verdict.details | gate.details
     )
 
 
@@ -186,28 +188,30 @@ def _incomparable(error: UserError) -> _Verdict:
     return _Verdict(False, reason, {"incomparable": reason})
 
 
-def _judge(found: Challenge) -> _Verdict:
-    difference = found.difference
+def _judge(result: Challenge) -> _Verdict:
+    difference = result.difference
     reason = (
-        f"{found.validator} on validation images {_figure(difference)}, {found.galaxies} galaxies "
-        "(the lower bound has to lie above 0)"
+        f"difference in {result.validator} on validation images {_with_bounds(difference)}, "
+        f"{result.galaxies} galaxies (the lower bound must be above 0)"
     )
-    return _Verdict(difference["low"] > 0, reason, found._asdict())
+    return _Verdict(difference["low"] > 0, reason, result._asdict())
 
 
 def _gate(ours: Path, theirs: Path) -> _Verdict:
-    """Whether the candidate beats the champion on the labels of the target's test."""
+    """Compare both models by balanced accuracy on the target's test rows, with their labels."""
     tables = {
         name: evaluation.read_predictions(folder / TEST).assign(seed=0)
         for name, folder in (("candidate", ours), ("champion", theirs))
     }
     row = evaluation.compare(tables, "champion").iloc[0]
-    found = Interval(value=float(row["difference"]), low=float(row["low"]), high=float(row["high"]))
-    reason = f"oracle gate, balanced accuracy on the target's test {_figure(found)}"
-    return _Verdict(found["low"] > 0, reason, {"oracle_gate": found})
+    difference = Interval(value=float(row["difference"]), low=float(row["low"]), high=float(row["high"]))
+    reason = (
+        f"oracle gate, difference in balanced accuracy on the target's test rows {_with_bounds(difference)}"
+    )
+    return _Verdict(difference["low"] > 0, reason, {"oracle_gate": difference})
 
 
-def _figure(interval: Interval) -> str:
+def _with_bounds(interval: Interval) -> str:
     return f"{interval['value']:+.4g} [{interval['low']:+.4g}, {interval['high']:+.4g}]"
 
 
@@ -216,11 +220,11 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: not the validation images of a model ({type(error).__name__}).\n"
+            f"{path}: not a table of a model's validation images ({type(error).__name__}).\n"
             "Register the model again with `mergershift register`."
         ) from error
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = str(value)
     return text if len(text) <= 90 else f"{text[:12]}..."

@@ -1,4 +1,4 @@
-"""The step that hands a training to the registry: which one, and where it comes from."""
+"""The step that registers a training: which one it is, and its lineage."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ CANDIDATES = "_candidates"
 
 
 def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
-    """Register a training as a candidate; returns a line to print.
+    """Register a training as a candidate; returns up to two lines to print.
 
-    Without `cell` it is the best one of the study for the filters and domains that `overrides` say: of the method
-    that outputs/summary/best.json names, the seed whose chosen epoch is best by the same validator. No target label
-    takes part. The same model again is the same version.
+    Without `cell` it is the study's best training for the filters and domains in `overrides`: among the seeds of the
+    method that outputs/summary/best.json names, the one whose chosen epoch has the highest score by the same
+    validator. No target label is used. Registering the same model again returns the existing version.
     """
     config = compose(overrides)
     name = config.tracking.model
-    place, choice = (cell.resolve(), "nothing: named by hand") if cell else _best_cell(config)
-    candidate = _read(place)
+    folder, choice = (cell.resolve(), "no others: named by hand") if cell else _best_cell(config)
+    candidate = _read(folder)
     training = candidate.training
     if training.config.is_oracle and not sees_target_labels(name):
         raise UserError(
-            f"{training.name}: trained or tuned on the target's labels.\n"
-            f"Register it under a name that says so: tracking.model={ORACLE_PREFIX}{name}."
+            f"{training.name}: trained or tuned with labels of the target.\n"
+            f"Register it under a name that marks it as an oracle: tracking.model={ORACLE_PREFIX}{name}."
         )
     address = tracking.tracking_address(config.tracking.uri)
     registry = Registry(address)
@@ -50,18 +50,18 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
     run_id = registry.run_of(record.training, record.experiment)
     if run_id is None:
         raise UserError(
-            f"{training.name}: {tracking.public(address)} has no run of this training, or somebody deleted it.\n"
-            "Publish it with `mergershift sync` (or restore it there), then register it again."
+            f"{training.name}: {tracking.public(address)} has no run of this training, or the run was deleted.\n"
+            "Publish it with `mergershift sync` (or restore it there), then register the training again."
         )
     registered = f"{name}{CANDIDATES}"
     known = registry.same(registered, candidate.fingerprint)
     if known is not None:
-        return f"{training.name}: the same model is {known.uri} already"
+        return f"{training.name}: this model is already registered as {known.uri}"
     lineage = _lineage(training, run_id)
-    # A spinner on a terminal: thousands of images take a while to pass the network.
-    doing = Console(stderr=True).status(f"{training.name}: measuring features, exporting")
-    with doing, TemporaryDirectory() as temporary:
-        staged, folder = Path(temporary) / "files", Path(temporary) / "model"
+    # Computing the features of thousands of images takes a while, so a terminal shows a spinner.
+    spinner = Console(stderr=True).status(f"{training.name}: computing features and exporting the model")
+    with spinner, TemporaryDirectory() as temporary:
+        staged, model = Path(temporary) / "files", Path(temporary) / "model"
         staged.mkdir()
         files = candidate.write(
             staged,
@@ -72,14 +72,14 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
             ),
             references=references(),
         )
-        save_program(candidate.program, candidate.example, folder, files)
+        save_program(candidate.program, candidate.example, model, files)
         tags = {FINGERPRINT: candidate.fingerprint, **lineage}
-        version, new = registry.publish(folder, registered, run_id, tags, candidate.summary)
+        version, new = registry.publish(model, registered, run_id, tags, candidate.summary)
     if not new:
-        return f"{training.name}: the same model is {version.uri} already"
+        return f"{training.name}: this model is already registered as {version.uri}"
     return (
         f"{training.name}: registered as {version.uri}, seed {candidate.facts.seed}, epoch {candidate.facts.epoch}.\n"
-        f"`mergershift promote {version.number}` lets it challenge the champion of '{name}'."
+        f"Let it challenge the champion of '{name}' with `mergershift promote {version.number}`."
     )
 
 
@@ -91,7 +91,7 @@ def _read(cell: Path) -> Candidate:
 
 
 def _best_cell(config: Config) -> tuple[Path, str]:
-    """The study's best training for these filters and domains, and in words what it was chosen from."""
+    """Find the study's best training for these filters and domains, and describe what it was chosen from."""
     path = root() / SUMMARY / BEST
     if not path.is_file():
         raise UserError(f"{path}: missing.\nRun `mergershift repro` first, or name a training with --cell.")
@@ -100,20 +100,22 @@ def _best_cell(config: Config) -> tuple[Path, str]:
         "source": config.transfer.source,
         "target": config.transfer.target,
     }
-    known = json.loads(path.read_text())
-    entry = next((each for each in known if wanted.items() <= each.items()), None)
+    settings = json.loads(path.read_text())
+    entry = next((setting for setting in settings if wanted.items() <= setting.items()), None)
     if entry is None or entry["method"] is None:
-        there = "; ".join(f"filters={each['filters']} {each['source']} to {each['target']}" for each in known)
+        available = "; ".join(
+            f"filters={setting['filters']} {setting['source']} to {setting['target']}" for setting in settings
+        )
         raise UserError(
             f"{path}: no best method for filters={wanted['filters']}, {wanted['source']} to {wanted['target']}.\n"
-            f"It has {there}. Say which with filters=... and transfer=..."
+            f"It contains {available}. Choose one of these with filters=... and transfer=..."
         )
     validator, scores = entry["validator"], {}
     for cell in read_study().cells():
         if cell.filters == wanted["filters"] and cell.method.model_dump() == entry["method"]:
             scores[root() / cell.folder] = FinishedTraining.read(root() / cell.folder).score(validator)
     if not scores:
-        raise UserError(f"{path}: its best method is not in the study any more.\nRun `mergershift repro`.")
+        raise UserError(f"{path}: its best method is no longer in the study.\nRun `mergershift repro`.")
     best = max(scores, key=lambda folder: scores[folder])
     methods = len(entry["scores"])
     return best, (
@@ -123,7 +125,7 @@ def _best_cell(config: Config) -> tuple[Path, str]:
 
 
 def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
-    """Where a model comes from, as tags of its version and rows of its card."""
+    """Collect the lineage of a model, for the tags of its version and for its card."""
     trained = training.trained
     return {
         "run_id": run_id,
@@ -139,13 +141,13 @@ def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
 
 
 def _stage(cell: Path) -> str:
-    """Name of the pipeline's stage whose output the cell's evaluation is; none outside the pipeline."""
+    """Name of the pipeline stage that evaluated the cell; "none" outside the pipeline."""
     lock = root() / "dvc.lock"
     if not lock.is_file():
         return "none"
     output = (cell / EVALUATED).relative_to(root()).as_posix()
     stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
-    found = (
+    names = (
         name for name, stage in stages.items() if output in [out["path"] for out in stage.get("outs", [])]
     )
-    return next(found, "none")
+    return next(names, "none")

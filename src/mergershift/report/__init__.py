@@ -1,1 +1,1 @@
-"""Figures of trainings and evaluations."""
+"""The study's report: one page with its figures, its tables and the lineage of its results."""

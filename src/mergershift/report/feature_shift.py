@@ -1,4 +1,4 @@
-"""How far source and target lie apart in the features of each network, on validation images."""
+"""The shift between source and target in the features of each network, measured on validation images."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ from mergershift.images.locate import prepared_folder
 from mergershift.report.study_results import Contender, Setting
 
 MOST_IMAGES = 600
-"""Validation images of each domain that are compared; a plane with more is no clearer."""
+"""Largest number of validation images of each domain that are compared; more would not make a plane clearer."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """The domains in one method's features."""
+    """The shift between the domains in the features of one method."""
 
     contender: Contender
     mmd: tuple[float, ...]
-    """Squared maximum mean discrepancy, one a seed."""
+    """Squared maximum mean discrepancy, one value per seed."""
     proxy_a: tuple[float, ...]
-    """Proxy A-distance, one a seed."""
+    """Proxy A-distance, one value per seed."""
     plane: Plane
-    """Source and target of the first seed's network."""
+    """Source and target images in the feature plane of the first seed's network."""
     labels: NDArray[np.int64]
-    """`(N,)` of the images of either domain."""
+    """Labels `(N,)`, which are the same for the images of both domains."""
 
 
 def chosen_classifier(training: FinishedTraining) -> Classifier:
-    """The network of the epoch that was chosen without target labels."""
+    """Load the classifier of the epoch that was chosen without target labels."""
     return load_classifier(training.model_file(training.selection.epoch), training.config)
 
 
 def prepared_images(training: FinishedTraining) -> Prepared:
-    """The images that a training stands on."""
+    """The prepared images that a training used."""
     return Prepared(prepared_folder(training.config))
 
 
 def compared_images(setting: Setting) -> pd.DataFrame:
-    """Row, galaxy and label of the images that are compared: all, else whole galaxies evenly by class.
+    """Row, galaxy and label of the images that are compared.
 
-    They are validation images: measuring a shift is no reason to open the test.
+    Of more than `MOST_IMAGES` images, evenly spaced galaxies of each class are kept, with all their images. They are
+    validation images, because measuring a shift does not warrant a test evaluation.
     """
     prepared = prepared_images(setting.contenders[0].first)
     rows = prepared.rows("validation", unique=True)
-    shown = prepared.table.iloc[rows][["row", "galaxy"]].reset_index(drop=True)
-    shown["label"] = prepared.labelled(Domain(setting.target), rows).labels.numpy()
-    galaxies = shown.drop_duplicates("galaxy")
-    step = -(-len(shown) // MOST_IMAGES)
+    images = prepared.table.iloc[rows][["row", "galaxy"]].reset_index(drop=True)
+    images["label"] = prepared.labelled(Domain(setting.target), rows).labels.numpy()
+    galaxies = images.drop_duplicates("galaxy")
+    step = -(-len(images) // MOST_IMAGES)
     kept = pd.concat([part.iloc[::step] for _, part in galaxies.groupby("label")])
-    return shown[shown["galaxy"].isin(kept["galaxy"])].reset_index(drop=True)
+    return images[images["galaxy"].isin(kept["galaxy"])].reset_index(drop=True)
 
 
 def measure(setting: Setting) -> list[Shift]:
-    """Measure every method of a setting, on the same images of both domains."""
+    """Measure the shift in the features of every method of a setting, on the same images of both domains."""
     table = compared_images(setting)
     rows, galaxies = table["row"].to_numpy(), table["galaxy"].to_numpy()
     prepared = prepared_images(setting.contenders[0].first)
@@ -72,7 +73,9 @@ def measure(setting: Setting) -> list[Shift]:
         mmd, proxy_a, planes = [], [], []
         for training in contender.trainings:
             classifier, threads = chosen_classifier(training), training.config.trainer.threads
-            source, target = (inference.activations(classifier, each, threads=threads)[0] for each in images)
+            source, target = (
+                inference.activations(classifier, of_domain, threads=threads)[0] for of_domain in images
+            )
             mmd.append(squared_mmd(source, target, galaxies, galaxies))
             proxy_a.append(proxy_a_distance(source, target, galaxies, galaxies))
             if training is contender.first:

@@ -1,4 +1,4 @@
-"""Test images with what the networks made of them: examples by outcome, and where the networks look."""
+"""Galleries of test images: examples by outcome, and saliency maps of the networks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mergershift.report.study_results import Contender, Setting
 from mergershift.report.style import INK, MUTED
 
 SHOWN_FILTER = "f160w"
-"""The filter of the archive's two sets that both hold and that sees the older stars."""
+"""The filter that both filter sets of the archive contain and that traces the older stars."""
 OUTCOMES = {
     "true positives": (1, 1),
     "false negatives": (1, 0),
     "false positives": (0, 1),
     "true negatives": (0, 0),
 }
-"""Outcome -> label and call."""
+"""Label and prediction of each outcome."""
 COLUMNS = 4
 BAR_ARCSEC = 5
 COLOURS = "magma"
@@ -37,7 +37,7 @@ UNIT = "µJy/arcsec²"
 
 
 class Stamps:
-    """Single-filter images of a setting's test rows, all under one asinh stretch."""
+    """Stamps of a setting's test rows in a single filter, all under the same asinh stretch."""
 
     def __init__(self, setting: Setting, prepared: Prepared) -> None:
         self._prepared = prepared
@@ -46,32 +46,35 @@ class Stamps:
         self.noise = facts.filters[self.channel].noise_std
         test = setting.contenders[0].first.target["row"].to_numpy()
         spread = self.images(Domain.PRISTINE, test[:: max(1, len(test) // 200)])
-        # Linear within the noise, logarithmic above it; one bright nucleus must not set the scale.
+        # Linear within the noise and logarithmic above it; a single bright nucleus must not set the scale.
         self._brightest = float(np.quantile(spread, 0.9995))
         self.norm = AsinhNorm(self.noise / 2, vmin=-self.noise / 2, vmax=self._brightest)
 
     def images(self, domain: str, rows: Iterable[int]) -> Floats:
-        """Images `(N, 75, 75)` in µJy/arcsec²."""
+        """Read the images of these rows, `(N, 75, 75)` in µJy/arcsec²."""
         stored = self._prepared.images(Domain(domain), np.asarray(list(rows), dtype=np.int64))
         return stored[:, self.channel].double().numpy()
 
     @property
     def ticks(self) -> list[float]:
         """Round values for the colour bar."""
-        return [each for each in (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0) if each < self._brightest]
+        return [tick for tick in (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0) if tick < self._brightest]
 
 
 def example_rows(target: pd.DataFrame, outcome: str, count: int = COLUMNS) -> pd.DataFrame:
-    """Pick test images of an outcome, a galaxy each: evenly over their ranking by probability, so not the best."""
-    label, call = OUTCOMES[outcome]
-    found = target[(target["label"] == label) & (target["prediction"] == call)]
-    ranked = found.drop_duplicates("galaxy").sort_values("probability", ascending=False, kind="stable")
-    places = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
-    return ranked.iloc[places]
+    """Choose test images of an outcome, at most one per galaxy.
+
+    They are evenly spaced in the ranking by probability, so that the gallery does not show the best images only.
+    """
+    label, prediction = OUTCOMES[outcome]
+    images = target[(target["label"] == label) & (target["prediction"] == prediction)]
+    ranked = images.drop_duplicates("galaxy").sort_values("probability", ascending=False, kind="stable")
+    ranks = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
+    return ranked.iloc[ranks]
 
 
 def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
-    """One outcome's images in both domains, pristine above noisy; None where no image had it."""
+    """Draw images of one outcome in both domains, pristine above noisy; None if no image has this outcome."""
     training = setting.shown.first
     chosen = example_rows(training.target, outcome)
     if chosen.empty:
@@ -79,26 +82,29 @@ def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
     probability = training.predictions.set_index(["domain", "row"])["probability"]
     figure = _sheet(2.62)
     grid = figure.subplots(2, COLUMNS)
-    shown = None
-    for line, domain in enumerate(("pristine", "noisy")):
-        images = stamps.images(domain, chosen["row"])
-        for column, axes in enumerate(grid[line]):
+    image = None
+    for grid_row, domain in enumerate(("pristine", "noisy")):
+        pixels = stamps.images(domain, chosen["row"])
+        for column, axes in enumerate(grid[grid_row]):
             _empty(axes)
             if column >= len(chosen):
                 axes.set_visible(False)
                 continue
-            one = chosen.iloc[column]
-            shown = _stamp(axes, images[column], stamps.norm, COLOURS)
-            axes.set_xlabel(f"p = {probability[domain, one['row']]:.2f}", fontsize=7.5, labelpad=2)
-            if line == 0:
+            example = chosen.iloc[column]
+            image = _stamp(axes, pixels[column], stamps.norm, COLOURS)
+            axes.set_xlabel(f"p = {probability[domain, example['row']]:.2f}", fontsize=7.5, labelpad=2)
+            if grid_row == 0:
                 axes.set_title(
-                    f"galaxy {one['galaxy']} ({one['camera']})", fontsize=7, fontweight="normal", pad=3
+                    f"galaxy {example['galaxy']} ({example['camera']})",
+                    fontsize=7,
+                    fontweight="normal",
+                    pad=3,
                 )
-        grid[line, 0].set_ylabel(domain + (" (target)" if domain == setting.target else ""), fontsize=8)
+        grid[grid_row, 0].set_ylabel(domain + (" (target)" if domain == setting.target else ""), fontsize=8)
     _scale_bar(grid[0, 0])
-    assert shown is not None, "some image was chosen"
-    bar = figure.colorbar(shown, ax=list(grid.flat), ticks=stamps.ticks, shrink=0.9, aspect=26, pad=0.02)
-    bar.ax.set_yticks(stamps.ticks, [f"{each:g}" for each in stamps.ticks], fontsize=7)
+    assert image is not None, "at least one image was chosen"
+    bar = figure.colorbar(image, ax=list(grid.flat), ticks=stamps.ticks, shrink=0.9, aspect=26, pad=0.02)
+    bar.ax.set_yticks(stamps.ticks, [f"{tick:g}" for tick in stamps.ticks], fontsize=7)
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
     bar.set_label(f"{SHOWN_FILTER.upper()}, {UNIT}", fontsize=7.5)
@@ -108,32 +114,33 @@ def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
 def compared_rows(
     baseline: pd.DataFrame, adapted: pd.DataFrame, label: int, count: int = COLUMNS
 ) -> pd.DataFrame:
-    """Pick test images of a class on which two networks' calls differ as far as there are such, a galaxy each.
+    """Choose test images of a class on which to compare two networks, at most one per galaxy.
 
-    The four outcomes take turns: what only the adapted one gets right, what both do, what only the baseline
-    does, what neither does; each by row number.
+    Images are taken in turn from four groups, each ordered by row: those that only the adapted network classifies
+    correctly, those that both do, those that only the baseline does, and those that neither does.
     """
     both = baseline.merge(adapted[["row", "prediction"]], on="row", suffixes=("", "_adapted"))
     both = both[both["label"] == label]
     right, right_adapted = both["prediction"] == label, both["prediction_adapted"] == label
-    turns = [~right & right_adapted, right & right_adapted, right & ~right_adapted, ~right & ~right_adapted]
-    waiting = [both[turn] for turn in turns]
+    groups = [~right & right_adapted, right & right_adapted, right & ~right_adapted, ~right & ~right_adapted]
+    queues = [both[group] for group in groups]
     chosen: list[tuple[int, int]] = []
     galaxies: set[int] = set()
-    while len(chosen) < count and any(len(queue) for queue in waiting):
-        for place, queue in enumerate(waiting):
+    while len(chosen) < count and any(len(queue) for queue in queues):
+        for group_index, queue in enumerate(queues):
             unseen = queue[~queue["galaxy"].isin(galaxies)]
-            waiting[place] = unseen.iloc[1:]
+            queues[group_index] = unseen.iloc[1:]
             if len(unseen) and len(chosen) < count:
-                chosen.append((place, unseen.index[0]))
+                chosen.append((group_index, unseen.index[0]))
                 galaxies.add(unseen["galaxy"].iloc[0])
     return both.loc[[index for _, index in sorted(chosen)]]
 
 
 def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:
-    """Grad-CAM for a merger of source-only and of an adapted network on the same target images of one class.
+    """Draw Grad-CAM maps for the merger class, of source-only and of an adapted network on the same target images.
 
-    None where there are not two networks to compare, or no image. Raises NoConvolution as `grad_cam` does.
+    The images are of the class `label`. Returns None if the study does not have both networks or there is no such
+    image. Raises NoConvolution as `grad_cam` does.
     """
     baseline, adapted = setting.baseline, setting.adapted
     if baseline is None or adapted is None:
@@ -149,57 +156,57 @@ def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:
     for axes in grid.flat[:]:
         _empty(axes)
         axes.set_visible(False)
-    for column, one in enumerate(chosen.itertuples()):
+    for column, example in enumerate(chosen.itertuples()):
         _stamp(grid[0, column], images[column], stamps.norm, COLOURS)
         grid[0, column].set_title(
-            f"galaxy {one.galaxy} ({one.camera})", fontsize=7, fontweight="normal", pad=3
+            f"galaxy {example.galaxy} ({example.camera})", fontsize=7, fontweight="normal", pad=3
         )
-    for line, each in enumerate((baseline, adapted), start=1):
-        maps = _maps(each, inputs)
-        called = each.first.target.set_index("row")
+    for grid_row, contender in enumerate((baseline, adapted), start=1):
+        maps = _maps(contender, inputs)
+        predictions = contender.first.target.set_index("row")
         for column, row in enumerate(rows):
-            axes = grid[line, column]
+            axes = grid[grid_row, column]
             axes.set_visible(True)
             axes.imshow(
                 _overlaid(stamps.norm(images[column]), maps[column]), origin="lower", interpolation="none"
             )
-            right = called.loc[row, "prediction"] == label
-            text = f"p = {called.loc[row, 'probability']:.2f}, {'right' if right else 'wrong'}"
+            right = predictions.loc[row, "prediction"] == label
+            text = f"p = {predictions.loc[row, 'probability']:.2f}, {'right' if right else 'wrong'}"
             axes.set_xlabel(text, fontsize=7.5, labelpad=2, fontweight="normal" if right else "bold")
-        grid[line, 0].set_ylabel(each.name, fontsize=8)
+        grid[grid_row, 0].set_ylabel(contender.name, fontsize=8)
     grid[0, 0].set_ylabel(f"{setting.target} image", fontsize=8)
     _scale_bar(grid[0, 0])
     return figure
 
 
-def _maps(each: Contender, inputs: object) -> Floats:
-    """Grad-CAM of the first seed's network, each image's to a maximum of 1 (or 0 where nothing speaks for it)."""
-    training = each.first
+def _maps(contender: Contender, inputs: object) -> Floats:
+    """Compute the Grad-CAM maps of the first seed's network, each scaled to a maximum of 1 (or 0 without evidence)."""
+    training = contender.first
     maps = grad_cam(chosen_classifier(training), inputs, threads=training.config.trainer.threads)  # type: ignore[arg-type]
     highest = maps.max(axis=(1, 2), keepdims=True)
     return np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)
 
 
 def _overlaid(brightness: Floats, evidence: Floats) -> Floats:
-    """Evidence 0 to 1 in colour over a grey image 0 to 1, as `(H, W, 3)`."""
+    """Overlay evidence from 0 to 1 in colour on a grey image from 0 to 1; returns RGB `(H, W, 3)`."""
     grey = np.repeat(np.clip(brightness, 0, 1)[..., None], 3, axis=2)
     colour = colormaps["inferno"](0.25 + 0.75 * evidence)[..., :3]
     share = 0.85 * evidence[..., None]
-    # Dimmed, so that the sky's noise does not outshine the evidence.
+    # The image is dimmed so that noise in the sky does not outshine the evidence.
     return (1 - share) * 0.8 * grey + share * colour
 
 
 def _sheet(height: float) -> Figure:
     figure = Figure(figsize=(4.7, height), layout="constrained")
     engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine), "it was asked for"
+    assert isinstance(engine, ConstrainedLayoutEngine), "the layout is constrained"
     engine.set(w_pad=0.02, h_pad=0.02, hspace=0.02, wspace=0.02)
     return figure
 
 
 def _stamp(axes: Axes, image: Floats, norm: Normalize, colours: str) -> AxesImage:
     axes.set_visible(True)
-    # Row 0 of an image is drawn at the bottom, as FITS viewers do; unsampled, the pixels stay the archive's.
+    # Row 0 is drawn at the bottom, as in FITS viewers; without interpolation the pixels remain those of the archive.
     return axes.imshow(image, norm=norm, cmap=colours, origin="lower", interpolation="none")
 
 

@@ -1,4 +1,4 @@
-"""Where the figures of the page come from: configurations, data, code, MLflow runs, and what to cite."""
+"""The lineage of the results on the page: configurations, data, code and MLflow runs."""
 
 from __future__ import annotations
 
@@ -14,45 +14,51 @@ from mergershift.core.redaction import public
 from mergershift.report.study_results import Contender, StudyResults
 
 LOCAL = "http://127.0.0.1:5000"
-"""Where `mergershift ui` shows the runs of the project's own database."""
+"""Address at which `mergershift ui` serves the runs of the project's own database."""
 
 
 def test_evaluations(gathered: StudyResults) -> list[tuple[str, int]]:
-    """Filter names and how often trainings were tested on their test rows, under this split."""
+    """Filter names of each filter set, and the number of test evaluations on its images under this split."""
     from mergershift.cells.ledger import count
 
-    found: dict[str, int] = {}
+    evaluations: dict[str, int] = {}
     for setting in gathered.settings:
         facts = setting.contenders[0].first.trained
-        # A checkout that took its results from a shared cache has not counted those who made them.
-        shown = sum(len(each.trainings) for each in setting.contenders)
-        known = max(count(facts.data_hash, facts.split.model_dump(mode="json")), shown)
-        found[setting.filter_names] = max(known, found.get(setting.filter_names, 0))
-    return list(found.items())
+        # The ledger of a checkout that took its results from a shared cache lacks the evaluations behind them.
+        on_page = sum(len(contender.trainings) for contender in setting.contenders)
+        known = max(count(facts.data_hash, facts.split.model_dump(mode="json")), on_page)
+        evaluations[setting.filter_names] = max(known, evaluations.get(setting.filter_names, 0))
+    return list(evaluations.items())
 
 
 def configurations(gathered: StudyResults) -> dict[str, Any]:
-    """What all trainings have in common, and what each method adds, so that both together are exact.
+    """The configuration that all trainings share, and that of each method, which together are complete.
 
-    ``common`` is text; ``methods`` holds name, description, text and, for keys whose value depends on filters,
-    direction or seed, their values in words.
+    ``common`` is text, a key and its value per line. ``methods`` holds the name, colour, description and text of each
+    method; where a value depends on filters, direction or seed, the text lists all values of its key.
     """
-    dumps = {id(run): _texts(run.config) for run in gathered.trainings}
+    dumps = {id(training): _json_values(training.config) for training in gathered.trainings}
     everything = list(dumps.values())
-    keys = list(dict.fromkeys(key for each in everything for key in each))
-    common = {key: everything[0].get(key) for key in keys if len({each.get(key) for each in everything}) == 1}
+    keys = list(dict.fromkeys(key for dump in everything for key in dump))
+    common = {key: everything[0].get(key) for key in keys if len({dump.get(key) for dump in everything}) == 1}
     methods: dict[str, dict[str, Any]] = {}
     for setting in gathered.settings:
-        for each in setting.contenders:
+        for contender in setting.contenders:
             entry = methods.setdefault(
-                each.name, {"name": each.name, "hue": each.look.variable, "about": _about(each), "dumps": []}
+                contender.name,
+                {
+                    "name": contender.name,
+                    "hue": contender.style.variable,
+                    "about": _about(contender),
+                    "dumps": [],
+                },
             )
-            entry["dumps"] += [dumps[id(run)] for run in each.trainings]
+            entry["dumps"] += [dumps[id(training)] for training in contender.trainings]
     for entry in methods.values():
         own = entry.pop("dumps")
         lines = []
         for key in keys:
-            values = list(dict.fromkeys(each[key] for each in own if key in each))
+            values = list(dict.fromkeys(dump[key] for dump in own if key in dump))
             if key not in common and values:
                 lines.append(f"{key}: {' | '.join(values)}")
         entry["text"] = "\n".join(lines)
@@ -62,14 +68,14 @@ def configurations(gathered: StudyResults) -> dict[str, Any]:
     }
 
 
-def _texts(config: Config) -> dict[str, str]:
-    """Dotted keys of a configuration and their values as JSON."""
+def _json_values(config: Config) -> dict[str, str]:
+    """Values of a configuration as JSON, by their dotted keys."""
     return {key: json.dumps(value, ensure_ascii=False) for key, value in flattened(config.dump())}
 
 
-def _about(each: Contender) -> str:
-    """What the file of the method in conf/ says of it in its first lines of comment."""
-    method = each.method
+def _about(contender: Contender) -> str:
+    """The description of a method in the comment at the top of its file in conf/."""
+    method = contender.method
     if method.title == method.transfer:
         group, name = "transfer", method.transfer
     elif method.title == method.adaptation:
@@ -87,24 +93,24 @@ def _about(each: Contender) -> str:
 
 
 def runs(gathered: StudyResults) -> dict[str, Any]:
-    """Every training with its epochs, hashes, commit and the address of its MLflow run."""
+    """List every training with its epochs, hashes, commit and the address of its MLflow run."""
     from mergershift.tracking import tracking_address
 
     entries, local = [], False
     for setting in gathered.settings:
-        for each in setting.contenders:
-            for run in each.trainings:
-                address = _public(tracking_address(run.config.tracking.uri))
+        for contender in setting.contenders:
+            for training in contender.trainings:
+                address = _public(tracking_address(training.config.tracking.uri))
                 local |= address == LOCAL
-                entries.append({"setting": setting, "contender": each, **_run(run, address)})
+                entries.append({"setting": setting, "contender": contender, **_run(training, address)})
     commits = {(entry["commit"], entry["dirty"]) for entry in entries}
     return {"entries": entries, "local": local, "commits": len(commits), "dirty": any(d for _, d in commits)}
 
 
-def _run(run: FinishedTraining, address: str) -> dict[str, Any]:
-    facts, selection = run.trained, run.selection
+def _run(training: FinishedTraining, address: str) -> dict[str, Any]:
+    facts, selection = training.trained, training.selection
     return {
-        "seed": run.config.seed,
+        "seed": training.config.seed,
         "epochs": facts.epochs,
         "epoch": selection.epoch,
         "oracle_epoch": selection.oracle_epoch,
@@ -112,13 +118,13 @@ def _run(run: FinishedTraining, address: str) -> dict[str, Any]:
         "dirty": facts.git_dirty,
         "config_hash": facts.config_hash,
         "data_hash": facts.data_hash,
-        "run_id": run.record.run_id,
-        "address": f"{address}/#/runs/{run.record.run_id}",
+        "run_id": training.record.run_id,
+        "address": f"{address}/#/runs/{training.record.run_id}",
     }
 
 
 def _public(address: str) -> str:
-    """The address of MLflow's pages, without a user's name and password."""
+    """Address of MLflow's pages, without user name and password."""
     parts = urlsplit(public(address))
     if parts.scheme not in ("http", "https"):
         return LOCAL

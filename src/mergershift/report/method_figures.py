@@ -1,4 +1,4 @@
-"""Figures of a setting with all its methods: accuracy, ROC, reliability, learning curves, feature planes."""
+"""Figures that compare the methods of a setting: accuracy, ROC, reliability, learning curves, feature planes."""
 
 from __future__ import annotations
 
@@ -24,42 +24,46 @@ from mergershift.report.svg import panel
 from mergershift.report.tables import of_method
 
 MOST_POINTS = 200
-"""Of each domain in a plane; more would hide each other."""
+"""Number of points of each domain in a feature plane above which they would hide each other."""
 GRID = np.linspace(0, 1, 201)
+"""False positive rates at which the ROC curves of seeds are averaged."""
 
 
-def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
-    """Balanced accuracy by method with its interval: target filled, source open, the oracle's choice as a bar.
+def accuracy_dots(setting: Setting, accuracies: pd.DataFrame) -> Figure:
+    """Draw balanced accuracy by method with its interval.
 
-    `figures` holds the rows of transfer.csv for this setting and for balanced accuracy.
+    The target is filled and the source is open; a vertical stroke marks the target accuracy with the oracle's epoch.
+    `accuracies` holds the rows of transfer.csv for this setting and for balanced accuracy.
     """
     order = [*setting.contenders][::-1]
     figure, axes = panel(height=1.1 + 0.42 * len(order))
-    for place, each in enumerate(order):
-        own = of_method(figures, each)
+    for position, contender in enumerate(order):
+        own = of_method(accuracies, contender)
         for role, choice, offset in (("source", "label_free", 0.16), ("target", "label_free", -0.1)):
             row = own[(own["role"] == role) & (own["choice"] == choice)]
             if row.empty:
                 continue
             value, low, high = (float(row[name].iloc[0]) for name in ("value", "low", "high"))
-            colour, filled = each.look.light, role == "target"
-            axes.plot([low, high], [place + offset] * 2, color=colour, linewidth=2.2 if filled else 1.0)
+            colour, filled = contender.style.light, role == "target"
+            axes.plot([low, high], [position + offset] * 2, color=colour, linewidth=2.2 if filled else 1.0)
             axes.plot(
                 value,
-                place + offset,
-                each.look.marker,
+                position + offset,
+                contender.style.marker,
                 color=colour,
                 markerfacecolor=colour if filled else CARD.light,
                 markersize=8 if filled else 5.5,
             )
         oracle = own[(own["role"] == "target") & (own["choice"] == "oracle")]
-        if len(oracle) and not each.is_oracle:
-            axes.plot(oracle["value"].iloc[0], place - 0.1, "|", color=INK.light, markersize=13, mew=1.3)
-    names = [f"{each.name} (best)" if each is setting.best else each.name for each in order]
+        if len(oracle) and not contender.is_oracle:
+            axes.plot(oracle["value"].iloc[0], position - 0.1, "|", color=INK.light, markersize=13, mew=1.3)
+    names = [
+        f"{contender.name} (best)" if contender is setting.best else contender.name for contender in order
+    ]
     axes.set_yticks(range(len(order)), names)
-    for label, each in zip(axes.get_yticklabels(), order, strict=True):
+    for label, contender in zip(axes.get_yticklabels(), order, strict=True):
         label.set_color(INK.light)
-        label.set_fontweight("bold" if each is setting.best else "normal")
+        label.set_fontweight("bold" if contender is setting.best else "normal")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.axvline(0.5, color=MUTED.light, linewidth=0.8, linestyle=":")
@@ -93,7 +97,7 @@ def accuracy_dots(setting: Setting, figures: pd.DataFrame) -> Figure:
 
 
 def roc_curves(setting: Setting) -> Figure:
-    """True against false positives on the target's test, mean of the seeds at equal false positive rates."""
+    """Draw ROC curves on the target's test rows, as the mean of the seeds at equal false positive rates."""
     figure, axes = _square_panel(setting)
     draw_roc_frame(axes, RULE.light)
     for method in setting.contenders:
@@ -103,13 +107,13 @@ def roc_curves(setting: Setting) -> Figure:
             curves.append(np.interp(GRID, false, true))
         mean = np.mean(curves, axis=0)
         mean[0] = 0.0
-        axes.plot(GRID, mean, label=method.name, color=method.look.light, **_stroke(setting, method))
+        axes.plot(GRID, mean, label=method.name, color=method.style.light, **_stroke(setting, method))
     _legend_below(figure, axes)
     return figure
 
 
 def reliability_curves(setting: Setting) -> Figure:
-    """Share of mergers against predicted probability on the target's test, all seeds' predictions together."""
+    """Draw the share of mergers against predicted probability on the target's test rows, for all seeds together."""
     figure, axes = _square_panel(setting)
     draw_reliability_frame(axes, RULE.light)
     for method in setting.contenders:
@@ -119,8 +123,8 @@ def reliability_curves(setting: Setting) -> Figure:
             probability,
             share,
             label=method.name,
-            color=method.look.light,
-            marker=method.look.marker,
+            color=method.style.light,
+            marker=method.style.marker,
             markersize=4.5,
             **_stroke(setting, method),
         )
@@ -128,24 +132,24 @@ def reliability_curves(setting: Setting) -> Figure:
     return figure
 
 
-def learning(each: Contender) -> Figure:
-    """Losses and source-validation balanced accuracy by epoch, one line a seed; dots mark the epochs taken."""
+def learning(contender: Contender) -> Figure:
+    """Draw losses and source-validation balanced accuracy by epoch, a line per seed; dots mark the chosen epochs."""
     figure = Figure(figsize=(3.3, 3.5), layout="constrained")
     losses, accuracy = figure.subplots(2, 1, sharex=True)
-    for training in each.trainings:
-        epochs, first = training.epochs, training is each.first
+    for training in contender.trainings:
+        epochs, first = training.epochs, training is contender.first
         weight = {"linewidth": 1.5 if first else 0.7, "alpha": 1.0 if first else 0.6}
         losses.plot(
             epochs["epoch"], epochs["train_classification_loss"], color=MUTED.light, linestyle=":", **weight
         )
-        losses.plot(epochs["epoch"], epochs["source_val_loss"], color=each.look.light, **weight)
+        losses.plot(epochs["epoch"], epochs["source_val_loss"], color=contender.style.light, **weight)
         accuracy.plot(
-            epochs["epoch"], epochs["source_val_balanced_accuracy"], color=each.look.light, **weight
+            epochs["epoch"], epochs["source_val_balanced_accuracy"], color=contender.style.light, **weight
         )
-        taken = epochs[epochs["epoch"] == training.selection.epoch]
+        chosen = epochs[epochs["epoch"] == training.selection.epoch]
         for axes, name in ((losses, "source_val_loss"), (accuracy, "source_val_balanced_accuracy")):
-            axes.plot(taken["epoch"], taken[name], "o", color=each.look.light, markersize=5.5)
-    losses.set(title=each.name, ylabel="cross-entropy")
+            axes.plot(chosen["epoch"], chosen[name], "o", color=contender.style.light, markersize=5.5)
+    losses.set(title=contender.name, ylabel="cross-entropy")
     accuracy.set(xlabel="epoch", ylabel="balanced acc.")
     accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     figure.align_ylabels()
@@ -153,10 +157,10 @@ def learning(each: Contender) -> Figure:
 
 
 def feature_plane(setting: Setting, shift: Shift) -> Figure:
-    """Source and target validation images in the first two joint principal components of a network's features."""
+    """Draw source and target validation images in the first two joint principal components of a network's features."""
     figure, axes = panel(height=4.5)
     step = -(-len(shift.labels) // MOST_POINTS)
-    for look, points in ((SOURCE, shift.plane.source), (TARGET, shift.plane.target)):
+    for style, points in ((SOURCE, shift.plane.source), (TARGET, shift.plane.target)):
         for label, marker in ((0, "o"), (1, "^")):
             chosen = points[shift.labels == label][::step]
             if points.shape[1] == 2:
@@ -165,8 +169,8 @@ def feature_plane(setting: Setting, shift: Shift) -> Figure:
                     chosen[:, 1],
                     s=15,
                     marker=marker,
-                    facecolor=look.light if label else "none",
-                    edgecolor=look.light,
+                    facecolor=style.light if label else "none",
+                    edgecolor=style.light,
                     linewidth=0.8,
                     alpha=0.75,
                     clip_on=False,
@@ -178,29 +182,29 @@ def feature_plane(setting: Setting, shift: Shift) -> Figure:
             [],
             [],
             marker=marker,
-            color=look.light,
+            color=style.light,
             markerfacecolor=face,
             linewidth=0,
             markersize=5.5,
             label=text,
         )
-        for look, domain in ((SOURCE, setting.source), (TARGET, setting.target))
+        for style, domain in ((SOURCE, setting.source), (TARGET, setting.target))
         for marker, face, text in (
             ("o", "none", f"{domain} non-merger"),
-            ("^", look.light, f"{domain} merger"),
+            ("^", style.light, f"{domain} merger"),
         )
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1.5)
     return figure
 
 
-def _stroke(setting: Setting, each: Contender) -> dict[str, Any]:
-    leading = each is setting.best or each.is_baseline or each.is_oracle
-    return {"linestyle": each.look.line, "linewidth": 2.0 if leading else 1.3}
+def _stroke(setting: Setting, contender: Contender) -> dict[str, Any]:
+    leading = contender is setting.best or contender.is_baseline or contender.is_oracle
+    return {"linestyle": contender.style.line, "linewidth": 2.0 if leading else 1.3}
 
 
 def _square_panel(setting: Setting) -> tuple[Figure, Axes]:
-    """Room for square axes with a legend of two columns below."""
+    """Create a figure with room for square axes and, below them, a legend of two columns."""
     return panel(height=4.35 + 0.17 * -(-len(setting.contenders) // 2))
 
 

@@ -1,4 +1,4 @@
-"""outputs/report/: one self-contained page of the study, and its figures as files."""
+"""Writes outputs/report/: a self-contained page on the study, and its figures as files."""
 
 from __future__ import annotations
 
@@ -29,47 +29,47 @@ ByRun = dict[tuple[str, str], dict[str, Figure]]
 def write_report() -> ByRun:
     """Write the page and its figures to outputs/report/.
 
-    Returns the figures that show a single method, by its first seed's experiment and training and by name.
-    Raises UserError where a part of the study is missing.
+    Returns the figures that show a single method, by the experiment and the id of its first training, and by name.
+    Raises UserError if a part of the study is missing.
     """
     gathered = read_study_results()
     by_run: ByRun = {}
     with atomic_directory(root() / REPORT) as folder, style():
         (folder / "figures").mkdir()
-        easel = _Easel(folder / "figures", gathered, by_run)
-        settings = [_setting(setting, gathered, easel) for setting in gathered.settings]
+        add = _FigureWriter(folder / "figures", gathered, by_run)
+        settings = [_setting(setting, gathered, add) for setting in gathered.settings]
         (folder / PAGE_NAME).write_text(_render(gathered, settings))
     return by_run
 
 
-class _Easel:
-    """Saves figures and hands out their places on the page."""
+class _FigureWriter:
+    """Saves figures and returns what the template needs to place them on the page."""
 
     def __init__(self, folder: Path, gathered: StudyResults, by_run: ByRun) -> None:
         self._folder, self._by_run = folder, by_run
-        self._looks = gathered.looks
+        self._styles = gathered.styles
         self._note = prose.note(gathered)
         self._count = 0
 
     def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
-        """Save a figure under `name`; `of` is the method that it shows alone."""
+        """Save a figure under `name`; `of` is the method if it shows only a single one."""
         if self._note:
             mark(figure, self._note)
         self._count += 1
-        svg = save(Drawing(name, figure, alt), self._folder, self._looks, self._count)
+        svg = save(Drawing(name, figure, alt), self._folder, self._styles, self._count)
         if of is not None:
             record = of.first.record
             self._by_run.setdefault((record.experiment, record.training), {})[name] = figure
         return {"svg": svg, "of": of.name if of else ""}
 
 
-def _setting(setting: Setting, gathered: StudyResults, easel: _Easel) -> dict[str, Any]:
-    """What the template shows of a setting."""
+def _setting(setting: Setting, gathered: StudyResults, add: _FigureWriter) -> dict[str, Any]:
+    """Values for the template's sections on a setting."""
     slug = setting.slug
     accuracy = tables.in_setting(gathered.transfer, setting)
     accuracy = accuracy[(accuracy["metric"] == "balanced_accuracy") & (accuracy["rows"] == "unique")]
     shifts = measure(setting)
-    shown: dict[str, Any] = {
+    values: dict[str, Any] = {
         "setting": setting,
         "sizes": prose.sizes(setting),
         "compared": prose.compared(compared_images(setting)),
@@ -82,19 +82,19 @@ def _setting(setting: Setting, gathered: StudyResults, easel: _Easel) -> dict[st
         "choice": tables.choice_rows(setting, gathered.transfer),
         "validators": tables.validator_rows(setting, gathered.validators),
         "distances": tables.distance_rows(setting, shifts),
-        "dots": easel(
+        "dots": add(
             f"accuracy-{slug}",
             method_figures.accuracy_dots(setting, accuracy),
-            f"Dot plot of balanced accuracy by method, {setting.title}; the values stand in the table above.",
+            f"Dot plot of balanced accuracy by method, {setting.title}; the table above lists the values.",
         ),
         "curves": [
-            easel(
+            add(
                 f"roc-{slug}",
                 method_figures.roc_curves(setting),
                 f"ROC curves of {len(setting.contenders)} methods on the {setting.target} test images, "
-                f"{setting.title}; the areas stand in the first table.",
+                f"{setting.title}; the first table lists the areas.",
             ),
-            easel(
+            add(
                 f"reliability-{slug}",
                 method_figures.reliability_curves(setting),
                 f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
@@ -102,33 +102,33 @@ def _setting(setting: Setting, gathered: StudyResults, easel: _Easel) -> dict[st
             ),
         ],
         "learning": [
-            easel(
-                f"learning-{slug}-{_slug(each)}",
-                method_figures.learning(each),
-                f"Learning curves of {each.name}, {setting.title}: losses above, balanced accuracy on the source's "
-                "validation images below.",
+            add(
+                f"learning-{slug}-{_slug(contender)}",
+                method_figures.learning(contender),
+                f"Learning curves of {contender.name}, {setting.title}: losses above, balanced accuracy on the "
+                "source's validation images below.",
             )
-            for each in setting.contenders
+            for contender in setting.contenders
         ],
     }
-    pair = [each for each in (setting.baseline, setting.adapted) if each is not None]
+    pair = [contender for contender in (setting.baseline, setting.adapted) if contender is not None]
     planes = {
-        each.contender: easel(
-            f"features-{slug}-{_slug(each.contender)}",
-            method_figures.feature_plane(setting, each),
-            f"Test images in the first two principal components of the features of {each.contender.name}, "
+        shift.contender: add(
+            f"features-{slug}-{_slug(shift.contender)}",
+            method_figures.feature_plane(setting, shift),
+            f"Validation images in the first two principal components of the features of {shift.contender.name}, "
             f"{setting.title}: {setting.source} and {setting.target}, mergers and non-mergers.",
-            of=each.contender,
+            of=shift.contender,
         )
-        for each in shifts
+        for shift in shifts
     }
-    shown["planes"] = [planes[each] for each in pair]
-    shown["more_planes"] = [plane for each, plane in planes.items() if each not in pair]
-    return shown | _galleries(setting, easel)
+    values["planes"] = [planes[contender] for contender in pair]
+    values["more_planes"] = [plane for contender, plane in planes.items() if contender not in pair]
+    return values | _galleries(setting, add)
 
 
-def _galleries(setting: Setting, easel: _Easel) -> dict[str, Any]:
-    """Examples by outcome, and saliency maps or why there are none."""
+def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
+    """Examples by outcome, and saliency maps or the reason why there are none."""
     slug = setting.slug
     stamps = gallery.Stamps(setting, prepared_images(setting.shown.first))
     examples = []
@@ -136,40 +136,40 @@ def _galleries(setting: Setting, easel: _Easel) -> dict[str, Any]:
         figure = gallery.examples(setting, stamps, outcome)
         drawn = None
         if figure is not None:
-            drawn = easel(
+            drawn = add(
                 f"examples-{slug}-{outcome.replace(' ', '-')}",
                 figure,
-                f"Test images that {setting.shown.name} made {outcome} on the {setting.target} images, as pristine "
-                f"and as noisy images side by side, {setting.title}.",
+                f"{outcome.capitalize()} of {setting.shown.name} on the {setting.target} test images, each as a "
+                f"pristine image above a noisy one, {setting.title}.",
                 of=setting.shown,
             )
         examples.append({"outcome": outcome, "drawn": drawn})
-    looks, why = [], ""
+    maps, reason = [], ""
     try:
         for label, name in ((1, "mergers"), (0, "non-mergers")):
             figure = gallery.saliency(setting, stamps, label)
             if figure is not None and setting.baseline is not None and setting.adapted is not None:
                 alt = (
-                    f"Grad-CAM maps of {setting.baseline.name} and {setting.adapted.name} over the same "
+                    f"Grad-CAM maps of {setting.baseline.name} and {setting.adapted.name} for the same "
                     f"{setting.target} images of {name}, {setting.title}."
                 )
-                drawn = easel(f"saliency-{slug}-{name}", figure, alt, of=setting.adapted)
-                looks.append({"name": name, "drawn": drawn})
-        if not looks:
-            why = "The study has no source-only training beside an adapted one to compare."
+                drawn = add(f"saliency-{slug}-{name}", figure, alt, of=setting.adapted)
+                maps.append({"name": name, "drawn": drawn})
+        if not maps:
+            reason = "The study has no source-only training and adapted training to compare."
     except NoConvolution:
-        why = "The networks have no convolution, so there are no maps to weigh: Grad-CAM does not apply."
-    return {"examples": examples, "saliency": looks, "no_saliency": why, "noise": stamps.noise}
+        reason = "Grad-CAM does not apply, because the networks have no convolution."
+    return {"examples": examples, "saliency": maps, "no_saliency": reason, "noise": stamps.noise}
 
 
-def _slug(each: Contender) -> str:
-    return each.method.title.replace("_", "-")
+def _slug(contender: Contender) -> str:
+    return contender.method.title.replace("_", "-")
 
 
 def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> str:
-    here = Path(__file__).parent
+    package = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(here),
+        loader=FileSystemLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -177,10 +177,10 @@ def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> st
         keep_trailing_newline=True,
     )
     environment.filters["spelt"] = spelt
-    own = {look.variable for look in PAGE}
+    own = {style.variable for style in PAGE}
     return environment.get_template("page.html.j2").render(
-        css=(here / "page.css").read_text(),
-        looks=[SOURCE, TARGET, *(look for look in gathered.looks if look.variable not in own)],
+        css=(package / "page.css").read_text(),
+        styles=[SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
         settings=settings,
         banner=prose.banner(gathered),
         title=prose.title(gathered),

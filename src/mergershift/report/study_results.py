@@ -1,4 +1,4 @@
-"""All that the page shows, read from what the pipeline left: settings, their methods, and each method's trainings."""
+"""The results of a study, read from the pipeline's outputs: settings, their methods, and each method's trainings."""
 
 from __future__ import annotations
 
@@ -16,106 +16,106 @@ from mergershift.cells.layout import BEST, SUMMARY
 from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.report.style import BASELINE, ORACLE, Style, method_look, spelt
+from mergershift.report.style import BASELINE, ORACLE, Style, method_style, spelt
 
-AGAIN = "Run `mergershift repro`, which makes what is missing, and give this command again."
+AGAIN = "Run `mergershift repro`, which computes what is missing, then run this command again."
 
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A method in one setting, with its trainings, one a seed."""
+    """A method in one setting, with its trainings, one for each seed."""
 
     method: Method
     name: str
-    look: Style
+    style: Style
     trainings: tuple[FinishedTraining, ...]
 
     @property
     def is_oracle(self) -> bool:
-        """Whether it was trained on target labels."""
+        """Whether target labels were used to train or tune the method."""
         return self.method.is_oracle
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is source-only, with which the others are compared."""
+        """Whether the method is source-only, with which the others are compared."""
         return self.method.is_baseline
 
     @property
     def first(self) -> FinishedTraining:
-        """The training with the lowest seed, from which single images are shown."""
+        """The training with the lowest seed, which provides all examples of single images."""
         return self.trainings[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One filter set in one direction."""
+    """One filter set in one direction of transfer."""
 
     filters: str
     source: str
     target: str
     contenders: tuple[Contender, ...]
     validator: str
-    """The validator that was named beforehand to compare methods by."""
+    """The validator that was named beforehand to compare methods."""
     scores: dict[str, float]
-    """What it makes of the label-free methods, by their title."""
+    """Its scores of the label-free methods, by their titles."""
 
     @property
     def slug(self) -> str:
-        """Name for files and anchors."""
+        """Name of the setting in file names and anchors."""
         return f"{self.filters}-{self.source}-to-{self.target}"
 
     @property
     def filter_names(self) -> str:
-        """For instance ``F814W, F160W``."""
+        """Names of the filters, for instance ``F814W, F160W``."""
         return ", ".join(name.upper() for name in FILTER_SETS[self.filters].filter_names)
 
     @property
     def title(self) -> str:
-        """For instance ``F814W, F160W: pristine → noisy``."""
+        """Title of the setting, for instance ``F814W, F160W: pristine → noisy``."""
         return f"{self.filter_names}: {self.source} → {self.target}"
 
     @property
     def label_free(self) -> list[Contender]:
-        """Everything but the oracle."""
-        return [each for each in self.contenders if not each.is_oracle]
+        """All methods except the oracle."""
+        return [contender for contender in self.contenders if not contender.is_oracle]
 
     @property
     def baseline(self) -> Contender | None:
-        """Source-only, if the study has it."""
-        return next((each for each in self.contenders if each.is_baseline), None)
+        """Source-only, if it is part of the study."""
+        return next((contender for contender in self.contenders if contender.is_baseline), None)
 
     @property
     def ranked(self) -> list[Contender]:
-        """The label-free methods, the validator's first before the others."""
+        """The label-free methods in descending order of the validator's score."""
         low = float("-inf")
-        return sorted(self.label_free, key=lambda each: -self.scores.get(each.method.title, low))
+        return sorted(self.label_free, key=lambda contender: -self.scores.get(contender.method.title, low))
 
     @property
     def best(self) -> Contender | None:
-        """The label-free method that the validator puts first."""
-        return next((each for each in self.ranked if each.method.title in self.scores), None)
+        """The label-free method that the validator ranks first."""
+        return next((contender for contender in self.ranked if contender.method.title in self.scores), None)
 
     @property
     def adapted(self) -> Contender | None:
-        """The validator's first among the methods that are not source-only: it stands for the adapted ones."""
-        return next((each for each in self.ranked if not each.is_baseline), None)
+        """The adaptation method that the validator ranks first, which represents all of them in figures."""
+        return next((contender for contender in self.ranked if not contender.is_baseline), None)
 
     @property
     def shown(self) -> Contender:
-        """The method whose single images are shown: the best one where there is one."""
+        """The method whose examples are shown: the one ranked first, or the first of a study of oracles only."""
         return next(iter(self.ranked), self.contenders[0])
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Galaxies and renderings of the target's test, and seeds."""
+        """Numbers of galaxies and renderings in the target's test rows, and of seeds."""
         target = self.contenders[0].first.target
-        seeds = max(len(each.trainings) for each in self.contenders)
+        seeds = max(len(contender.trainings) for contender in self.contenders)
         return {"galaxies": target["galaxy"].nunique(), "images": len(target), "seeds": seeds}
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """A whole study."""
+    """The results of a complete study."""
 
     study: Study
     settings: tuple[Setting, ...]
@@ -125,33 +125,42 @@ class StudyResults:
 
     @property
     def trainings(self) -> list[FinishedTraining]:
-        """All cells, in the study's order within each setting."""
-        return [run for setting in self.settings for each in setting.contenders for run in each.trainings]
+        """All trainings, setting by setting in the order of the study."""
+        return [
+            training
+            for setting in self.settings
+            for contender in setting.contenders
+            for training in contender.trainings
+        ]
 
     @property
-    def looks(self) -> list[Style]:
-        """The looks of all methods, each once."""
-        return list({each.look.variable: each.look for s in self.settings for each in s.contenders}.values())
+    def styles(self) -> list[Style]:
+        """The styles of all methods, without duplicates."""
+        styles = [contender.style for setting in self.settings for contender in setting.contenders]
+        return list({style.variable: style for style in styles}.values())
 
 
 def read_study_results() -> StudyResults:
-    """Read the study that conf/study.yaml names; raises UserError where something of it is missing."""
+    """Read the results of the study in conf/study.yaml; raises UserError if any part of them is missing."""
     study = read_study()
     best = {
-        (each["filters"], each["source"], each["target"]): each for each in _json(root() / SUMMARY / BEST)
+        (entry["filters"], entry["source"], entry["target"]): entry
+        for entry in _json(root() / SUMMARY / BEST)
     }
-    looks = _looks(study)
+    styles = _names_and_styles(study)
     groups: dict[tuple[str, str, str], dict[Method, list[FinishedTraining]]] = {}
     for cell in study.cells():
-        run = FinishedTraining.read(root() / cell.folder)
-        way = run.config.transfer
-        methods = groups.setdefault((cell.filters, str(way.source), str(way.target)), {})
-        methods.setdefault(cell.method, []).append(run)
+        training = FinishedTraining.read(root() / cell.folder)
+        transfer = training.config.transfer
+        methods = groups.setdefault((cell.filters, str(transfer.source), str(transfer.target)), {})
+        methods.setdefault(cell.method, []).append(training)
     settings = []
     for (filters, source, target), methods in groups.items():
         contenders = tuple(
-            Contender(method, *looks[method], tuple(sorted(runs, key=lambda run: run.config.seed)))
-            for method, runs in methods.items()
+            Contender(
+                method, *styles[method], tuple(sorted(trainings, key=lambda training: training.config.seed))
+            )
+            for method, trainings in methods.items()
         )
         named = best.get((filters, source, target), {"validator": "", "scores": {}})
         scores = {name: score for name, score in named["scores"].items() if math.isfinite(score)}
@@ -160,24 +169,24 @@ def read_study_results() -> StudyResults:
     return StudyResults(study, tuple(settings), *tables)
 
 
-def _looks(study: Study) -> dict[Method, tuple[str, Style]]:
-    """Name and look of each method; the same one keeps its look in both directions."""
+def _names_and_styles(study: Study) -> dict[Method, tuple[str, Style]]:
+    """Name and style of each method; a method has the same style in both directions."""
     adapted = (method.title for method in study.methods if not (method.is_oracle or method.is_baseline))
     titles = list(dict.fromkeys(adapted))
-    looks = {}
+    styles = {}
     for method in study.methods:
         if method.is_oracle:
             trained = method.title == method.transfer
             name = "Oracle (target labels)" if trained else f"{spelt(method.title)} (target labels)"
-            looks[method] = name, ORACLE
+            styles[method] = name, ORACLE
         elif method.is_baseline:
-            looks[method] = "Source only", BASELINE
+            styles[method] = "Source only", BASELINE
         else:
-            looks[method] = spelt(method.title), method_look(titles.index(method.title))
-    return looks
+            styles[method] = spelt(method.title), method_style(titles.index(method.title))
+    return styles
 
 
-def _there(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path}: missing.\n{AGAIN}")
     return path
@@ -185,7 +194,7 @@ def _there(path: Path) -> Path:
 
 def _json(path: Path) -> Any:
     try:
-        record = json.loads(_there(path).read_text())
+        record = json.loads(_existing(path).read_text())
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}).\n{AGAIN}") from error
     return record
@@ -193,8 +202,8 @@ def _json(path: Path) -> Any:
 
 def _csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(_there(path))
-    except pd.errors.EmptyDataError:  # a table without rows has no columns either
+        return pd.read_csv(_existing(path))
+    except pd.errors.EmptyDataError:  # a table without rows is written without columns
         return pd.DataFrame()
     except ValueError as error:
         raise UserError(f"{path}: not a CSV table ({error}).\n{AGAIN}") from error

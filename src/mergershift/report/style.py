@@ -1,4 +1,4 @@
-"""One name, hue, marker and line for each method on the whole page, in light and in dark."""
+"""The name, hue, marker and line style of each method, the same on the whole page, for its light and dark scheme."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FONTS = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans',
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn; `variable` is its colour's name in the page's style sheet."""
+    """How a method is drawn; `variable` is the name of its colour in the page's style sheet."""
 
     variable: str
     light: str
@@ -31,7 +31,7 @@ PAGE = (INK, MUTED, RULE, CARD, SOURCE, TARGET)
 
 BASELINE = Style("m-source-only", "#6b7680", "#9fa9b3", "s", (0, (4, 1.5)))
 ORACLE = Style("m-oracle", "#1d2731", "#e6eaee", "D", (0, (1, 1.2)))
-# Hues after Okabe & Ito (2008), without the domains' two; markers and lines say it again without colour.
+# Hues after Okabe & Ito (2008), except the two of the domains; markers and line styles distinguish methods as well.
 _HUES = (
     ("#00855f", "#2fc79b"),
     ("#b04a86", "#e497c4"),
@@ -51,13 +51,13 @@ _MARKERS = "o^vP<X>pdh*8H"
 _LINES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (2.5, 1)))
 
 
-def method_look(place: int) -> Style:
-    """The look of the study's method number `place`, not counting source-only and the oracle."""
-    light, dark = _HUES[place % len(_HUES)]
-    marker = _MARKERS[place % len(_MARKERS)]
-    # From the fourteenth method on hues come back, with other lines.
-    line = _LINES[(place + place // len(_HUES)) % len(_LINES)]
-    return Style(f"m-{place}", light, dark, marker, line)
+def method_style(index: int) -> Style:
+    """Style of the study's method with this index, not counting source-only and the oracle."""
+    light, dark = _HUES[index % len(_HUES)]
+    marker = _MARKERS[index % len(_MARKERS)]
+    # From the fourteenth method on, hues repeat with other line styles.
+    line = _LINES[(index + index // len(_HUES)) % len(_LINES)]
+    return Style(f"m-{index}", light, dark, marker, line)
 
 
 _SPELT = {
@@ -76,6 +76,6 @@ _SPELT = {
 
 
 def spelt(name: str) -> str:
-    """A name from conf/ as words: ``mmd_fisher_entropy`` -> ``MMD Fisher entropy``."""
-    words = " ".join(_SPELT.get(word, word) for word in name.split("_"))
-    return words[:1].upper() + words[1:]
+    """Spell out a name from conf/ for readers: ``mmd_fisher_entropy`` becomes ``MMD Fisher entropy``."""
+    text = " ".join(_SPELT.get(word, word) for word in name.split("_"))
+    return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""Figures on the page and in files: SVG that follows the page's colours, and PNG."""
+"""Figures on the page and in files: SVG that adopts the page's colours, and PNG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from mergershift.report.style import CARD, FONTS, INK, MUTED, PAGE, RULE, Style
 
 PANEL = (4.6, 3.9)
-"""Inches of a figure that is as wide as a phone: at that width its letters keep their size."""
+"""Width and height in inches of a figure that fits a phone, so that its text need not be scaled down there."""
 DPI = 160
 
 _STYLE: dict[Any, Any] = {
@@ -65,29 +65,30 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the page, and what it shows in words."""
+    """A figure of the page and its text alternative."""
 
     name: str
-    """Name of its files."""
+    """Name of its files, without extension."""
     figure: Figure
     alt: str
+    """Description for readers who cannot see the figure."""
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The page's style of figures, for drawing and for saving."""
+    """Apply the style of the page's figures while they are drawn and saved."""
     with matplotlib.rc_context(_STYLE):
         yield
 
 
 def panel(width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes."""
+    """Create a figure with a single pair of axes; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def mark(figure: Figure, note: str) -> None:
-    """Write `note`, for instance that the images are a mock's, above the figure's right end."""
+    """Write `note` above the top right corner of the figure, for instance that the images are from a mock."""
     strip = 0.13 / figure.get_figheight()
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -95,52 +96,51 @@ def mark(figure: Figure, note: str) -> None:
     figure.text(0.995, 0.998, note, ha="right", va="top", fontsize=6, color=MUTED.light, fontweight="bold")
 
 
-def save(drawing: Drawing, folder: Path, looks: Iterable[Style], place: int) -> str:
-    """Write ``<name>.png`` and ``<name>.svg`` into `folder`; return the SVG to put into the page.
+def save(drawing: Drawing, folder: Path, styles: Iterable[Style], number: int) -> str:
+    """Write ``<name>.png`` and ``<name>.svg`` to `folder`; returns the SVG to put into the page.
 
-    `place` is the figure's number on the page, which keeps its ids apart from others'.
-
-    The files and the page's SVG are the same for the same figure: they hold neither date nor version.
+    `number` is the figure's number on the page and makes its ids unique. The same figure always gives the same
+    files and the same SVG, because they contain neither date nor version.
     """
     figure = drawing.figure
     figure.set_dpi(DPI)
-    # The canvases' own methods draw once; savefig lays out and draws again and again.
+    # The methods of the canvases draw only once, while savefig repeats layout and drawing.
     FigureCanvasAgg(figure).print_png(folder / f"{drawing.name}.png", metadata={"Software": None})
     figure.set_layout_engine("none")
     text = io.StringIO()
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     svg = _plain(text.getvalue())
     (folder / f"{drawing.name}.svg").write_text(svg)
-    return inline(svg, drawing, looks, place)
+    return inline(svg, drawing, styles, number)
 
 
 def _plain(svg: str) -> str:
-    """Without the metadata, and with fonts that any machine has."""
+    """Remove the metadata, and name fonts that every machine has."""
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     return re.sub(r"'DejaVu Sans'(, [^;\"]*)?", FONTS, svg)
 
 
-def inline(svg: str, drawing: Drawing, looks: Iterable[Style], place: int) -> str:
-    """The SVG as a part of the page: ids of its own, its text as `alt`, and colours by the page's variables."""
+def inline(svg: str, drawing: Drawing, styles: Iterable[Style], number: int) -> str:
+    """Convert an SVG for the page: with unique ids, its text alternative, and the page's variables as colours."""
     start = svg.index("<svg")
     box = re.search(r'viewBox="([^"]+)"', svg[start:])
     assert box is not None, "matplotlib writes a viewBox"
     body = svg[svg.index(">", start) + 1 :].strip()
-    # A style element in an SVG holds for the whole page.
+    # A style element inside an SVG would apply to the whole page.
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, count=1, flags=re.DOTALL)
-    # Only what is referred to keeps its id: the others are many, and not always different.
+    # Only elements that are referred to keep their ids: the other ids are numerous and not always unique.
     wanted = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
     body = re.sub(
-        r' id="([^"]*)"', lambda found: f' id="f{place}-{found[1]}"' if found[1] in wanted else "", body
+        r' id="([^"]*)"', lambda match: f' id="f{number}-{match[1]}"' if match[1] in wanted else "", body
     )
-    body = re.sub(r"url\(#", f"url(#f{place}-", body)
+    body = re.sub(r"url\(#", f"url(#f{number}-", body)
     body = re.sub(
-        r'xlink:href="(#?)', lambda found: f'href="{found[1]}' + f"f{place}-" * bool(found[1]), body
+        r'xlink:href="(#?)', lambda match: f'href="{match[1]}' + f"f{number}-" * bool(match[1]), body
     )
-    variables = {look.light: look.variable for look in (*looks, *PAGE)}
+    variables = {style.light: style.variable for style in (*styles, *PAGE)}
     body = re.sub(
         r"\b(fill|stroke): (#[0-9a-f]{6})",
-        lambda found: f"{found[1]}: var(--{variables[found[2]]})" if found[2] in variables else found[0],
+        lambda match: f"{match[1]}: var(--{variables[match[2]]})" if match[2] in variables else match[0],
         body,
     )
     width = float(box[1].split()[2])
@@ -151,11 +151,11 @@ def inline(svg: str, drawing: Drawing, looks: Iterable[Style], place: int) -> st
 
 
 def _compact(body: str) -> str:
-    """Half as many characters for the same picture: no blanks, fonts by the page, points that share their style."""
+    """Halve the size of the same figure: no blanks, the page's fonts, and a shared style for consecutive points."""
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^>]+>", lambda found: _compact_tag(found[0]), body)
+    body = re.sub(r"<[^>]+>", lambda match: _compact_tag(match[0]), body)
     body = re.sub(r">\s+<", "><", body)
-    return re.sub(r'(?:<use [^>]*? style="[^"]*"/>){2,}', lambda found: _grouped(found[0]), body)
+    return re.sub(r'(?:<use [^>]*? style="[^"]*"/>){2,}', lambda match: _grouped(match[0]), body)
 
 
 def _compact_tag(tag: str) -> str:
@@ -163,18 +163,18 @@ def _compact_tag(tag: str) -> str:
         return re.sub(r"\n", "", tag)
     tag = re.sub(r"font-family: [^;\"]*;", "", tag)
     tag = re.sub(r"\s+", " ", tag)
-    # In paths and places only: labels are no tags, and a matrix needs its digits.
+    # Round paths and positions only, because a matrix needs all its digits.
     return re.sub(
         r'( (?:d|x|y)=")([^"]*)"',
-        lambda found: found[1] + re.sub(r"(\.\d\d)\d+", r"\1", found[2]).strip() + '"',
+        lambda match: match[1] + re.sub(r"(\.\d\d)\d+", r"\1", match[2]).strip() + '"',
         tag,
     )
 
 
 def _grouped(points: str) -> str:
-    """Points in a row, with the styles that several have in common said once."""
+    """Group consecutive points of the same style, so that the style is written once."""
     parts = re.findall(r'(<use [^>]*?) style="([^"]*)"/>', points)
     groups = groupby(parts, key=lambda part: part[1])
     return "".join(
-        f'<g style="{look}">{"".join(f"{point}/>" for point, _ in members)}</g>' for look, members in groups
+        f'<g style="{style}">{"".join(f"{point}/>" for point, _ in members)}</g>' for style, members in groups
     )

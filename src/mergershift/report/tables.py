@@ -1,4 +1,4 @@
-"""The tables of the page: numbers laid out by method, as text with their intervals."""
+"""The tables of the page: metrics by method, formatted with their intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NONE = "–"
 
 
 class Value(NamedTuple):
-    """A figure and its interval as text; no bounds where there are none."""
+    """A number and its interval as text; `bounds` is empty if there is no interval."""
 
     text: str
     bounds: str = ""
@@ -26,7 +26,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A line of a table, of one method in one setting."""
+    """A row of a table, for one method in one setting."""
 
     contender: Contender
     values: Sequence[Value]
@@ -34,7 +34,7 @@ class MethodRow:
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
-    """A number with a true minus sign; a dash where it is undefined."""
+    """Format a number with a true minus sign; a dash if it is undefined."""
     if not math.isfinite(value):
         return NONE
     text = f"{abs(value):.{digits}f}"
@@ -44,46 +44,46 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in per cent; a dash where it is undefined."""
+    """Format a share in per cent; a dash if it is undefined."""
     return f"{number(100 * value, 0)} %" if math.isfinite(value) else NONE
 
 
 def p_value(value: float) -> str:
-    """A p-value, to three digits after the point."""
+    """Format a p-value with three decimals; a dash if it is undefined."""
     if not math.isfinite(value):
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def interval(row: pd.Series[Any], name: str = "", *, signed: bool = False, share: bool = False) -> Value:
-    """The figure in columns ``name, name_low, name_high``, or ``value, low, high`` without a name."""
+    """Format the columns ``name, name_low, name_high`` of a row, or ``value, low, high`` without a name."""
     columns = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
-    figures = [float(row[column]) for column in columns]
-    value, low, high = (percent(each) if share else number(each, signed=signed) for each in figures)
+    numbers = [float(row[column]) for column in columns]
+    value, low, high = (percent(entry) if share else number(entry, signed=signed) for entry in numbers)
     return Value(value, f"[{low}, {high}]" if NONE not in (low, high) else "")
 
 
 def in_setting(table: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-    """The rows of a summary table that are a setting's."""
+    """Select the rows of a setting from a summary table."""
     if table.empty:
         return table
     names = {"filters": setting.filters, "source": setting.source, "target": setting.target}
     return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
 
 
-def of_method(table: pd.DataFrame, each: Contender) -> pd.DataFrame:
-    """The rows that are a method's."""
+def of_method(table: pd.DataFrame, contender: Contender) -> pd.DataFrame:
+    """Select the rows of a method."""
     if table.empty:
         return table
-    names = each.method.model_dump()
+    names = contender.method.model_dump()
     return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
 
 
-def figure(
-    transfer: pd.DataFrame, each: Contender, role: str, metric: str, choice: str = "label_free"
+def metric_value(
+    transfer: pd.DataFrame, contender: Contender, role: str, metric: str, choice: str = "label_free"
 ) -> Value:
-    """One figure of transfer.csv, of a setting's rows; a dash where there is none."""
-    own = of_method(transfer, each)
+    """Format a metric of a method, from a setting's rows of transfer.csv; a dash if it is missing."""
+    own = of_method(transfer, contender)
     own = own[
         (own["role"] == role)
         & (own["metric"] == metric)
@@ -93,85 +93,90 @@ def figure(
     return interval(own.iloc[0]) if len(own) else Value(NONE)
 
 
-SHOWN = (
+TRANSFER_COLUMNS = (
     ("source", "balanced_accuracy"),
     ("target", "balanced_accuracy"),
     ("target", "auc"),
     ("target", "ece"),
 )
-"""Columns of the transfer table."""
+"""Role and metric of each column of the transfer table."""
 
 
 def transfer_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
-    """Each method's accuracy on both domains, and the target's AUC and calibration error."""
+    """Accuracy of each method on both domains, and AUC and calibration error on the target."""
     own = in_setting(transfer, setting)
     return [
-        MethodRow(each, [figure(own, each, role, metric) for role, metric in SHOWN], each is setting.best)
-        for each in setting.contenders
+        MethodRow(
+            contender,
+            [metric_value(own, contender, role, metric) for role, metric in TRANSFER_COLUMNS],
+            contender is setting.best,
+        )
+        for contender in setting.contenders
     ]
 
 
 def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
-    """Target accuracy under the label-free choice of the epoch and under the oracle's, and their difference."""
+    """Validator's score and target accuracy of each method, the latter with the label-free and the oracle's epoch."""
     own = in_setting(transfer, setting)
     rows = []
-    for each in setting.label_free:
+    for contender in setting.label_free:
         values = [
-            figure(own, each, "target", "balanced_accuracy", choice) for choice in ("label_free", "oracle")
+            metric_value(own, contender, "target", "balanced_accuracy", choice)
+            for choice in ("label_free", "oracle")
         ]
-        score = Value(number(setting.scores.get(each.method.title, math.nan)))
-        rows.append(MethodRow(each, [score, *values], each is setting.best))
+        score = Value(number(setting.scores.get(contender.method.title, math.nan)))
+        rows.append(MethodRow(contender, [score, *values], contender is setting.best))
     return rows
 
 
 def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
-    """Each method beside source-only: difference, p-values, share of the drop won back."""
+    """Comparison of each method with source-only: difference, p-values, and share of the drop won back."""
     own = in_setting(comparison, setting)
     rows = []
-    for each in setting.contenders:
-        found = of_method(own, each)
-        if found.empty:
+    for contender in setting.contenders:
+        matching = of_method(own, contender)
+        if matching.empty:
             continue
-        row = found.iloc[0].rename({"low": "difference_low", "high": "difference_high"})
+        row = matching.iloc[0].rename({"low": "difference_low", "high": "difference_high"})
         values = [
             interval(row, "difference", signed=True),
             Value(p_value(row["p"])),
             Value(p_value(row["p_holm"])),
             interval(row, "won_back", share=True),
         ]
-        rows.append(MethodRow(each, values, each is setting.best))
+        rows.append(MethodRow(contender, values, contender is setting.best))
     return rows
 
 
 def drop(setting: Setting, comparison: pd.DataFrame) -> Value | None:
-    """What source-only loses between the domains; None where nothing was compared with it."""
+    """Drop in accuracy of source-only between the domains; None if no method was compared with it."""
     own = in_setting(comparison, setting)
     return interval(own.iloc[0], "drop") if len(own) else None
 
 
 def confusion_rows(setting: Setting) -> list[MethodRow]:
-    """Counts on the target's test, mean over the seeds, with the share of their class."""
+    """Confusion counts on the target's test rows, as the mean over seeds, with their share of the class."""
     rows = []
-    for each in setting.contenders:
+    for contender in setting.contenders:
         counts = np.zeros((2, 2))
-        for training in each.trainings:
+        for training in contender.trainings:
             target = training.target
             np.add.at(counts, (target["label"].to_numpy(), target["prediction"].to_numpy()), 1)
-        counts /= len(each.trainings)
+        counts /= len(contender.trainings)
         shares = counts / counts.sum(axis=1, keepdims=True)
-        digits = 0 if len(each.trainings) == 1 else 1
+        digits = 0 if len(contender.trainings) == 1 else 1
         values = [
-            Value(number(counts[place], digits), f"({percent(shares[place])})")
-            for place in ((1, 1), (1, 0), (0, 1), (0, 0))
+            Value(number(counts[outcome], digits), f"({percent(shares[outcome])})")
+            for outcome in ((1, 1), (1, 0), (0, 1), (0, 0))
         ]
-        thresholds = [training.selection.threshold for training in each.trainings]
-        values.append(Value(_spread(thresholds, 2)))
-        rows.append(MethodRow(each, values, each is setting.best))
+        thresholds = [training.selection.threshold for training in contender.trainings]
+        values.append(Value(_distinct(thresholds, 2)))
+        rows.append(MethodRow(contender, values, contender is setting.best))
     return rows
 
 
 def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[dict[str, Any]]:
-    """How each validator's ranking agrees with the oracle's, among a training's epochs and among all networks."""
+    """Agreement of each validator's ranking with the oracle's, among the epochs of a training and all networks."""
     own = in_setting(validators, setting)
     if own.empty:
         return []
@@ -179,11 +184,11 @@ def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[dict[str,
     for name, part in own.groupby("validator", sort=False):
         values = []
         for among in ("epochs", "networks"):
-            found = part[part["among"] == among]
-            if found.empty:
+            matching = part[part["among"] == among]
+            if matching.empty:
                 values += [Value(NONE), Value(NONE)]
                 continue
-            row = found.iloc[0]
+            row = matching.iloc[0]
             scatter = f"± {number(row['agreement_std'], 2)}" if math.isfinite(row["agreement_std"]) else ""
             values += [Value(number(row["agreement"], 2), scatter), Value(number(row["regret"]))]
         rows.append({"name": spelt(str(name)), "named": name == setting.validator, "values": values})
@@ -191,12 +196,12 @@ def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[dict[str,
 
 
 def distance_rows(setting: Setting, shifts: Sequence[Shift]) -> list[MethodRow]:
-    """Both distances between the domains in each method's features; with several seeds mean and range."""
+    """Both distances between the domains in the features of each method, as mean and range over several seeds."""
     return [
         MethodRow(
-            each.contender, [_mean(each.mmd, 3), _mean(each.proxy_a, 2)], each.contender is setting.best
+            shift.contender, [_mean(shift.mmd, 3), _mean(shift.proxy_a, 2)], shift.contender is setting.best
         )
-        for each in shifts
+        for shift in shifts
     ]
 
 
@@ -205,6 +210,6 @@ def _mean(values: Sequence[float], digits: int) -> Value:
     return Value(number(float(np.mean(values)), digits), bounds)
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def _distinct(values: Sequence[float], digits: int) -> str:
     texts = list(dict.fromkeys(number(value, digits) for value in values))
     return ", ".join(texts)

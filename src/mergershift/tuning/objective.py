@@ -123,7 +123,7 @@ class Objective:
         def on_epoch(epochs: list[Figures], classifier: Classifier) -> None:
             step = int(epochs[-1]["epoch"])
             if single:
-                scores[step] = validation.figures(classifier, [name])[name]
+                scores[step] = validation.metrics(classifier, [name])[name]
                 trial.report(scores[step], step)
             logged[:] = scored(epochs)
             run.log_epochs(logged)
@@ -134,7 +134,7 @@ class Objective:
         try:
             result = train(config, self._prepared, folder / CHECKPOINTS, on_epoch)
             logged[:] = scored(result.epochs)
-            figures = validation.figures(result.classifier, self._figures)
+            figures = validation.metrics(result.classifier, self._figures)
             if not all(math.isfinite(figures[name]) for name in search.tuning.objectives):
                 raise optuna.TrialPruned
         except (optuna.TrialPruned, Diverged) as error:
