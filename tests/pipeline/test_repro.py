@@ -1,4 +1,4 @@
-"""The whole corridor under DVC, on a small archive of noise."""
+"""The whole pipeline under DVC, on a small archive of noise."""
 
 import json
 import os
@@ -58,6 +58,7 @@ def ran(done: subprocess.CompletedProcess) -> list[str]:
 def runs(project: Path) -> list:
     client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("mergershift")
+    assert experiment is not None
     return client.search_runs([experiment.experiment_id])
 
 
@@ -101,20 +102,20 @@ def test_repro_runs_what_changed_and_nothing_else(archive):
     table = pd.read_csv(archive / "outputs/summary/transfer.csv")
     assert set(table["adaptation"]) == {"source_only", "mmd"}
     assert (table["data"] == "unknown").all()
-    assert not list((archive / "state").rglob("*.ckpt")), "state goes when a cell is done"
+    assert not list((archive / "state").rglob("*.ckpt")), "a cell's state is deleted when it is done"
     for command in (["metrics", "show"], ["plots", "diff"]):
-        shown = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "dvc", *command],
             cwd=archive,
             capture_output=True,
             text=True,
             env=ENVIRONMENT,
         )
-        assert shown.returncode == 0, shown.stderr
+        assert done.returncode == 0, done.stderr
 
 
-def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
-    """kill -9 of everything in mid-training; the same command then brings it to its end."""
+def test_a_killed_training_resumes_in_the_same_run(archive, tmp_path):
+    """All processes are killed with SIGKILL in mid-training; the same command then finishes the training."""
     study(archive, epochs=8, methods=METHODS[1:])
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
@@ -132,7 +133,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
         family = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        psutil.wait_procs(family, timeout=30)  # DVC honours the lock of a process that is not yet buried
+        psutil.wait_procs(family, timeout=30)  # DVC respects the lock of a zombie process
     assert last.exists(), (tmp_path / "log").read_text()
     (interrupted,) = runs(archive)
     assert interrupted.info.status == "RUNNING"
@@ -148,7 +149,7 @@ def test_a_killed_training_goes_on_in_the_same_run(archive, tmp_path):
     assert sorted(steps) == list(range(8)), "every epoch once"
 
 
-def test_a_clone_without_data_is_told_what_to_type(project):
+def test_in_a_clone_without_data_the_message_names_the_commands(project):
     done = repro(project)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 2
@@ -162,11 +163,13 @@ def test_a_missing_filter_set_is_named(archive):
     assert "no three-filter set" in done.stderr
     assert "runs filters two" in set_filters(["two"])
     assert read_study().filters == ("two",)
-    assert "data/ has three too" in set_filters(["two", "three"]), "what the user took out stays out"
+    assert "data/ has three too" in set_filters(["two", "three"]), (
+        "a filter set that the user removed is not added again"
+    )
     assert "# What `dvc repro` runs" in (archive / "conf/study.yaml").read_text()
 
 
-def test_a_failed_stage_is_reported_without_a_traceback_of_ours(archive):
+def test_a_failed_stage_is_reported_without_a_traceback(archive):
     study(archive)
     (archive / "conf/adaptation/mmd.yaml").write_text("penalty: 3\nweighting: {}\n")
     done = repro(archive)
