@@ -15,17 +15,19 @@ CHECKOUT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def published_metadata() -> Path:
-    """Folder with the published per-image arrays of the real archive; skips by name without it."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("MERGERSHIFT_PUBLISHED_METADATA", beside))
+    """Folder with the published per-image arrays of the real archive; skips the test if it does not exist."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MERGERSHIFT_PUBLISHED_METADATA", default))
     if not (folder / "subsamples_ID.npy").is_file():
-        pytest.skip("published per-image arrays not found: MERGERSHIFT_PUBLISHED_METADATA names their folder")
+        pytest.skip(
+            "published per-image arrays not found: set MERGERSHIFT_PUBLISHED_METADATA to their folder"
+        )
     return folder
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of its own, with git and DVC, as a new user has it: no data yet. It is the working directory."""
+    """A fresh checkout with git and DVC but without data, as a new user has it; it is the working directory."""
     folder = tmp_path / "project"
     for name in ("conf", "src"):
         shutil.copytree(
@@ -44,12 +46,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small archive of noise with two filters, made once."""
+    """A small archive of pure noise in two filters, made once per session."""
     return write_sample(tmp_path_factory.mktemp("sample"), LARGER, ("two",))
 
 
 @pytest.fixture
 def archive(project: Path, sample: Path) -> Path:
-    """The project with the sample in data/, as links: to change a file, put another in its place."""
+    """The project with the sample hard-linked into data/: a test that changes a file must replace it."""
     shutil.copytree(sample, project / "data", copy_function=os.link)
     return project

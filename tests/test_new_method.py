@@ -1,4 +1,4 @@
-"""A method of one's own is three files, and a line in the study; nothing else is edited."""
+"""Adding a method takes three new files and one line in the study; no other file is edited."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 pytestmark = pytest.mark.slow
 
 METHOD = '''
-"""The distance of the domains' mean features."""
+"""Distance between the mean features of the two domains."""
 
 from torch import Tensor, nn
 
@@ -24,14 +24,14 @@ from mergershift.networks import Activations
 
 
 class MeanDifference(Adaptation):
-    """|mean of the source's features - mean of the target's|^2, of the features seen through weights of its own."""
+    """Squared distance between the source's and the target's mean features after a learned linear projection."""
 
     def build(self, feature_size: int, classes: int) -> None:
         self.view = nn.Linear(feature_size, 4, bias=False)
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         check_features(source.features, target.features)
-        means = [self.view(each.features).mean(0) for each in (source, target)]
+        means = [self.view(activations.features).mean(0) for activations in (source, target)]
         return (means[0] - means[1]).square().sum()
 '''
 CONFIGURATION = """
@@ -102,7 +102,7 @@ def test_three_files_make_a_method(archive):
     cell = archive / "outputs/cells/two/pristine_to_noisy/mean_difference/default/seed0"
     run_id = json.loads((cell / "train/run.json").read_text())["run_id"]
     client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
-    assert client.list_artifacts(run_id, "report"), "the page's figures of the method are in its run"
+    assert client.list_artifacts(run_id, "report"), "the report's figures of the method are in its run"
     assert json.loads((cell / "evaluation/selection.json").read_text())["epoch"] in (0, 1)
     summary = archive / "outputs/summary"
     assert "mean_difference" in set(pd.read_csv(summary / "transfer.csv")["adaptation"])
