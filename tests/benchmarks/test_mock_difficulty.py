@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_the_benchmark_runs_tiny_and_skips_what_it_has_done(tmp_path: Path) -> None:
+def test_the_benchmark_runs_at_a_tiny_size_and_skips_finished_seeds(tmp_path: Path) -> None:
     sizes = ["--mergers", "12", "--non-mergers", "24", "--seeds", "0", "--epochs", "1"]
     command = [sys.executable, "benchmarks/mock_difficulty.py", *sizes, "--output", str(tmp_path / "results")]
     scratch = tmp_path / "scratch"
@@ -25,4 +25,4 @@ def test_the_benchmark_runs_tiny_and_skips_what_it_has_done(tmp_path: Path) -> N
     summary = json.loads((tmp_path / "results" / "summary-12+24.json").read_text())
     assert summary["pristine"]["mean"] == kept["figures"]["pristine"]
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "done before" in second.stdout
+    assert "already done" in second.stdout
