@@ -43,7 +43,7 @@ def data() -> None:
 @data.command()
 @FOLDER
 def info(chosen: Path | None) -> None:
-    """Show what the archive contains, and which parts of it are in the data folder."""
+    """Describe the archive and the parts in the data folder."""
     from mergershift import archive
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.readers import formats
@@ -84,7 +84,10 @@ def info(chosen: Path | None) -> None:
 @data.command()
 @FOLDER
 def verify(chosen: Path | None) -> None:
-    """Check file names, hashes, shapes, values, labels and row order; exit with code 1 if there is an error."""
+    """Check the archive in the data folder.
+
+    Checks file names, hashes, shapes, values, labels and row order. The exit code is 1 if there is an error.
+    """
     from mergershift.archive.replacement import recover
 
     folder = data_folder.folder(chosen)
@@ -121,7 +124,10 @@ def verify(chosen: Path | None) -> None:
 def fetch(
     chosen: Path | None, filters: str, domain: str, which: str, address: str | None, jobs: int, replace: bool
 ) -> None:
-    """Fetch the missing files of the published archive; an interrupted download resumes where it stopped."""
+    """Fetch the missing files of the published archive.
+
+    An interrupted download resumes where it stopped.
+    """
     from mergershift.archive import BASE_ADDRESS, DATA_SETS, Domain
     from mergershift.archive.fetching.fetch import fetch as fetch_files
     from mergershift.archive.fetching.fetch import wanted_files
@@ -180,7 +186,10 @@ def mock(
     workers: int | None,
     replace: bool,
 ) -> None:
-    """Make a mock archive: simulated encounters and discs with the real archive's file names and row order."""
+    """Make a mock archive of simulated galaxies.
+
+    It contains encounters and discs, with the real archive's files, file names and row order.
+    """
     from mergershift.archive.mock import MOCK_VERSION
     from mergershift.archive.mock.make import make_mock
     from mergershift.archive.provenance import MockProvenance
@@ -212,7 +221,10 @@ def mock(
     help="Folder with the authors' subsamples_ID.npy, subsamples_y.npy and logMstar.npy.",
 )
 def metadata(chosen: Path | None, arrays: Path) -> None:
-    """Add the authors' metadata of each image: subhalo id, past or future merger, stellar mass."""
+    """Add the authors' metadata of the images.
+
+    They give the subhalo id, past or future merger, and stellar mass of each image.
+    """
     from mergershift.archive.metadata import add_published_metadata
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.replacement import locked
@@ -233,7 +245,10 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
 @data.command()
 @FOLDER
 def leakage(chosen: Path | None) -> None:
-    """Count the test images whose galaxy is also in the training images, for our split and the published one."""
+    """Count the test images whose galaxy is also in training.
+
+    The count is printed for our split by galaxy and for the published split.
+    """
     from mergershift import archive
     from mergershift.config import compose
     from mergershift.images import leakage as audit

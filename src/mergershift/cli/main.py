@@ -38,7 +38,10 @@ cli.add_command(
 @cli.command()
 @OVERRIDES
 def prepare(overrides: tuple[str, ...]) -> None:
-    """Convert the archive's files to float32 images with galaxy ids, split and statistics."""
+    """Convert the archive to images that networks are trained on.
+
+    They are float32, with galaxy ids, split and statistics.
+    """
     from mergershift.stages.prepare import prepare_step
 
     click.echo(prepare_step(_compose(overrides)))
@@ -50,7 +53,10 @@ def prepare(overrides: tuple[str, ...]) -> None:
 )
 @OVERRIDES
 def train(output: Path | None, overrides: tuple[str, ...]) -> None:
-    """Train one network; run the same command again to resume an interrupted training."""
+    """Train one network.
+
+    Run the same command again to resume an interrupted training.
+    """
     from mergershift.cells.layout import default_output
     from mergershift.stages.train import train_step
 
@@ -62,9 +68,10 @@ def train(output: Path | None, overrides: tuple[str, ...]) -> None:
 @click.argument("cell", type=click.Path(path_type=Path))
 @OVERRIDES
 def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
-    """Select an epoch of the training in CELL and evaluate it on the test images of both domains.
+    """Evaluate the training in CELL on both domains' test images.
 
-    KEY=VALUE sets how the epoch is selected: selection=NAME, selection.validator=source_validation_risk, ...
+    One of its epochs is selected first. KEY=VALUE sets how: selection=NAME,
+    selection.validator=source_validation_risk, ...
     """
     from mergershift.config import compose_selection
     from mergershift.stages.evaluate import evaluate_step
@@ -82,12 +89,18 @@ def code() -> None:
 
 @cli.group(cls=OrderedGroup)
 def study() -> None:
-    """List or choose the study in conf/study.yaml: the trainings that the pipeline runs."""
+    """List the studies, or choose the one that the pipeline runs.
+
+    The chosen study is kept in conf/study.yaml.
+    """
 
 
 @study.command("list")
 def study_list() -> None:
-    """List the studies in conf/studies/ with their sizes; an asterisk marks the one in use."""
+    """List the studies in conf/studies/ with their sizes.
+
+    An asterisk marks the study that conf/study.yaml contains.
+    """
     from mergershift.config.study import studies, study_file
 
     in_use = study_file().read_text() if study_file().is_file() else ""
@@ -111,7 +124,10 @@ def study_use(name: str) -> None:
 @cli.command()
 @click.option("--quiet", is_flag=True, help="Write the tables without printing them.")
 def summary(quiet: bool) -> None:
-    """Summarise the study's evaluations in tables and print the transfer table."""
+    """Summarise the study's evaluations in tables.
+
+    The tables are written to outputs/summary/, and the transfer table is printed.
+    """
     from mergershift.stages.summary import print_summary, write_summary
 
     write_summary()
@@ -121,7 +137,10 @@ def summary(quiet: bool) -> None:
 
 @cli.command()
 def report() -> None:
-    """Write the study's report, outputs/report/index.html, and its figures."""
+    """Write the study's report to outputs/report/index.html.
+
+    Its figures are written to the same folder.
+    """
     from mergershift.stages.report import report_step
 
     click.echo(report_step())
@@ -137,7 +156,10 @@ def report() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
 def repro(jobs: int, arguments: tuple[str, ...]) -> None:
-    """Run the stages of the pipeline that are out of date (`dvc repro`) and print the transfer table."""
+    """Run the pipeline and print the transfer table.
+
+    Only the stages that are out of date are run, by `dvc repro`.
+    """
     from mergershift.pipeline.repro import repro as run_pipeline
 
     run_pipeline(arguments, jobs)
@@ -147,7 +169,10 @@ def repro(jobs: int, arguments: tuple[str, ...]) -> None:
 @click.argument("experiment")
 @OVERRIDES
 def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
-    """Reproduce a published EXPERIMENT (deepmerge_2020) and compare its scores with the published ones."""
+    """Reproduce a published experiment and compare the scores.
+
+    EXPERIMENT is its name in conf/experiment/: deepmerge_2020.
+    """
     from mergershift.pipeline.reproduce import reproduce as run_published
 
     run_published(experiment, overrides)

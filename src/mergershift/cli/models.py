@@ -87,10 +87,11 @@ def predict(
 @click.option("--worker", is_flag=True, hidden=True, help="Run as one of these processes.")
 @OVERRIDES
 def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
-    """Search for better hyperparameters of a method; the best trial becomes an experiment file.
+    """Search for better hyperparameters of a method.
 
-    conf/tuning/<adaptation>.yaml sets the ranges. The search uses no target labels, unless its objective is an
-    oracle. Run the same command again to resume an interrupted search.
+    conf/tuning/<adaptation>.yaml sets the ranges, and the best trial becomes an experiment file. The search uses no
+    target labels, unless its objective or its transfer is an oracle. Run the same command again to resume an
+    interrupted search.
     """
     from mergershift.tune import tune_step, worker_step
 
@@ -109,10 +110,11 @@ def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
 )
 @OVERRIDES
 def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
-    """Register the study's best training, with its model card, as a candidate.
+    """Register the study's best training as a candidate.
 
-    KEY=VALUE chooses the part of the study: filters=two transfer=pristine_to_noisy. The choice is label-free: it uses
-    no target labels. A model that is already registered keeps its version.
+    KEY=VALUE chooses the part of the study: filters=two transfer=pristine_to_noisy. The choice of the training is
+    label-free: it uses no target labels. The model gets a model card. A model that is already registered keeps its
+    version.
     """
     from mergershift.registry.register import register_step
 
@@ -157,10 +159,11 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
     metavar="[FOLDER]...",
 )
 def sync(folders: tuple[Path, ...]) -> None:
-    """Publish finished trainings whose MLflow run is missing or incomplete; no run is duplicated.
+    """Publish trainings whose MLflow run is missing or incomplete.
 
-    Publishes the trainings in outputs/ and in the tuning studies, or only those in FOLDER: for instance trainings
-    that ran without a server, were restored from DVC's cache, or were recorded on another server.
+    Publishes the finished trainings in outputs/ and in the tuning studies, or only those in FOLDER: for instance
+    trainings that ran without a server, came from DVC's cache or a colleague's, or were recorded on another server.
+    No run is duplicated.
     """
     from mergershift.tracking.sync import sync as publish_missing
 

@@ -84,10 +84,8 @@ def _run_trial(study: optuna.Study, objective: Objective) -> None:
 
     try:
         study.optimize(guarded, n_trials=1, catch=(Surplus,))
-    except (
-        UpdateFinishedTrialError,
-        ValueError,
-    ):  # study.tell raises ValueError for a trial that is finished
+    # Within optimize(), study.tell raises ValueError for a trial that is already finished.
+    except (UpdateFinishedTrialError, ValueError):
         if interrupted:
             raise KeyboardInterrupt from None
         if failed:
