@@ -13,8 +13,8 @@ from mergershift.core.errors import UserError, nearest
 
 _DEBUG = "mergershift.debug"
 _REMEDIES = {
-    errno.ENOSPC: "Free some space on that disk and run the same command again.",
-    errno.EDQUOT: "Free some space in your quota and run the same command again.",
+    errno.ENOSPC: "Make room on that disk and run the same command again.",
+    errno.EDQUOT: "Make room in your quota and run the same command again.",
     errno.EACCES: "Change the permissions of that file or folder and run the same command again.",
     errno.EPERM: "Change the permissions of that file or folder and run the same command again.",
     errno.EROFS: "That file system is read-only: use a different one.",
