@@ -139,7 +139,7 @@ def summary(quiet: bool) -> None:
 def report() -> None:
     """Write the study's report to outputs/report/index.html.
 
-    Its figures are written to the same folder.
+    Its figures are written to outputs/report/figures/ and logged to the MLflow runs of the trainings.
     """
     from mergershift.stages.report import report_step
 

@@ -142,7 +142,7 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
         raise click.UsageError(f"{' and '.join(numbers)}: only one VERSION can be promoted.")
     if force is not None and oracle_gate:
         raise click.UsageError(
-            "--force overrides the comparison and --oracle-gate extends it: use only one of them."
+            "--force overrides the comparison, --oracle-gate adds to it: take one of them."
         )
     if force is not None and not force.strip():
         raise click.UsageError("--force needs a reason that other people will understand.")
