@@ -1,11 +1,11 @@
-"""How much sooner is a study done with `mergershift repro --jobs N` than with `dvc repro`, and is it the same study?
+"""Compare the wall time and the results of `mergershift repro --jobs N` with those of `dvc repro`.
 
     python benchmarks/jobs.py                        # the committed study on a mock of 60 + 240 galaxies, two jobs
-    python benchmarks/jobs.py --jobs 4 --seeds 2     # more of everything
+    python benchmarks/jobs.py --jobs 4 --seeds 2     # more jobs and more seeds
 
-Both run on throw-away clones of this checkout's working tree, from nothing: each prepares, trains, evaluates and
-summarises with a DVC cache of its own. Cells get one thread each, in both. Serial comes first, so that whatever the
-operating system keeps of the first helps the second: on an idle machine that is the libraries, read by both.
+Both run from scratch on temporary clones of this checkout's working tree: each prepares, trains, evaluates and
+summarises with its own DVC cache. Every cell gets one thread in both. The serial run comes first, so that the parallel
+one benefits from the operating system's file cache; on an idle machine that cache holds the libraries that both read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from mergershift.pipeline.worktrees import mirror
 
 ROOT = Path(__file__).parents[1]
 SAME = ("train/epochs.csv", "evaluation/metrics.json")
-"""Files of a cell that hold nothing but what was computed; others carry the ids of their MLflow runs."""
+"""Files of a cell that contain only computed results; the others also contain the ids of their MLflow runs."""
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Change keys of a YAML file."""
+    """Change top-level keys of a YAML file."""
     yaml = YAML()
     document = yaml.load(path.read_text()) | changes
     with path.open("w") as file:
@@ -38,7 +38,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def clone(to: Path, data: Path, filters: str, methods: int | None, epochs: int, seeds: int) -> Path:
-    """A checkout of its own with this one's content, the mock as links, and a study of the asked size."""
+    """Clone this checkout with its uncommitted changes, link the mock into data/ and write a study of this size."""
     subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(to)], check=True)
     mirror(ROOT, to)
     subprocess.run(["git", "reset", "--quiet"], cwd=to, check=True)
@@ -57,7 +57,7 @@ def clone(to: Path, data: Path, filters: str, methods: int | None, epochs: int, 
 
 
 def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python module in a clone, with the clone's code; ends this program where it fails."""
+    """Run a Python module in a clone, with the clone's code; raises click.ClickException if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -65,20 +65,20 @@ def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True
     )
     if done.returncode:
-        ended = f"{' '.join(command)}: exit code {done.returncode}"
-        raise click.ClickException(f"{ended}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        failure = f"{' '.join(command)}: exit code {done.returncode}"
+        raise click.ClickException(f"{failure}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
 
 
 def timed(folder: Path, *command: str) -> float:
-    """Seconds that a Python module takes in a clone."""
+    """Wall time in seconds of a Python module in a clone."""
     started = time.perf_counter()
     ran(folder, *command)
     return time.perf_counter() - started
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Path -> bytes of what every cell computed."""
+    """Bytes of the computed results of every cell, by path."""
     cells = folder / "outputs" / "cells"
     return {str(path.relative_to(cells)): path.read_bytes() for name in SAME for path in cells.rglob(name)}
 
@@ -88,10 +88,12 @@ def results(folder: Path) -> dict[str, bytes]:
 @click.option("--filters", default="two", show_default=True, type=click.Choice(["two", "three"]))
 @click.option("--mergers", default=60, show_default=True)
 @click.option("--non-mergers", default=240, show_default=True)
-@click.option("--methods", type=click.IntRange(min=1), help="So many of conf/study.yaml's.  [default: all]")
+@click.option(
+    "--methods", type=click.IntRange(min=1), help="Use only the first N methods of the study.  [default: all]"
+)
 @click.option("--epochs", default=18, show_default=True)
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--scratch", type=click.Path(exists=True, file_okay=False), help="Where the clones are made.")
+@click.option("--scratch", type=click.Path(exists=True, file_okay=False), help="Folder for the clones.")
 def main(
     jobs: int,
     filters: str,
@@ -102,19 +104,20 @@ def main(
     seeds: int,
     scratch: str | None,
 ) -> None:
-    """Print both wall times, their ratio, and whether both computed the same; exit code 1 if they did not."""
-    with tempfile.TemporaryDirectory(dir=scratch) as place:
-        data = Path(place) / "data"
+    """Print both wall times, their ratio, and whether the results are identical; exit with code 1 if they differ."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        data = Path(folder) / "data"
         data.mkdir()
         write_archive(data, mergers=mergers, non_mergers=non_mergers, seed=100, filter_sets=(filters,))
         one, many = (
-            clone(Path(place) / name, data, filters, methods, epochs, seeds) for name in ("one", "many")
+            clone(Path(folder) / name, data, filters, methods, epochs, seeds) for name in ("one", "many")
         )
         serial = timed(one, "dvc", "repro")
         print(f"dvc repro: {serial:.1f} s", flush=True)
         parallel = timed(many, "mergershift", "repro", "--jobs", str(jobs))
         print(
-            f"mergershift repro --jobs {jobs}: {parallel:.1f} s, {parallel / serial:.2f} of that", flush=True
+            f"mergershift repro --jobs {jobs}: {parallel:.1f} s, {parallel / serial:.2f} of that time",
+            flush=True,
         )
         expected, found = results(one), results(many)
     cells = len({path.rsplit("/", 2)[0] for path in expected})

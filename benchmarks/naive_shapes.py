@@ -1,6 +1,6 @@
-"""Numbers that anyone would measure first on a galaxy's image, to see whether they alone give mergers away.
+"""Naive shape statistics of galaxy images, to test whether they alone identify mergers.
 
-They are taken without any mask or model, on purpose.
+They are deliberately measured without a mask or a model of the galaxy.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ Floats = NDArray[np.float64]
 
 FILTER_NAMES = FILTER_SETS["three"].filter_names
 TRIVIAL = ("flux", "peak", "asymmetry", "inner_asymmetry")
-"""The numbers that count as single trivial statistics; the others join them in the forest."""
+"""Statistics that are tested individually as trivial ones; the random forest uses all of them."""
 INNER = 12
-"""Radius of the inner asymmetry, pixels."""
+"""Radius within which the inner asymmetry is measured, in pixels."""
 APERTURE = 20
-"""Radius of the Gini coefficient, pixels."""
+"""Radius within which the Gini coefficient is measured, in pixels."""
 CENTRE = 1
-"""How far from the middle the centre of a galaxy may lie, pixels."""
+"""Largest offset of a galaxy's centre from the middle of the image, in pixels."""
 FAINT = 1e-3
-"""Floor of fluxes before a logarithm, µJy/arcsec²."""
+"""Lower limit of fluxes before the logarithm is taken, in µJy/arcsec²."""
 BLOCK = 512
 
 
 def feature_names() -> tuple[str, ...]:
     """Names of the columns of `measure`, such as "asymmetry f356w"."""
-    each = (*TRIVIAL, "concentration", "gini", "half_light")
+    statistics = (*TRIVIAL, "concentration", "gini", "half_light")
     colours = [f"{blue}-{red}" for blue, red in pairwise(FILTER_NAMES)]
     return (
-        *(f"{what} {name}" for name in FILTER_NAMES for what in each),
+        *(f"{statistic} {name}" for name in FILTER_NAMES for statistic in statistics),
         *(f"colour {name}" for name in colours),
     )
 
 
 def measure(images: NDArray[np.float32]) -> Floats:
-    """Measure images `(N, 3, 75, 75)` in µJy/arcsec²: one row of `feature_names` an image."""
+    """Measure images `(N, 3, 75, 75)` in µJy/arcsec²; returns `(N, F)`, with the columns of `feature_names`."""
     return np.concatenate(list(_blocks(images)))
 
 
@@ -75,16 +75,16 @@ def _one_filter(images: Floats) -> list[Floats]:
 
 
 def _asymmetry(images: Floats, inside: NDArray[np.bool_]) -> Floats:
-    """Difference from the image turned by 180 degrees, about the best centre (Conselice et al. 2000).
+    """Rotational asymmetry under a rotation by 180 degrees about the best centre (Conselice et al. 2000).
 
-    Centres are tried at half-pixel steps up to a pixel from the middle: turning about one of them is turning about
-    the middle and shifting by whole pixels.
+    Centres are tried at half-pixel steps up to `CENTRE` pixels from the middle: a rotation about one of them equals a
+    rotation about the middle followed by a shift by whole pixels.
     """
-    turned = images[:, ::-1, ::-1]
+    rotated = images[:, ::-1, ::-1]
     steps = range(-2 * CENTRE, 2 * CENTRE + 1)
     light = 2 * np.abs(images * inside).sum(axis=(1, 2))
     differences = [
-        (np.abs(images - np.roll(turned, (down, right), axis=(1, 2))) * inside).sum(axis=(1, 2))
+        (np.abs(images - np.roll(rotated, (down, right), axis=(1, 2))) * inside).sum(axis=(1, 2))
         for down in steps
         for right in steps
     ]
@@ -92,7 +92,7 @@ def _asymmetry(images: Floats, inside: NDArray[np.bool_]) -> Floats:
 
 
 def _gini(pixels: Floats) -> Floats:
-    """Gini coefficient of the absolute pixels `(N, P)` (Lotz, Primack & Madau 2004, eq. 6)."""
+    """Gini coefficient of the absolute pixel values `(N, P)` (Lotz, Primack & Madau 2004, eq. 6)."""
     ordered = np.sort(np.abs(pixels), axis=1)
     count = ordered.shape[1]
     ranks = 2 * np.arange(1, count + 1) - count - 1
@@ -100,7 +100,7 @@ def _gini(pixels: Floats) -> Floats:
 
 
 def best_threshold(values: Floats, labels: NDArray[np.int64]) -> tuple[float, int]:
-    """Threshold and sign with the best balanced accuracy: a merger where ``sign * value > sign * threshold``."""
+    """Threshold and sign of the best balanced accuracy, where a merger has ``sign * value > sign * threshold``."""
     candidates = np.unique(np.quantile(values, np.linspace(0.01, 0.99, 99)))
     merger = labels == 1
     above = values[:, None] > candidates

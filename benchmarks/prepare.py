@@ -1,11 +1,11 @@
-"""How fast and how lean is `mergershift prepare` at the real size? Seconds, peak memory, and a plain copy beside it.
+"""Measure the wall time and the peak memory of `mergershift prepare` at full size, and compare with a plain copy.
 
-    python benchmarks/prepare.py                     # makes a mock of 406 + 1827 galaxies in a temporary folder first
-    python benchmarks/prepare.py --data data         # measures an archive that is there
+    python benchmarks/prepare.py                     # first makes a mock of 406 + 1827 galaxies in a temporary folder
+    python benchmarks/prepare.py --data data         # uses an existing archive
 
-Linux only: the peak is what /proc says of the process.
-The yardstick is a plain copy of the same files, read and written in blocks, in the same run: prepare reads as much
-and writes half as much.
+Linux only: the peak memory is read from /proc.
+The baseline is a plain copy of the same files in blocks, made directly before: `prepare` reads as many bytes and
+writes half as many.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 
 def copy(folder: Path, to: Path) -> float:
-    """Seconds that a plain copy of the images takes."""
+    """Copy the image files; returns the wall time in seconds."""
     started = time.perf_counter()
     for domain in Domain:
         name = DATA_SETS["three", domain].images_name
@@ -44,28 +44,30 @@ def copy(folder: Path, to: Path) -> float:
 
 @click.command()
 @click.option(
-    "--data", type=click.Path(exists=True, path_type=Path), help="An archive with the three-filter set."
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of an archive with the three-filter set.  [default: make a mock]",
 )
 @click.option("--repeat", default=3, show_default=True)
 def main(data: Path | None, repeat: int) -> None:
-    """Print seconds, their ratio to a plain copy, and the peak memory of the process that prepares."""
+    """Print the wall time, its ratio to that of a plain copy, and the peak memory of the preparing process."""
     with tempfile.TemporaryDirectory(dir=".") as scratch:
-        place = Path(scratch)
+        folder = Path(scratch)
         if data is None:
-            data = place / "data"
+            data = folder / "data"
             data.mkdir()
             write_archive(data, mergers=406, non_mergers=1827, seed=100, filter_sets=("three",))
         size = sum((data / DATA_SETS["three", domain].images_name).stat().st_size for domain in Domain)
         for turn in range(repeat):
-            copied = copy(data, place)
+            copied = copy(data, folder)
             started = time.perf_counter()
-            command = [sys.executable, "-c", PREPARE, str(data), str(place / "out")]
+            command = [sys.executable, "-c", PREPARE, str(data), str(folder / "out")]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             seconds = time.perf_counter() - started
             peak = int(done.stdout) / 1024
             print(
-                f"{turn}: {size / 1e9:.2f} GB prepared in {seconds:.1f} s with the start of Python, "
-                f"{seconds / copied:.2f} of a plain copy ({copied:.1f} s); peak memory {peak:.0f} MB",
+                f"{turn}: {size / 1e9:.2f} GB prepared in {seconds:.1f} s including Python's start-up, "
+                f"{seconds / copied:.2f} times a plain copy ({copied:.1f} s); peak memory {peak:.0f} MB",
                 flush=True,
             )
 

@@ -1,11 +1,12 @@
-"""How much sooner has a study its trials with `mergershift tune --workers N` than with one worker?
+"""Compare the wall time of `mergershift tune --workers N` with that of a single worker.
 
     python benchmarks/tuning.py                      # 24 trials on a mock of the demo's size, two workers
     python benchmarks/tuning.py --trials 8 --workers 4
 
-Both run on throw-away clones of this checkout's working tree, each with a database of its own. Trials have one thread
-each and are not pruned, so that both do as many epochs; which values they draw differs, since workers see different
-trials finished. One worker comes first: what the operating system keeps of it helps the second.
+Both run on temporary clones of this checkout's working tree, each with its own database. Every trial uses one thread
+and none is pruned, so that both train the same number of epochs; the suggested values differ, because the workers see
+different finished trials. The single worker runs first, so that the others benefit from the operating system's file
+cache.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from mergershift.archive.mock import write_archive
 
 
 def tune(folder: Path, workers: int, trials: int, method: str, filters: str) -> float:
-    """Seconds that the search takes in a clone whose images are prepared."""
-    what = [f"adaptation={method}", f"filters={filters}", "training=demo"]
+    """Wall time in seconds of the search in a clone whose images are prepared."""
+    choices = [f"adaptation={method}", f"filters={filters}", "training=demo"]
     budget = [f"tuning.trials={trials}", "tuning.pruning=false"]
-    return timed(folder, "mergershift", "tune", "--workers", str(workers), *what, *budget)
+    return timed(folder, "mergershift", "tune", "--workers", str(workers), *choices, *budget)
 
 
 @click.command()
@@ -36,7 +37,7 @@ def tune(folder: Path, workers: int, trials: int, method: str, filters: str) -> 
 @click.option("--mergers", default=150, show_default=True)
 @click.option("--non-mergers", default=300, show_default=True)
 @click.option("--epochs", default=3, show_default=True)
-@click.option("--scratch", type=click.Path(exists=True, file_okay=False), help="Where the clones are made.")
+@click.option("--scratch", type=click.Path(exists=True, file_okay=False), help="Folder for the clones.")
 def main(
     workers: int,
     trials: int,
@@ -47,14 +48,14 @@ def main(
     epochs: int,
     scratch: str | None,
 ) -> None:
-    """Print both wall times, their ratio, and how many trials each has finished."""
-    with tempfile.TemporaryDirectory(dir=scratch) as place:
-        data = Path(place) / "data"
+    """Print both wall times, their ratio, and the number of trials that each search has completed."""
+    with tempfile.TemporaryDirectory(dir=scratch) as parent:
+        data = Path(parent) / "data"
         data.mkdir()
         write_archive(data, mergers=mergers, non_mergers=non_mergers, seed=0, filter_sets=(filters,))
         seconds = []
         for count in (1, workers):
-            folder = clone(Path(place) / str(count), data, filters, None, epochs, 1)
+            folder = clone(Path(parent) / str(count), data, filters, None, epochs, 1)
             ran(folder, "mergershift", "prepare", f"filters={filters}")
             seconds.append(tune(folder, count, trials, method, filters))
             facts = json.loads((folder / "outputs/tuning" / f"tuned_{method}" / "study.json").read_text())

@@ -31,11 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def published_metadata() -> Path:
-    """Folder with the published per-image arrays of the real archive; skips by name without it."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("MERGERSHIFT_PUBLISHED_METADATA", beside))
+    """Folder with the published per-image arrays of the real archive; skips the test if it does not exist."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MERGERSHIFT_PUBLISHED_METADATA", default))
     if not (folder / "subsamples_ID.npy").is_file():
-        pytest.skip("published per-image arrays not found: MERGERSHIFT_PUBLISHED_METADATA names their folder")
+        pytest.skip(
+            "published per-image arrays not found: set MERGERSHIFT_PUBLISHED_METADATA to their folder"
+        )
     return folder
 
 
@@ -57,7 +59,7 @@ def project(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small archive of noise with two filters, made once."""
+    """A small archive of pure noise in two filters, made once per session."""
     return write_sample(tmp_path_factory.mktemp("sample"), LARGER, ("two",))
 
 

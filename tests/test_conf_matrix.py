@@ -1,4 +1,4 @@
-"""Every adaptation method that has a configuration file takes a step on every network that has one."""
+"""Every adaptation method in conf/ can take a training step with every network in conf/."""
 
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,14 @@ def test_one_training_step(network_file: Path, adaptation_file: Path) -> None:
     assert loss.shape == ()
     assert torch.isfinite(loss)
 
-    before = {name: each.detach().clone() for name, each in network.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     own = [*penalty.parameters(), *weighting.parameters()]
     optimiser = torch.optim.SGD([*network.parameters(), *own], lr=0.1)
     loss.backward()
-    assert all(each.grad is not None for each in own), "what a method holds is really trained"
+    assert all(parameter.grad is not None for parameter in own), "the method's own parameters are trained"
     optimiser.step()
     after = dict(network.named_parameters())
-    assert all(torch.isfinite(each).all() for each in after.values())
+    assert all(torch.isfinite(parameter).all() for parameter in after.values())
     first = next(iter(before))
     assert not torch.equal(before[first], after[first])
 
@@ -77,13 +77,13 @@ def test_one_training_step(network_file: Path, adaptation_file: Path) -> None:
 
 
 @pytest.mark.parametrize("adaptation_file", ADAPTATIONS, ids=stem)
-def test_a_penalty_reaches_the_target_exactly_where_it_says_so(adaptation_file: Path) -> None:
+def test_a_penalty_depends_on_the_target_if_and_only_if_it_declares_so(adaptation_file: Path) -> None:
     torch.manual_seed(0)
     penalty = hydra.utils.instantiate(load(adaptation_file)["penalty"])
     penalty.build(feature_size=8, classes=2)
     source, target = (Activations(torch.randn(6, 8), torch.randn(6, 2)) for _ in range(2))
-    for each in target:
-        each.requires_grad_()
+    for tensor in target:
+        tensor.requires_grad_()
     value = penalty(source, target, torch.tensor([0, 1, 0, 1, 0, 1]))
     gradients = torch.autograd.grad(value, target, allow_unused=True) if value.requires_grad else (None, None)
-    assert any(each is not None and each.any() for each in gradients) == penalty.uses_target
+    assert any(gradient is not None and gradient.any() for gradient in gradients) == penalty.uses_target

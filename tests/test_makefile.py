@@ -1,4 +1,4 @@
-"""What `make` would run, seen with `make -n` on machines of several kinds."""
+"""The commands that `make` would run on different kinds of machines, as listed by `make -n`."""
 
 import http.server
 import subprocess
@@ -14,9 +14,16 @@ VERSION = "torch==2.13.0"
 @pytest.fixture
 def index():
     """Address of a package index that answers."""
-    handler = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    handler.do_GET = lambda self: (self.send_response(200), self.end_headers())
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/whl/cpu"
     server.shutdown()
@@ -39,33 +46,33 @@ def torch_line(tmp_path: Path, *arguments: str, system: str = "Linux", nvidia: b
     return line.partition("--quiet ")[2]
 
 
-def test_linux_without_a_driver_takes_the_cpu_index(tmp_path, index):
+def test_linux_without_a_driver_uses_the_cpu_index(tmp_path, index):
     assert torch_line(tmp_path, f"CPU_INDEX={index}") == f"{VERSION} --index-url {index}"
 
 
-def test_linux_without_a_driver_and_without_that_index(tmp_path):
+def test_linux_without_a_driver_uses_the_plain_package_if_that_index_does_not_answer(tmp_path):
     assert torch_line(tmp_path, "CPU_INDEX=http://127.0.0.1:9/whl/cpu") == VERSION
 
 
-def test_linux_with_a_driver_takes_the_plain_package(tmp_path, index):
+def test_linux_with_a_driver_uses_the_plain_package(tmp_path, index):
     assert torch_line(tmp_path, f"CPU_INDEX={index}", nvidia=True) == VERSION
 
 
-def test_macos_takes_the_plain_package(tmp_path, index):
+def test_macos_uses_the_plain_package(tmp_path, index):
     assert torch_line(tmp_path, f"CPU_INDEX={index}", system="Darwin") == VERSION
 
 
-def test_torch_can_be_given(tmp_path):
+def test_the_torch_requirement_can_be_overridden(tmp_path):
     assert torch_line(tmp_path, "TORCH=torch==2.9.1 --pre") == "torch==2.9.1 --pre"
 
 
-def test_the_makefile_and_the_lock_speak_of_the_same_torch():
+def test_the_makefile_and_the_lock_use_the_same_torch_version():
     text = (CHECKOUT / "pyproject.toml").read_text()
     assert f'constraint-dependencies = ["{VERSION}"]' in text
     assert VERSION.replace("torch==", "TORCH_VERSION := ") in (CHECKOUT / "Makefile").read_text()
 
 
-def test_the_lock_brings_no_cuda():
+def test_the_lock_contains_no_cuda_packages():
     names = [
         line.split("==")[0]
         for line in (CHECKOUT / "requirements.lock").read_text().splitlines()

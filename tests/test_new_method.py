@@ -1,4 +1,4 @@
-"""A method of one's own is three files, and a line in the study; nothing else is edited."""
+"""Adding a method takes three new files and one line in the study; no other file is edited."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from studies import EPOCHS, cell_of, client, environment, ran, repro, write_stud
 pytestmark = pytest.mark.slow
 
 METHOD = '''
-"""The distance of the domains' mean features."""
+"""Distance between the mean features of the two domains."""
 
 from torch import Tensor, nn
 
@@ -21,14 +21,14 @@ from mergershift.networks import Activations
 
 
 class MeanDifference(Adaptation):
-    """|mean of the source's features - mean of the target's|^2, of the features seen through weights of its own."""
+    """Squared distance between the source's and the target's mean features after a learned linear projection."""
 
     def build(self, feature_size: int, classes: int) -> None:
         self.view = nn.Linear(feature_size, 4, bias=False)
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         check_features(source.features, target.features)
-        means = [self.view(each.features).mean(0) for each in (source, target)]
+        means = [self.view(activations.features).mean(0) for activations in (source, target)]
         return (means[0] - means[1]).square().sum()
 '''
 CONFIGURATION = """

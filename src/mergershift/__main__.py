@@ -1,4 +1,4 @@
-"""`python -m mergershift` is the command `mergershift`."""
+"""Make `python -m mergershift` equivalent to the command `mergershift`."""
 
 from mergershift.cli.main import main
 

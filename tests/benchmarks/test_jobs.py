@@ -11,7 +11,7 @@ import jobs
 pytestmark = pytest.mark.slow
 
 
-def test_a_clone_is_ready_to_run(tmp_path: Path, sample: Path) -> None:
+def test_a_clone_can_run_the_pipeline(tmp_path: Path, sample: Path) -> None:
     folder = jobs.clone(tmp_path / "clone", sample, "two", methods=1, epochs=1, seeds=2)
     assert (folder / "src/mergershift/worktrees.py").read_bytes() == (
         jobs.ROOT / "src/mergershift/worktrees.py"
@@ -24,20 +24,20 @@ def test_a_clone_is_ready_to_run(tmp_path: Path, sample: Path) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_it_says_whether_both_computed_the_same(
+def test_it_reports_whether_both_computed_the_same(
     tmp_path: Path, monkeypatch, sample: Path, same: bool
 ) -> None:
     def pretend(folder: Path, *command: str) -> float:
         for name in jobs.SAME:
             path = folder / "outputs/cells/two/seed0" / name
             path.parent.mkdir(parents=True)
-            path.write_text("figures" if same else str(command))
+            path.write_text("scores" if same else str(command))
         return 8.0 if command == ("dvc", "repro") else 4.0
 
     monkeypatch.setattr(jobs, "timed", pretend)
     monkeypatch.setattr(jobs, "write_archive", lambda data, **_: write_sample(data, LARGER, ("two",)))
     done = CliRunner().invoke(jobs.main, ["--jobs", "3", "--scratch", str(tmp_path)])
     assert done.exit_code == (not same), done.output
-    assert "dvc repro: 8.0 s\nmergershift repro --jobs 3: 4.0 s, 0.50 of that\n1 cells" in done.output
+    assert "dvc repro: 8.0 s\nmergershift repro --jobs 3: 4.0 s, 0.50 of that time\n1 cells" in done.output
     assert ("not byte-identical" in done.output) != same
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ def _measured(*images: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(feature_names(), measure(stack).T, strict=True))
 
 
-def test_a_round_galaxy_in_the_middle() -> None:
+def test_a_centred_round_galaxy() -> None:
     found = _measured(_gaussian())
     assert found["asymmetry f814w"] == pytest.approx(0, abs=1e-6)
     assert found["peak f160w"] == pytest.approx(np.log10(2))
@@ -27,7 +27,7 @@ def test_a_round_galaxy_in_the_middle() -> None:
     assert found["colour f814w-f160w"] == pytest.approx(-np.log10(2))
 
 
-def test_companions_and_points_show_in_the_numbers_they_should() -> None:
+def test_companions_raise_the_asymmetry_and_compact_light_the_gini_coefficient() -> None:
     found = _measured(_gaussian(), _gaussian() + _gaussian(x=10), _gaussian(width=1.5), np.ones((75, 75)))
     assert found["inner_asymmetry f356w"][1] > 0.3
     assert found["gini f356w"][2] > found["gini f356w"][0]
@@ -35,7 +35,7 @@ def test_companions_and_points_show_in_the_numbers_they_should() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_threshold_separates_classes_either_way(sign: int) -> None:
+def test_the_threshold_separates_the_classes_with_either_sign(sign: int) -> None:
     labels = np.repeat([0, 1], 50)
     values = sign * (labels + np.random.default_rng(0).uniform(-0.4, 0.4, 100))
     threshold, found = best_threshold(values, labels)

@@ -12,7 +12,7 @@ from mergershift.registry import RegisteredModel
 
 
 @pytest.mark.slow
-def test_it_measures_a_prediction_that_was_made(tmp_path: Path) -> None:
+def test_it_measures_a_real_prediction(tmp_path: Path) -> None:
     model = prediction.write_untrained(tmp_path, "three")
     stack = prediction.write_stack(tmp_path / "stack.npy", 300, channels=3)
     assert stack.stat().st_blocks * 512 < 0.1 * stack.stat().st_size

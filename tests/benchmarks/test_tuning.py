@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import tuning
 
 
-def test_it_sets_one_worker_beside_several(tmp_path: Path, monkeypatch) -> None:
+def test_it_compares_one_worker_with_several(tmp_path: Path, monkeypatch) -> None:
     def pretend(folder: Path, workers: int, trials: int, method: str, filters: str) -> float:
         outcome = folder / "outputs/tuning/tuned_coral"
         outcome.mkdir(parents=True)

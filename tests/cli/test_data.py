@@ -33,13 +33,19 @@ def call(*arguments: str) -> Result:
     return result
 
 
+def provenance_kind() -> str:
+    provenance = read_provenance(Path("data"))
+    assert provenance is not None
+    return provenance.kind
+
+
 def test_info_without_data() -> None:
     result = call("info")
     assert "15426 images of 406 merging and 1827 other galaxies" in result.output
     assert "mergershift data mock" in result.output
 
 
-def test_info_says_what_is_here_and_that_its_origin_is_unknown() -> None:
+def test_info_lists_the_files_and_reports_unknown_provenance() -> None:
     write_sample(Path("data"), formats=("npy", "fits"))
     output = call("info").output
     assert f"npy ({STRUCTURE.rows}, 2, 75, 75), fits ({STRUCTURE.rows}, 2, 75, 75)" in output
@@ -50,7 +56,7 @@ def test_info_says_what_is_here_and_that_its_origin_is_unknown() -> None:
     assert f"{STRUCTURE.rows} rows, {STRUCTURE.mergers} mergers" in output
 
 
-def test_verify_ends_with_code_1_only_for_errors() -> None:
+def test_verify_exits_with_code_1_only_for_errors() -> None:
     write_sample(Path("here"))
     sound = call("verify", "--data", "here")
     assert sound.return_value in (None, 0)
@@ -69,7 +75,7 @@ def test_mock_fetch_and_replace(tmp_path: Path) -> None:
     assert made.exception is None
     assert "not in a DVC repository" in made.output
     assert "nothing to do" in call("mock", *size).output
-    assert read_provenance(Path("data")).kind == "mock"
+    assert provenance_kind() == "mock"
     assert call("verify").return_value in (None, 0)
     with serving(tmp_path / "published") as archive:
         refused = call("fetch", "--address", archive.address)
@@ -78,17 +84,17 @@ def test_mock_fetch_and_replace(tmp_path: Path) -> None:
             "fetch", "--address", archive.address, "--filters", "two", "--domain", "pristine", "--replace"
         )
     assert "2 files fetched, 0 kept" in fetched.output
-    # an archive of another size than the published one is no archive
+    # an archive whose size differs from the published one has errors
     assert fetched.return_value == 1
     assert "406 and 1827, as PROVENANCE.json says" in fetched.output
-    assert read_provenance(Path("data")).kind == "archive"
+    assert provenance_kind() == "archive"
 
 
-def test_metadata_of_a_mock_is_its_own(tmp_path: Path) -> None:
+def test_a_mock_keeps_its_own_metadata(tmp_path: Path) -> None:
     call("mock", "--mergers", "1", "--non-mergers", "1", "--workers", "1", "--filters", "two")
     before = Path("data/metadata.ecsv").read_bytes()
     result = call("metadata", "--from", str(tmp_path))
-    assert "came with it" in str(result.exception)
+    assert "has its own metadata" in str(result.exception)
     assert Path("data/metadata.ecsv").read_bytes() == before
 
 
@@ -104,7 +110,9 @@ def test_pinning_in_a_dvc_repository(tmp_path: Path) -> None:
         pin(folder)
 
 
-def test_the_study_runs_what_the_checkout_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_study_runs_the_filter_sets_in_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(Path(__file__).parents[2] / "conf", checkout / "conf")
     (checkout / "dvc.yaml").touch()

@@ -1,4 +1,4 @@
-"""The command line: quick to answer, and two lines for a mistake."""
+"""The command line: it starts quickly and reports a mistake in two lines."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def test_every_command_has_help(capsys, name):
         (["reproduce", "deepmerge_2002"], ["deepmerge_2002", "'deepmerge_2020'"]),
     ],
 )
-def test_a_mistake_gets_two_lines_with_the_nearest_names(project, capsys, arguments, names):
+def test_a_mistake_is_reported_in_two_lines_with_the_nearest_names(project, capsys, arguments, names):
     code, out, err = run(capsys, *arguments)
     assert code in (1, 2)
     assert out == ""
@@ -61,14 +61,14 @@ def test_a_mistake_gets_two_lines_with_the_nearest_names(project, capsys, argume
         assert name in err
 
 
-def test_outside_a_checkout(tmp_path, monkeypatch, capsys):
+def test_outside_a_checkout_the_message_asks_for_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, "train")
     assert code == 1
     assert "inside a checkout" in err
 
 
-def test_steps_out_of_order_say_what_comes_first(project, capsys):
+def test_a_step_out_of_order_names_the_command_to_run_first(project, capsys):
     code, _, err = run(capsys, "train")
     assert code == 1
     assert "mergershift prepare" in err

@@ -1,4 +1,4 @@
-"""`mergershift repro --jobs`: cells side by side in worktrees."""
+"""`mergershift repro --jobs`: cells that run in parallel in worktrees."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -66,7 +67,7 @@ stages:
     deps: [outputs/cells]
     outs: [outputs/summary.txt]
 """
-# One line in $RUNS/<cell> for every run. It waits where the test wants it to: for another cell, or for long.
+# Every call adds a line to $RUNS/<cell>. On request it waits for another cell, or for a long time.
 TRAIN = """
 set -e
 pwd >> "$RUNS/$1"
@@ -81,18 +82,23 @@ ls src >> "outputs/cells/$1/train/result.txt"
 """
 
 
+@dataclass(frozen=True)
+class RunCounter:
+    """Counts how often a cell of the shell pipeline was run: its file in the folder has a line per call."""
+
+    folder: Path
+
+    def __call__(self, cell: str) -> int:
+        path = self.folder / cell
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 @pytest.fixture
 def runs_of(tmp_path, monkeypatch):
-    """Folder with a file for every cell of the shell pipeline that was run, with a line for every time."""
     folder = tmp_path / "runs"
     folder.mkdir()
     monkeypatch.setenv("RUNS", str(folder))
-
-    def count(cell: str) -> int:
-        return len((folder / cell).read_text().splitlines()) if (folder / cell).exists() else 0
-
-    count.folder = folder
-    return count
+    return RunCounter(folder)
 
 
 @pytest.fixture
@@ -122,8 +128,9 @@ def result(project: Path, cell: str) -> str:
 
 
 def marked(folder: Path) -> list[psutil.Process]:
-    """What runs in the worktrees of the project in `folder`."""
-    return [each for each in psutil.process_iter() if worktrees._runs_in(each, folder / "state/worktrees")]
+    """Processes that run in the worktrees of the project in `folder`."""
+    trees = folder / "state/worktrees"
+    return [process for process in psutil.process_iter() if worktrees._runs_in(process, trees)]
 
 
 def belongs(process: psutil.Process, tree: str) -> bool:
@@ -164,7 +171,7 @@ def leave_page_out(project: Path) -> None:
 
 def test_the_plan_comes_from_the_pipeline(shell):
     plan = read_plan(shell)
-    assert plan.before == ("code", "note"), "what the cells need, and no more"
+    assert plan.before == ("code", "note"), "the stages that the cells need, and no others"
     assert [cell.name for cell in plan.cells] == ["cells/a", "cells/b", "cells/c"]
     assert plan.cells[1].stages == ("train@b", "evaluate@b")
     assert plan.cells[1].inputs == ("outputs/code", "outputs/note.txt")
@@ -175,7 +182,7 @@ def test_the_plan_of_the_study(project):
     plan = read_plan(project)
     cells = read_study().cells()
     assert [cell.name for cell in plan.cells] == [
-        each.folder.relative_to("outputs").as_posix() for each in cells
+        cell.folder.relative_to("outputs").as_posix() for cell in cells
     ]
     assert all(
         [name.split("@")[0] for name in cell.stages[:2]] == ["train", "evaluate"] for cell in plan.cells
@@ -184,7 +191,7 @@ def test_the_plan_of_the_study(project):
     assert not any(name.startswith(("train", "evaluate", "summary")) for name in plan.before)
 
 
-def test_cells_use_what_lies_in_the_working_tree(shell, runs_of, capfd):
+def test_cells_use_the_files_of_the_working_tree(shell, runs_of, capfd):
     (shell / "src/code.txt").write_text("code as edited\n")
     (shell / "src/old.txt").unlink()
     (shell / "src/new.txt").write_text("")
@@ -214,25 +221,25 @@ def test_cells_use_what_lies_in_the_working_tree(shell, runs_of, capfd):
     assert str(shell.parent / "store") in done.stdout
 
     parallel.repro(2)
-    assert "starts" not in capfd.readouterr().out, "all of it is up to date"
+    assert "started" not in capfd.readouterr().out, "everything is up to date"
 
     (shell / "dvc.lock").unlink()
     shutil.rmtree(shell / "outputs")
     parallel.repro(2)
-    assert "starts" not in capfd.readouterr().out, "the cache has it"
+    assert "started" not in capfd.readouterr().out, "everything is in the cache"
     assert result(shell, "c").startswith("code as edited")
 
     (shell / "conf/b.txt").write_text("b as edited\n")
     os.chdir(shell / "src")
     parallel.repro(8)
     out = capfd.readouterr().out
-    assert "b: starts" in out
+    assert "b: started" in out
     assert "b as edited" in result(shell, "b")
     assert [runs_of(cell) for cell in "abc"] == [1, 2, 1]
 
     (shell / "conf/b.txt").write_text("b as committed\n")
     parallel.repro(2)
-    assert "starts" not in capfd.readouterr().out, "an earlier result is taken from the cache"
+    assert "started" not in capfd.readouterr().out, "an earlier result is taken from the cache"
     assert "b as committed" in result(shell, "b")
 
 
@@ -243,21 +250,21 @@ def test_a_failed_cell_stops_no_other(shell, runs_of, capfd):
     assert str(error.value).count("\n") == 1
     out, err = capfd.readouterr()
     log = shell / "state/logs/cells/a.log"
-    assert f"all of it in {log}" in err
+    assert f"its full output is in {log}" in err
     assert "a is broken" in err
     assert "a is broken" in log.read_text()
     assert "a: failed after" in out
     assert "b as committed" in result(shell, "b"), "the others are collected"
     assert "c as committed" in result(shell, "c")
     assert not (shell / "outputs/summary.txt").exists()
-    (shell / "conf/a.txt").write_text("mended\n")
+    (shell / "conf/a.txt").write_text("fixed\n")
     parallel.repro(2)
     assert [runs_of(cell) for cell in "abc"] == [2, 1, 1]
-    assert "mended" in (shell / "outputs/summary.txt").read_text()
+    assert "fixed" in (shell / "outputs/summary.txt").read_text()
 
 
-def test_killed_with_all_its_traces_it_goes_on(shell, runs_of, tmp_path):
-    """SIGKILL of the command leaves its workers running; the next one ends them, whatever they left behind."""
+def test_the_next_command_recovers_from_a_kill(shell, runs_of, tmp_path):
+    """SIGKILL leaves the workers running; the next command ends them and cleans up what they left behind."""
     (shell / "conf/study.yaml").write_text("cells: [a, b]\n")
     parallel.repro(2)
     (shell / "conf/study.yaml").write_text("cells: [a, b, c]\n")
@@ -268,7 +275,7 @@ def test_killed_with_all_its_traces_it_goes_on(shell, runs_of, tmp_path):
     process.kill()
     process.wait()
     left = marked(shell)
-    assert left, "or the test shows nothing"
+    assert left, "otherwise the test proves nothing"
     (runs_of.folder / "sleep").unlink()
     shutil.rmtree(shell / "state/worktrees/1")
     (shell / ".git/worktrees/2/index.lock").touch()
@@ -276,17 +283,17 @@ def test_killed_with_all_its_traces_it_goes_on(shell, runs_of, tmp_path):
     (shell / "state/worktrees/2/outputs/cells/c").mkdir(parents=True, exist_ok=True)
     (shell / "state/worktrees/2/outputs/cells/c/half").touch()
     parallel.repro(2)
-    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in left)
+    assert not any(survivor.is_running() and survivor.status() != psutil.STATUS_ZOMBIE for survivor in left)
     assert [runs_of(cell) for cell in "abc"] == [1, 3, 2]
     assert "b as edited" in result(shell, "b")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_nothing_running(shell, runs_of, tmp_path, number):
+def test_an_interruption_leaves_no_process_running(shell, runs_of, tmp_path, number):
     (runs_of.folder / "sleep").touch()
     process = start(shell, tmp_path / "log")
     wait_until(lambda: runs_of("a") and runs_of("b"))
-    with pytest.raises(UserError, match="another `mergershift repro --jobs` runs here") as error:
+    with pytest.raises(UserError, match="another `mergershift repro --jobs` is running") as error:
         parallel.repro(2)
     assert str(error.value).count("\n") == 1
     assert marked(shell)
@@ -310,7 +317,7 @@ def test_an_edit_while_cells_run_is_not_mixed_with_their_results(shell, runs_of,
     assert "a as edited" in result(shell, "a")
     (shell / "conf/a.txt").write_text("a as committed\n")
     parallel.repro(2)
-    assert "a as committed" in result(shell, "a"), "what ran was what lay there when it began"
+    assert "a as committed" in result(shell, "a"), "the cell ran with the files as they were when it started"
     assert runs_of("a") == 2
 
 
@@ -321,12 +328,12 @@ def test_a_worker_that_is_killed_alone_is_a_failed_cell(shell, runs_of, tmp_path
     wait_until(lambda: runs_of("a") and runs_of("b"))
     (runs_of.folder / "sleep").unlink()
     (tree,) = set((runs_of.folder / "a").read_text().splitlines())
-    (worker,) = (each for each in psutil.Process(process.pid).children() if Path(each.cwd()) == Path(tree))
+    (worker,) = (child for child in psutil.Process(process.pid).children() if Path(child.cwd()) == Path(tree))
     worker.kill()
-    wait_until(lambda: not [each for each in marked(shell) if belongs(each, tree)])
-    for each in marked(shell):
-        if each.name() == "sleep":
-            each.kill()
+    wait_until(lambda: not [running for running in marked(shell) if belongs(running, tree)])
+    for running in marked(shell):
+        if running.name() == "sleep":
+            running.kill()
     process.wait(timeout=60)
     log = (tmp_path / "log").read_text()
     assert "cells/a failed (killed by signal 9)" in log
@@ -334,7 +341,7 @@ def test_a_worker_that_is_killed_alone_is_a_failed_cell(shell, runs_of, tmp_path
     assert runs_of("a") == 2
 
 
-def test_code_installed_from_elsewhere_stays_what_it_is(shell):
+def test_code_installed_from_elsewhere_is_used_as_it_is(shell):
     tree = shell / "state/worktrees/1"
     found = worktrees.environment(shell, tree, {"PYTHONPATH": "mine", "GIT_DIR": "other", "HOME": "x"})
     assert found == {"PYTHONPATH": "mine", "HOME": "x", worktrees.MARK: str(tree), "PYTHONUNBUFFERED": "1"}
@@ -342,7 +349,7 @@ def test_code_installed_from_elsewhere_stays_what_it_is(shell):
     assert worktrees.environment(here, tree, {})["PYTHONPATH"] == str(tree / "src")
 
 
-def test_what_it_can_not_work_on_is_said_in_two_lines(shell, monkeypatch):
+def test_an_unsuitable_checkout_is_reported_in_two_lines(shell, monkeypatch):
     shutil.rmtree(shell / ".git")
     with pytest.raises(UserError, match="in a git checkout") as error:
         parallel.repro(2)
@@ -351,7 +358,7 @@ def test_what_it_can_not_work_on_is_said_in_two_lines(shell, monkeypatch):
     with pytest.raises(UserError, match="with a commit") as error:
         parallel.repro(2)
     assert str(error.value).count("\n") == 1
-    with pytest.raises(UserError, match="takes nothing else, found: --force") as error:
+    with pytest.raises(UserError, match="takes no other arguments, found: --force") as error:
         pipeline_repro(["--force"], jobs=2)
     (shell / ".git").rename(shell.parent / ".git")
     with pytest.raises(UserError, match="not the top of its git checkout"):

@@ -1,4 +1,4 @@
-"""The whole corridor under DVC, on a small archive of noise."""
+"""The whole pipeline under DVC, on a small archive of noise."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_an_edit_runs_what_it_changes_and_a_kill_costs_no_second_run(studied, tm
         assert {"config.yaml", "git.diff", "run.json", "metrics.json", "predictions.csv", "figures"} <= names
 
 
-def test_a_clone_without_data_is_told_what_to_type(project):
+def test_in_a_clone_without_data_the_message_names_the_commands(project):
     done = repro(project)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 2

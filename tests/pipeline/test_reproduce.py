@@ -1,4 +1,4 @@
-"""The published experiment, short, on a small archive."""
+"""The published experiment, with a short training on a small archive."""
 
 import json
 
@@ -10,12 +10,12 @@ from mergershift.pipeline.reproduce import reproduce
 pytestmark = pytest.mark.slow
 
 
-def test_one_command_prints_the_published_figures_beside_ours(archive, capsys, monkeypatch):
+def test_one_command_prints_the_published_scores_next_to_ours(archive, capsys, monkeypatch):
     arguments = ["training.epochs=1", "trainer.threads=1"]
     reproduce("deepmerge_2020", arguments)
     out = capsys.readouterr().out
-    for figure in ("0.793", "0.756", "1114", "pristine", "noisy", "unknown data"):
-        assert figure in out
+    for text in ("0.793", "0.756", "1114", "pristine", "noisy", "unknown data"):
+        assert text in out
     cells = sorted((archive / "outputs/runs").iterdir())
     assert len(cells) == 2, "one training on pristine labels, one on noisy ones"
     for cell in cells:
@@ -23,7 +23,7 @@ def test_one_command_prints_the_published_figures_beside_ours(archive, capsys, m
         assert "published_leaky" in config
         results = json.loads((cell / "evaluation/metrics.json").read_text())
         every, unique = (results["source"][rows]["images"]["value"] for rows in ("all_rows", "unique"))
-        assert every > unique, "copies of mergers count only beside published figures"
+        assert every > unique, "copies of mergers only count for the comparison with published scores"
 
     with monkeypatch.context() as patch:
         patch.setattr("mergershift.pipeline.reproduce.train_step", lambda *_: pytest.fail("trained again"))

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, on loopback."""
+"""A PostgreSQL server for the tests, on the loopback interface."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ def _tool(name: str) -> str | None:
 
 @pytest.fixture
 def postgresql(tmp_path_factory):
-    """Address of an empty database on a server of its own; skips by name where PostgreSQL is not installed."""
+    """Address of an empty database on its own server; skips the test if PostgreSQL is not installed."""
     initdb, server, createdb = _tool("initdb"), _tool("pg_ctl"), _tool("createdb")
-    if None in (initdb, server, createdb):
+    if initdb is None or server is None or createdb is None:
         pytest.skip("PostgreSQL's server is not installed (initdb, pg_ctl, createdb)")
     folder = tmp_path_factory.mktemp("postgresql")
-    as_user = []
+    as_user: list[str] = []
     if os.geteuid() == 0:  # the server refuses to run as root
-        # pytest's folders are closed to other users
+        # other users cannot read pytest's folders
         folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/pgtest.XXXXXX"], text=True).strip())
         shutil.chown(folder, "postgres")
         as_user = ["runuser", "-u", "postgres", "--"]

@@ -1,12 +1,14 @@
-"""Ranges in conf/tuning/, and the way from the configuration to a trial's values and back."""
+"""The ranges in conf/tuning/, and the conversion between the configuration and a trial's values."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from optuna.trial import FixedTrial
+from optuna.trial import FixedTrial, Trial
 
-from mergershift.config import compose
-from mergershift.config.schema import TuningConfig
+from mergershift.config import Config, compose
+from mergershift.config.schema import RangeConfig, TuningConfig
 from mergershift.core.errors import UserError
 from mergershift.core.nesting import nested
 from mergershift.tuning.space import applied, current, resolved, suggest
@@ -15,32 +17,42 @@ CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "adaptation").glob("*.yaml"))
 
 
+def searched(overrides: Sequence[str]) -> tuple[Config, TuningConfig]:
+    config = compose(overrides)
+    assert config.tuning is not None
+    return config, config.tuning
+
+
+def suggest_fixed(drawn: dict[str, Any], ranges: dict[str, RangeConfig]) -> dict[str, Any]:
+    return suggest(cast(Trial, FixedTrial(drawn)), ranges)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_has_ranges_around_its_defaults(project, method):
-    """What is searched exists in the configuration, and the search can begin with what stands there."""
-    config = compose([f"adaptation={method}", f"tuning={method}"])
-    ranges = config.tuning.ranges
+    """Every searched key exists in the configuration, and the search can start from the configured values."""
+    config, tuning = searched([f"adaptation={method}", f"tuning={method}"])
+    ranges = tuning.ranges
     values = current(config, ranges)
     assert values is not None
     assert applied(config, resolved(values, ranges)) == config
-    assert not config.tuning.oracle
+    assert not tuning.oracle
 
 
-def test_no_ranges_without_a_method():
+def test_there_are_no_ranges_without_a_method():
     named = {path.stem for path in (CONF / "tuning").glob("[!_]*.yaml")}
     assert named == set(METHODS)
 
 
-def test_ranges_do_not_belong_to_a_training(project):
-    """A changed range re-trains nothing."""
+def test_ranges_are_not_part_of_a_trainings_configuration(project):
+    """Changing a range retrains nothing."""
     plain, tuned = compose(["adaptation=mmd"]), compose(["adaptation=mmd", "tuning=mmd"])
     assert tuned.dump() == plain.dump()
     assert tuned.digest() == plain.digest()
 
 
 def test_suggested_values_reach_the_configuration(project):
-    config = compose(["adaptation=mmd", "tuning=mmd"])
-    ranges = config.tuning.ranges
+    config, tuning = searched(["adaptation=mmd", "tuning=mmd"])
+    ranges = tuning.ranges
     drawn = {
         "network.dropout": 0.25,
         "training.optimizer.lr": 0.002,
@@ -49,7 +61,7 @@ def test_suggested_values_reach_the_configuration(project):
         "adaptation.penalty.sigmas": "narrow",
         "adaptation.weighting.trade_off": 5.0,
     }
-    values = suggest(FixedTrial(drawn), ranges)
+    values = suggest_fixed(drawn, ranges)
     assert values == drawn
     changed = applied(config, resolved(values, ranges))
     assert changed.network["dropout"] == 0.25
@@ -61,28 +73,30 @@ def test_suggested_values_reach_the_configuration(project):
     assert current(changed, ranges) == drawn
 
 
-def test_a_default_out_of_range_is_no_beginning(project):
-    config = compose(["adaptation=mmd", "tuning=mmd", "training.softening=500"])
-    assert current(config, config.tuning.ranges) is None
+def test_a_search_does_not_start_from_a_default_that_is_out_of_range(project):
+    config, tuning = searched(["adaptation=mmd", "tuning=mmd", "training.softening=500"])
+    assert current(config, tuning.ranges) is None
 
 
-def test_whole_numbers_stay_whole(project):
+def test_integers_stay_integers(project):
     overrides = ["tuning=source_only", "+tuning.space.training.batch_size={low: 32, high: 256}"]
-    config = compose(overrides)
-    values = suggest(FixedTrial(current(config, config.tuning.ranges)), config.tuning.ranges)
+    config, tuning = searched(overrides)
+    defaults = current(config, tuning.ranges)
+    assert defaults is not None
+    values = suggest_fixed(defaults, tuning.ranges)
     assert values["training.batch_size"] == 128
     assert isinstance(values["training.batch_size"], int)
 
 
-def test_a_key_is_taken_out_of_the_search(project):
-    config = compose(["tuning=mmd", "adaptation=mmd", "tuning.space.network.dropout=null"])
-    assert "network.dropout" not in config.tuning.ranges
+def test_a_key_can_be_removed_from_the_search(project):
+    _, tuning = searched(["tuning=mmd", "adaptation=mmd", "tuning.space.network.dropout=null"])
+    assert "network.dropout" not in tuning.ranges
 
 
 def test_a_key_that_does_not_exist_is_named(project):
-    config = compose(["network=resnet18", "tuning=source_only"])
+    config, tuning = searched(["network=resnet18", "tuning=source_only"])
     with pytest.raises(UserError, match=r"no key network\.dropout.*\n.*tuning\.space\.network\.dropout=null"):
-        current(config, config.tuning.ranges)
+        current(config, tuning.ranges)
 
 
 @pytest.mark.parametrize(
@@ -96,24 +110,24 @@ def test_a_key_that_does_not_exist_is_named(project):
         ("tuning.trials=0", "tuning.trials"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(project, override, message):
+def test_an_impossible_search_is_refused(project, override, message):
     with pytest.raises(UserError, match=message):
         compose(["tuning=source_only", override])
 
 
-def test_the_oracle_is_known_by_its_objective():
-    made = {
-        "trials": 1,
-        "pruning": False,
-        "seed": 0,
-        "storage": None,
-        "name": None,
-        "heartbeat": 1,
-        "retries": 0,
-    }
-    space = {"seed": {"low": 0, "high": 1}}
-    oracle = TuningConfig(objectives=("oracle_target_balanced_accuracy",), space=space, **made)
-    assert oracle.oracle
+def test_a_search_by_target_labels_is_an_oracle():
+    tuning = TuningConfig(
+        objectives=("oracle_target_balanced_accuracy",),
+        space={"seed": {"low": 0, "high": 1}},
+        trials=1,
+        pruning=False,
+        seed=0,
+        storage=None,
+        name=None,
+        heartbeat=1,
+        retries=0,
+    )
+    assert tuning.oracle
 
 
 def test_nested():

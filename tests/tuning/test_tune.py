@@ -1,4 +1,4 @@
-"""Searches on real databases, with real worker processes that are really killed."""
+"""Searches on real databases, with real worker processes that are killed."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,12 +17,13 @@ import yaml
 from checkouts import copy
 from click.testing import CliRunner
 from mlflow import MlflowClient
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
 from mergershift.cli.main import cli
 from mergershift.config import compose
+from mergershift.config.schema import RangeConfig
 from mergershift.core.errors import UserError
 from mergershift.images import prepare
 from mergershift.tracking import tracking_address
@@ -50,8 +52,8 @@ def ready(archive, prepared_once):
     copy(prepared_once, archive / "outputs/prepared")
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     yield archive
-    for each, handler in before.items():
-        signal.signal(each, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def study_of(overrides):
@@ -64,7 +66,7 @@ def wait_for(condition, seconds=90):
         if found := condition():
             return found
         time.sleep(0.1)
-    raise AssertionError("waited in vain")
+    raise AssertionError(f"condition not met within {seconds} s")
 
 
 def running_with_an_epoch(study):
@@ -74,9 +76,17 @@ def running_with_an_epoch(study):
     return None
 
 
+def distribution(searched: RangeConfig) -> BaseDistribution:
+    if searched.choices:
+        return CategoricalDistribution(list(searched.choices))
+    assert searched.low is not None
+    assert searched.high is not None
+    return FloatDistribution(searched.low, searched.high)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "postgresql"])
-def test_a_killed_workers_trial_is_taken_up_and_none_is_lost_or_doubled(ready, storage, request):
+def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready, storage, request):
     overrides = [*QUICK, "tuning.trials=3", "tuning.pruning=false"]
     if storage == "postgresql":
         overrides.append(f"tuning.storage={request.getfixturevalue('postgresql')}")
@@ -85,21 +95,22 @@ def test_a_killed_workers_trial_is_taken_up_and_none_is_lost_or_doubled(ready, s
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     victim = wait_for(lambda: running_with_an_epoch(study))
     os.kill(int(victim.user_attrs["worker"].rpartition(":")[2]), signal.SIGKILL)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert "was killed (signal 9) and is started again" in said
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "was killed (signal 9); restarting it" in output
 
     trials = study.get_trials()
-    assert sum(each.state in FINISHED for each in trials) == 3
-    assert {each.state for each in trials} == {TrialState.COMPLETE, TrialState.FAIL}
-    (again,) = (each for each in trials if original_number(each) != each.number)
-    assert original_number(again) == victim.number
-    assert again.params == victim.params
+    assert sum(trial.state in FINISHED for trial in trials) == 3
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.FAIL}
+    (retry,) = (trial for trial in trials if original_number(trial) != trial.number)
+    assert original_number(retry) == victim.number
+    assert retry.params == victim.params
     assert trials[victim.number].state == TrialState.FAIL
-    assert sorted(again.intermediate_values) == [0, 1, 2]
+    assert sorted(retry.intermediate_values) == [0, 1, 2]
 
     client = MlflowClient(tracking_uri=tracking_address(None))
     experiment = client.get_experiment_by_name("mergershift")
+    assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     children = [run for run in runs if run is not parent]
@@ -143,7 +154,7 @@ def test_two_objectives_give_a_pareto_front(ready):
     work(search, prepared)
     assert len(study.get_trials(states=FINISHED)) == 2
     best = outcome.winner(study, search)
-    front = {each.number for each in study.best_trials}
+    front = {trial.number for trial in study.best_trials}
     assert best.number in front
     assert best.user_attrs[search.best_by] == max(study.trials[n].user_attrs[search.best_by] for n in front)
     accuracy, distance = best.values
@@ -154,38 +165,38 @@ def test_two_objectives_give_a_pareto_front(ready):
     assert table.loc[table["state"] == "complete", "domain_distance"].notna().all()
 
 
-def play(monkeypatch, first):
-    """Let the first trial do as it is told, and all others take no time."""
-    begun = []
+def fake_objective(monkeypatch, first):
+    """Replace the objective by one that calls `first` in its first trial and returns at once in all others."""
+    started = []
 
-    def act(self, trial):
+    def objective(self, trial):
         trial.set_user_attr("worker", "here:1")
         trial.suggest_float("x", 0, 1)
-        begun.append(trial.number)
-        if len(begun) == 1:
+        started.append(trial.number)
+        if len(started) == 1:
             first(trial)
         return (0.5,)
 
-    monkeypatch.setattr(Objective, "__call__", act)
+    monkeypatch.setattr(Objective, "__call__", objective)
 
 
-def test_an_interruption_hands_the_trial_back_once(ready, monkeypatch):
+def test_an_interrupted_trial_is_queued_once_more(ready, monkeypatch):
     search, prepared = read_search([*QUICK, "tuning.trials=3"])
 
     def interrupt(trial):
         raise KeyboardInterrupt
 
-    play(monkeypatch, interrupt)
+    fake_objective(monkeypatch, interrupt)
     with pytest.raises(KeyboardInterrupt):
         work(search, prepared)
     study = open_study(search)
-    assert [each.state for each in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     work(search, prepared)
     finished = study.get_trials(states=FINISHED)
-    assert [original_number(each) for each in finished] == [0, 2, 3]
+    assert [original_number(trial) for trial in finished] == [0, 2, 3]
 
 
-def test_a_trial_that_was_taken_for_dead_is_left_to_the_other_worker(ready, monkeypatch):
+def test_a_trial_that_was_presumed_dead_is_left_to_the_other_worker(ready, monkeypatch):
     search, prepared = read_search([*QUICK, "tuning.trials=2"])
 
     def sleep_too_long(trial):
@@ -194,10 +205,10 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_the_other_worker(ready, monk
         RetryHeartbeatStaleTrialCallback()(other, other.trials[trial.number])
         trial.report(0.5, 0)
 
-    play(monkeypatch, sleep_too_long)
+    fake_objective(monkeypatch, sleep_too_long)
     work(search, prepared)
     study = open_study(search)
-    assert [each.state for each in study.trials] == [
+    assert [trial.state for trial in study.trials] == [
         TrialState.FAIL,
         TrialState.COMPLETE,
         TrialState.COMPLETE,
@@ -205,56 +216,53 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_the_other_worker(ready, monk
     assert original_number(study.trials[1]) == 0
 
 
-def test_a_trial_without_a_sign_of_life_holds_up_nobody(ready, monkeypatch):
+def test_a_trial_whose_worker_died_before_its_first_heartbeat_blocks_no_other(ready, monkeypatch):
     search, prepared = read_search([*QUICK, "tuning.trials=1"])
     study = open_study(search)
     study.ask()  # and then its worker died
-    play(monkeypatch, lambda trial: None)
+    fake_objective(monkeypatch, lambda trial: None)
     work(search, prepared)
-    assert [each.state for each in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
-def test_an_error_in_a_training_is_no_lost_trial(ready, monkeypatch):
+def test_an_error_in_the_code_stops_the_worker(ready, monkeypatch):
     search, prepared = read_search([*QUICK, "tuning.trials=1"])
 
-    def break_down(trial):
+    def fail(trial):
         raise ValueError("a mistake in the code")
 
-    play(monkeypatch, break_down)
+    fake_objective(monkeypatch, fail)
     with pytest.raises(ValueError, match="a mistake in the code"):
         work(search, prepared)
 
 
-def test_a_database_that_fails_in_the_middle_is_said_in_two_lines(ready):
+def test_a_database_that_fails_during_the_search_is_reported_in_two_lines(ready):
     search, _ = read_search(QUICK)
     study = open_study(search)
     with sqlite3.connect(ready / "optuna.db") as connection:
         connection.execute("DROP TABLE trials")
     with (
-        pytest.raises(UserError, match=r"does not answer any more: .*no such table") as caught,
+        pytest.raises(UserError, match=r"database stopped answering: .*no such table") as caught,
         answering(search),
     ):
         study.ask()
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_a_study_of_the_same_name_elsewhere_has_its_own_checkpoints(ready):
+def test_a_study_of_the_same_name_in_another_database_has_its_own_checkpoints(ready):
     here = study_of([*QUICK, "tuning.name=ours"])
     there = study_of([*QUICK, "tuning.name=ours", f"tuning.storage=sqlite:///{ready}/other.db"])
     assert study_folder(here) != study_folder(there)
 
 
-def test_the_winner_keeps_what_the_search_was_told(ready):
+def test_the_best_trials_experiment_keeps_the_overrides_of_the_search(ready):
     overrides = ["network.dropout=0.4", "tuning.space.network.dropout=null", "training.class_weights=none"]
     search, _ = read_search([*QUICK, *overrides])
     ranges = search.tuning.ranges
-    values = current(search.config, ranges) | {"training.softening": 3.0}
-    distributions = {
-        key: CategoricalDistribution(list(each.choices))
-        if each.choices
-        else FloatDistribution(each.low, each.high)
-        for key, each in ranges.items()
-    }
+    defaults = current(search.config, ranges)
+    assert defaults is not None
+    values = defaults | {"training.softening": 3.0}
+    distributions = {key: distribution(searched) for key, searched in ranges.items()}
     study = optuna.create_study(direction="maximize")
     study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=0.5))
     outcome.write_experiment(search, study, study.best_trial)
@@ -276,11 +284,11 @@ def test_a_diverged_training_is_a_pruned_trial(ready):
     (trial,) = open_study(search).trials
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["why"] == "diverged"
-    with pytest.raises(UserError, match="none of 1 trials came to its end"):
+    with pytest.raises(UserError, match="none of 1 trials was completed"):
         outcome.winner(open_study(search), search)
 
 
-def test_an_oracle_is_called_so_everywhere(ready):
+def test_a_search_that_uses_target_labels_is_named_an_oracle(ready):
     search, _ = read_search([*QUICK, "tuning.objectives=[oracle_target_balanced_accuracy]"])
     assert search.experiment == "oracle_tuned_mmd"
     assert search.name.startswith("oracle_tuned_mmd-")
@@ -289,15 +297,15 @@ def test_an_oracle_is_called_so_everywhere(ready):
     assert search.experiment == "oracle_tuned_source_only"
 
 
-def test_a_search_says_nothing_of_target_labels(ready):
-    """Turning all labels of the target round changes no trial."""
+def test_a_search_does_not_depend_on_target_labels(ready):
+    """Flipping all labels of the target changes no trial."""
     search, prepared = read_search([*QUICK, "tuning.trials=1", "training.epochs=1"])
     work(search, prepared)
     (first,) = open_study(search).trials
     path = prepared.folder / "noisy-labels.npy"
     labels = np.load(path)
     np.save(path, 1 - labels)
-    other, prepared = read_search([*QUICK, "tuning.trials=1", "training.epochs=1", "tuning.name=turned"])
+    other, prepared = read_search([*QUICK, "tuning.trials=1", "training.epochs=1", "tuning.name=flipped"])
     work(other, prepared)
     (second,) = open_study(other).trials
     assert second.values == first.values
@@ -307,7 +315,7 @@ def test_a_search_says_nothing_of_target_labels(ready):
 def test_the_same_name_for_another_search_is_refused(ready):
     study_of([*QUICK, "tuning.name=ours"])
     study_of([*QUICK, "tuning.name=ours", "tuning.trials=99", "trainer=cpu"])
-    with pytest.raises(UserError, match="'ours' searches something else"):
+    with pytest.raises(UserError, match="'ours' belongs to another search"):
         study_of([*QUICK, "tuning.name=ours", "training.batch_size=64"])
 
 
@@ -319,11 +327,11 @@ def test_the_same_name_for_another_search_is_refused(ready):
             r"a:\*\*\*@127.0.0.1.*does not answer",
         ),
         (["tuning.storage=nonsense"], "not the address of a database"),
-        (["experiment=deepmerge_2020"], "a search starts from the plain configuration"),
+        (["experiment=deepmerge_2020"], "a search starts from experiment=default"),
         (["tuning=mdm"], "conf/tuning/ has no 'mdm'"),
     ],
 )
-def test_mistakes_are_said_in_two_lines(ready, overrides, message):
+def test_mistakes_are_reported_in_two_lines(ready, overrides, message):
     with pytest.raises(UserError, match=message) as caught:
         study_of([*QUICK, *overrides])
     assert "secret" not in str(caught.value)
@@ -332,16 +340,21 @@ def test_mistakes_are_said_in_two_lines(ready, overrides, message):
 
 def test_a_method_without_ranges_is_named(ready):
     (ready / "conf/tuning/mmd.yaml").unlink()
-    with pytest.raises(UserError, match=r"conf/tuning/mmd\.yaml: missing"):
+    with pytest.raises(UserError, match=r"conf/tuning/mmd\.yaml does not exist"):
         read_search(QUICK)
 
 
-def test_an_own_experiment_is_not_overwritten(ready):
+def test_the_users_own_experiment_is_not_overwritten(ready):
     search, _ = read_search([*QUICK, "tuning.trials=1"])
     study = optuna.create_study()
     ranges = search.tuning.ranges
-    params = {key: 0.5 * (each.low + each.high) for key, each in ranges.items() if each.choices is None}
-    distributions = {key: FloatDistribution(ranges[key].low, ranges[key].high) for key in params}
+    distributions = {
+        key: distribution(searched) for key, searched in ranges.items() if searched.choices is None
+    }
+    params: dict[str, Any] = {}
+    for key, interval in distributions.items():
+        assert isinstance(interval, FloatDistribution)
+        params[key] = 0.5 * (interval.low + interval.high)
     study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=0.5))
     path = ready / "conf/experiment/tuned_mmd.yaml"
     path.write_text("# @package _global_\n# mine\n")

@@ -1,1 +1,1 @@
-"""The command line: one command for each step of the corridor."""
+"""The command line: one command for each step of the pipeline."""

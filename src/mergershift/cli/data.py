@@ -1,4 +1,4 @@
-"""`mergershift data`: what the archive is, getting it, making a mock of it, checking it."""
+"""`mergershift data`: describe the archive, fetch it, make a mock of it, and check it."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ FOLDER: Callable[[Any], Any] = click.option(
     "chosen",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Data folder.  [default: data/ of the checkout, else ./data]",
+    help="Data folder.  [default: data/ of the checkout; outside a checkout ./data]",
 )
 FILTERS: Callable[[Any], Any] = click.option(
     "--filters",
     type=click.Choice(list(WHICH_FILTERS)),
     default="both",
     show_default=True,
-    help="Filter sets.",
+    help="Filter sets to use.",
 )
 REPLACE: Callable[[Any], Any] = click.option(
-    "--replace", is_flag=True, help="Put the files in the place of another archive that lies there."
+    "--replace", is_flag=True, help="Replace a different archive that the folder contains."
 )
 
 
 @click.group(cls=OrderedGroup)
 def data() -> None:
-    """The archive: what it is, getting it, checking it."""
+    """Describe, fetch and check the archive, or make a mock of it."""
 
 
 @data.command()
 @FOLDER
 def info(chosen: Path | None) -> None:
-    """What the archive holds, and what of it lies here."""
+    """Describe the archive and the parts in the data folder."""
     from mergershift import archive
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.readers import formats
@@ -59,23 +59,23 @@ def info(chosen: Path | None) -> None:
     click.echo(
         f"{rows.rows} images of {rows.mergers} merging and {rows.non_mergers} other galaxies, "
         f"{archive.IMAGE_SIZE} x {archive.IMAGE_SIZE} pixels of {archive.PIXEL_ARCSEC} arcsec, "
-        f"{archive.FIELD_KPC:g} kpc a side, float64 in {archive.UNIT}\n"
+        f"{archive.FIELD_KPC:g} kpc on a side, float64 in {archive.UNIT}\n"
     )
     click.echo(f"{'filters':8}{'domain':10}{'channels':22}{'published':>10}   in {folder}")
-    for (name, domain), each in archive.DATA_SETS.items():
-        size = f"{prod(each.shape()) * 8 / 1e9:.2f} GB"
+    for (name, domain), data_set in archive.DATA_SETS.items():
+        size = f"{prod(data_set.shape()) * 8 / 1e9:.2f} GB"
         here = ", ".join(
-            f"{format} {data_folder.shape(folder, each, format)}" for format in formats(folder, each)
+            f"{format} {data_folder.shape(folder, data_set, format)}" for format in formats(folder, data_set)
         )
-        channels = ", ".join(each.filter_set.filter_names)
+        channels = ", ".join(data_set.filter_set.filter_names)
         click.echo(f"{name:8}{domain:10}{channels:22}{size:>10}   {here or '-'}")
     if not archive.available(folder):
         click.echo(
-            "\nNothing of it is here: `mergershift data mock` makes a mock, `mergershift data fetch` fetches it"
+            "\nNone of it is here yet: `mergershift data fetch` downloads it, `mergershift data mock` makes a mock."
         )
         return
     known = read_provenance(folder)
-    click.echo(f"\nHere: {known or 'of unknown provenance (no PROVENANCE.json)'}")
+    click.echo(f"\nHere: {known or 'files of unknown provenance (no PROVENANCE.json)'}")
     structure = archive.read_structure(folder, archive.available(folder)[0])
     click.echo(
         f"      {structure.rows} rows, {structure.mergers} mergers, {structure.non_mergers} non-mergers"
@@ -85,7 +85,10 @@ def info(chosen: Path | None) -> None:
 @data.command()
 @FOLDER
 def verify(chosen: Path | None) -> None:
-    """Check names, hashes, shapes, values, labels and row order; exit code 1 if anything is wrong."""
+    """Check the archive in the data folder.
+
+    Checks file names, hashes, shapes, values, labels and row order. The exit code is 1 if there is an error.
+    """
     from mergershift.archive.replacement import recover
 
     folder = data_folder.folder(chosen)
@@ -98,7 +101,11 @@ def verify(chosen: Path | None) -> None:
 @FOLDER
 @FILTERS
 @click.option(
-    "--domain", type=click.Choice(list(WHICH_DOMAINS)), default="both", show_default=True, help="Domains."
+    "--domain",
+    type=click.Choice(list(WHICH_DOMAINS)),
+    default="both",
+    show_default=True,
+    help="Domains to fetch.",
 )
 @click.option(
     "--format",
@@ -106,19 +113,22 @@ def verify(chosen: Path | None) -> None:
     type=click.Choice(list(WHICH_FORMATS)),
     default="npy",
     show_default=True,
-    help="Formats.",
+    help="File formats to fetch.",
 )
 @click.option(
-    "--address", help="Where the files lie.  [default: `address` in conf/archive, else that at STScI]"
+    "--address", help="URL of the files.  [default: `address` in conf/archive; outside a checkout, STScI's]"
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Files fetched at a time."
+    "--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Number of parallel downloads."
 )
 @REPLACE
 def fetch(
     chosen: Path | None, filters: str, domain: str, which: str, address: str | None, jobs: int, replace: bool
 ) -> None:
-    """Fetch the published archive, or what is missing of it; a broken download goes on where it stopped."""
+    """Fetch the missing files of the published archive.
+
+    An interrupted download resumes where it stopped.
+    """
     from mergershift.archive import BASE_ADDRESS, DATA_SETS, Domain
     from mergershift.archive.fetching.fetch import fetch as fetch_files
     from mergershift.archive.fetching.fetch import wanted_files
@@ -126,14 +136,16 @@ def fetch(
     folder = data_folder.folder(chosen)
     config = data_folder.archive_config()
     sets = [
-        DATA_SETS[name, Domain(each)] for name in WHICH_FILTERS[filters] for each in WHICH_DOMAINS[domain]
+        DATA_SETS[name, Domain(value)] for name in WHICH_FILTERS[filters] for value in WHICH_DOMAINS[domain]
     ]
     source = address or (config.address if config else BASE_ADDRESS)
     wanted = wanted_files(sets, [format for format in ("npy", "fits") if format in WHICH_FORMATS[which]])
     done = fetch_files(folder, wanted, source, replace=replace, jobs=jobs)
-    click.echo(f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept as in the manifest")
+    click.echo(
+        f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept (they match the manifest)"
+    )
     if done.downloaded and not data_folder.verified(folder):
-        click.echo("Not pinned, because something is wrong; `dvc add` pins it all the same")
+        click.echo("The archive has errors, so it was not pinned; `dvc add` pins it anyway.")
         click.get_current_context().exit(1)
     data_folder.hand_over(folder)
 
@@ -141,17 +153,29 @@ def fetch(
 @data.command()
 @FOLDER
 @click.option(
-    "--mergers", type=click.IntRange(min=1), default=150, show_default=True, help="Merging galaxies."
+    "--mergers",
+    type=click.IntRange(min=1),
+    default=150,
+    show_default=True,
+    help="Number of merging galaxies.",
 )
 @click.option(
-    "--non-mergers", type=click.IntRange(min=1), default=300, show_default=True, help="Other galaxies."
+    "--non-mergers",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Number of other galaxies.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=100, show_default=True, help="Seed of the universe."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Seed of the simulated galaxies.",
 )
 @FILTERS
-@click.option("--fits", is_flag=True, help="Write FITS files besides npy.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a processor]")
+@click.option("--fits", is_flag=True, help="Write FITS files in addition to npy.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: one per core]")
 @REPLACE
 def mock(
     chosen: Path | None,
@@ -163,7 +187,10 @@ def mock(
     workers: int | None,
     replace: bool,
 ) -> None:
-    """Make a mock archive: simulated encounters and discs, in the archive's files, names and row order."""
+    """Make a mock archive of simulated galaxies.
+
+    It contains encounters and discs, with the real archive's files, file names and row order.
+    """
     from mergershift.archive.mock import MOCK_VERSION
     from mergershift.archive.mock.make import make_mock
     from mergershift.archive.provenance import MockProvenance
@@ -179,7 +206,7 @@ def mock(
     )
     made = make_mock(folder, wanted, replace=replace, workers=workers)
     click.echo(
-        f"{folder}: {wanted}" if made else f"{folder}: this very mock is there, complete; nothing to do"
+        f"{folder}: {wanted}" if made else f"{folder}: already contains exactly this mock; nothing to do"
     )
     data_folder.hand_over(folder)
 
@@ -192,10 +219,13 @@ def mock(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
     metavar="DIR",
-    help="Folder with subsamples_ID.npy, subsamples_y.npy and logMstar.npy, as the authors publish them.",
+    help="Folder with the authors' subsamples_ID.npy, subsamples_y.npy and logMstar.npy.",
 )
 def metadata(chosen: Path | None, arrays: Path) -> None:
-    """Add what the authors publish of each image: subhalo id, past or future merger, stellar mass."""
+    """Add the authors' metadata of the images.
+
+    They give the subhalo id, past or future merger, and stellar mass of each image.
+    """
     from mergershift.archive.metadata import add_published_metadata
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.replacement import locked
@@ -206,7 +236,8 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
         known = read_provenance(folder)
         if known and known.kind == "mock":
             raise UserError(
-                f"{folder}: holds a {known}\nIts metadata came with it; the published ones are the archive's"
+                f"{folder}: contains a {known}.\n"
+                "It has its own metadata; the published metadata belong to the published archive."
             )
         click.echo(f"{add_published_metadata(folder, arrays)}: written")
     data_folder.hand_over(folder)
@@ -215,7 +246,10 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
 @data.command()
 @FOLDER
 def leakage(chosen: Path | None) -> None:
-    """How many test images show a galaxy that is seen in training, under our split and the published one."""
+    """Count the test images whose galaxy is also in training.
+
+    The count is printed for our split by galaxy and for the published split.
+    """
     from mergershift import archive
     from mergershift.config import compose
     from mergershift.images import leakage as audit
@@ -224,7 +258,7 @@ def leakage(chosen: Path | None) -> None:
     here = archive.available(folder)
     structure = archive.read_structure(folder, here[0]) if here else archive.PUBLISHED_ROWS
     click.echo(
-        f"{structure.rows} rows as in {folder if here else 'the published archive (no files are here)'}"
+        f"{structure.rows} rows, as in {folder if here else 'the published archive (there are no files here)'}"
     )
     for split in ("by_galaxy", "published_leaky"):
         for name, leak in audit(structure, compose([f"split={split}"]).split).items():

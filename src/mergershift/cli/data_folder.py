@@ -1,4 +1,4 @@
-"""What the commands of `mergershift data` share: which folder, checking it, handing it over to the pipeline.
+"""Functions that the commands of `mergershift data` share: find, check and pin the data folder.
 
 Nothing heavy is imported until a function runs.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def archive_config() -> ArchiveConfig | None:
-    """conf/archive of the checkout; None outside one."""
+    """Configuration in conf/archive of the checkout, or None outside a checkout."""
     from mergershift.config import compose
     from mergershift.core.checkout import root
     from mergershift.core.errors import UserError
@@ -31,7 +31,7 @@ def archive_config() -> ArchiveConfig | None:
 
 
 def folder(chosen: Path | None) -> Path:
-    """The data folder: the one chosen, else that of the checkout, else ./data."""
+    """Find the data folder: `chosen` if given, otherwise that of the checkout, or ./data outside a checkout."""
     from mergershift.core.checkout import root
 
     if chosen is not None:
@@ -41,46 +41,46 @@ def folder(chosen: Path | None) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def shape(place: Path, data_set: DataSet, format: Format) -> str:
-    """Shape of the images in a file, or that it is broken."""
+def shape(folder: Path, data_set: DataSet, format: Format) -> str:
+    """Shape of the images in a file as text, or a note that the file is broken."""
     from mergershift.archive import open_images
     from mergershift.core.errors import UserError
 
     try:
-        return str(open_images(place, data_set, format).shape)
+        return str(open_images(folder, data_set, format).shape)
     except UserError:
         return "broken, see `mergershift data verify`"
 
 
-def verified(place: Path) -> bool:
-    """Check a data folder, print what was found and return whether it is sound."""
+def verified(folder: Path) -> bool:
+    """Check a data folder and print the findings; returns whether it has no errors."""
     from mergershift.archive.verification.verify import bytes_to_read, verify
     from mergershift.core.progress import ProgressBars
 
-    with ProgressBars("bytes") as bars:
-        report = verify(place, bars.add("checking", bytes_to_read(place)).advance)
+    with ProgressBars("bytes") as progress:
+        report = verify(folder, progress.add("checking", bytes_to_read(folder)).advance)
     _print(report)
     return report.sound
 
 
 def _print(report: Report) -> None:
-    click.echo("mean and standard deviation in µJy/arcsec², the published ones in brackets")
+    click.echo("Mean and standard deviation in µJy/arcsec² (published values in parentheses)")
     for file in dict.fromkeys(row.file for row in report.statistics):
         click.echo(file)
-        for row in (each for each in report.statistics if each.file == file):
+        for row in (entry for entry in report.statistics if entry.file == file):
             click.echo(
                 f"  {row.filter}   mean {row.mean:7.4f} ({row.published_mean:.4f})"
                 f"   deviation {row.std:6.3f} ({row.published_std:.3f})"
             )
     for finding in report.findings:
         click.echo(str(finding))
-    errors = sum(each.level == "error" for each in report.findings)
+    errors = sum(finding.level == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
     click.echo(f"{len(report.checked)} files checked; errors: {errors}, warnings: {warnings}")
 
 
 def hand_over(place: Path) -> None:
-    """Pin a data folder and, if it is the checkout's own, let the study run the filter sets that it has."""
+    """Pin a data folder and, if it is the checkout's own, limit the study to the filter sets that it contains."""
     from mergershift.archive import FILTER_SETS, Domain, available
     from mergershift.pipeline.pin import pin
 
@@ -89,11 +89,11 @@ def hand_over(place: Path) -> None:
         return
     from mergershift.config.study import set_filters
 
-    here = [(each.filter_set.name, each.domain) for each in available(place)]
+    here = [(data_set.filter_set.name, data_set.domain) for data_set in available(place)]
     present = [name for name in FILTER_SETS if all((name, domain) in here for domain in Domain)]
     if not present:
         click.echo(
-            "No filter set is here in both domains, which the pipeline needs; conf/study.yaml is as it was"
+            "conf/study.yaml is unchanged: data/ contains no filter set in both domains, as the pipeline needs."
         )
     else:
         click.echo(set_filters(present))

@@ -1,4 +1,4 @@
-"""Commands and groups of the command line: how they are listed, misspelt, loaded late and debugged."""
+"""Commands and groups of the command line, with lazy loading, suggestions for misspelt names, and --debug."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mergershift.core.errors import UserError, nearest
 
 _DEBUG = "mergershift.debug"
 _REMEDIES = {
-    errno.ENOSPC: "Make room on that disk and give the same command again.",
-    errno.EDQUOT: "Make room in your quota and give the same command again.",
-    errno.EACCES: "Change the permissions of that file or folder and give the same command again.",
-    errno.EPERM: "Change the permissions of that file or folder and give the same command again.",
-    errno.EROFS: "That file system is read-only: work on another one.",
+    errno.ENOSPC: "Make room on that disk and run the same command again.",
+    errno.EDQUOT: "Make room in your quota and run the same command again.",
+    errno.EACCES: "Change the permissions of that file or folder and run the same command again.",
+    errno.EPERM: "Change the permissions of that file or folder and run the same command again.",
+    errno.EROFS: "That file system is read-only: use a different one.",
 }
 
 
@@ -26,7 +26,7 @@ def _remember(context: click.Context, _parameter: click.Parameter, wanted: bool)
 
 
 class Command(click.Command):
-    """A command that takes --debug, and says which operation a system error stopped."""
+    """A command that accepts --debug and reports operating-system errors as a UserError."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Add --debug before --help."""
@@ -41,12 +41,12 @@ class Command(click.Command):
         return [*own, debug, last]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the system refuses becomes a UserError that names operation and file."""
+        """Run the command; an OSError becomes a UserError that names the command and the file."""
         try:
             return super().invoke(ctx)
         except (UserError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # whoever read the output has gone; click ends quietly
+                raise  # the reader of the output has closed the pipe; click exits quietly
             if ctx.meta.get(_DEBUG):
                 traceback.print_exc()
             if isinstance(error, OSError):
@@ -56,23 +56,23 @@ class Command(click.Command):
 
 def _system_error(operation: str, error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    remedy = _REMEDIES.get(error.errno or 0, f"`{operation} --debug` shows where it happened.")
+    remedy = _REMEDIES.get(error.errno or 0, f"Run `{operation} --debug` to see where it happened.")
     return f"{operation}: {where}{error.strerror or error} ({type(error).__name__}).\n{remedy}"
 
 
 class OrderedGroup(click.Group):
-    """Lists commands in the order of their use and names the nearest valid ones for a misspelt one."""
+    """A group that lists its commands in order of use and suggests the nearest ones for a misspelt name."""
 
     command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order in which the commands were added."""
+        """Names of the commands, in the order in which they were added."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that `args` name; raises UserError for an unknown one."""
+        """Find the command that `args` names; raises UserError if there is none of that name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             known = self.list_commands(ctx)
             raise UserError(
@@ -82,7 +82,7 @@ class OrderedGroup(click.Group):
 
 
 class LazyGroup(OrderedGroup):
-    """A group whose commands live in another module, imported when one of them is asked for."""
+    """A group whose commands are defined in another module, which is imported when one of them is needed."""
 
     def __init__(self, *args: Any, module: str, attribute: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -98,5 +98,5 @@ class LazyGroup(OrderedGroup):
         return list(self._load().commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of the other module's commands."""
+        """Command of this name in the other module, or None."""
         return self._load().get_command(ctx, cmd_name)

@@ -1,4 +1,4 @@
-"""The command line: one command per step of the corridor. Nothing heavy is imported until a command runs."""
+"""The command line: one command per step of the pipeline. Nothing heavy is imported until a command runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ cli.add_command(
         "data",
         module="mergershift.cli.data",
         attribute="data",
-        help="The archive: what it is, getting it, checking it.",
+        help="Describe, fetch and check the archive, or make a mock of it.",
     )
 )
 
@@ -38,17 +38,25 @@ cli.add_command(
 @cli.command()
 @OVERRIDES
 def prepare(overrides: tuple[str, ...]) -> None:
-    """Archive files to float32 images with galaxy ids, split and statistics."""
+    """Convert the archive to images that networks are trained on.
+
+    They are float32, with galaxy ids, split and statistics.
+    """
     from mergershift.stages.prepare import prepare_step
 
     click.echo(prepare_step(_compose(overrides)))
 
 
 @cli.command()
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the cell; its train/ is written.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder of the cell; results go to its train/."
+)
 @OVERRIDES
 def train(output: Path | None, overrides: tuple[str, ...]) -> None:
-    """Train one network; a killed training goes on when the command is given again."""
+    """Train one network.
+
+    Run the same command again to resume an interrupted training.
+    """
     from mergershift.cells.layout import default_output
     from mergershift.stages.train import train_step
 
@@ -60,9 +68,10 @@ def train(output: Path | None, overrides: tuple[str, ...]) -> None:
 @click.argument("cell", type=click.Path(path_type=Path))
 @OVERRIDES
 def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
-    """Choose an epoch of the training in CELL and test it on both domains' test images.
+    """Evaluate the training in CELL on both domains' test images.
 
-    KEY=VALUE says how to choose: selection=NAME, selection.validator=source_validation_risk, ...
+    One of its epochs is selected first. KEY=VALUE sets how: selection=NAME,
+    selection.validator=source_validation_risk, ...
     """
     from mergershift.config import compose_selection
     from mergershift.stages.evaluate import evaluate_step
@@ -72,7 +81,7 @@ def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
 
 @cli.command(hidden=True)
 def code() -> None:
-    """Record which source files each method and network is made of; the pipeline calls it."""
+    """Record which source files each method and network consists of; the pipeline runs this command."""
     from mergershift.stages.code import write_code
 
     write_code()
@@ -80,12 +89,18 @@ def code() -> None:
 
 @cli.group(cls=OrderedGroup)
 def study() -> None:
-    """Which trainings the pipeline runs: conf/study.yaml."""
+    """List the studies, or choose the one that the pipeline runs.
+
+    The chosen study is kept in conf/study.yaml.
+    """
 
 
 @study.command("list")
 def study_list() -> None:
-    """List the studies in conf/studies/ with their sizes."""
+    """List the studies in conf/studies/ with their sizes.
+
+    An asterisk marks the study that conf/study.yaml contains.
+    """
     from mergershift.config.study import studies, study_file
 
     in_use = study_file().read_text() if study_file().is_file() else ""
@@ -100,16 +115,19 @@ def study_list() -> None:
 @study.command("use")
 @click.argument("name")
 def study_use(name: str) -> None:
-    """Write the study NAME of conf/studies/ to conf/study.yaml."""
+    """Copy the study NAME from conf/studies/ to conf/study.yaml."""
     from mergershift.config.study import use_study
 
     click.echo(use_study(name))
 
 
 @cli.command()
-@click.option("--quiet", is_flag=True, help="Write the table, do not print it.")
+@click.option("--quiet", is_flag=True, help="Write the tables without printing them.")
 def summary(quiet: bool) -> None:
-    """Gather the study's evaluations in one table and print it."""
+    """Summarise the study's evaluations in tables.
+
+    The tables are written to outputs/summary/, and the transfer table is printed.
+    """
     from mergershift.stages.summary import print_summary, write_summary
 
     write_summary()
@@ -119,7 +137,10 @@ def summary(quiet: bool) -> None:
 
 @cli.command()
 def report() -> None:
-    """Write the study's page, outputs/report/index.html, and its figures."""
+    """Write the study's report to outputs/report/index.html.
+
+    Its figures are written to outputs/report/figures/ and logged to the MLflow runs of the trainings.
+    """
     from mergershift.stages.report import report_step
 
     click.echo(report_step())
@@ -131,11 +152,14 @@ def report() -> None:
     type=click.IntRange(min=1),
     default=1,
     metavar="N",
-    help="Cells to run at the same time, each with the threads that conf/trainer gives it.  [default: 1]",
+    help="Number of cells to run in parallel; conf/trainer sets the threads of each.  [default: 1]",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
 def repro(jobs: int, arguments: tuple[str, ...]) -> None:
-    """Run what is out of date of the pipeline (`dvc repro`) and print the transfer table."""
+    """Run the pipeline and print the transfer table.
+
+    Only the stages that are out of date are run, by `dvc repro`.
+    """
     from mergershift.pipeline.repro import repro as run_pipeline
 
     run_pipeline(arguments, jobs)
@@ -145,7 +169,10 @@ def repro(jobs: int, arguments: tuple[str, ...]) -> None:
 @click.argument("experiment")
 @OVERRIDES
 def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
-    """Run a published EXPERIMENT (deepmerge_2020) and print its figures beside the published ones."""
+    """Reproduce a published experiment and compare the scores.
+
+    EXPERIMENT is its name in conf/experiment/: deepmerge_2020.
+    """
     from mergershift.pipeline.reproduce import reproduce as run_published
 
     run_published(experiment, overrides)
@@ -155,7 +182,7 @@ def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=5000, show_default=True)
 def ui(host: str, port: int) -> None:
-    """Open MLflow's pages on the recorded trainings."""
+    """Start MLflow's web interface on the recorded trainings."""
     from mergershift.tracking.ui import serve_ui
 
     serve_ui(host, port)
@@ -175,18 +202,18 @@ def _compose(overrides: tuple[str, ...]) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends with exit code 1 (or click's 2) and no traceback."""
+    """Run the command line; a user's mistake exits with code 1 (or click's 2) and without a traceback."""
     set_environment_defaults()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     try:
         status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
-        # Without standalone mode click hands over the code of ctx.exit() instead of leaving.
+        # Without standalone mode click returns the code of ctx.exit() instead of exiting.
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except click.NoSuchOption as error:
-        known = [name for each in error.ctx.command.params for name in each.opts] if error.ctx else []
+        known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
         where = error.ctx.command_path if error.ctx else "mergershift"
         click.echo(f"Error: '{error.option_name}' is not an option of {where}.", err=True)
         click.echo(f"Nearest: {nearest(error.option_name, [*known, '--help'])}.", err=True)
@@ -197,5 +224,5 @@ def main(arguments: list[str] | None = None) -> None:
             click.echo(f"See `{error.ctx.command_path} --help`.", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted. Give the same command again to go on.", err=True)
+        click.echo("Interrupted. Run the same command again to resume.", err=True)
         sys.exit(130)

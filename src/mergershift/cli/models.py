@@ -1,4 +1,4 @@
-"""The commands after the study: tune, register, promote, predict, sync. Nothing heavy is imported until one runs."""
+"""The commands for models: tune, register, promote, predict, sync. Nothing heavy is imported until one of them runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from mergershift.cli.groups import Command
 
 MOST_REFUSALS = 100
-"""That are named one by one."""
+"""Number of refused files that are listed individually; the rest are only counted."""
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 
 
@@ -19,26 +19,28 @@ OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
     "--model",
     default="models:/mergershift@champion",
     show_default=True,
-    help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of such a model.",
+    help="Model to use: models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a model.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     default="predictions.ecsv",
     show_default=True,
-    help="The table; .ecsv, .fits or .parquet.",
+    help="File of the table, with suffix .ecsv, .fits or .parquet.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the table that lies there.")
-@click.option("--unit", help="Unit of images whose header names none, like nJy/pixel.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing table.")
+@click.option("--unit", help="Unit of images whose header does not give one, for instance nJy/pixel.")
 @click.option(
-    "--pixel-arcsec", type=click.FloatRange(min=0, min_open=True), help="Pixel scale where none is stated."
+    "--pixel-arcsec",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Pixel scale (arcsec) of images whose header does not give one.",
 )
 @click.option(
-    "--redshift", type=click.FloatRange(min=0, min_open=True), help="Redshift where none is stated."
+    "--redshift",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Redshift of images whose header does not give one.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the processor.  [default: as many as it runs]"
-)
+@click.option("--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]")
 def predict(
     images: tuple[str, ...],
     model: str,
@@ -49,11 +51,12 @@ def predict(
     redshift: float | None,
     threads: int | None,
 ) -> None:
-    """Predict which of one's own IMAGES show mergers.
+    """Predict which of your own IMAGES show mergers.
 
-    IMAGES are npy stacks and FITS cubes with the model's filters, (C, H, W) or (N, C, H, W): files, folders and
-    patterns. FITS headers say unit (BUNIT), pixel scale (WCS, PIXSCALE) and redshift (REDSHIFT): the images are
-    converted and re-binned to the model's grid. Without a scale, and as npy, images have to be on it already.
+    IMAGES are files, folders or patterns of npy stacks and FITS cubes in the model's filters, (C, H, W) or
+    (N, C, H, W). FITS images are converted to the model's unit and rebinned to its pixel grid, using the unit (BUNIT),
+    pixel scale (WCS, PIXSCALE) and redshift (REDSHIFT) in their headers. FITS images without a pixel scale, and npy
+    images, have to be on that grid already.
     """
     from mergershift.predicting.command import predict_step
     from mergershift.predicting.conversion import Assumed
@@ -79,14 +82,16 @@ def predict(
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes that run trials of the study side by side.",
+    help="Number of processes that run trials in parallel.",
 )
-@click.option("--worker", is_flag=True, hidden=True, help="Be one of these processes.")
+@click.option("--worker", is_flag=True, hidden=True, help="Run as one of these processes.")
 @OVERRIDES
 def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
-    """Search better values for a method, without target labels; the winner becomes an experiment file.
+    """Search for better hyperparameters of a method.
 
-    What is searched stands in conf/tuning/<adaptation>.yaml. Given again, the command goes on where it was.
+    conf/tuning/<adaptation>.yaml sets the ranges, and the best trial becomes an experiment file. The search uses no
+    target labels, unless its objective or its transfer is an oracle. Run the same command again to resume an
+    interrupted search.
     """
     from mergershift.tuning.tune import tune_step, worker_step
 
@@ -101,14 +106,15 @@ def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
     "--cell",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="FOLDER",
-    help="An evaluated training, instead of the study's best.",
+    help="Folder of an evaluated training to register instead of the study's best one.",
 )
 @OVERRIDES
 def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
-    """Register the study's best training as a candidate, with its card; the same model again is the same version.
+    """Register the study's best training as a candidate.
 
-    KEY=VALUE says of which part of the study: filters=two transfer=pristine_to_noisy. No target label takes part in
-    the choice.
+    KEY=VALUE chooses the part of the study: filters=two transfer=pristine_to_noisy. The choice of the training is
+    label-free: it uses no target labels. The model gets a model card. A model that is already registered keeps its
+    version.
     """
     from mergershift.registry.register import register_step
 
@@ -116,30 +122,31 @@ def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
 
 
 @click.command(cls=Command)
-@click.option(
-    "--force", metavar="REASON", help="Promote whatever the comparison says; the reason is recorded."
-)
+@click.option("--force", metavar="REASON", help="Promote regardless of the comparison; REASON is recorded.")
 @click.option(
     "--oracle-gate",
     is_flag=True,
-    help="Demand besides that it beats the champion on the target's test labels.",
+    help="In addition, require that it beats the champion on the target's test labels.",
 )
 @click.argument("arguments", nargs=-1, metavar="[VERSION] [KEY=VALUE]...")
 def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) -> None:
-    """Make a candidate the champion if it beats the present one; the newest candidate without VERSION.
+    """Make a candidate the champion if it beats the present champion.
 
-    They are compared on the target's validation images by selection.best_by, which sees no target label.
+    The candidate is VERSION, or the newest one. The two are compared on the target's validation images by the
+    label-free validator selection.best_by.
     """
     from mergershift.registry.promote import promote_step
 
-    numbers = [each for each in arguments if each.isdecimal()]
+    numbers = [argument for argument in arguments if argument.isdecimal()]
     if len(numbers) > 1:
         raise click.UsageError(f"{' and '.join(numbers)}: only one VERSION can be promoted.")
     if force is not None and oracle_gate:
-        raise click.UsageError("--force skips the comparison, --oracle-gate adds to it: take one of them.")
+        raise click.UsageError(
+            "--force overrides the comparison, --oracle-gate adds to it: take one of them."
+        )
     if force is not None and not force.strip():
-        raise click.UsageError("--force needs a reason that others will understand.")
-    overrides = tuple(each for each in arguments if not each.isdecimal())
+        raise click.UsageError("--force needs a reason that other people will understand.")
+    overrides = tuple(argument for argument in arguments if not argument.isdecimal())
     number = int(numbers[0]) if numbers else None
     click.echo(promote_step(overrides, number, force, oracle_gate))
 
@@ -152,10 +159,11 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
     metavar="[FOLDER]...",
 )
 def sync(folders: tuple[Path, ...]) -> None:
-    """Publish finished trainings that the MLflow server does not know, or not wholly; again, nothing doubles.
+    """Publish trainings whose MLflow run is missing or incomplete.
 
-    All of outputs/ and of the tuning studies, or those in FOLDER: trained without a server, taken from DVC's cache
-    or a colleague's, or recorded elsewhere before.
+    Publishes the finished trainings in outputs/ and in the tuning studies, or only those in FOLDER: for instance
+    trainings that ran without a server, came from DVC's cache or a colleague's, or were recorded on another server.
+    No run is duplicated.
     """
     from mergershift.tracking.sync import sync as publish_missing
 

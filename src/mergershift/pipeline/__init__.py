@@ -1,1 +1,1 @@
-"""Runs the stages of dvc.yaml, one after the other or several at a time."""
+"""Run the stages of dvc.yaml, one at a time or several cells in parallel."""

@@ -1,4 +1,4 @@
-"""What each cell of a parallel run is doing: a live table on a terminal, a line per event elsewhere."""
+"""Progress of the cells that run in parallel: a live table on a terminal, otherwise one line per event."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rich.text import Text
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
 STYLES = {"up to date": "dim", "waiting": "dim", "running": "cyan", "done": "green", "failed": "bold red"}
-# Rows that give way on a low terminal, the first named first.
+# Rows that do not fit the terminal are dropped in this order.
 LEAST = ("up to date", "done", "waiting", "running", "failed")
 
 
 @dataclass
 class CellProgress:
-    """A cell's state, and since when or how long."""
+    """State of a cell, when it started and, once it has ended, how long it took."""
 
     state: str = "up to date"
     log: Path | None = None
@@ -35,7 +35,13 @@ class CellProgress:
 
 
 class Dashboard:
-    """Shows cells by name; `state` is the folder where trainings tell their progress."""
+    """Shows the progress of cells.
+
+    Args:
+        cells: names of the cells, in the order of the rows.
+        state: folder in which trainings write their progress.
+        console: where the table is drawn, standard output by default.
+    """
 
     def __init__(self, cells: Sequence[str], state: Path, console: Console | None = None) -> None:
         self._rows = {name: CellProgress() for name in cells}
@@ -57,38 +63,38 @@ class Dashboard:
             self._live.stop()
 
     def wait(self, name: str) -> None:
-        """The cell will be run."""
+        """Mark a cell as waiting to be run."""
         self._rows[name].state = "waiting"
 
     def start(self, name: str, log: Path) -> None:
-        """The cell begins; its output goes to `log`."""
+        """Mark a cell as running; its output goes to `log`."""
         self._rows[name] = CellProgress("running", log, time.monotonic())
-        self._say(f"{_short(name)}: starts")
+        self._print_event(f"{_short(name)}: started")
 
     def end(self, name: str, *, failed: bool) -> None:
-        """The cell has ended."""
+        """Mark a running cell as done or failed."""
         row = self._rows[name]
         row.state = "failed" if failed else "done"
         row.seconds = time.monotonic() - row.started
-        self._say(f"{_short(name)}: {row.state} after {_clock(row.seconds)}")
+        self._print_event(f"{_short(name)}: {row.state} after {_clock(row.seconds)}")
 
     def draw(self) -> None:
-        """Show the table anew, on a terminal."""
+        """Redraw the table, if there is a terminal."""
         if self._live:
             self._live.update(self.drawing(), refresh=True)
 
     def drawing(self) -> RenderableType:
-        """The cells that fit the terminal's height, and how many there are of each kind."""
+        """Table of the cells that fit the terminal's height, and the number of cells in each state."""
         counts = Counter(row.state for row in self._rows.values())
         summary = ", ".join(f"{counts[state]} {state}" for state in reversed(LEAST) if counts[state])
         table = Table("cell", box=None)
         table.add_column("", min_width=len("training, epoch 100 of 100"))
         table.add_column("time", justify="right")
-        room = max(self._console.height - 4, 1)
+        capacity = max(self._console.height - 4, 1)
         ranked = sorted(self._rows, key=lambda name: -LEAST.index(self._rows[name].state))
-        shown = set(ranked[:room])
+        visible = set(ranked[:capacity])
         for name, row in self._rows.items():
-            if name in shown:
+            if name in visible:
                 seconds = time.monotonic() - row.started if row.state == "running" else row.seconds
                 doing = self.doing(name) if row.state == "running" else row.state
                 table.add_row(
@@ -97,7 +103,7 @@ class Dashboard:
         return Group(table, Text(f" {summary}; {_clock(time.monotonic() - self._started)}", "dim"))
 
     def doing(self, name: str) -> str:
-        """What a running cell does, by DVC's output and the progress that its training tells."""
+        """Current step of a running cell, read from DVC's output and the progress file of its training."""
         log = self._rows[name].log
         try:
             stages = RUNNING.findall(log.read_text(errors="replace")) if log else []
@@ -110,12 +116,12 @@ class Dashboard:
 
     def _progress(self, name: str) -> str:
         try:
-            told = json.loads((self._state / name / "progress.json").read_text())
-            return f", epoch {told['epoch']} of {told['epochs']}"
+            progress = json.loads((self._state / name / "progress.json").read_text())
+            return f", epoch {progress['epoch']} of {progress['epochs']}"
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
-    def _say(self, line: str) -> None:
+    def _print_event(self, line: str) -> None:
         if not self._live:
             print(line, flush=True)
 

@@ -1,11 +1,11 @@
-"""The only use of DVC's Python interface.
+"""The only module that uses DVC's Python interface.
 
-None of it is promised to stay, which is why pyproject.toml caps DVC's version. Used are:
+DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This module uses:
 
 - `dvc.repo.Repo`: `index.graph`, `index.stages`, `index.outs`, `reproduce(repro_fn=...)`, `checkout`, `stage_cache`,
   `cache.local_cache_dir` and `config.load_one`;
-- of a stage: `addressing`, `name`, `outs`, `changed`, `already_cached`, `save_deps`, `reproduce` and `dump`;
-- of an output: `fs_path`, `use_cache` and `hash_info`;
+- `addressing`, `name`, `outs`, `changed`, `already_cached`, `save_deps`, `reproduce` and `dump` of a stage;
+- `fs_path`, `use_cache` and `hash_info` of an output;
 - `dvc.config.Config` and `merge`, `dvc.exceptions.DvcException`, `dvc.lock.LockError` and
   `dvc_data.hashfile.hash_info.HashInfo`.
 """
@@ -35,29 +35,30 @@ class Stage:
     """A stage of the pipeline, or data that DVC tracks."""
 
     address: str
-    """How DVC's command line names it, for instance ``train@two-method0-0``."""
+    """Name on DVC's command line, for instance ``train@two-method0-0``."""
     name: str
-    """Without its key in the matrix; empty for data."""
+    """Name without the key in the matrix; empty for data."""
     key: str
+    """Key in the matrix; empty for a stage without one."""
     outputs: tuple[str, ...]
-    """Paths from the root."""
+    """Paths relative to the project's root."""
     needs: frozenset[str]
-    """Addresses of the stages that it depends on directly."""
+    """Addresses of the stages that this one depends on directly."""
 
 
 def dvc_repro(arguments: Sequence[str] = ()) -> None:
-    """Run `dvc repro` with these arguments; raises UserError where a stage failed."""
+    """Run `dvc repro` with these arguments; raises UserError if a stage fails."""
     done = subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root(), env=environment())
     if done.returncode:
         raise UserError(
-            "The pipeline stopped; see the stage and its error above.\n"
-            "What was finished is kept: fix it and give the command again."
+            "The pipeline stopped; the failed stage and its error are printed above.\n"
+            "Finished stages are kept: fix the error and run the same command again."
         )
 
 
 @contextmanager
 def quiet_dvc() -> Iterator[None]:
-    """DVC in this process: silent, and what it cannot do is a UserError."""
+    """Silence DVC inside this context, and turn its exceptions into a UserError."""
     from dvc.exceptions import DvcException
 
     logger = logging.getLogger("dvc")
@@ -67,17 +68,17 @@ def quiet_dvc() -> Iterator[None]:
         yield
     except DvcException as error:
         message = " ".join(str(error.__cause__ or error).split())
-        raise UserError(f"DVC: {message}\nFix that and give the command again.") from error
+        raise UserError(f"DVC: {message}\nFix that and run the same command again.") from error
     finally:
         logger.setLevel(before)
 
 
 def read_stages(here: Path) -> list[Stage]:
-    """All stages of the checkout `here`, in the order of dvc.yaml."""
+    """Read all stages of the checkout `here`, in the order of dvc.yaml."""
     from dvc.repo import Repo
 
     with Repo(str(here)) as repo:
-        graph = repo.index.graph  # from a stage to those it depends on
+        graph = repo.index.graph  # its edges lead from a stage to those that it depends on
         stages = []
         for stage in repo.index.stages:
             name, _, key = (getattr(stage, "name", None) or "").partition("@")
@@ -88,10 +89,10 @@ def read_stages(here: Path) -> list[Stage]:
 
 
 def restore_from_cache(here: Path, groups: Mapping[str, str]) -> set[str]:
-    """Bring stages up to date whose results lie in DVC's cache, running nothing.
+    """Restore the stages whose results are in DVC's cache, without running anything.
 
-    `groups` has the stages' addresses, in order, and the group of each. Returns the groups with a stage whose results
-    the cache lacks; what follows it in its group is left alone.
+    `groups` maps the address of every stage, in order of execution, to the name of its group. Returns the groups that
+    contain a stage whose results the cache lacks; the later stages of such a group are not restored.
     """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
@@ -105,11 +106,11 @@ def restore_from_cache(here: Path, groups: Mapping[str, str]) -> set[str]:
             return None
         try:
             if stage.changed():
-                _look_up(stage)
+                _require_cached(stage)
             done = stage.reproduce(**options)
             if done:
                 stage.dump(update_pipeline=False)
-        except LockError:  # says nothing about the stage
+        except LockError:  # a DvcException that does not concern the stage itself
             raise
         except DvcException:
             stale.add(group)
@@ -122,22 +123,22 @@ def restore_from_cache(here: Path, groups: Mapping[str, str]) -> set[str]:
     return stale
 
 
-def _look_up(stage: PipelineStage) -> None:
-    """Raise DVC's RunCacheNotFoundError unless its cache has the stage's results for what lies here now."""
+def _require_cached(stage: PipelineStage) -> None:
+    """Raise DVC's RunCacheNotFoundError unless its cache has the stage's results for the present dependencies."""
     from dvc_data.hashfile.hash_info import HashInfo
 
     if stage.already_cached():
         return
     stage.save_deps()
-    for out in stage.outs:  # else DVC would take the last run's results for those of the new dependencies
+    for out in stage.outs:  # otherwise DVC would attribute the previous results to the new dependencies
         out.hash_info = HashInfo()
     stage.repo.stage_cache.restore(stage, dry=True)
 
 
 def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
-    """Link outputs (paths from the root) out of the cache into the worktree `tree`; returns those it does not keep.
+    """Link outputs from the cache into the worktree `tree`; returns those that DVC does not cache.
 
-    Raises DVC's own exceptions where the cache lacks one.
+    `outputs` are paths relative to the project's root. Raises DVC's own exceptions if the cache lacks one of them.
     """
     from dvc.repo import Repo
 
@@ -153,7 +154,7 @@ def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
 
 
 def share_cache(here: Path, tree: Path) -> None:
-    """Give the worktree `tree` the checkout's whole DVC configuration, its local part included, and its cache."""
+    """Make the worktree `tree` use the cache and the whole DVC configuration of the checkout, its local part too."""
     from dvc.config import Config, merge
     from dvc.repo import Repo
 
@@ -161,6 +162,6 @@ def share_cache(here: Path, tree: Path) -> None:
         cache = repo.cache.local_cache_dir
         levels = [repo.config.load_one(level) for level in Config.REPO_LEVELS]
     with Config(str(tree / ".dvc")).edit("local") as shared:
-        for level in levels:  # with paths made absolute from where they were written
+        for level in levels:  # load_one has made their relative paths absolute
             merge(shared, level)
         shared["cache"]["dir"] = str(cache)

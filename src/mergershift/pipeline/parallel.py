@@ -1,7 +1,7 @@
-"""`mergershift repro --jobs N`: the cells of the pipeline side by side, each worker in a worktree of its own.
+"""`mergershift repro --jobs N`: run the cells of the pipeline in parallel, each worker in its own worktree.
 
-DVC runs one stage at a time in a workspace. A worktree is another workspace: a result that is made there and stored
-in the shared cache is found there by the checkout's own `dvc repro`, which then runs nothing of it again.
+DVC runs one stage at a time in a workspace. A worktree is a second workspace: the results of a cell that runs there go
+into the shared cache, where the checkout's own `dvc repro` finds them, so that it does not run the cell again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mergershift.pipeline.graph import CellStages, collect, read_plan
 
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
-_BUSY = "another `mergershift repro --jobs` runs here.\nWait for it, or stop it and give the command again."
+_BUSY = "another `mergershift repro --jobs` is running.\nWait for it, or stop it and run the command again."
 
 
 @dataclass
@@ -40,14 +40,16 @@ class Worker:
 
 
 def repro(jobs: int) -> None:
-    """Run what the cells need, then the cells that are out of date, `jobs` at a time, then all that follows.
+    """Run the stages that the cells need, then the outdated cells, `jobs` at a time, and then all later stages.
 
-    Raises UserError where a cell failed, after the others have ended; what ended well is kept and not run again.
+    If a cell fails, the others still run to their end and are kept, and then UserError is raised. It is also raised
+    if a cell is outdated again at the end because something it depends on has changed while the cells ran.
     """
     here = root()
     state = main_checkout() / "state"
     worktrees.check(here)
-    with exclusive_lock(state / "jobs.lock", _BUSY), chdir(here):  # DVC names stages from where one stands
+    # DVC's stage addresses are relative to the working directory.
+    with exclusive_lock(state / "jobs.lock", _BUSY), chdir(here):
         worktrees.end_all(state / "worktrees")
         with quiet_dvc():
             plan = read_plan(here)
@@ -59,47 +61,47 @@ def repro(jobs: int) -> None:
         if stale:
             trees = _trees(here, stale, state / "worktrees", jobs)
             print(f"{len(stale)} of {len(plan.cells)} cells to run, {len(trees)} at a time", flush=True)
-            board = Dashboard([cell.name for cell in plan.cells], state)
-            failed = run(here, stale, trees, state / "logs", board)
+            dashboard = Dashboard([cell.name for cell in plan.cells], state)
+            failed = run(here, stale, trees, state / "logs", dashboard)
             with quiet_dvc():
                 stale = collect(here, plan.cells)
         if failed:
             _report(failed, state / "logs")
         if stale:
             raise UserError(
-                f"{_names(stale)}: out of date again, since something changed while the cells ran.\n"
-                "Give the same command again; what is up to date stays."
+                f"{_names(stale)}: out of date again, because something changed while the cells ran.\n"
+                "Run the same command again; cells that are up to date are kept."
             )
         dvc_repro()
 
 
 def run(
-    here: Path, cells: Sequence[CellStages], trees: Sequence[Path], logs: Path, board: Dashboard
+    here: Path, cells: Sequence[CellStages], trees: Sequence[Path], logs: Path, dashboard: Dashboard
 ) -> dict[CellStages, int]:
-    """Run cells, one in each worktree at a time; returns those that failed with their exit codes.
+    """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
 
-    However it ends, no process of it is left.
+    No process is left running, whether this function returns or raises.
     """
     waiting, free, failed = deque(cells), list(trees), {}
     workers: list[Worker] = []
-    with board, interrupted_by(signal.SIGTERM, signal.SIGHUP):
+    with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
-            board.wait(cell.name)
+            dashboard.wait(cell.name)
         try:
             while waiting or workers:
                 while waiting and free:
                     worker = _start(here, free.pop(0), waiting.popleft(), logs)
                     workers.append(worker)
-                    board.start(worker.cell.name, _log(logs, worker.cell))
+                    dashboard.start(worker.cell.name, _log(logs, worker.cell))
                 time.sleep(POLL_SECONDS)
-                for worker in [each for each in workers if each.process.poll() is not None]:
-                    workers.remove(worker)
-                    free.append(worker.tree)
-                    if worker.process.returncode:
-                        worktrees.end_all(worker.tree)  # what a killed process left behind
-                        failed[worker.cell] = worker.process.returncode
-                    board.end(worker.cell.name, failed=worker.process.returncode != 0)
-                board.draw()
+                for ended in [worker for worker in workers if worker.process.poll() is not None]:
+                    workers.remove(ended)
+                    free.append(ended.tree)
+                    if ended.process.returncode:
+                        worktrees.end_all(ended.tree)  # a killed process may leave child processes behind
+                        failed[ended.cell] = ended.process.returncode
+                    dashboard.end(ended.cell.name, failed=ended.process.returncode != 0)
+                dashboard.draw()
         finally:
             worktrees.end_all(trees[0].parent)
     return failed
@@ -117,7 +119,7 @@ def _start(here: Path, tree: Path, cell: CellStages, logs: Path) -> Worker:
             stdout=file,
             stderr=subprocess.STDOUT,
             env=worktrees.environment(here, tree, environment()),
-            start_new_session=True,  # a Ctrl-C in the terminal is for the one who ends them all
+            start_new_session=True,  # the terminal's Ctrl-C reaches only this process, which then ends the workers
         )
     return Worker(tree, cell, process)
 
@@ -143,11 +145,11 @@ def _names(cells: Sequence[CellStages]) -> str:
 def _report(failed: dict[CellStages, int], logs: Path) -> None:
     for cell, code in failed.items():
         log = _log(logs, cell)
-        ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        print(f"\n{cell.name} failed ({ended}); all of it in {log}", file=sys.stderr)
+        reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        print(f"\n{cell.name} failed ({reason}); its full output is in {log}", file=sys.stderr)
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         print(*(f"    {line}" for line in lines[-TAIL_LINES:]), sep="\n", file=sys.stderr)
     raise UserError(
-        f"{_names(list(failed))} failed; the last lines of each stand above.\n"
-        "The other cells are kept, and nothing that follows was run: mend it and give the command again."
+        f"{_names(list(failed))} failed; see above for the last lines of its output.\n"
+        "The other cells are kept, and no later stage was run: fix the error and run the same command again."
     )

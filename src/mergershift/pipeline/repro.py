@@ -1,4 +1,4 @@
-"""`mergershift repro`: the pipeline, one stage or several cells at a time, and its table."""
+"""`mergershift repro`: run the pipeline, one stage or several cells at a time, and print the transfer table."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mergershift.pipeline.dvc import dvc_repro
 
 
 def repro(arguments: Sequence[str] = (), jobs: int = 1) -> None:
-    """`dvc repro`, after a look whether there is anything to run it on; then the transfer table.
+    """Check that the data exist, run `dvc repro` and print the transfer table.
 
-    With `jobs` above 1 that many cells run at the same time. Raises UserError where the archive lacks a filter set
-    of the study, and where a stage failed.
+    With `jobs` above 1 that many cells run at the same time. Raises UserError if the archive lacks a filter set of
+    the study, if `jobs` is combined with `arguments` for DVC, and if a stage fails.
     """
     if jobs > 1 and arguments:
         raise UserError(
-            f"--jobs {jobs} runs the whole pipeline and takes nothing else, found: {' '.join(arguments)}.\n"
-            "Leave that out, or leave --jobs out."
+            f"--jobs {jobs} runs the whole pipeline and takes no other arguments, found: {' '.join(arguments)}.\n"
+            "Leave out either these arguments or --jobs."
         )
-    _look_at_archive()
+    _require_filter_sets()
     if jobs > 1:
         from mergershift.pipeline import parallel
 
@@ -36,18 +36,18 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1) -> None:
         print_summary()
 
 
-def _look_at_archive() -> None:
+def _require_filter_sets() -> None:
     folder = root() / DATA
     study = read_study()
-    present = {each.filter_set.name for each in available(folder)} if folder.is_dir() else set()
+    present = {data_set.filter_set.name for data_set in available(folder)} if folder.is_dir() else set()
     missing = [name for name in study.filters if name not in present]
     if missing and not present:
         raise UserError(
-            "data/: no archive here yet.\nType `mergershift data mock` for a mock archive, "
+            "data/: contains no archive yet.\nRun `mergershift data mock` for a mock archive, "
             "or `mergershift data fetch` for the published one."
         )
     if missing:
         raise UserError(
-            f"data/: no {' and '.join(missing)}-filter set, which conf/study.yaml asks for.\n"
-            f"Fetch it, or let `filters:` there list {', '.join(sorted(present))} only."
+            f"data/: no {' and '.join(missing)}-filter set, which `filters` in conf/study.yaml lists.\n"
+            f"Fetch it, or reduce that list to {', '.join(sorted(present))}."
         )

@@ -1,4 +1,4 @@
-"""Runs a published experiment again and lays its figures beside the published ones."""
+"""Reproduce a published experiment and compare its scores with the published ones."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
 
 EXPERIMENTS = ("deepmerge_2020",)
-"""Those of conf/experiment/ whose figures are published and stand in `evaluation.PUBLISHED`."""
-# The published networks were trained and tested within one domain, noisy ones on noisy labels.
+"""Experiments in conf/experiment/ whose published scores are in `evaluation.PUBLISHED`."""
+# The published networks were trained and tested within one domain, those for noisy images on noisy labels.
 TRANSFERS = {"pristine": "pristine_to_noisy", "noisy": "oracle_target_only"}
 
 
 def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
-    """Prepare, train and test `experiment` on pristine and on noisy images and print the comparison.
+    """Prepare, train and test `experiment` on pristine and on noisy images, and print a table of both scores.
 
-    What is finished already is not run again. Raises UserError for an experiment without published figures.
+    Trainings that are already finished are not repeated. Raises UserError for an experiment without published scores.
     """
     if experiment not in EXPERIMENTS:
         raise UserError(
-            f"'{experiment}' has no published figures to compare with.\nNearest: {nearest(experiment, EXPERIMENTS)}."
+            f"'{experiment}' has no published scores to compare with.\nNearest: {nearest(experiment, EXPERIMENTS)}."
         )
     ours: dict[str, evaluation.Scores] = {}
     console = Console()
     for domain, transfer in TRANSFERS.items():
         config = compose([f"experiment={experiment}", f"transfer={transfer}", *overrides])
         selection = config.selection
-        assert selection is not None, "conf/config.yaml names one"
-        # Cheap beside a training, and the only way to know that the images are today's archive's.
+        assert selection is not None, "conf/config.yaml selects one"
+        # Cheap compared with a training, and the only way to be sure that the images come from the present archive.
         console.print(prepare_step(config))
         prepared = Prepared(prepared_folder(config))
         cell = default_output(config)

@@ -1,4 +1,4 @@
-"""Git worktrees that hold what the working tree holds and share its DVC cache, so that cells can run side by side."""
+"""Git worktrees that mirror the working tree and share its DVC cache, so that cells can run in parallel."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mergershift.core.errors import UserError, first_line
 from mergershift.pipeline.dvc import checkout_outputs, share_cache
 
 MARK = "MERGERSHIFT_WORKTREE"
-"""Environment variable of all that runs in a worktree; its value is the worktree's folder."""
+"""Environment variable of every process that runs in a worktree; its value is the worktree's folder."""
 KEPT = ".dvc/tmp/btime"
-"""By this file DVC knows that its database of hashes is this folder's; all else that a killed run left goes."""
-# Set inside git hooks; they would send every git command to another checkout.
+"""File by which DVC recognises its database of hashes for this folder; other leftovers of a killed run are deleted."""
+# Git hooks set these variables; they would redirect every git command to another checkout.
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
 def check(here: Path) -> None:
-    """Raise UserError where `here` is not the top of a git checkout with a commit, of which worktrees can be made."""
+    """Raise UserError unless `here` is the top of a git checkout with at least one commit, as worktrees require."""
     advice = "`--jobs` makes git worktrees: run it in a git checkout with a commit, or leave `--jobs` out."
     try:
         top = _git(here, "rev-parse", "--show-toplevel")
@@ -39,15 +39,15 @@ def check(here: Path) -> None:
 
 
 def refresh(here: Path, tree: Path) -> None:
-    """Bring the worktree `tree` to the content of the checkout `here`, uncommitted and new files included.
+    """Make the worktree `tree` match the checkout `here`, including its uncommitted and new files.
 
-    It is made where it is missing or broken; what else lies there goes.
+    A missing or broken worktree is created anew; files that the checkout does not have are deleted.
     """
     commit = _git(here, "rev-parse", "HEAD")
     if not _is_worktree(here, tree):
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(parents=True, exist_ok=True)
-        # Forced twice: git still lists, and may have locked, one whose folder went or that a kill left half made.
+        # Forced twice: git may still list, or have locked, a worktree that was deleted or only half created.
         _git(here, "worktree", "add", "--force", "--force", "--detach", "--no-checkout", str(tree), commit)
     for name in ("index.lock", "HEAD.lock"):
         Path(_git(tree, "rev-parse", "--path-format=absolute", "--git-path", name)).unlink(missing_ok=True)
@@ -57,21 +57,21 @@ def refresh(here: Path, tree: Path) -> None:
 
 
 def mirror(here: Path, tree: Path) -> None:
-    """Make the files in `tree` those of the checkout `here` that git tracks or would track, byte by byte.
+    """Copy the files of the checkout `here` that git tracks or would track to `tree`, byte for byte.
 
-    All others are removed from it, save what git itself keeps there and the file by which DVC knows its hashes.
+    All other files in `tree` are deleted, except git's own and the file by which DVC recognises its hashes.
     """
     listed = _git(here, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--exclude=/state/")
     wanted = {name for name in listed.split("\0") if (here / name).is_symlink() or (here / name).is_file()}
     _drop_others(tree, wanted | {KEPT})
     for name in wanted:
-        _bring(here / name, tree / name)
+        _copy_changed(here / name, tree / name)
 
 
 def link(here: Path, tree: Path, outputs: Iterable[str]) -> None:
-    """Link outputs of the pipeline (paths from the root) out of the shared cache into the worktree.
+    """Link outputs of the pipeline from the shared cache into the worktree; those that DVC does not cache are copied.
 
-    What DVC does not keep in its cache is copied. Raises DVC's own exceptions where the cache lacks one.
+    `outputs` are paths relative to the project's root. Raises DVC's own exceptions if the cache lacks one of them.
     """
     for name in checkout_outputs(tree, outputs):
         if not os.path.lexists(tree / name):
@@ -81,10 +81,11 @@ def link(here: Path, tree: Path, outputs: Iterable[str]) -> None:
 
 
 def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """`base` with the worktree's mark, without git's variables, and with the worktree's own copy of the code.
+    """Environment `base` for a process in the worktree: marked, without git's variables, and using the copied code.
 
-    The copy runs where the code that runs now is the checkout's, so that an edit made meanwhile takes no part in a
-    result that is stored under the code as it was. Installed from elsewhere, the code stays what is installed.
+    If the code that runs now is the checkout's, the process runs the worktree's copy of it, so that an edit made in
+    the meantime cannot affect results that are cached for the code as it was. If mergershift is installed from
+    elsewhere, the installed code is used.
     """
     found = {name: value for name, value in base.items() if name not in ELSEWHERE}
     found |= {MARK: str(tree), "PYTHONUNBUFFERED": "1"}
@@ -95,8 +96,8 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
 
 
 def end_all(folder: Path) -> None:
-    """Kill whatever runs in worktrees at or under `folder`: what has no parent any more, too."""
-    for _ in range(5):  # what was being forked while the first round looked
+    """Kill all processes that run in worktrees at or under `folder`, including orphaned ones."""
+    for _ in range(5):  # again for processes that were forked during the previous pass
         found = [process for process in psutil.process_iter() if _runs_in(process, folder)]
         if not found:
             return
@@ -117,19 +118,19 @@ def _runs_in(process: psutil.Process, folder: Path) -> bool:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """Output of a git command without its last newline; raises UserError with git's own words where it fails."""
+    """Output of a git command without its last newline; raises UserError with git's own message if it fails."""
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-    # Hooks are made for the user's own checkouts: DVC's would link all data out.
+    # Hooks are meant for the user's own checkouts: DVC's hook would check out all data.
     command = ["git", "-c", f"core.hooksPath={os.devnull}", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
     if done.returncode:
-        words = os.fsdecode(done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"{folder}: `git {' '.join(arguments[:2])}` failed: {words[-1]}.\nMend that first.")
+        lines = os.fsdecode(done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{folder}: `git {' '.join(arguments[:2])}` failed: {lines[-1]}.\nFix that first.")
     return os.fsdecode(done.stdout).rstrip("\n")
 
 
 def _is_worktree(here: Path, tree: Path) -> bool:
-    """Whether `tree` is a whole worktree of its own: git would take a plain folder for part of the main checkout."""
+    """Whether `tree` is an intact worktree: git would treat a plain folder as part of the main checkout."""
     if not (tree / ".git").is_file():
         return False
     common = ("rev-parse", "--path-format=absolute", "--git-common-dir")
@@ -156,9 +157,9 @@ def _drop_others(tree: Path, wanted: Set[str]) -> None:
                 os.rmdir(os.path.join(folder, name))
 
 
-def _bring(source: Path, target: Path) -> None:
-    """Copy a file or link unless it is there already; an unchanged file keeps its time, and so its known hash."""
-    with suppress(FileNotFoundError):  # of an editor, gone since it was listed
+def _copy_changed(source: Path, target: Path) -> None:
+    """Copy a file or link unless `target` is identical, so that an unchanged file keeps its time and its known hash."""
+    with suppress(FileNotFoundError):  # an editor's temporary file may be deleted after it was listed
         before, after = source.lstat(), target.lstat() if os.path.lexists(target) else None
         if after is not None and before.st_mode == after.st_mode:
             if source.is_symlink():

@@ -1,1 +1,1 @@
-"""Searches for better values of a method's configuration; the only place that knows Optuna."""
+"""Hyperparameter search for the adaptation methods; the only package that imports Optuna."""

@@ -1,4 +1,4 @@
-"""The processes that work on a study, and what is told of them."""
+"""Start the worker processes of a study and report their progress."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mergershift.tuning.objective import FINISHED, original_number
 from mergershift.tuning.storage import Search
 
 RESTARTS = 3
-"""Times that a worker that was killed is started again."""
-_LOOK = 0.5
+"""How often a worker that was killed is restarted."""
+_POLL_SECONDS = 0.5
 
 
 def run_workers(search: Search, study: optuna.Study, overrides: list[str], count: int) -> None:
-    """Start the workers, start those that were killed again, tell of every finished trial, and wait for all.
+    """Run `count` workers to their end, restart those that were killed, and report every finished trial.
 
-    Raises UserError where a worker stopped with one.
+    Raises UserError with the worker's error message if one of them fails.
     """
     logs = main_checkout() / "state" / "logs" / "tuning"
     logs.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
 
     def start(number: int) -> subprocess.Popen[bytes]:
         with paths[number].open("wb") as log:
-            # A session of their own: Ctrl-C reaches them through this process, once.
+            # In its own session a worker does not receive the terminal's Ctrl-C, only the signal from `_stop`.
             return subprocess.Popen(
                 command,
                 stdout=log,
@@ -61,13 +61,13 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
                     status = process.poll()
                     if status is not None and status < 0 and restarts[number]:
                         restarts[number] -= 1
-                        reporter.print(f"worker {number} was killed (signal {-status}) and is started again")
+                        reporter.print(f"worker {number} was killed (signal {-status}); restarting it")
                         processes[number] = start(number)
                     elif status:
-                        raise UserError(_last_words(paths[number], number, status))
+                        raise UserError(_failure(paths[number], number, status))
                     alive |= status != 0
                 if alive:
-                    time.sleep(_LOOK)
+                    time.sleep(_POLL_SECONDS)
     finally:
         _stop(processes)
 
@@ -84,55 +84,56 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def _last_words(log: Path, number: int, status: int) -> str:
+def _failure(log: Path, number: int, status: int) -> str:
+    """Message about a failed worker: the last UserError in its log, or else the path of the log."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    said = [place for place, line in enumerate(lines) if line.startswith("Error: ")]
-    words = "\n".join(lines[said[-1] :][:2]).removeprefix("Error: ") if said else f"see {log}"
-    return f"worker {number} ended with exit code {status}: {words}"
+    errors = [index for index, line in enumerate(lines) if line.startswith("Error: ")]
+    message = "\n".join(lines[errors[-1] :][:2]).removeprefix("Error: ") if errors else f"see {log}"
+    return f"worker {number} failed with exit code {status}: {message}"
 
 
 class _Reporter:
-    """Says which trials have finished: a bar on a terminal, and a line for each."""
+    """Reports finished trials: one line per trial, and a progress bar on a terminal."""
 
     def __init__(self, search: Search, study: optuna.Study) -> None:
         self._names, self._study = search.tuning.objectives, study
         self._total = search.tuning.trials
-        self._bars = ProgressBars()
+        self._progress = ProgressBars()
         self._reported = {trial.number for trial in study.get_trials(deepcopy=False, states=FINISHED)}
-        self._bar = self._bars.add("trials", self._total, len(self._reported))
+        self._finished = self._progress.add("trials", self._total, len(self._reported))
 
     def __enter__(self) -> _Reporter:
-        self._bars.__enter__()
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.__exit__(None, None, None)
+        self._progress.__exit__(None, None, None)
 
     def print(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bars.print(text)
+        """Print a line above the progress bar."""
+        self._progress.print(text)
 
     def update(self) -> None:
-        """Say what has happened since."""
+        """Report the trials that have finished since the last call, and the number that are running."""
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
             if trial.state in FINISHED and trial.number not in self._reported:
                 self._reported.add(trial.number)
-                self.print(self._line(trial))
+                self.print(self._describe(trial))
         running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
-        self._bar.update(len(self._reported), self._total, f"trials ({running} running)")
+        self._finished.update(len(self._reported), self._total, f"trials ({running} running)")
 
-    def _line(self, trial: optuna.trial.FrozenTrial) -> str:
+    def _describe(self, trial: optuna.trial.FrozenTrial) -> str:
         original = original_number(trial)
-        again = f" (takes up {original})" * (original != trial.number)
+        retry = f" (retry of trial {original})" * (original != trial.number)
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         if trial.values is not None and trial.state == optuna.trial.TrialState.COMPLETE:
-            said = ", ".join(
+            result = ", ".join(
                 f"{name} {value:.4f}" for name, value in zip(self._names, trial.values, strict=True)
             )
         else:
             step = trial.last_step
-            said = trial.user_attrs.get("why", "pruned") + (
+            result = trial.user_attrs.get("why", "pruned") + (
                 f" after epoch {step}" if step is not None else ""
             )
-        return f"trial {trial.number}{again}: {said}, {seconds:.0f} s"
+        return f"trial {trial.number}{retry}: {result}, {seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""One trial: a training with the suggested values, scored without target labels, and a run in MLflow."""
+"""One trial: a training with the suggested values, its label-free score, and its MLflow run."""
 
 from __future__ import annotations
 
@@ -33,63 +33,70 @@ from mergershift.tuning.storage import TRAINING, Search
 
 CHECKPOINTS, WORKER = "checkpoints", "worker"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-Figures = dict[str, float]
+Scores = dict[str, float]
 
 
 class Surplus(Exception):
-    """Another machine has taken the last trial in the same moment."""
+    """The study needs no further trial: another machine started the last one at the same moment."""
 
 
 def study_folder(study: optuna.Study) -> Path:
-    """Where the trials of a study leave their records and, while they run, their checkpoints.
+    """Folder of the records of a study's trials and, while they run, of their checkpoints.
 
-    Its id is in the name: a study of the same name in another database has other trials of the same numbers.
+    Its name contains the study's id, since a study of the same name in another database has different trials with
+    the same numbers.
     """
     name = f"{study.study_name}-{study.user_attrs[TRAINING][:8]}"
     return main_checkout() / "state" / "tuning" / name
 
 
 def trial_folder(study: optuna.Study, number: int) -> Path:
-    """Where the trial with this original number keeps its checkpoints."""
+    """Folder for the checkpoints of the trial with this original number."""
     return study_folder(study) / f"trial-{number:04d}"
 
 
 def training_id(study: optuna.Study, number: int) -> str:
-    """By which the run of the trial with this original number is found."""
+    """Id by which the run of the trial with this original number is found."""
     return f"{study.user_attrs[TRAINING]}-{number}"
 
 
 def milliseconds(moment: datetime | None) -> int | None:
-    """Since 1970, of the local time in which Optuna counts."""
+    """Convert Optuna's time stamp, a naive local time, to milliseconds since 1970 (UTC)."""
     return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def original_number(trial: optuna.trial.FrozenTrial | Trial) -> int:
-    """The trial's number, or that of the one that it takes up again."""
+    """Number of the trial that this one retries, or its own number if it is not a retry."""
     frozen = trial if isinstance(trial, optuna.trial.FrozenTrial) else trial.study.trials[trial.number]
     retried = RetryHeartbeatStaleTrialCallback.retried_trial_number(frozen)
     return frozen.number if retried is None else retried
 
 
 class Objective:
-    """What Optuna calls for each trial.
+    """The function that Optuna calls for each trial.
 
-    A trial that takes up a dead worker's goes on after its last finished epoch, where the checkpoints of that
-    lie within reach, and in the same run.
+    A trial that retries a dead worker's trial continues its run, and resumes after its last finished epoch if the
+    checkpoints are on this machine.
+
+    Args:
+        search: the search that the trials belong to.
+        prepared: images that are trained and validated on.
+        started: called as soon as the trial is marked as running on this worker.
     """
 
     def __init__(
         self, search: Search, prepared: Prepared, started: Callable[[], None] = lambda: None
     ) -> None:
         self._search, self._prepared = search, prepared
-        self._figures = tuple(dict.fromkeys([*search.tuning.objectives, search.best_by]))
+        self._names = tuple(dict.fromkeys([*search.tuning.objectives, search.best_by]))
         self._started = started
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
-        """Train and score; raises TrialPruned where it is not worth going on, or where the training diverged.
+        """Train with the suggested values and return one score per objective.
 
-        Raises Optuna's UpdateFinishedTrialError where the trial was taken for dead meanwhile and is another
-        worker's now.
+        Raises optuna.TrialPruned if the trial is not promising, its training diverges or a score is NaN or infinite;
+        Surplus if the study needs no further trial; and Optuna's UpdateFinishedTrialError if the trial was presumed
+        dead and another worker has retried it.
         """
         search = self._search
         trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
@@ -99,7 +106,7 @@ class Objective:
         ranges = search.tuning.ranges
         config = applied(search.config, resolved(suggest(trial, ranges), ranges))
         number = original_number(trial)
-        # Whoever was taken for dead while it only slept notices at its next epoch and gives way.
+        # A worker that was presumed dead but was only suspended notices at its next epoch, and releases this lock.
         with FileLock(trial_folder(trial.study, number).with_suffix(".lock")):
             return self._run(trial, number, config)
 
@@ -108,19 +115,19 @@ class Objective:
         folder = trial_folder(trial.study, number)
         run = self._open_run(trial, number, config)
         validation = Validation(config, self._prepared)
-        # The scores of epochs before an interruption; a trial inherits them.
+        # A retry inherits the scores of the epochs before the interruption.
         scores = dict(trial.study.trials[trial.number].intermediate_values)
-        logged: list[Figures] = []
+        logged: list[Scores] = []
         name: str = search.tuning.objectives[0]
         single = len(search.tuning.objectives) == 1
 
-        def scored(epochs: list[Figures]) -> list[Figures]:
+        def scored(epochs: list[Scores]) -> list[Scores]:
             return [
-                {**each, name: scores[epoch]} if (epoch := int(each["epoch"])) in scores else each
-                for each in epochs
+                {**row, name: scores[epoch]} if (epoch := int(row["epoch"])) in scores else row
+                for row in epochs
             ]
 
-        def on_epoch(epochs: list[Figures], classifier: Classifier) -> None:
+        def on_epoch(epochs: list[Scores], classifier: Classifier) -> None:
             step = int(epochs[-1]["epoch"])
             if single:
                 scores[step] = validation.metrics(classifier, [name])[name]
@@ -130,7 +137,7 @@ class Objective:
             if single and trial.should_prune():
                 raise optuna.TrialPruned
 
-        figures: Figures = {}
+        results: Scores = {}
         try:
             result = train(config, self._prepared, folder / CHECKPOINTS, on_epoch)
             logged[:] = scored(result.epochs)
@@ -139,12 +146,12 @@ class Objective:
                 raise optuna.TrialPruned
         except (optuna.TrialPruned, Diverged) as error:
             trial.set_user_attr("why", "diverged" if isinstance(error, Diverged) else "pruned")
-            self._close(run, config, folder, logged, figures, "KILLED")
+            self._close(run, config, folder, logged, results, "KILLED")
             raise optuna.TrialPruned from error
-        for each, value in figures.items():
-            trial.set_user_attr(each, value)
-        self._close(run, config, folder, logged, figures, "FINISHED")
-        return tuple(figures[each] for each in search.tuning.objectives)
+        for metric, value in results.items():
+            trial.set_user_attr(metric, value)
+        self._close(run, config, folder, logged, results, "FINISHED")
+        return tuple(results[objective] for objective in search.tuning.objectives)
 
     def _open_run(self, trial: Trial, number: int, config: Config) -> tracking.Run:
         search, study = self._search, trial.study
@@ -169,26 +176,26 @@ class Objective:
         run: tracking.Run,
         config: Config,
         folder: Path,
-        epochs: list[Figures],
-        figures: Figures,
+        epochs: list[Scores],
+        results: Scores,
         status: RunStatus,
     ) -> None:
-        """Leave the record from which the run can be published again, and let go of the checkpoints."""
+        """Write the record from which the run can be published again, end the run and delete the checkpoints."""
         record = folder.with_name(f"{folder.name}-record")
         with atomic_directory(record) as partial:
-            run.record(figures, status).write(partial / RUN)
+            run.record(results, status).write(partial / RUN)
             config.write(partial / CONFIG)
             if epochs:
                 pd.DataFrame(epochs).to_csv(partial / EPOCHS, index=False)
-        run.log_results(figures)
+        run.log_results(results)
         run.log_files(run_files(record))
         run.finish(epochs, status)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_surplus(trial: Trial, wanted: int) -> bool:
-    """Whether as many trials are finished or were begun before as are wanted in all."""
+    """Whether the finished trials and the running ones that started earlier are as many as `wanted`, or more."""
     trials = trial.study.get_trials(deepcopy=False)
-    finished = sum(each.state in FINISHED for each in trials)
-    before = sum(each.state == TrialState.RUNNING and each.number < trial.number for each in trials)
-    return finished + before >= wanted
+    finished = sum(other.state in FINISHED for other in trials)
+    earlier = sum(other.state == TrialState.RUNNING and other.number < trial.number for other in trials)
+    return finished + earlier >= wanted

@@ -1,4 +1,4 @@
-"""What a finished study leaves: the winner as an experiment file, tables, figures."""
+"""The results of a finished study: its best trial as an experiment file, a table of trials, and figures."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _DPI = 150
 
 
 def winner(study: optuna.Study, search: Search) -> FrozenTrial:
-    """The best trial; of a Pareto front the one that the validator `search.best_by` puts first.
+    """Best trial of the study; of a Pareto front, the trial that scores highest by the validator `search.best_by`.
 
-    Raises UserError where no trial came to its end.
+    Raises UserError if no trial was completed.
     """
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         raise UserError(
-            f"{search.name}: none of {len(study.trials)} trials came to its end: all were pruned or diverged.\n"
-            "Narrow the ranges in conf/tuning/, or set tuning.pruning=false, and take another tuning.name."
+            f"{search.name}: none of {len(study.trials)} trials was completed: all were pruned or diverged.\n"
+            "Narrow the ranges in conf/tuning/, or set tuning.pruning=false, and choose another tuning.name."
         )
     if len(search.tuning.objectives) == 1:
         return study.best_trial
@@ -46,41 +46,44 @@ def winner(study: optuna.Study, search: Search) -> FrozenTrial:
 
 
 def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> Path:
-    """Write the winner as conf/experiment/<name>.yaml; an own file of that name is kept beside as .bak."""
+    """Write the best trial to conf/experiment/<name>.yaml and return that path.
+
+    A file of that name that `mergershift tune` did not write is first renamed to <name>.yaml.bak.
+    """
     path = root() / "conf" / "experiment" / f"{search.experiment}.yaml"
     if path.is_file() and not path.read_text().partition("\n")[2].startswith(WRITTEN):
         os.replace(path, path.with_name(f"{path.name}.bak"))
-    reached = ", ".join(
+    scores = ", ".join(
         f"{name} {value:.4f}" for name, value in zip(search.tuning.objectives, best.values, strict=True)
     )
     finished = len(study.get_trials(deepcopy=False, states=FINISHED))
-    seen = "target labels were seen: an oracle" if search.oracle else "no target label seen"
+    labels = "oracle: target labels were used" if search.oracle else "no target label was used"
     lines = [
         "# @package _global_",
-        f"{WRITTEN}: trial {best.number} of {finished} in the study {search.name}, {reached} ({seen}).",
-        f"# Data {search.data_hash[:16]}, {search.config.training.epochs} epochs a trial, "
+        f"{WRITTEN}: trial {best.number} of {finished} in the study {search.name}, {scores} ({labels}).",
+        f"# Data {search.data_hash[:16]}, {search.config.training.epochs} epochs per trial, "
         f"split={search.config.choices['split']}, seed {search.config.seed}.",
     ]
     defaults = [{f"override /{group}": search.config.choices[group]} for group in _GROUPS]
-    values = nested(_given(search) | resolved(best.params, search.tuning.ranges))
+    values = nested(_overridden(search) | resolved(best.params, search.tuning.ranges))
     text = "\n".join(lines) + "\n" + yaml.safe_dump({"defaults": defaults} | values, sort_keys=False)
     path.parent.mkdir(exist_ok=True)
     write_text(path, text)
     return path
 
 
-def _given(search: Search) -> dict[str, Any]:
-    """What overrides of single keys have made different from the files of the groups, by key."""
+def _overridden(search: Search) -> dict[str, Any]:
+    """Values by key that overrides of single keys made differ from the files of the configuration groups."""
     groups = [f"{group}={search.config.choices[group]}" for group in ("filters", "transfer", *_GROUPS)]
-    ours, plain = (
-        dict(flattened(each.model_dump(mode="json", include=set(_GROUPS))))
-        for each in (search.config, compose(groups))
+    searched, plain = (
+        dict(flattened(config.model_dump(mode="json", include=set(_GROUPS))))
+        for config in (search.config, compose(groups))
     )
-    return {key: value for key, value in ours.items() if key not in plain or plain[key] != value}
+    return {key: value for key, value in searched.items() if key not in plain or plain[key] != value}
 
 
 def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str, Any]:
-    """The facts of the study, as JSON takes them."""
+    """Facts about the study that are written to study.json."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     return {
         "study": search.name,
@@ -92,7 +95,7 @@ def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str,
         "seed": search.tuning.seed,
         "completed": states.count(TrialState.COMPLETE),
         "pruned": states.count(TrialState.PRUNED),
-        "retried": sum(original_number(each) != each.number for each in study.trials),
+        "retried": sum(original_number(trial) != trial.number for trial in study.trials),
         "best": {
             "trial": best.number,
             "values": dict(zip(search.tuning.objectives, best.values, strict=True)),
@@ -102,7 +105,7 @@ def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str,
 
 
 def table(search: Search, study: optuna.Study) -> pd.DataFrame:
-    """One row a trial: number, state, seconds, objectives, values of the searched keys."""
+    """One row per trial: its number, the trial that it retries, state, seconds, objectives and searched values."""
     rows = []
     for trial in study.trials:
         values = trial.values or [float("nan")] * len(search.tuning.objectives)
@@ -120,9 +123,10 @@ def table(search: Search, study: optuna.Study) -> pd.DataFrame:
 
 
 def figures(search: Search, study: optuna.Study) -> dict[str, Figure]:
-    """History, parallel coordinates, importances and learning curves; the Pareto front of two objectives.
+    """Draw the figures of the study: history, parallel coordinates and importances of each objective.
 
-    Those that need two different completed trials are left out where there is one.
+    A search by one objective also gets the learning curves, one by two objectives the Pareto front. Parallel
+    coordinates and importances are omitted unless at least two completed trials differ in the objective.
     """
     matplotlib.use("Agg")
     plots = optuna.visualization.matplotlib
@@ -133,50 +137,50 @@ def figures(search: Search, study: optuna.Study) -> dict[str, Figure]:
         drawings["pareto_front"] = partial(plots.plot_pareto_front, target_names=list(names))
     else:
         drawings["intermediate_values"] = plots.plot_intermediate_values
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         suffix = f"_{name}" * (len(names) > 1)
-        target = partial(_value, place)
-        # Told a target, Optuna takes low values for good ones.
+        target = partial(_value, index)
+        # Given an explicit target, Optuna assumes that low values are good.
         options: dict[str, Any] = {"target": target if suffix else None, "target_name": name}
         drawings[f"history{suffix}"] = partial(plots.plot_optimization_history, **options)
         if len({target(trial) for trial in completed}) > 1:
             drawings[f"parallel_coordinates{suffix}"] = partial(_parallel_coordinates, **options)
-            # The evaluator weighs what leads to low values.
-            low = target if search.directions[place] == "minimize" else partial(_negative, place)
+            # The importance evaluator assumes minimisation.
+            low = target if search.directions[index] == "minimize" else partial(_negative, index)
             drawings[f"importances{suffix}"] = partial(
                 plots.plot_param_importances, target=low, target_name=name
             )
-    return {name: _drawn(draw(study)) for name, draw in drawings.items()}
+    return {name: _figure(draw(study)) for name, draw in drawings.items()}
 
 
-def _value(place: int, trial: FrozenTrial) -> float:
-    return float(trial.values[place])
+def _value(index: int, trial: FrozenTrial) -> float:
+    return float(trial.values[index])
 
 
-def _negative(place: int, trial: FrozenTrial) -> float:
-    return -_value(place, trial)
+def _negative(index: int, trial: FrozenTrial) -> float:
+    return -_value(index, trial)
 
 
 def _parallel_coordinates(study: optuna.Study, **options: Any) -> Any:
     axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, **options)
     keys = sorted({key for trial in study.get_trials(deepcopy=False) for key in trial.params})
     names = [options["target_name"], *(key.rpartition(".")[2] for key in keys)]
-    if len(axes.get_xticks()) == len(names):  # Optuna cuts the keys after twenty letters
+    if len(axes.get_xticks()) == len(names):  # Optuna truncates the keys to 20 characters
         axes.set_xticks(axes.get_xticks(), names, rotation=20)
     return axes
 
 
-def _drawn(axes: Any) -> Figure:
+def _figure(axes: Any) -> Figure:
     figure: Figure = axes.figure
     figure.set_size_inches(11, 6)
     return figure
 
 
 def write_outcome(
-    folder: Path, facts: dict[str, Any], trials: pd.DataFrame, drawn: dict[str, Figure]
+    folder: Path, facts: dict[str, Any], trials: pd.DataFrame, drawings: dict[str, Figure]
 ) -> None:
-    """Write study.json, trials.csv and the figures into an existing folder."""
+    """Write study.json, trials.csv and the figures (as PNG files) into an existing folder."""
     (folder / "study.json").write_text(json.dumps(facts, indent=2) + "\n")
     trials.to_csv(folder / "trials.csv", index=False, lineterminator="\n")
-    for name, figure in drawn.items():
+    for name, figure in drawings.items():
         figure.savefig(folder / f"{name}.png", dpi=_DPI, bbox_inches="tight")

@@ -1,4 +1,4 @@
-"""Between the configuration and what Optuna suggests."""
+"""Translate between the configuration and the values that Optuna suggests."""
 
 from __future__ import annotations
 
@@ -13,66 +13,70 @@ from mergershift.config.schema import RangeConfig
 from mergershift.core.errors import UserError, nearest
 
 Values = dict[str, Any]
-"""By key of the configuration; where a range has choices the name of one."""
+"""Value by configuration key; for a range with choices, the value is the name of a choice."""
 
 
 def suggest(trial: Trial, ranges: Mapping[str, RangeConfig]) -> Values:
-    """Let the sampler draw a value for each key."""
+    """Draw a value for each searched key with the sampler of the trial's study."""
     values: Values = {}
-    for key, each in ranges.items():
-        if each.choices is not None:
-            values[key] = trial.suggest_categorical(key, list(each.choices))
-        elif isinstance(each.low, int) and isinstance(each.high, int):
-            values[key] = trial.suggest_int(key, each.low, each.high, log=each.log)
+    for key, searched in ranges.items():
+        if searched.choices is not None:
+            values[key] = trial.suggest_categorical(key, list(searched.choices))
+        elif isinstance(searched.low, int) and isinstance(searched.high, int):
+            values[key] = trial.suggest_int(key, searched.low, searched.high, log=searched.log)
         else:
-            assert each.low is not None
-            assert each.high is not None
-            values[key] = trial.suggest_float(key, each.low, each.high, log=each.log)
+            assert searched.low is not None
+            assert searched.high is not None
+            values[key] = trial.suggest_float(key, searched.low, searched.high, log=searched.log)
     return values
 
 
 def resolved(values: Mapping[str, Any], ranges: Mapping[str, RangeConfig]) -> dict[str, Any]:
-    """The values themselves in place of their choices' names."""
-    choices = {key: each.choices for key, each in ranges.items()}
+    """Replace the names of choices by the values that they stand for."""
+    choices = {key: searched.choices for key, searched in ranges.items()}
     return {key: named[value] if (named := choices[key]) else value for key, value in values.items()}
 
 
 def applied(config: Config, values: Mapping[str, Any]) -> Config:
-    """The configuration with other values at some keys; raises UserError for a key that it does not have."""
+    """Copy of the configuration with `values` set at their keys; raises UserError if a key does not exist."""
     plain = config.model_dump(mode="json")
     for key, value in values.items():
-        node, name = _place(plain, key)
+        node, name = _find(plain, key)
         node[name] = copy.deepcopy(value)
     return Config.model_validate(plain)
 
 
 def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
-    """What the configuration holds at the searched keys; None where a value lies outside its range."""
+    """Values of the configuration at the searched keys, or None if one of them is outside its range.
+
+    Raises UserError if a searched key does not exist in the configuration.
+    """
     plain = config.model_dump(mode="json")
     values: Values = {}
-    for key, each in ranges.items():
-        node, name = _place(plain, key)
+    for key, searched in ranges.items():
+        node, name = _find(plain, key)
         value = node[name]
-        if each.choices is not None:
-            value = next((label for label, choice in each.choices.items() if choice == value), None)
+        if searched.choices is not None:
+            value = next((label for label, choice in searched.choices.items() if choice == value), None)
             if value is None:
                 return None
-        elif not each.low <= value <= each.high:
+        elif not searched.low <= value <= searched.high:
             return None
         values[key] = value
     return values
 
 
-def _place(plain: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+def _find(plain: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The innermost mapping that a dotted key leads to, and the key's last part."""
     node: Any = plain
-    *way, name = key.split(".")
-    for part in way:
+    *path, name = key.split(".")
+    for part in path:
         node = node.get(part, {}) if isinstance(node, dict) else {}
     if not isinstance(node, dict) or name not in node:
-        known = [".".join([*way, each]) for each in node] if isinstance(node, dict) else []
+        known = [".".join([*path, other]) for other in node] if isinstance(node, dict) else []
         raise UserError(
             f"tuning.space: the configuration has no key {key}"
             + (f" (nearest: {nearest(key, known)})" if known else "")
-            + f".\nMend it in conf/tuning/, or leave it out: tuning.space.{key}=null."
+            + f".\nFix the key in conf/tuning/, or leave it out: tuning.space.{key}=null."
         )
     return node, name

@@ -1,4 +1,4 @@
-"""Where a study lives: an SQLite file for one machine, PostgreSQL for several."""
+"""Storage of a study: an SQLite file for one machine, PostgreSQL for several."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from mergershift.evaluation import DOMAIN_DISTANCE
 
 DATABASE = "optuna.db"
 DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
-"""Attributes of a study: what it searches, an id of its own, and when it began, in milliseconds since 1970."""
+"""User attributes of a study: the digest of its search, its unique id, and its start in ms since 1970 (UTC)."""
 _ATTEMPTS, _PATIENCE = 5, 50
 _SQLITE = {"connect_args": {"timeout": 60}}
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: what is varied, on which data, and where its study is kept."""
+    """A search: what is varied, on which data, and where its study is stored."""
 
     config: Config
     tuning: TuningConfig
     data_hash: str
     code_hash: str
     best_by: str
-    """The validator that methods are compared by; it also chooses from a Pareto front."""
+    """Validator that methods are compared by; it also picks the best trial of a Pareto front."""
 
     @property
     def digest(self) -> str:
-        """Hash of all that decides what a trial does; neither how many there are nor on which machine."""
+        """Hash of everything that determines the result of a trial, but not of the number of trials or the machine."""
         plain = self.config.dump()
         for group in ("archive", "tracking", "trainer"):
             plain.pop(group)
@@ -58,29 +58,29 @@ class Search:
 
     @property
     def name(self) -> str:
-        """Of the study: the configured one, or one that tells method, filters and digest."""
+        """Configured name of the study, or one made of the method, filters, transfer and digest."""
         choices = self.config.choices
         parts = [self.experiment, choices["filters"], choices["transfer"], self.digest[:8]]
         return self.tuning.name or "-".join(parts)
 
     @property
     def oracle(self) -> bool:
-        """Whether target labels take part, in the trainings or in what they are judged by."""
+        """Whether target labels are used, either in training or in an objective."""
         return self.tuning.oracle or self.config.is_oracle
 
     @property
     def experiment(self) -> str:
-        """Name of the file in conf/experiment/ that the winner becomes."""
+        """Name of the file in conf/experiment/ that the best trial is written to, without its suffix."""
         return f"{ORACLE_PREFIX * self.oracle}tuned_{self.config.choices['adaptation']}"
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
-        """Of the objectives."""
+        """Direction of each objective, in the order of the objectives."""
         return ["minimize" if name == DOMAIN_DISTANCE else "maximize" for name in self.tuning.objectives]
 
 
 def quiet() -> None:
-    """Let Optuna speak of what is wrong only."""
+    """Silence all messages of Optuna and its storage that do not report a problem."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -88,43 +88,43 @@ def quiet() -> None:
 
 
 def address(tuning: TuningConfig) -> str:
-    """Of the database, with its password; see `shown`."""
+    """Address of the database, including its password; print it with `printable`."""
     return tuning.storage or f"sqlite:///{main_checkout() / DATABASE}"
 
 
-def shown(url: str) -> str:
-    """The address as it may be printed."""
+def printable(url: str) -> str:
+    """Address with its password hidden."""
     return sqlalchemy.make_url(url).render_as_string(hide_password=True)
 
 
 @contextmanager
 def answering(search: Search) -> Iterator[None]:
-    """Turn what goes wrong between Optuna and the study's database into a UserError."""
+    """Turn errors of the study's database inside this context into a UserError."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        words = first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         raise UserError(
-            f"{shown(address(search.tuning))}: the study's database does not answer any more: {words}.\n"
-            "Finished trials are kept: start it, and give the command again."
+            f"{printable(address(search.tuning))}: the study's database stopped answering: {reason}.\n"
+            "Finished trials are kept: start the database and run the same command again."
         ) from error
 
 
 def open_study(search: Search) -> optuna.Study:
-    """The study, made where it is missing; any number of processes and machines may do so at once.
+    """Load the study, or create it if it does not exist; safe to call from several processes and machines at once.
 
-    Raises UserError where the database does not answer, and where the study of that name is another search.
+    Raises UserError if the database does not answer, and if the study of that name belongs to another search.
     """
     quiet()
     url = address(search.tuning)
     try:
-        # On one machine two processes would meet while tables are made; elsewhere the second one tries again.
+        # Two processes on one machine would collide while tables are created; on other machines `_create` retries.
         with FileLock(main_checkout() / f"{DATABASE}.lock"):
             study = _create(search, url)
     except ImportError as error:
         raise UserError(
-            f"tuning.storage={shown(url)}: no driver for it here ({error}).\n"
-            'Write postgresql+psycopg://..., and install it: pip install "mergershift[postgresql]".'
+            f"tuning.storage={printable(url)}: its database driver is not installed ({error}).\n"
+            'Use postgresql+psycopg://... and install its driver: pip install "mergershift[postgresql]".'
         ) from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
@@ -132,15 +132,15 @@ def open_study(search: Search) -> optuna.Study:
             "Expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
         ) from error
     except (SQLAlchemyError, StorageInternalError) as error:
-        words = first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         raise UserError(
-            f"{shown(url)}: the database does not answer: {words}.\n"
-            "Nothing is lost: start it, or mend tuning.storage, and give the command again."
+            f"{printable(url)}: the database does not answer: {reason}.\n"
+            "Nothing is lost: start it, or fix tuning.storage, and run the command again."
         ) from error
     if study.user_attrs[DIGEST] != search.digest:
         raise UserError(
-            f"{shown(url)}: the study '{search.name}' searches something else: other ranges, objectives, data, "
-            "settings or code.\nTake another tuning.name, or the same command and commit as where it was begun."
+            f"{printable(url)}: the study '{search.name}' belongs to another search, with other ranges, objectives, "
+            "data, settings or code.\nChoose another tuning.name, or use the command and commit that started it."
         )
     return study
 
@@ -167,7 +167,7 @@ def _create(search: Search, url: str) -> optuna.Study:
 
 
 def _make_or_load(search: Search, storage: RDBStorage) -> optuna.Study:
-    """Whoever makes the study says what it searches, and gives it an id of its own; the others wait for that."""
+    """Create the study and set its attributes, or load it once the process that created it has set them."""
     try:
         study = optuna.create_study(storage=storage, study_name=search.name, directions=search.directions)
     except DuplicatedStudyError:
@@ -175,7 +175,8 @@ def _make_or_load(search: Search, storage: RDBStorage) -> optuna.Study:
         for _ in range(_PATIENCE):
             if DIGEST in study.user_attrs:
                 return study
-            time.sleep(0.2)  # else whoever made it has died at once
+            time.sleep(0.2)
+        # The process that created the study must have died before it set the attributes: set them here.
     study.set_user_attr(TRAINING, uuid.uuid4().hex)
     study.set_user_attr(STARTED, int(time.time() * 1000))
     study.set_user_attr(DIGEST, search.digest)

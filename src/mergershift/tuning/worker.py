@@ -1,4 +1,4 @@
-"""A process that works on a study until it has all its trials; any number of them work side by side."""
+"""A worker process that runs trials until the study has them all; any number of workers run in parallel."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from mergershift.tuning.objective import FINISHED, WORKER, Objective, Surplus, s
 from mergershift.tuning.storage import Search, open_study
 
 FEWEST_FINISHED = 5
-"""Trials that have to be finished before others are pruned by comparison with them."""
-_IDLE = 1.0
+"""Number of trials that have to finish before later trials can be pruned by comparison with them."""
+_IDLE_SECONDS = 1.0
 
 
 def work(search: Search, prepared: Prepared) -> None:
-    """Run trials until the study has as many as it shall; ends early where the process that started it is gone.
+    """Run trials until the study has all of them, or until the process that started this one has died.
 
-    Interrupted by SIGINT or SIGTERM, it hands its trial back, and whoever works on the study next goes on with
-    it; killed, it leaves that to the heartbeat.
+    Interrupted by SIGINT or SIGTERM, it puts its trial back into the queue, and the next worker resumes it. If this
+    process is killed, Optuna's heartbeat does so.
     """
     with interrupted_by(signal.SIGTERM):
         _work(search, prepared)
@@ -43,59 +43,62 @@ def _work(search: Search, prepared: Prepared) -> None:
     parent = os.getppid()
     study = open_study(search)
     study_folder(study).mkdir(parents=True, exist_ok=True)
-    # Within this machine trials are begun one after the other, so that none is begun too many.
-    door = FileLock(study_folder(study) / "begin.lock")
-    objective = Objective(search, prepared, started=lambda: door.release(force=True))
+    # The workers of one machine start their trials one at a time, so that together they do not start too many.
+    start_lock = FileLock(study_folder(study) / "begin.lock")
+    objective = Objective(search, prepared, started=lambda: start_lock.release(force=True))
     while os.getppid() == parent:
         fail_stale_trials(study)
         _fail_stillborn(study, search)
-        with door:
+        with start_lock:
             trials = study.get_trials(deepcopy=False)
-            finished = sum(each.state in FINISHED for each in trials)
+            finished = sum(trial.state in FINISHED for trial in trials)
             if finished >= search.tuning.trials:
                 return
-            running = sum(each.state == TrialState.RUNNING for each in trials)
+            running = sum(trial.state == TrialState.RUNNING for trial in trials)
             if finished + running < search.tuning.trials:
                 study.sampler = _sampler(search, len(trials))
                 study.pruner = _pruner(search)
                 _run_trial(study, objective)
-                gc.collect()  # a trainer and its images refer to each other
+                gc.collect()  # trainer and images form a reference cycle
                 continue
-        # The others' last trials may yet be left to us.
-        time.sleep(_IDLE)
+        # Another worker may still die and leave its trial to this one.
+        time.sleep(_IDLE_SECONDS)
 
 
 def _run_trial(study: optuna.Study, objective: Objective) -> None:
-    interrupted = broken = False
+    interrupted = failed = False
 
     def guarded(trial: Trial) -> tuple[float, ...]:
-        nonlocal interrupted, broken
+        nonlocal interrupted, failed
         try:
             return objective(trial)
-        except (KeyboardInterrupt, SystemExit):  # Lightning makes the second of the first
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
             interrupted = True
-            _hand_back(study, trial)
+            _requeue(study, trial)
             raise KeyboardInterrupt from None
         except (optuna.TrialPruned, Surplus, UpdateFinishedTrialError):
             raise
         except Exception:
-            broken = True
+            failed = True
             raise
 
     try:
         study.optimize(guarded, n_trials=1, catch=(Surplus,))
-    except (UpdateFinishedTrialError, ValueError):  # the second is what telling of a finished trial raises
+    # Within optimize(), study.tell raises ValueError for a trial that is already finished.
+    except (UpdateFinishedTrialError, ValueError):
         if interrupted:
             raise KeyboardInterrupt from None
-        if broken:
+        if failed:
             raise
-        logging.getLogger(__name__).warning("a trial was taken for dead, and another worker goes on with it")
+        logging.getLogger(__name__).warning(
+            "a trial of this worker was presumed dead; another worker resumes it"
+        )
 
 
-def _hand_back(study: optuna.Study, trial: Trial) -> None:
-    """Queue the trial again: Optuna does so for what a dead worker leaves, not for what one gives up.
+def _requeue(study: optuna.Study, trial: Trial) -> None:
+    """Put an interrupted trial back into the queue: Optuna itself only requeues the trials of dead workers.
 
-    Failed first, so that a kill in between can't queue it twice.
+    The trial is failed first, so that a kill in between cannot put it into the queue twice.
     """
     with suppress(UpdateFinishedTrialError, ValueError):
         study.tell(trial, state=TrialState.FAIL)
@@ -104,23 +107,23 @@ def _hand_back(study: optuna.Study, trial: Trial) -> None:
 
 
 def _fail_stillborn(study: optuna.Study, search: Search) -> None:
-    """Fail trials whose worker died before its first sign of life; Optuna would wait for them for ever."""
-    latest = datetime.now() - timedelta(seconds=2 * search.tuning.heartbeat + _IDLE)
+    """Fail trials whose worker died before its first heartbeat; Optuna would wait for them for ever."""
+    latest = datetime.now() - timedelta(seconds=2 * search.tuning.heartbeat + _IDLE_SECONDS)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        began = trial.datetime_start
-        if WORKER not in trial.user_attrs and began is not None and began < latest:
+        started = trial.datetime_start
+        if WORKER not in trial.user_attrs and started is not None and started < latest:
             with suppress(UpdateFinishedTrialError, ValueError):
                 study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _sampler(search: Search, begun: int) -> optuna.samplers.BaseSampler:
-    """Drawn from (seed, trials begun so far), so that a worker that is started again draws nothing twice."""
-    drawn = np.random.SeedSequence([search.tuning.seed, begun]).generate_state(1)
-    return TPESampler(seed=int(drawn[0]), multivariate=True)
+def _sampler(search: Search, started: int) -> optuna.samplers.BaseSampler:
+    """Sampler seeded by (seed, number of started trials), so that a restarted worker does not repeat its draws."""
+    state = np.random.SeedSequence([search.tuning.seed, started]).generate_state(1)
+    return TPESampler(seed=int(state[0]), multivariate=True)
 
 
 def _pruner(search: Search) -> BasePruner:
     if not search.tuning.pruning or len(search.tuning.objectives) > 1:
         return NopPruner()
-    # The first third of a training tells little of its end.
+    # The score after the first third of a training says little about the final one.
     return MedianPruner(FEWEST_FINISHED, n_warmup_steps=search.config.training.epochs // 3)
