@@ -4,7 +4,7 @@ import pytest
 from registry.samples import facts_of
 
 from mergershift.evaluation import Interval
-from mergershift.registry.model_card import SHOWN, write_card
+from mergershift.registry.model_card import SHOWN, summary, write_card
 
 TUNED = {"experiment": "oracle_tuned_mmd", "oracle": True}
 TRAINED = {"transfer": "oracle_target_only", "oracle": True, "labelled": "noisy", "domains": ("noisy",)}
@@ -62,3 +62,15 @@ def test_it_tells_training_on_target_labels_from_tuning_by_them(changed, labelle
         assert words in card
     assert ("ORACLE" in card) == bool(changed)
     assert ("It was trained on labels of the domain" in card) == (labelled == "noisy")
+
+
+def test_its_summary_gives_each_domain_its_own_figure() -> None:
+    def scores(value: float) -> dict[str, Interval]:
+        return {"balanced_accuracy": Interval(value=value, low=value - 0.02, high=value + 0.02)}
+
+    told = summary(facts_of(), {"source": {"unique": scores(0.913)}, "target": {"unique": scores(0.624)}})
+    of_source, of_target = told.split("0.913")[1].split("0.624")
+    assert "pristine" in of_source
+    assert "noisy" not in of_source
+    assert "noisy" in of_target
+    assert "pristine" not in of_target
