@@ -1,6 +1,8 @@
 """Versions of registered models on a database file: one for each model, found by name, alias and number."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -95,6 +97,29 @@ def test_two_models_of_one_training_keep_their_own_files(registry, address, name
     publish(registry, name, tmp_path, "m2", "two")
     texts = [(fetch_model(address, f"models:/{name}/{n}") / "data/model.pt2").read_text() for n in (1, 2)]
     assert texts == ["one", "two"]
+
+
+def test_a_version_of_the_same_name_and_number_elsewhere_is_another_model(
+    registry: Registry, address: str, name: str, tmp_path: Path
+) -> None:
+    shutil.copy(address.removeprefix("sqlite:///"), tmp_path / "other.db")
+    elsewhere = Registry(f"sqlite:///{tmp_path}/other.db")
+    here, _ = publish(registry, name, tmp_path, "m1", "here")
+    there, _ = publish(elsewhere, name, tmp_path, "m2", "there")
+    assert here.uri == there.uri
+    found = [place.fetch(version) for place, version in ((registry, here), (elsewhere, there))]
+    assert [(folder / "data/model.pt2").read_text() for folder in found] == ["here", "there"]
+
+
+def test_a_number_that_is_given_again_is_not_the_model_that_was_deleted(
+    registry: Registry, address: str, name: str, tmp_path: Path
+) -> None:
+    publish(registry, name, tmp_path, "m1", "deleted")
+    uri = f"models:/{name}/1"
+    fetch_model(address, uri)
+    MlflowClient(tracking_uri=address).delete_registered_model(name)
+    publish(registry, name, tmp_path, "m2", "new")
+    assert (fetch_model(address, uri) / "data/model.pt2").read_text() == "new"
 
 
 def test_a_copy_keeps_tags_and_files_and_becomes_the_champion(registry, address, name, tmp_path):
