@@ -55,12 +55,14 @@ def config_of(limit: float = 16.0, penalty: Mapping[str, Any] | None = None, **c
 
 def log_odds(rows: NDArray[np.int64], limit: float, noisy: bool = False) -> NDArray[np.float64]:
     """What `Brightness` gives for a merger in images of these rows."""
-    return SLOPE * (limit - rows - CENTRE - NOISY * noisy)
+    odds: NDArray[np.float64] = SLOPE * (limit - rows.astype(np.float64) - CENTRE - NOISY * noisy)
+    return odds
 
 
 def probabilities(rows: NDArray[np.int64], limit: float, noisy: bool = False) -> NDArray[np.float64]:
     """The same as probabilities."""
-    return 1 / (1 + np.exp(-log_odds(rows, limit, noisy)))
+    chances: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds(rows, limit, noisy)))
+    return chances
 
 
 def prepare_tiny(config: Config, *, disjoint: bool = False, data_hash: str = DATA_HASH) -> Prepared:

@@ -53,7 +53,7 @@ RIGHT = {
 """File of an evaluation -> method -> galaxies of each class that are called rightly in source and target."""
 CHOICES = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
 CHOSEN, ORACLES_CHOICE = 1, 2
-SCORES = {
+SCORES: dict[str, tuple[list[float], list[float]]] = {
     "source_only": ([5, 0.1, 0], [5, 0.1, 0]),
     "mmd": ([0, 0.9, 2], [0, 0.1, 2]),
     "coral": ([0, 0.6, 0], [0, 0.6, 0]),
@@ -93,7 +93,7 @@ def write_cell(folder: Path, title: str, cell: Cell) -> None:
     write_training(folder, config, training=training)
     # By what chose the epochs, another method would be the best.
     scores = dict.fromkeys(evaluation.VALIDATORS, [1.0 if title == "source_only" else 0.0] * 3)
-    scores |= {"information_maximisation": SCORES[title][cell.seed], ORACLE: ORACLES_FIGURES}
+    scores["information_maximisation"], scores[ORACLE] = SCORES[title][cell.seed], ORACLES_FIGURES
     write_selection(folder, scores, training=training, epoch=CHOSEN, oracle_epoch=ORACLES_CHOICE)
     for name, right in RIGHT.items():
         evaluation.write_predictions(predictions(right[title]), folder / "evaluation" / name)
@@ -187,8 +187,9 @@ def test_the_best_method_is_so_on_average_by_the_validator_named_beforehand(fold
 
 
 def test_validators_are_judged_by_what_their_choice_costs_among_honest_networks(folder: Path) -> None:
-    judged = table(folder, "validators").set_index(["among", "validator"])
-    epochs, networks = (judged.loc[among, "information_maximisation"] for among in ("epochs", "networks"))
+    judged = table(folder, "validators")
+    epochs, networks = judged[judged["validator"] == "information_maximisation"].to_dict("records")
+    assert (epochs["among"], networks["among"]) == ("epochs", "networks")
     assert epochs["rankings"] == 2 * len(HONEST)
     assert networks["rankings"] == 2
     # Each training's best epoch by the validator costs .4 of source-only's and .2 of coral's and entropy's.

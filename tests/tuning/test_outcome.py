@@ -8,7 +8,7 @@ import optuna
 import pytest
 import yaml
 from cells.samples import write_checkout
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from tuning.samples import LIMIT, search_of
 
 from mergershift.evaluation import DOMAIN_DISTANCE
@@ -33,10 +33,10 @@ def test_the_winners_values_are_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
     search = search_of()
     study = optuna.create_study(directions=search.directions)
+    drawn_from: dict[str, BaseDistribution] = {LIMIT: FloatDistribution(1.0, 200.0)}
     for limit, accuracy in ((10.0, 0.6), (20.0, 0.9), (30.0, 0.7)):
         params = {LIMIT: limit}
-        distributions = {LIMIT: FloatDistribution(1.0, 200.0)}
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=accuracy))
+        study.add_trial(optuna.create_trial(params=params, distributions=drawn_from, value=accuracy))
     best = winner(study, search)
     assert best.number == 1
     written = yaml.safe_load(write_experiment(search, study, best).read_text())
