@@ -1,9 +1,11 @@
 """Tests of the studies in conf/studies/ and of the one in use."""
 
 import pytest
+from cells.samples import config_of
 
 from mergershift.config import compose
-from mergershift.config.study import read_study, studies, study_file, use_study
+from mergershift.config.schema import sees_target_labels
+from mergershift.config.study import Method, read_study, studies, study_file, use_study
 from mergershift.core.errors import UserError
 
 
@@ -59,3 +61,42 @@ def test_use_changes_the_cells_and_keeps_a_study_of_ones_own(project):
 def test_a_misspelt_study_is_reported_with_the_nearest_names(project):
     with pytest.raises(UserError, match=r"no 'stduy'.*\n.*study"):
         use_study("stduy")
+
+
+PLAIN = {"transfer": "pristine_to_noisy", "adaptation": "mmd", "experiment": "default"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "oracle"),
+    [
+        ({}, False),
+        ({"experiment": "tuned_mmd"}, False),
+        ({"experiment": "oracle_tuned_mmd"}, True),
+        ({"transfer": "oracle_target_only", "adaptation": "source_only"}, True),
+        ({"adaptation": "source_only", "experiment": "oracle_tuned_source_only"}, True),
+    ],
+)
+def test_a_method_is_an_oracle_by_its_training_or_by_its_tuning(
+    changed: dict[str, str], oracle: bool
+) -> None:
+    names = PLAIN | changed
+    assert Method.model_validate(names).is_oracle == oracle
+    assert config_of(choices=config_of().choices | names).is_oracle == oracle
+
+
+def test_only_the_honest_source_only_is_what_others_are_compared_with() -> None:
+    baseline = PLAIN | {"adaptation": "source_only"}
+    assert Method.model_validate(baseline).is_baseline
+    for changed in (
+        {"transfer": "oracle_target_only"},
+        {"experiment": "oracle_tuned_source_only"},
+        {"experiment": "tuned_source_only"},
+        {"adaptation": "mmd"},
+    ):
+        assert not Method.model_validate(baseline | changed).is_baseline
+
+
+def test_any_of_several_names_tells() -> None:
+    assert sees_target_labels("source_balanced_accuracy", "oracle_target_balanced_accuracy")
+    assert sees_target_labels("oracle_mergershift")
+    assert not sees_target_labels("source_balanced_accuracy", "not_oracle_either")

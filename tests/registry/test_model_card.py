@@ -71,3 +71,15 @@ def test_it_distinguishes_training_on_target_labels_from_tuning_with_them(
         assert text in card
     assert ("ORACLE" in card) == bool(changed)
     assert ("It was trained on labels of the domain" in card) == (labelled == "noisy")
+
+
+def test_its_summary_gives_each_domain_its_own_figure() -> None:
+    def scores(value: float) -> dict[str, Interval]:
+        return {"balanced_accuracy": Interval(value=value, low=value - 0.02, high=value + 0.02)}
+
+    told = summary(facts_of(), {"source": {"unique": scores(0.913)}, "target": {"unique": scores(0.624)}})
+    of_source, of_target = told.split("0.913")[1].split("0.624")
+    assert "pristine" in of_source
+    assert "noisy" not in of_source
+    assert "noisy" in of_target
+    assert "pristine" not in of_target

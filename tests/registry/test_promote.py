@@ -177,6 +177,30 @@ def test_models_for_different_data_or_domains_are_not_compared(team, what, value
     assert team.recorded("b")[0] == "forced"
 
 
+@pytest.mark.parametrize(("what", "value"), [("filter_set", "three"), ("source", "other")])
+def test_models_of_other_filters_or_another_source_are_not_compared(
+    team: SimpleNamespace, what: str, value: str
+) -> None:
+    team.register("a", 1.0)
+    promote()
+    team.register("b", 3.0, **{what: value})
+    with pytest.raises(UserError):
+        promote()
+    assert team.champion() == "a"
+    assert team.recorded("b")[1]["incomparable"] == [what]
+
+
+def test_the_oracle_gate_is_shut_to_one_that_is_better_by_chance(team: SimpleNamespace) -> None:
+    team.register("a", 1.0, right=0.70)
+    promote()
+    team.register("b", 3.0, right=0.72)
+    with pytest.raises(UserError):
+        promote(oracle_gate=True)
+    assert team.champion() == "a"
+    gate = team.recorded("b")[1]["oracle_gate"]
+    assert gate["low"] <= 0 < gate["value"]
+
+
 def test_force_records_its_reason_and_the_comparison(team):
     team.register("a", 1.0)
     promote()

@@ -1,0 +1,124 @@
+"""Which epoch and threshold an evaluation takes, and what it tests with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from cells.samples import DATA_HASH, config_of, prepare_tiny, probabilities, write_checkout, write_training
+
+from mergershift.cells.layout import SELECTION
+from mergershift.cells.records import Selection
+from mergershift.cells.state import cell_state
+from mergershift.config import SelectionConfig
+from mergershift.core.errors import UserError
+from mergershift.evaluation import figures
+from mergershift.images import Prepared
+from mergershift.stages.evaluate import evaluate_step
+
+LIMITS = {0: 30.0, 1: 30.0, 2: 113.0, 3: 113.0, 4: 300.0}
+"""Epoch -> limit. Source images are rows 0 to 27 and those of the target 100 to 127, the mergers first: with a limit
+of 30 one half calls every source image a merger, and a threshold above it tells them apart; with 113 one half tells
+the target's apart. Each of the two is there twice, and the last epoch calls everything a merger."""
+KEPT = 0
+
+
+def choose(cell: Path, validator: str, threshold: str) -> Selection:
+    choice = {"validator": validator, "best_by": "information_maximisation", "threshold": threshold}
+    evaluate_step(cell, SelectionConfig.model_validate(choice))
+    return Selection.read(cell / "evaluation" / SELECTION)
+
+
+def accuracies(cell: Path) -> dict[str, float]:
+    results = json.loads((cell / "evaluation/metrics.json").read_text())
+    return {role: scores["unique"]["balanced_accuracy"]["value"] for role, scores in results.items()}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
+    return tmp_path / "checkout"
+
+
+@pytest.fixture
+def prepared(checkout: Path) -> Prepared:
+    return prepare_tiny(config_of())
+
+
+@pytest.fixture
+def cell(checkout: Path, prepared: Prepared) -> Path:
+    folder = checkout / "outputs/cells/x"
+    write_training(folder, config_of(), LIMITS, best_epoch=KEPT)
+    return folder
+
+
+def test_what_is_reported_is_of_the_epoch_and_threshold_chosen_without_target_labels(
+    cell: Path, prepared: Prepared
+) -> None:
+    """The oracle's choice, with which all figures would be others, stands beside it."""
+    choice = choose(cell, "source_validation_risk", "source_validation")
+    assert (choice.epoch, choice.oracle_epoch) == (1, 3), "of equal epochs the later one"
+    merger, other = probabilities(np.array([5, 22]), LIMITS[choice.epoch])
+    assert 0.5 < other < choice.threshold < merger
+    assert accuracies(cell) == {"source": 1.0, "target": 0.5}
+
+    test = prepared.rows("test")
+    labels = prepared.labelled(config_of().transfer.source, test).labels.numpy()
+    for name, epoch, threshold in (
+        ("predictions.csv", choice.epoch, choice.threshold),
+        ("oracle_predictions.csv", choice.oracle_epoch, choice.oracle_threshold),
+    ):
+        table = pd.read_csv(cell / "evaluation" / name)
+        assert set(table["threshold"]) == {threshold}
+        for role, noisy in (("source", False), ("target", True)):
+            part = table[table["role"] == role]
+            np.testing.assert_array_equal(part["row"], test)
+            np.testing.assert_array_equal(part["label"], labels)
+            np.testing.assert_allclose(
+                part["probability"], probabilities(test, LIMITS[epoch], noisy), atol=1e-5
+            )
+            np.testing.assert_array_equal(part["prediction"], part["probability"] >= threshold)
+
+
+def test_the_published_experiment_keeps_its_own_epoch_and_calls_mergers_from_one_half_on(cell: Path) -> None:
+    choice = choose(cell, "kept", "half")
+    assert choice.epoch == KEPT
+    assert (choice.threshold, choice.oracle_threshold) == (0.5, 0.5)
+    assert accuracies(cell) == {"source": 0.5, "target": 0.5}, "the oracle reaches 1.0 in the target"
+
+
+def test_an_evaluation_that_breaks_off_leaves_what_the_training_needs_to_go_on(
+    cell: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the figures are on disk nothing else holds the training's result safely."""
+
+    def begun_anew(identity: object) -> None:
+        pytest.fail("another identity")
+
+    with cell_state("cells/x", "config", DATA_HASH, "code", begun_anew) as before:
+        pass
+
+    def broken_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "roc", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            choose(cell, "kept", "half")
+    assert not (cell / "evaluation").exists()
+    with cell_state("cells/x", "config", DATA_HASH, "code", begun_anew) as after:
+        assert after.identity == before.identity
+    choose(cell, "kept", "half")
+    assert not before.folder.exists()
+
+
+def test_a_training_is_not_tested_on_images_of_other_data(cell: Path) -> None:
+    prepare_tiny(config_of(), data_hash="e" * 64)
+    with pytest.raises(UserError):
+        choose(cell, "kept", "half")
+    assert not (cell / "evaluation").exists()

@@ -1,0 +1,208 @@
+"""What a study comes to: every figure of its tables on twelve galaxies that are counted by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from cells.samples import config_of, write_checkout, write_selection, write_training
+
+from mergershift import evaluation
+from mergershift.config.study import Cell, read_study
+from mergershift.evaluation import ORACLE
+from mergershift.stages.summary import print_summary, write_summary
+
+FORWARD, UPPER_BOUND, TUNED = "pristine_to_noisy", "oracle_target_only", "oracle_tuned_mmd"
+METHODS = {
+    "source_only": (FORWARD, "source_only", "default"),
+    "mmd": (FORWARD, "mmd", "default"),
+    "coral": (FORWARD, "coral", "default"),
+    "entropy": (FORWARD, "entropy", "default"),
+    TUNED: (FORWARD, "mmd", TUNED),
+    UPPER_BOUND: (UPPER_BOUND, "source_only", "default"),
+}
+"""Title -> transfer, adaptation and experiment."""
+HONEST = ("source_only", "mmd", "coral", "entropy")
+GALAXIES = 6
+"""Of each class."""
+RIGHT = {
+    "predictions.csv": {
+        "source_only": (6, 2),
+        "mmd": (5, 6),
+        "coral": (4, 5),
+        "entropy": (3, 1),
+        TUNED: (1, 4),
+        UPPER_BOUND: (2, 3),
+    },
+    "oracle_predictions.csv": {
+        "source_only": (4, 5),
+        "mmd": (6, 3),
+        "coral": (5, 6),
+        "entropy": (2, 4),
+        TUNED: (0, 6),
+        UPPER_BOUND: (1, 5),
+    },
+}
+"""File of an evaluation -> method -> galaxies of each class that are called rightly in source and target."""
+CHOICES = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
+CHOSEN, ORACLES_CHOICE = 1, 2
+SCORES: dict[str, tuple[list[float], list[float]]] = {
+    "source_only": ([5, 0.1, 0], [5, 0.1, 0]),
+    "mmd": ([0, 0.9, 2], [0, 0.1, 2]),
+    "coral": ([0, 0.6, 0], [0, 0.6, 0]),
+    "entropy": ([0, math.nan, 0], [0, 99, 0]),
+    TUNED: ([200, 1, 0], [200, 1, 0]),
+    UPPER_BOUND: ([0, 1, 0], [0, 1, 0]),
+}
+"""Method -> for each seed the score of every epoch by the validator that methods are compared by."""
+ORACLES_FIGURES = [0.5, 0.7, 0.9]
+
+
+def predictions(right: tuple[int, int]) -> pd.DataFrame:
+    galaxy = np.arange(2 * GALAXIES)
+    label = (galaxy < GALAXIES).astype(int)
+    parts = []
+    for role, domain, count in (("source", "pristine", right[0]), ("target", "noisy", right[1])):
+        called = np.where(galaxy % GALAXIES < count, label, 1 - label)
+        columns = {"row": galaxy, "galaxy": galaxy, "camera": 0, "block": 0, "role": role, "domain": domain}
+        parts.append(
+            pd.DataFrame({**columns, "label": label, "probability": 0.1 + 0.8 * called, "threshold": 0.5})
+        )
+    return evaluation.join(parts)
+
+
+def write_cell(folder: Path, title: str, cell: Cell) -> None:
+    transfer, adaptation, experiment = METHODS[title]
+    plain = config_of()
+    choices = {"transfer": transfer, "adaptation": adaptation, "experiment": experiment}
+    labelled = "oracle_target" if transfer == UPPER_BOUND else "source"
+    config = plain.model_copy(
+        update={
+            "choices": plain.choices | choices,
+            "transfer": plain.transfer.model_copy(update={"labelled": labelled}),
+        }
+    )
+    training = f"{title}-{cell.seed}"
+    write_training(folder, config, training=training)
+    # By what chose the epochs, another method would be the best.
+    scores = dict.fromkeys(evaluation.VALIDATORS, [1.0 if title == "source_only" else 0.0] * 3)
+    scores["information_maximisation"], scores[ORACLE] = SCORES[title][cell.seed], ORACLES_FIGURES
+    write_selection(folder, scores, training=training, epoch=CHOSEN, oracle_epoch=ORACLES_CHOICE)
+    for name, right in RIGHT.items():
+        evaluation.write_predictions(predictions(right[title]), folder / "evaluation" / name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    checkout = write_checkout(tmp_path_factory.mktemp("summary") / "checkout")
+    (checkout / "conf/experiment" / f"{TUNED}.yaml").touch()
+    keys = ("transfer", "adaptation", "experiment")
+    listed = [dict(zip(keys, method, strict=True)) for method in METHODS.values()]
+    path = checkout / "conf/study.yaml"
+    lists = {"filters": ["two"], "methods": listed, "seeds": [0, 1], "tune": []}
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | lists))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(checkout)
+        for cell in read_study().cells():
+            write_cell(checkout / cell.folder, cell.method.title, cell)
+        write_summary()
+        yield checkout / "outputs/summary"
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{name}.csv")
+
+
+def title(row: pd.Series) -> str:
+    of = {method: name for name, method in METHODS.items()}
+    return of[row["transfer"], row["adaptation"], row["experiment"]]
+
+
+def test_every_figure_is_of_the_role_and_the_choice_that_it_is_said_to_be(folder: Path) -> None:
+    transfer = table(folder, "transfer")
+    accuracy = transfer[transfer["metric"] == "balanced_accuracy"]
+    found = {(row["choice"], title(row), row["role"]): row["value"] for _, row in accuracy.iterrows()}
+    assert found == {
+        (choice, method, role): pytest.approx(count / GALAXIES)
+        for choice, name in CHOICES.items()
+        for method, right in RIGHT[name].items()
+        for role, count in zip(("source", "target"), right, strict=True)
+    }
+    assert set(transfer["seeds"]) == {2}
+
+
+def test_what_dvc_shows_is_what_was_chosen_without_target_labels(folder: Path) -> None:
+    metrics = json.loads((folder / "transfer.json").read_text())
+    bars = table(folder, "target").set_index("method")["balanced_accuracy"]
+    assert len(metrics) == len(bars) == len(METHODS)
+    for name, method in METHODS.items():
+        source, target = (count / GALAXIES for count in RIGHT["predictions.csv"][name])
+        shown = metrics["/".join(["two", *method])]
+        assert shown["source"]["balanced_accuracy"]["value"] == pytest.approx(source)
+        assert shown["target"]["balanced_accuracy"]["value"] == pytest.approx(target)
+        assert bars[" ".join(["two", *method])] == pytest.approx(target)
+
+
+def test_methods_are_compared_with_source_only_as_they_were_chosen_and_oracles_apart(folder: Path) -> None:
+    compared = {title(row): row for _, row in table(folder, "comparison").iterrows()}
+    assert list(compared) == ["mmd", "coral", "entropy", TUNED, UPPER_BOUND]
+    right = {name: target for name, (_, target) in RIGHT["predictions.csv"].items()}
+    for name, row in compared.items():
+        gained = right[name] - right["source_only"]
+        assert row["difference"] == pytest.approx(gained / GALAXIES)
+        # All galaxies that changed, so many of each class, changed for the better or all for the worse.
+        assert row["p"] == pytest.approx(2 / 2 ** (2 * abs(gained)))
+        assert row["drop"] == pytest.approx((6 - 2) / GALAXIES)
+        assert row["won_back"] == pytest.approx(gained / (6 - 2))
+    p_holm = {name: row["p_holm"] for name, row in compared.items()}
+    assert p_holm == {
+        "mmd": pytest.approx(3 * 2 / 2**8),
+        "coral": pytest.approx(2 * 2 / 2**6),
+        "entropy": pytest.approx(0.5),
+        TUNED: pytest.approx(2 * 2 / 2**4),
+        UPPER_BOUND: pytest.approx(0.5),
+    }
+
+
+def test_the_best_method_is_so_on_average_by_the_validator_named_beforehand(folder: Path) -> None:
+    """Neither its best seed counts, nor an epoch that was not chosen, nor what saw target labels or diverged."""
+    (best,) = json.loads((folder / "best.json").read_text())
+    assert best["validator"] == "information_maximisation"
+    assert best["best"] == "coral"
+    assert best["method"] == dict(
+        zip(("transfer", "adaptation", "experiment"), METHODS["coral"], strict=True)
+    )
+    assert best["scores"] == {
+        "source_only": pytest.approx(0.1),
+        "mmd": pytest.approx(0.5),
+        "coral": pytest.approx(0.6),
+    }
+
+
+def test_validators_are_judged_by_what_their_choice_costs_among_honest_networks(folder: Path) -> None:
+    judged = table(folder, "validators")
+    epochs, networks = judged[judged["validator"] == "information_maximisation"].to_dict("records")
+    assert (epochs["among"], networks["among"]) == ("epochs", "networks")
+    assert epochs["rankings"] == 2 * len(HONEST)
+    assert networks["rankings"] == 2
+    # Each training's best epoch by the validator costs .4 of source-only's and .2 of coral's and entropy's.
+    assert epochs["regret"] == pytest.approx((0.4 + 0 + 0.2 + 0.2) / 4)
+    # With seed 0 the first epoch of source-only has the highest score, with seed 1 the second of entropy.
+    assert networks["regret"] == pytest.approx((0.4 + 0.2) / 2)
+
+
+def test_the_printed_table_shows_source_then_target(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary()
+    lines = capsys.readouterr().out.splitlines()
+    for name in HONEST:
+        (line,) = (line for line in lines if f" {name} " in line)
+        shown = [float(value) for value in re.findall(r"(\d\.\d\d) \(", line)]
+        expected = [count / GALAXIES for count in RIGHT["predictions.csv"][name]]
+        assert shown[:2] == pytest.approx(expected, abs=0.005)

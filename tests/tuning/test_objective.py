@@ -1,0 +1,117 @@
+"""What a trial trains and what it is worth, with networks that are given instead of trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import optuna
+import pytest
+from cells.samples import config_of, prepare_tiny, write_checkout
+from optuna.trial import FrozenTrial, Trial, TrialState
+from tuning.samples import LIMIT, search_of
+
+from mergershift.classifier.classifier import Classifier, build_classifier
+from mergershift.config import Config
+from mergershift.images import Prepared
+from mergershift.training.fit import Result
+from mergershift.tuning import objective
+from mergershift.tuning.objective import Objective, Surplus
+from mergershift.tuning.storage import open_study
+
+ACCURACIES = {13.0: 1.0, 23.5: (1 + 1 / 3) / 2, 3.0: 0.5}
+"""Limit of a network -> its accuracy on the labelled validation images: the mergers 4 and 5 and the others 22 to 24."""
+OnEpoch = Callable[[list[dict[str, float]], Classifier], None]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
+    return prepare_tiny(config_of())
+
+
+def network(config: Config, limit: float) -> Classifier:
+    return build_classifier(config.model_copy(update={"network": config.network | {"limit": limit}}))
+
+
+def play(monkeypatch: pytest.MonkeyPatch, limits: Sequence[float] = (), kept: int = -1) -> list[Config]:
+    """Let a training give a network of one of `limits` in each epoch, else the configured one in its only epoch.
+
+    The network of the epoch `kept` is the one that it keeps. Returns the configurations of all trainings.
+    """
+    trained: list[Config] = []
+
+    def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch) -> Result:
+        trained.append(config)
+        networks = [network(config, limit) for limit in limits] or [build_classifier(config)]
+        epochs: list[dict[str, float]] = []
+        for epoch, classifier in enumerate(networks):
+            epochs.append({"epoch": float(epoch), "source_val_balanced_accuracy": 0.1 + 0.1 * epoch})
+            on_epoch(epochs, classifier)
+        return Result(networks[kept], {}, epochs, kept % len(networks), 0.0)
+
+    monkeypatch.setattr(objective, "train", train)
+    return trained
+
+
+def finished() -> FrozenTrial:
+    return optuna.create_trial(value=0.5)
+
+
+def begin(study: optuna.Study, limit: float = 13.0) -> Trial:
+    study.enqueue_trial({LIMIT: limit})
+    return study.ask()
+
+
+def test_a_trial_trains_with_the_values_that_were_drawn_for_it(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, search = play(monkeypatch), search_of(trials=9)
+    study = open_study(search)
+    for limit, accuracy in ACCURACIES.items():
+        assert Objective(search, prepared)(begin(study, limit)) == (pytest.approx(accuracy),)
+        assert trained[-1].network["limit"] == limit
+        assert trained[-1].training == search.config.training
+
+
+def test_a_trial_is_compared_by_its_objective_and_worth_what_the_kept_network_is(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs are reported with what the objective makes of them; neither the best of them counts nor the last."""
+    play(monkeypatch, tuple(ACCURACIES), kept=1)
+    search = search_of()
+    study = open_study(search)
+    trial = begin(study)
+    assert Objective(search, prepared)(trial) == (pytest.approx(ACCURACIES[23.5]),)
+    reported = study.trials[trial.number].intermediate_values
+    assert reported == {epoch: pytest.approx(value) for epoch, value in enumerate(ACCURACIES.values())}
+
+
+@pytest.mark.parametrize("others", [("finished", "finished"), ("finished", "running")])
+def test_no_trial_is_trained_beyond_those_that_are_wanted(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+) -> None:
+    trained, search = play(monkeypatch), search_of(trials=2)
+    study = open_study(search)
+    for other in others:
+        if other == "finished":
+            study.add_trial(finished())
+        else:
+            begin(study)
+    with pytest.raises(Surplus):
+        Objective(search, prepared)(begin(study))
+    assert not trained
+
+
+def test_the_last_trial_that_is_wanted_is_trained(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began after it, or has failed, does not count against it."""
+    trained, search = play(monkeypatch), search_of(trials=2)
+    study = open_study(search)
+    study.add_trial(finished())
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+    last = begin(study)
+    begin(study)
+    Objective(search, prepared)(last)
+    assert len(trained) == 1

@@ -1,0 +1,43 @@
+"""Which trial wins, and that its values are those that are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from cells.samples import write_checkout
+from optuna.distributions import BaseDistribution, FloatDistribution
+from tuning.samples import LIMIT, search_of
+
+from mergershift.evaluation import DOMAIN_DISTANCE
+from mergershift.tuning.outcome import winner, write_experiment
+
+
+def test_of_a_front_the_validator_named_beforehand_takes_the_best() -> None:
+    search = search_of(objectives=["source_balanced_accuracy", DOMAIN_DISTANCE])
+    study = optuna.create_study(directions=search.directions)
+    for values, score in (
+        ([0.9, 0.3], 0.1),
+        ([0.8, 0.2], 0.5),
+        ([0.7, 0.1], 0.4),
+        ([0.75, 0.15], 0.5),
+        ([0.6, 0.4], 0.9),  # behind the front, however well it is judged
+    ):
+        study.add_trial(optuna.create_trial(values=values, user_attrs={search.best_by: score}))
+    assert winner(study, search).number == 1, "the earlier of two that are equally good"
+
+
+def test_the_winners_values_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
+    search = search_of()
+    study = optuna.create_study(directions=search.directions)
+    drawn_from: dict[str, BaseDistribution] = {LIMIT: FloatDistribution(1.0, 200.0)}
+    for limit, accuracy in ((10.0, 0.6), (20.0, 0.9), (30.0, 0.7)):
+        params = {LIMIT: limit}
+        study.add_trial(optuna.create_trial(params=params, distributions=drawn_from, value=accuracy))
+    best = winner(study, search)
+    assert best.number == 1
+    written = yaml.safe_load(write_experiment(search, study, best).read_text())
+    assert written["network"]["limit"] == 20.0
