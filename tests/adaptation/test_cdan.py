@@ -179,13 +179,13 @@ def unconstrained(entropy_conditioning: bool = True) -> CDAN:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
     assert unadapted(clouds, seed) < 0.7
-    assert adapt(free(), Ramp(1.0), clouds(seed), seed) > 0.75
+    assert adapt(unconstrained(), Ramp(1.0), clouds(seed), seed) > 0.75
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_learns_rotated_moons(seed: int) -> None:
     problem = moons(seed)
-    penalty = free(entropy_conditioning=False)
+    penalty = unconstrained(entropy_conditioning=False)
     assert unadapted(moons, seed, steps=1000) < 0.8
     assert adapt(penalty, Ramp(1.0), problem, seed, steps=1000) > 0.85

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 
 def test_a_clone_can_run_the_pipeline(tmp_path: Path, sample: Path) -> None:
     folder = jobs.clone(tmp_path / "clone", sample, "two", methods=1, epochs=1, seeds=2)
-    assert (folder / "src/mergershift/worktrees.py").read_bytes() == (
-        jobs.ROOT / "src/mergershift/worktrees.py"
+    assert (folder / "src/mergershift/pipeline/worktrees.py").read_bytes() == (
+        jobs.ROOT / "src/mergershift/pipeline/worktrees.py"
     ).read_bytes()
     stages = jobs.ran(folder, "dvc", "stage", "list", "--name-only").stdout.split()
     cells = [name for name in stages if name.startswith(("train@", "evaluate@"))]

@@ -345,7 +345,7 @@ def test_code_installed_from_elsewhere_is_used_as_it_is(shell):
     tree = shell / "state/worktrees/1"
     found = worktrees.environment(shell, tree, {"PYTHONPATH": "mine", "GIT_DIR": "other", "HOME": "x"})
     assert found == {"PYTHONPATH": "mine", "HOME": "x", worktrees.MARK: str(tree), "PYTHONUNBUFFERED": "1"}
-    here = Path(worktrees.__file__).parents[2]
+    here = Path(worktrees.__file__).parents[3]
     assert worktrees.environment(here, tree, {})["PYTHONPATH"] == str(tree / "src")
 
 

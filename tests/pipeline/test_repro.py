@@ -25,7 +25,7 @@ def test_repro_runs_all_once_and_prints_the_table(first_repro, studied):
         "summary",
     ]
     assert sorted(ran(done)) == sorted(expected)
-    for name in ("source_only", "mmd", "unknown data"):
+    for name in ("source_only", "mmd", "images of unknown provenance"):
         assert name in done.stdout, "the transfer table is printed"
     assert "…" not in done.stdout, "and fits 80 columns"
     assert ran(repro(studied, "summary")) == []

@@ -14,7 +14,7 @@ def test_one_command_prints_the_published_scores_next_to_ours(archive, capsys, m
     arguments = ["training.epochs=1", "trainer.threads=1"]
     reproduce("deepmerge_2020", arguments)
     out = capsys.readouterr().out
-    for text in ("0.793", "0.756", "1114", "pristine", "noisy", "unknown data"):
+    for text in ("0.793", "0.756", "1114", "pristine", "noisy", "images of unknown provenance"):
         assert text in out
     cells = sorted((archive / "outputs/runs").iterdir())
     assert len(cells) == 2, "one training on pristine labels, one on noisy ones"

@@ -6,7 +6,7 @@ import pytest
 from registry.samples import facts_of
 
 from mergershift.evaluation import Interval
-from mergershift.registry.model_card import CARD_METRICS, write_card
+from mergershift.registry.model_card import CARD_METRICS, summary, write_card
 
 TUNED: dict[str, Any] = {"experiment": "oracle_tuned_mmd", "oracle": True}
 TRAINED: dict[str, Any] = {

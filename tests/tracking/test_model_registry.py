@@ -1,8 +1,6 @@
 """Versions of registered models in a database file: one per model, found by name, alias and number."""
 
-import shutil
 import sys
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient

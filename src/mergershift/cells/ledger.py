@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from mergershift.core.checkout import main_checkout
 
-LEDGER = "test_openings.jsonl"
+LEDGER = "test_evaluations.jsonl"
 
 
 def record(cell: str, data_hash: str, split: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +166,7 @@ def studies() -> dict[str, Study]:
 def use_study(name: str) -> str:
     """Make conf/studies/`name`.yaml the study that the pipeline runs; return one line that describes it.
 
-    If the present study.yaml is not one of the files in conf/studies/, it is renamed to study.yaml.bak. Raises
+    If the present study.yaml is not one of the files in conf/studies/, it is kept as study.yaml.bak. Raises
     UserError if there is no study of this name.
     """
     path = study_file()
@@ -178,7 +178,7 @@ def use_study(name: str) -> str:
     committed = {file.read_text() for file in chosen.parent.glob("*.yaml")}
     own = path.is_file() and path.read_text() not in committed
     if own:
-        os.replace(path, path.with_name(f"{path.name}.bak"))
+        shutil.copyfile(path, path.with_name(f"{path.name}.bak"))
     write_text(path, text)
     cells = len(study.cells())
     kept = f" (the previous one is now {path.name}.bak)" if own else ""

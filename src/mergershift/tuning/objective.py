@@ -141,8 +141,8 @@ class Objective:
         try:
             result = train(config, self._prepared, folder / CHECKPOINTS, on_epoch)
             logged[:] = scored(result.epochs)
-            figures = validation.metrics(result.classifier, self._figures)
-            if not all(math.isfinite(figures[name]) for name in search.tuning.objectives):
+            results = validation.metrics(result.classifier, self._names)
+            if not all(math.isfinite(results[name]) for name in search.tuning.objectives):
                 raise optuna.TrialPruned
         except (optuna.TrialPruned, Diverged) as error:
             trial.set_user_attr("why", "diverged" if isinstance(error, Diverged) else "pruned")
