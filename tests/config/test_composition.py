@@ -1,5 +1,6 @@
 """Tests of the composition of conf/ into a typed configuration."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,14 @@ def test_dvc_and_study_agree_on_folders(project):
         "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/"
         "${item.method.experiment}/seed${item.seed}" in text
     )
+
+
+def test_a_broken_folder_of_configurations_is_reported_in_two_lines(tmp_path):
+    broken = tmp_path / "conf"
+    shutil.copytree(CONF, broken)
+    config = broken / "config.yaml"
+    config.write_text(config.read_text().replace("adaptation:", "adaptatoin:"))
+    for overrides in ([], ["training.epochs=3"]):
+        with pytest.raises(UserError, match="cannot be composed.*adaptatoin") as error:
+            compose(overrides, broken)
+        assert str(error.value).count("\n") == 1

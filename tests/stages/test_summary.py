@@ -16,6 +16,7 @@ from cells.samples import config_of, write_checkout, write_selection, write_trai
 
 from mergershift import evaluation
 from mergershift.config.study import Cell, read_study
+from mergershift.core.errors import UserError
 from mergershift.evaluation import ORACLE
 from mergershift.stages.summary import print_summary, write_summary
 
@@ -206,3 +207,34 @@ def test_the_printed_table_shows_source_then_target(folder: Path, capsys: pytest
         shown = [float(value) for value in re.findall(r"(\d\.\d\d) \(", line)]
         expected = [count / GALAXIES for count in RIGHT["predictions.csv"][name]]
         assert shown[:2] == pytest.approx(expected, abs=0.005)
+
+
+def test_evaluations_that_compare_methods_by_different_validators_are_refused(folder: Path) -> None:
+    """Taken from whichever cell comes first, the best method would depend on the order of the study."""
+    cell = read_study().cells()[-1]
+    path = cell.folder / "evaluation/selection.json"
+    before, old_tables = path.read_text(), (folder / "best.json").read_text()
+    path.write_text(json.dumps(json.loads(before) | {"best_by": "target_entropy"}))
+    try:
+        with pytest.raises(UserError, match=r"information_maximisation, target_entropy") as refused:
+            write_summary()
+    finally:
+        path.write_text(before)
+    assert "mergershift repro" in str(refused.value)
+    assert (folder / "best.json").read_text() == old_tables
+
+
+def test_the_best_method_is_by_the_validator_that_the_evaluations_name(folder: Path) -> None:
+    cells = read_study().cells()
+    paths = [cell.folder / "evaluation/selection.json" for cell in cells]
+    before = [path.read_text() for path in paths]
+    for path, text in zip(paths, before, strict=True):
+        path.write_text(json.dumps(json.loads(text) | {"best_by": "target_entropy"}))
+    try:
+        write_summary()
+        (best,) = json.loads((folder / "best.json").read_text())
+    finally:
+        for path, text in zip(paths, before, strict=True):
+            path.write_text(text)
+        write_summary()
+    assert (best["validator"], best["best"]) == ("target_entropy", "source_only")

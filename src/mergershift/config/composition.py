@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -183,13 +184,17 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
                 f"conf/ contains a file that is not YAML: {' '.join(str(error).split())}.\nFix that file."
             ) from error
         except HydraException as error:
-            keys = list(_known_keys(hydra_compose("config"))) + [p.name for p in conf.iterdir() if p.is_dir()]
-            for override in overrides:
-                key = override.partition("=")[0].lstrip("+~")
-                if key not in keys:
-                    raise UserError(
-                        f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
-                    ) from error
+            with suppress(HydraException):  # without overrides: conf/ itself may be what is wrong
+                keys = [
+                    *_known_keys(hydra_compose("config")),
+                    *(p.name for p in conf.iterdir() if p.is_dir()),
+                ]
+                for override in overrides:
+                    key = override.partition("=")[0].lstrip("+~")
+                    if key not in keys:
+                        raise UserError(
+                            f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
+                        ) from error
             raise UserError(
                 f"The configuration cannot be composed: {first_line(error)}\n"
                 "Fix the override or the file in conf/."
