@@ -97,6 +97,6 @@ def test_a_broken_folder_of_configurations_is_reported_in_two_lines(tmp_path):
     config = broken / "config.yaml"
     config.write_text(config.read_text().replace("adaptation:", "adaptatoin:"))
     for overrides in ([], ["training.epochs=3"]):
-        with pytest.raises(UserError, match="cannot be composed.*adaptatoin") as error:
+        with pytest.raises(UserError, match=r"cannot be composed.*adaptatoin") as error:
             compose(overrides, broken)
         assert str(error.value).count("\n") == 1
