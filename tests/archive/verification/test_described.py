@@ -29,7 +29,7 @@ def test_metadata_that_fit_are_no_finding_and_others_are(sound: Path, tmp_path: 
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join(lines[:-1]))
     (found,) = faults(folder)
-    assert "does not fit the labels" in found
+    assert "do not match the labels" in found
     table.write_text("no table")
     (found,) = faults(folder)
     assert "not a table of rows" in found

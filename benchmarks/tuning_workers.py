@@ -1,7 +1,7 @@
 """Compare the wall time of `mergershift tune --workers N` with that of a single worker.
 
-    python benchmarks/tuning.py                      # 24 trials on a mock of the demo's size, two workers
-    python benchmarks/tuning.py --trials 8 --workers 4
+    python benchmarks/tuning_workers.py                      # 24 trials on a mock of the demo's size, two workers
+    python benchmarks/tuning_workers.py --trials 8 --workers 4
 
 Both run on temporary clones of this checkout's working tree, each with its own database. Every trial uses one thread
 and none is pruned, so that both train the same number of epochs; the suggested values differ, because the workers see

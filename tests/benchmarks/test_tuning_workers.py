@@ -6,7 +6,7 @@ from archive.samples import LARGER, write_sample
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import tuning
+import tuning_workers
 
 
 def test_it_compares_one_worker_with_several(tmp_path: Path, monkeypatch) -> None:
@@ -16,11 +16,13 @@ def test_it_compares_one_worker_with_several(tmp_path: Path, monkeypatch) -> Non
         (outcome / "study.json").write_text(json.dumps({"completed": trials}))
         return 90.0 / workers
 
-    monkeypatch.setattr(tuning, "tune", pretend)
-    monkeypatch.setattr(tuning, "ran", lambda *_: None)
-    monkeypatch.setattr(tuning, "write_archive", lambda data, **_: write_sample(data, LARGER, ("two",)))
+    monkeypatch.setattr(tuning_workers, "tune", pretend)
+    monkeypatch.setattr(tuning_workers, "ran", lambda *_: None)
+    monkeypatch.setattr(
+        tuning_workers, "write_archive", lambda data, **_: write_sample(data, LARGER, ("two",))
+    )
     arguments = ["--workers", "3", "--trials", "5", "--method", "coral", "--scratch", str(tmp_path)]
-    done = CliRunner().invoke(tuning.main, arguments)
+    done = CliRunner().invoke(tuning_workers.main, arguments)
     assert done.exit_code == 0, done.output
     assert "1 worker: 5 trials in 90.0 s\n3 workers: 5 trials in 30.0 s\n0.33 of the time" in done.output
     assert not list(tmp_path.iterdir())
