@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Options of `mergershift data mock`, for instance MOCK="--mergers 406 --non-mergers 1827".
 MOCK ?=
+# Least coverage in percent under which `make test` fails; empty: coverage is not measured.
+COVERAGE ?=
+FAST_TESTS := $(addprefix tests/,adaptation cells classifier core evaluation images networks report stages training)
 # Number of cells that run in parallel.
 JOBS ?= 2
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -21,12 +24,13 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo study test lint lock clean
+.PHONY: help install demo study test test-fast lint lock clean
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
 	@echo "make test     set up and run all tests"
+	@echo "make test-fast  the same without pipelines, servers and kills: under a minute"
 	@echo "make lint     run ruff and mypy"
 	@echo "make lock     update requirements.lock from pyproject.toml"
 	@echo "make clean    delete the pipeline's outputs; the environment and the archive are kept"
@@ -62,7 +66,12 @@ study: install
 
 # One thread for each of the two processes: more threads would slow each other down.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup \
+		$(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
+
+test-fast: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup -m "not slow" \
+		$(or $(TESTS),$(FAST_TESTS))
 
 lint: install
 	$(BIN)/ruff check .

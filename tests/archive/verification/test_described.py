@@ -32,4 +32,4 @@ def test_metadata_that_fit_are_no_finding_and_others_are(sound: Path, tmp_path: 
     assert "do not match the labels" in found
     table.write_text("no table")
     (found,) = faults(folder)
-    assert "not a table of rows" in found
+    assert "not a metadata table" in found
