@@ -13,6 +13,8 @@ from pathlib import Path
 from mergershift.core.checkout import main_checkout
 from mergershift.core.files import exclusive_lock, write_text
 
+_PROGRESS = "progress.json"
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -43,7 +45,16 @@ class CellState:
 
     def write_progress(self, epoch: int, epochs: int) -> None:
         """Record that `epoch` of `epochs` epochs are done, for those who watch several trainings."""
-        write_text(self.folder / "progress.json", json.dumps({"epoch": epoch, "epochs": epochs}))
+        write_text(self.folder / _PROGRESS, json.dumps({"epoch": epoch, "epochs": epochs}))
+
+
+def read_progress(folder: Path) -> tuple[int, int] | None:
+    """Number of finished epochs, and of all, of the unfinished training in `folder`; None if that is not known."""
+    try:
+        progress = json.loads((folder / _PROGRESS).read_text())
+        return int(progress["epoch"]), int(progress["epochs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @contextmanager

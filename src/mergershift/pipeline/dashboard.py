@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
@@ -16,6 +15,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from mergershift.cells.state import read_progress
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
@@ -115,11 +116,8 @@ class Dashboard:
         return doing + (self._progress(name) if stages[-1] == "train" else "")
 
     def _progress(self, name: str) -> str:
-        try:
-            progress = json.loads((self._state / name / "progress.json").read_text())
-            return f", epoch {progress['epoch']} of {progress['epochs']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        progress = read_progress(self._state / name)
+        return f", epoch {progress[0]} of {progress[1]}" if progress else ""
 
     def _print_event(self, line: str) -> None:
         if not self._live:

@@ -28,7 +28,7 @@ from mergershift.registry.model_facts import WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
 from mergershift.registry.program import ExportableModel
 
-VALIDATION, TEST = "validation.csv", "predictions.csv"
+VALIDATION, TEST = "validation.csv", PREDICTIONS["label_free"]
 """Files of a registered model: the table by which promotion compares models, and predictions on test galaxies."""
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from mergershift.cells.layout import CODE
 from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
 
-FOLDER = "outputs/code"
 GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
 """Group in conf/ -> the package with its code; imports are followed within that package."""
 
@@ -26,7 +26,7 @@ def write_code() -> None:
     DVC runs this stage whenever any of that code changes, but the stages that depend on a list only if the list
     itself has changed.
     """
-    with atomic_directory(root() / FOLDER) as folder:
+    with atomic_directory(root() / CODE) as folder:
         for group, package in GROUPS.items():
             (folder / group).mkdir()
             for path in sorted((root() / "conf" / group).glob("*.yaml")):
