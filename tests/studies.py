@@ -96,7 +96,8 @@ def client(project: Path) -> MlflowClient:
 def runs(project: Path) -> list[Run]:
     """All runs of the project's trainings."""
     experiment = client(project).get_experiment_by_name("mergershift")
-    return client(project).search_runs([experiment.experiment_id])
+    assert experiment is not None
+    return list(client(project).search_runs([experiment.experiment_id]))
 
 
 def steps(project: Path, run: Run) -> list[int]:
