@@ -29,6 +29,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(min(dear) if dear else item.nodeid.partition("::")[0]))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order tests for `pytest --dist worksteal`, which begins by cutting the list into a part for each process.
+
+    First in each part come slow tests, those of one folder together, since they share what takes long to make: a
+    study, a page, a server. The quick ones after them are what a process steals when it has done its own.
+    """
+    parts: list[list[pytest.Item]] = [
+        [] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))
+    ]
+    if len(parts) == 1:
+        return
+    folders: dict[Path, list[pytest.Item]] = {}
+    quick: list[pytest.Item] = []
+    for item in items:
+        slow = item.get_closest_marker("slow") is not None
+        (folders.setdefault(item.path.parent, []) if slow else quick).append(item)
+    for folder in sorted(folders.values(), key=len, reverse=True):
+        min(parts, key=len).extend(folder)
+    left = len(items)
+    for number, part in enumerate(parts):
+        size = left // (len(parts) - number)
+        room = max(0, size - len(part))
+        part += quick[:room]
+        del quick[:room]
+        left -= size
+    items[:] = [item for part in parts for item in part]
+
+
 @pytest.fixture(scope="session")
 def published_metadata() -> Path:
     """Folder with the published per-image arrays of the real archive; skips the test if it does not exist."""
