@@ -66,11 +66,11 @@ study: install
 
 # One thread for each of the two processes: more threads would slow each other down.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal \
 		$(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup -m "not slow" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow" \
 		$(or $(TESTS),$(FAST_TESTS))
 
 lint: install

@@ -12,21 +12,7 @@ from archive.samples import LARGER, write_sample
 from checkouts import clone, copy, link, move_runs
 from studies import repro, write_study
 
-DEAR = {"first_repro", "prepared_once", "finished", "server", "universe", "written"}
-"""Fixtures that take so long that one process alone shall make each, and run the tests that use it."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest --dist loadgroup`: tests that share a dear fixture or, quick ones, a file stay in one process.
-
-    The slow ones that share nothing come one by one, so that no process is left alone with many of them at the end.
-    """
-    for item in items:
-        dear = DEAR.intersection(getattr(item, "fixturenames", ()))
-        slow, group = item.get_closest_marker("slow"), item.get_closest_marker("xdist_group")
-        if group is None and (dear or not slow):
-            item.add_marker(pytest.mark.xdist_group(min(dear) if dear else item.nodeid.partition("::")[0]))
+TESTS = Path(__file__).parent
 
 
 @pytest.hookimpl(trylast=True)
@@ -45,9 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     quick: list[pytest.Item] = []
     for item in items:
         slow = item.get_closest_marker("slow") is not None
-        (folders.setdefault(item.path.parent, []) if slow else quick).append(item)
-    for folder in sorted(folders.values(), key=len, reverse=True):
-        min(parts, key=len).extend(folder)
+        folder = item.path.parent
+        if folder == TESTS:  # what is slow there runs the pipeline's study
+            folder = TESTS / "pipeline"
+        (folders.setdefault(folder, []) if slow else quick).append(item)
+    for together in sorted(folders.values(), key=len, reverse=True):
+        min(parts, key=len).extend(together)
     left = len(items)
     for number, part in enumerate(parts):
         size = left // (len(parts) - number)

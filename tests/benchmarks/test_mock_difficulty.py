@@ -39,4 +39,4 @@ def test_the_benchmark_runs_tiny_and_skips_what_it_has_done(
     # As one types it.
     command = [sys.executable, "benchmarks/mock_difficulty.py", *arguments]
     second = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "done before" in second.stdout
+    assert "already done" in second.stdout

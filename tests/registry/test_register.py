@@ -19,6 +19,7 @@ from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
+from mergershift.evaluation.calibration import HIGHEST
 from mergershift.images.locate import prepared_images
 from mergershift.registry import RegisteredModel
 from mergershift.registry.promote import promote_step
@@ -31,7 +32,7 @@ from mergershift.tracking import fetch_model, tracking_address
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import Registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("register")]
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[2]
 SMALL = ["filters=two", "training.epochs=1", "trainer=cpu_one_thread"]
 METHOD = {"transfer": "pristine_to_noisy", "adaptation": "source_only", "experiment": "default"}
@@ -152,7 +153,9 @@ def test_it_predicts_as_in_the_evaluation_and_is_calibrated_on_the_source(study,
         )
         for factor in (0.97, 1.0, 1.03)
     ]
-    assert risks[1] == min(risks)
+    # On so few images of noise the best temperature may lie beyond the search's upper limit.
+    at_limit = package.facts.temperature == pytest.approx(HIGHEST)
+    assert risks == sorted(risks, reverse=True) if at_limit else risks[1] == min(risks)
     # The farthest held-out image of the domain sets the unit, because there are few validation images.
     assert package.predict(images)[:, 2].max() == pytest.approx(1, abs=1e-6)
 

@@ -23,9 +23,7 @@ NOBODY = "http://127.0.0.1:9"
 number = itertools.count()
 
 
-@pytest.fixture(
-    params=["file", pytest.param("server", marks=[pytest.mark.slow, pytest.mark.xdist_group("server")])]
-)
+@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
 def address(request, database):
     if request.param == "file":
         return database
