@@ -24,7 +24,10 @@ class DamagedRecord(UserError):
 
 
 class _Record(BaseModel):
-    """A JSON file with a format number, to be raised with every change that an older reader would misread."""
+    """A JSON file with a format number, to be raised with every change that an older reader would misread.
+
+    DVC does not know these formats: after such a change, `mergershift repro --force` makes the files anew.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 

@@ -50,11 +50,12 @@ class Command(click.Command):
             if ctx.meta.get(_DEBUG):
                 traceback.print_exc()
             if isinstance(error, OSError):
-                raise UserError(_system_error(ctx.command_path, error)) from error
+                raise UserError(system_error(ctx.command_path, error)) from error
             raise
 
 
-def _system_error(operation: str, error: OSError) -> str:
+def system_error(operation: str, error: OSError) -> str:
+    """Word an error of the operating system with the operation that it stopped, the file and a remedy."""
     where = f"{error.filename}: " if error.filename else ""
     remedy = _REMEDIES.get(error.errno or 0, f"Run `{operation} --debug` to see where it happened.")
     return f"{operation}: {where}{error.strerror or error} ({type(error).__name__}).\n{remedy}"

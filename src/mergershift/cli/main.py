@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mergershift import __version__
-from mergershift.cli.groups import LazyGroup, OrderedGroup
+from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
 from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.processes import set_environment_defaults
@@ -211,6 +211,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:  # before a command runs; `groups.Command` handles the rest
+        click.echo(f"Error: {system_error('mergershift', error)}", err=True)
         sys.exit(1)
     except click.NoSuchOption as error:
         known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []

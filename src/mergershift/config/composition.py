@@ -90,7 +90,7 @@ class Config(Section):
     @property
     def is_oracle(self) -> bool:
         """Whether target labels were used, either to train the network or to tune its hyper-parameters."""
-        return sees_target_labels(self.choices["transfer"], self.choices["experiment"])
+        return sees_target_labels(self.choices["transfer"], self.choices.get("experiment", ""))
 
     @property
     def channels(self) -> int:

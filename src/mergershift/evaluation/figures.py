@@ -117,7 +117,7 @@ def confusion(predictions: pd.DataFrame) -> Figure:
         axes.set(
             xlabel="predicted class",
             ylabel="true class",
-            title=f"{role} ({part['domain'].iloc[0]}), threshold {part['threshold'].iloc[0]:.2f}",
+            title=f"{role} ({part['domain'].iloc[0]})\nthreshold {part['threshold'].iloc[0]:.2f}",
         )
     return figure
 

@@ -43,7 +43,8 @@ def promote_step(
     Both are compared by the validator selection.best_by on the target's validation images, without their labels. The
     candidate wins if the lower bound of the difference (`evaluation.challenge`) is above 0, or if there is no
     champion. A champion whose files are missing or damaged can only be replaced by force. The outcome is recorded in
-    tags of the version. If another promotion changes the champion meanwhile, the candidate challenges the new one.
+    tags of the version. If another promotion changes the champion during the comparison, the candidate challenges the
+    new one.
 
     Args:
         overrides: overrides of the configuration, for instance selection.best_by=target_entropy.
@@ -65,13 +66,13 @@ def promote_step(
         decision = _decide(registry, candidate, champion, config.selection.best_by, force, oracle_gate)
         details = {**decision.details, "champion_before": champion and champion.uri}
         if decision.outcome == "refused":
-            _refuse(registry, candidate, model, details)
+            registry.tag(candidate, _tags("refused", details))
             raise UserError(
                 f"{candidate.uri} does not replace {champion.uri if champion else model}: {decision.reason}.\n"
                 'It remains a candidate; `mergershift promote --force "REASON"` promotes it regardless.'
             )
         details["candidate"] = candidate.uri
-        copy = registry.copy(candidate, model, _tags(decision.outcome, details))
+        copy = registry.copy(candidate, model, {})
         if not _same(registry.champion(model), champion):
             continue  # another promotion changed the champion during the comparison
         registry.set_champion(copy)
@@ -80,6 +81,8 @@ def promote_step(
                 f"{copy.uri}: another promotion made a different model the champion at the same moment.\n"
                 "Run the command again to challenge that model."
             )
+        # Only now, so that a version that did not become the champion does not claim that it did.
+        registry.tag(copy, _tags(decision.outcome, details))
         registry.tag(candidate, _tags(decision.outcome, {**details, "version": copy.uri}))
         return f"{candidate.uri} is now the champion, {copy.uri}:\n{decision.reason}"
     raise UserError(
@@ -117,13 +120,6 @@ def _decide(
     if verdict.wins:
         return _Decision("won", f"better than {champion.uri}: {verdict.reason}", details)
     return _Decision("refused", verdict.reason, details)
-
-
-def _refuse(registry: Registry, candidate: Version, model: str, details: dict[str, Any]) -> None:
-    """Record the refusal in the candidate's tags and in those of any copy that an earlier attempt has made."""
-    copy = registry.same(model, candidate.tags[FINGERPRINT])
-    for version in filter(None, (candidate, copy)):
-        registry.tag(version, _tags("refused", details))
 
 
 def _same(actual: Version | None, expected: Version | None) -> bool:
@@ -227,4 +223,4 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _shortened(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 90 else f"{text[:12]}..."
+    return text if len(text) <= 140 else f"{text[:12]}..."

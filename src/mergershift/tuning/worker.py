@@ -32,7 +32,7 @@ _IDLE_SECONDS = 1.0
 def work(search: Search, prepared: Prepared) -> None:
     """Run trials until the study has all of them, or until the process that started this one has died.
 
-    Interrupted by SIGINT or SIGTERM, it puts its trial back into the queue, and the next worker resumes it. If this
+    Interrupted by Ctrl-C or SIGTERM, it puts its trial back into the queue, and the next worker resumes it. If this
     process is killed, Optuna's heartbeat does so.
     """
     with interrupted_by(signal.SIGTERM):
