@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MOCK ?=
 # Least coverage in percent under which `make test` fails; empty: coverage is not measured.
 COVERAGE ?=
-FAST_TESTS := $(addprefix tests/,adaptation cells classifier core evaluation images networks report stages training)
+FAST_TESTS := $(addprefix tests/,classifier core evaluation images networks training)
 # Number of cells that run in parallel.
 JOBS ?= 2
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -30,7 +30,7 @@ help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
 	@echo "make test     set up and run all tests"
-	@echo "make test-fast  the same without pipelines, servers and kills: under a minute"
+	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
 	@echo "make lock     update requirements.lock from pyproject.toml"
 	@echo "make clean    delete the pipeline's outputs; the environment and the archive are kept"
