@@ -11,6 +11,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from mergershift.archive import DATA_SETS, FILTER_SETS, IMAGE_SIZE, DataSet, Domain, RowStructure
+from mergershift.archive.headers import images_header, labels_table
 from mergershift.archive.mock.recipe import RECIPE
 
 STRUCTURE = RowStructure(mergers=2, non_mergers=33)
@@ -48,12 +49,10 @@ def images_of(data_set: DataSet, structure: RowStructure, seed: int = 0) -> NDAr
 
 
 def write_fits(path: Path, images: NDArray[np.float64], labels: NDArray[np.integer]) -> None:
-    """Write a FITS file in the format of the archive."""
-    columns = [fits.Column(name="label", format="D", array=labels.astype(float))]
-    table = fits.BinTableHDU.from_columns(columns, name="MergerLabels")
-    primary = fits.PrimaryHDU(images)
-    primary.header["EXTNAME"] = "Images"
-    fits.HDUList([primary, table]).writeto(path, overwrite=True)
+    """Write a FITS file as the archive's are."""
+    sets = {len(facts.filter_set.filters): facts for facts in DATA_SETS.values()}
+    primary = fits.PrimaryHDU(images, images_header(sets[images.shape[1]], len(images)))
+    fits.HDUList([primary, labels_table(labels)]).writeto(path, overwrite=True)
 
 
 def write_sample(

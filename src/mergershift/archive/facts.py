@@ -1,7 +1,9 @@
 """Facts about the published DeepMerge archive: its four data sets, their files, units and row structure.
 
 Source: the archive's page at STScI, https://archive.stsci.edu/hlsps/deepmerge (DOI 10.17909/t9-vqk6-pc80);
-per-filter statistics from the code release of Ciprijanovic et al. 2021 (arXiv:2103.01373).
+names and headers of the FITS files from the published runs of the archive's own tutorial
+(spacetelescope/hellouniverse); per-filter statistics from the code release of Ciprijanovic et al. 2021
+(arXiv:2103.01373).
 """
 
 from __future__ import annotations
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 
 DOI = "10.17909/t9-vqk6-pc80"
 BASE_ADDRESS = "https://archive.stsci.edu/hlsps/deepmerge"
+LICENCE = "CC BY 4.0"
+"""Licence of the archive's images, as their headers name it; a mock has none of it."""
+LICENCE_ADDRESS = "https://creativecommons.org/licenses/by/4.0/"
+REFERENCE = "2021MNRAS.506..677C"
+"""Bibliographic code of the paper that the headers of the archive's files ask to cite."""
 UNIT = "uJy / arcsec2"
 """Unit of all pixels, a surface brightness, in the notation of `astropy.units`."""
 IMAGE_SIZE = 75
@@ -59,7 +66,8 @@ class FilterSet:
     """A set of filters that the archive publishes together, in channel order."""
 
     name: str
-    instrument: str
+    instruments: tuple[str, ...]
+    observatories: tuple[str, ...]
     filters: tuple[FilterFacts, ...]
 
     @property
@@ -69,8 +77,8 @@ class FilterSet:
 
 
 FILTER_SETS: dict[str, FilterSet] = {
-    "two": FilterSet("two", "acs-wfc3", (F814W, F160W)),
-    "three": FilterSet("three", "acs-wfc3-nircam", (F814W, F160W, F356W)),
+    "two": FilterSet("two", ("ACS", "WFC3"), ("HST",), (F814W, F160W)),
+    "three": FilterSet("three", ("ACS", "WFC3", "NIRCam"), ("HST", "JWST"), (F814W, F160W, F356W)),
 }
 
 
@@ -168,31 +176,66 @@ PUBLISHED_ROWS = RowStructure(mergers=406, non_mergers=1827)
 
 @dataclass(frozen=True)
 class DataSet:
-    """One of the four published data sets: a filter set in one domain."""
+    """One of the four published data sets: a filter set in one domain.
+
+    A file is read under any of its possible names and written under the first of them, the real one.
+    """
 
     filter_set: FilterSet
     domain: Domain
 
     @property
-    def stem(self) -> str:
-        """Common start of the names of the data set's files."""
+    def stems(self) -> tuple[str, ...]:
+        """Possible starts of the names of the data set's files.
+
+        First comes the one that the files on the server have, which names all observatories; then, if it differs, the
+        one that follows from the rule on the archive's page, which names only HST.
+        """
+        instruments = "-".join(self.filter_set.instruments).lower()
         filters = "-".join(self.filter_set.filter_names)
-        return f"hlsp_deepmerge_hst_{self.filter_set.instrument}_illustris-z2_{filters}_v1_sim-{self.domain}"
+        observatories = ("-".join(self.filter_set.observatories).lower(), "hst")
+        return tuple(
+            f"hlsp_deepmerge_{name}_{instruments}_illustris-z2_{filters}_v1_sim-{self.domain}"
+            for name in dict.fromkeys(observatories)
+        )
+
+    @property
+    def images_names(self) -> tuple[str, ...]:
+        """Possible names of the npy file of images, `(N, C, 75, 75)` float64 in µJy/arcsec²."""
+        return tuple(f"{stem}-x.npy" for stem in self.stems)
+
+    @property
+    def labels_names(self) -> tuple[str, ...]:
+        """Possible names of the npy file of labels; the archive's page gives two forms."""
+        return tuple(f"{stem}-{form}.npy" for stem in self.stems for form in ("y", "labels-y"))
+
+    @property
+    def fits_names(self) -> tuple[str, ...]:
+        """Possible names of the FITS file, which contains the images and, in a binary table, the labels."""
+        return tuple(f"{stem}.fits" for stem in self.stems)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Possible names of all files of the data set."""
+        return (*self.images_names, *self.labels_names, *self.fits_names)
 
     @property
     def images_name(self) -> str:
-        """Name of the npy file of images, `(N, C, 75, 75)` float64 in µJy/arcsec²."""
-        return f"{self.stem}-x.npy"
+        """Name under which an npy file of images is written."""
+        return self.images_names[0]
 
     @property
-    def labels_names(self) -> tuple[str, str]:
-        """The two names that the archive's page gives for the npy file of labels; mocks are written under the first."""
-        return f"{self.stem}-y.npy", f"{self.stem}-labels-y.npy"
+    def labels_name(self) -> str:
+        """Name under which an npy file of labels is written."""
+        return self.labels_names[0]
 
     @property
     def fits_name(self) -> str:
-        """Name of the FITS file, which has the primary HDU "Images" and the binary table "MergerLabels"."""
-        return f"{self.stem}.fits"
+        """Name under which a FITS file is written."""
+        return self.fits_names[0]
+
+    def __str__(self) -> str:
+        return f"{self.filter_set.name} filters, {self.domain}"
 
     def shape(self, rows: int = PUBLISHED_ROWS.rows) -> tuple[int, int, int, int]:
         """Return the shape `(N, C, 75, 75)` of the images for a number of rows."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,20 +94,37 @@ def fits_layout(path: Path) -> Layout:
         return Layout(path, shape, np.dtype(dtypes[header["BITPIX"]]), hdu.fileinfo()["datLoc"])
 
 
-def fits_table_column(path: Path, name: str) -> NDArray[Any]:
-    """Read the first column of the binary table `name` in a FITS file, or of its only table if none has that name.
+def fits_table_column(path: Path, names: Sequence[str]) -> NDArray[Any]:
+    """Read a column of a binary table in a FITS file.
 
-    Raises FileError if there is no such table or it cannot be read.
+    The table is the one with one of the `names`, or the file's only table if none has. So is the column: a column
+    with one of the `names`, or the table's only one. Several tables with such a name have to agree.
+
+    Raises FileError if there is no such table or column, tables disagree or they cannot be read.
     """
     from astropy.io import fits
 
-    expected = f'a binary table "{name}"'
+    expected = f'a binary table "{names[0]}"'
+    known = {name.upper() for name in names}
     with _open_fits(path) as hdus, _readable(path):
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-        named = [hdu for hdu in tables if hdu.name == name.upper()] or (tables if len(tables) == 1 else [])
+        named = [hdu for hdu in tables if hdu.name in known] or (tables if len(tables) == 1 else [])
         if not named:
             raise FileError(path, f"{len(tables)} binary tables, none of that name", expected)
-        return np.array(named[0].data.field(0))
+        columns = [_column(path, hdu, known, expected) for hdu in named]
+        if any(not np.array_equal(column, columns[0]) for column in columns):
+            raise FileError(path, f'{len(named)} tables "{names[0]}" with different content', "one of them")
+        return columns[0]
+
+
+def _column(path: Path, table: Any, names: set[str], expected: str) -> NDArray[Any]:
+    found = table.columns.names
+    chosen = [name for name in found if name.upper() in names] or found
+    if len(chosen) != 1:
+        raise FileError(
+            path, f"a table with the columns {', '.join(found) or 'none'}", f"{expected} with one column"
+        )
+    return np.array(table.data.field(chosen[0]))
 
 
 def _open_fits(path: Path) -> Any:
@@ -117,9 +134,11 @@ def _open_fits(path: Path) -> Any:
         with warnings.catch_warnings():
             # astropy only warns of a truncated file; `Layout.check_size` raises instead.
             warnings.simplefilter("ignore")
-            hdus = fits.open(path, memmap=True)
-            len(hdus)
-            return hdus
+            with ExitStack() as stack:
+                hdus = stack.enter_context(fits.open(path, memmap=True))
+                len(hdus)  # reads all headers, which can fail
+                stack.pop_all()
+                return hdus
     except Exception as error:
         raise FileError(path, f"not a FITS file ({first_line(error)})", "a FITS file") from None
 

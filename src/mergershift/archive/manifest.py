@@ -19,11 +19,8 @@ HASHING_THREADS = 4
 
 
 def published_names() -> set[str]:
-    """Return the names of all files that the archive publishes, with both names of each labels file."""
-    names: set[str] = set()
-    for data_set in DATA_SETS.values():
-        names |= {data_set.images_name, *data_set.labels_names, data_set.fits_name}
-    return names
+    """Return all names that a file of the archive may have."""
+    return {name for data_set in DATA_SETS.values() for name in data_set.names}
 
 
 def published_files(folder: Path) -> list[Path]:

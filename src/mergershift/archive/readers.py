@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import filecmp
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,7 +22,8 @@ from mergershift.archive.layouts import (
 
 Format = Literal["npy", "fits"]
 FORMATS: tuple[Format, ...] = ("npy", "fits")
-LABELS_TABLE = "MergerLabels"
+LABELS_TABLES = ("MergerLabel", "MergerLabels")
+"""Names of the table of labels in a FITS file: that of the real files, and that on the archive's page."""
 
 
 class Images:
@@ -61,17 +63,24 @@ class Images:
             yield block, self[block]
 
 
+def images_names(data_set: DataSet, format: Format) -> tuple[str, ...]:
+    """List the possible names of the file of images in one format."""
+    return data_set.images_names if format == "npy" else data_set.fits_names
+
+
+def labels_names(data_set: DataSet, format: Format) -> tuple[str, ...]:
+    """List the possible names of the file of labels in one format."""
+    return data_set.labels_names if format == "npy" else data_set.fits_names
+
+
 def images_file(folder: Path, data_set: DataSet, format: Format) -> Path:
-    """Return the path of the images in one format, whether or not the file exists."""
-    return folder / (data_set.images_name if format == "npy" else data_set.fits_name)
+    """Return the path of the images in one format, under the name that exists, else under the first."""
+    return _present(folder, images_names(data_set, format))[0]
 
 
 def labels_file(folder: Path, data_set: DataSet, format: Format) -> Path:
-    """Return the path of the labels in one format: under the npy name that exists, else under the first."""
-    if format == "fits":
-        return folder / data_set.fits_name
-    candidates = [folder / name for name in data_set.labels_names]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    """Return the path of the labels in one format, under the name that exists, else under the first."""
+    return _present(folder, labels_names(data_set, format))[0]
 
 
 def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -> Images:
@@ -80,21 +89,21 @@ def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -
     Raises UserError if the file is missing, truncated or pickled, if the shape is not `(N, C, 75, 75)` or if the
     type is not float64.
     """
-    return images_in(_choose(images_file, folder, data_set, format), data_set)
+    return images_in(_choose(images_names, folder, data_set, format), data_set)
 
 
 def read_labels(folder: Path, data_set: DataSet, format: Format | None = None) -> NDArray[np.int64]:
     """Read the labels of a data set, `(N,)`: 1 for a merger, 0 for a non-merger.
 
-    The file may have either name that the archive's page gives, the shape `(N,)` or `(N, 1)`, and any numeric type.
+    The file may have any of its possible names, the shape `(N,)` or `(N, 1)`, and any numeric type.
     Raises UserError if it is missing or unreadable, has another shape or contains anything but 0 and 1.
     """
-    return labels_in(_choose(labels_file, folder, data_set, format))
+    return labels_in(_choose(labels_names, folder, data_set, format))
 
 
 def read_structure(folder: Path, data_set: DataSet, format: Format | None = None) -> RowStructure:
     """Infer the row structure from the labels; raises UserError if they do not follow the archive's order."""
-    path = _choose(labels_file, folder, data_set, format)
+    path = _choose(labels_names, folder, data_set, format)
     try:
         return RowStructure.from_labels(labels_in(path))
     except ValueError as error:
@@ -116,7 +125,7 @@ def images_in(path: Path, data_set: DataSet) -> Images:
 
 def labels_in(path: Path) -> NDArray[np.int64]:
     """Read a file of labels; raises FileError under the conditions of `read_labels`."""
-    values = npy_array(path) if path.suffix == ".npy" else fits_table_column(path, LABELS_TABLE)
+    values = npy_array(path) if path.suffix == ".npy" else fits_table_column(path, LABELS_TABLES)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):
@@ -144,12 +153,33 @@ def available(folder: Path) -> list[DataSet]:
     return [data_set for data_set in DATA_SETS.values() if formats(folder, data_set)]
 
 
+def differing(paths: Sequence[Path]) -> list[Path]:
+    """List those of some files, which are one file under several names, whose content differs from the first's."""
+    # The comparison is remembered until a file changes, so that repeated reads do not repeat it.
+    return [path for path in paths[1:] if not filecmp.cmp(paths[0], path, shallow=False)]
+
+
+def _present(folder: Path, names: Sequence[str]) -> list[Path]:
+    """List the paths under which a file exists; the path under its first name if there is none."""
+    return [folder / name for name in names if (folder / name).is_file()] or [folder / names[0]]
+
+
 def _choose(
-    place: Callable[[Path, DataSet, Format], Path], folder: Path, data_set: DataSet, format: Format | None
+    names: Callable[[DataSet, Format], tuple[str, ...]],
+    folder: Path,
+    data_set: DataSet,
+    format: Format | None,
 ) -> Path:
-    paths = [place(folder, data_set, name) for name in ([format] if format else FORMATS)]
-    for path in paths:
-        if path.is_file():
-            return path
+    candidates = [names(data_set, name) for name in ([format] if format else FORMATS)]
+    for possible in candidates:
+        paths = _present(folder, possible)
+        if others := differing(paths):
+            found = f"differs from {', '.join(path.name for path in others)}, another name of the same file"
+            raise FileError(
+                paths[0], found, "one of them", "Delete the one that is wrong, or both and fetch it again."
+            )
+        if paths[0].is_file():
+            return paths[0]
     remedy = "Fetch the archive with `mergershift data fetch`, or make a mock with `mergershift data mock`."
-    raise FileError(folder, "no such file", " or ".join(path.name for path in paths), remedy)
+    expected = " or ".join(possible[0] for possible in candidates)
+    raise FileError(folder, "no such file", expected, remedy)

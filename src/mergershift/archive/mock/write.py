@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from astropy import units
-from astropy.io.fits import BinTableHDU, Column, Header, StreamingHDU
+from astropy.io.fits import StreamingHDU
 from astropy.io.fits import append as append_hdu
 from numpy.typing import NDArray
 
-from mergershift.archive.facts import DATA_SETS, FILTER_SETS, UNIT, DataSet, Domain, RowStructure
+from mergershift.archive.facts import DATA_SETS, FILTER_SETS, DataSet, Domain, RowStructure
+from mergershift.archive.headers import images_header, labels_table, mark_as_mock
 from mergershift.archive.metadata import write_metadata
 from mergershift.archive.mock.universe import Universe, render_universe
 from mergershift.archive.mock.vectors import Floats
@@ -45,7 +45,7 @@ def write_archive(
 ) -> None:
     """Write a mock archive into an empty folder: images `(N, C, 75, 75)` float64 in µJy/arcsec², labels `(N,)`.
 
-    The files have the names in `DATA_SETS`, and their rows follow `RowStructure(mergers, non_mergers)`. Noise is
+    The files have the names of the archive's, and their rows follow `RowStructure(mergers, non_mergers)`. Noise is
     drawn once per rendering, so the five copies of a merger share it. The two-filter set contains the first two
     channels of the three-filter set. `fits` adds the FITS files; `metadata.ecsv` describes what each row shows. Equal
     seeds and numbers of galaxies give equal archives. Raises UserError if a class would be empty, the seed is
@@ -67,7 +67,7 @@ def write_archive(
             data_sets = [DATA_SETS[name, domain] for name in filter_sets]
             _write_images(folder, data_sets, universe, progress)
             for data_set in data_sets:
-                np.save(folder / data_set.labels_names[0], structure.labels)
+                np.save(folder / data_set.labels_name, structure.labels)
     if fits:
         for (name, _), data_set in DATA_SETS.items():
             if name in filter_sets:
@@ -148,15 +148,9 @@ def _fill(parts: Sequence[Path], data_sets: Sequence[DataSet], universe: Univers
 
 def _write_fits(folder: Path, data_set: DataSet, progress: bool) -> None:
     images = np.load(folder / data_set.images_name, mmap_mode="r", allow_pickle=False)
-    labels = np.load(folder / data_set.labels_names[0], allow_pickle=False)
-    header = Header()
-    header["SIMPLE"], header["BITPIX"], header["NAXIS"] = True, -64, images.ndim
-    for axis, length in enumerate(reversed(images.shape), 1):
-        header[f"NAXIS{axis}"] = length
-    header["EXTEND"] = True
-    header["EXTNAME"] = "Images"
-    header["BUNIT"] = units.Unit(UNIT).to_string("fits")
-    header["FILTERS"] = ",".join(data_set.filter_set.filter_names)
+    labels = np.load(folder / data_set.labels_name, allow_pickle=False)
+    header = images_header(data_set, len(images))
+    mark_as_mock(header)
     bar = progress_bar(f"writing {data_set.fits_name}", len(images), shown=progress)
     with atomic_file(folder / data_set.fits_name) as part, bar as advance:
         stream = StreamingHDU(part, header)
@@ -166,9 +160,7 @@ def _write_fits(folder: Path, data_set: DataSet, progress: bool) -> None:
                 advance(block.stop - block.start)
         finally:
             stream.close()
-        column = Column("label", "K", array=labels)
-        table = BinTableHDU.from_columns([column])
-        table.header["EXTNAME"] = "MergerLabels"
+        table = labels_table(labels)
         append_hdu(part, table.data, table.header)
 
 
