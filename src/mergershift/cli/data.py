@@ -15,7 +15,7 @@ from mergershift.cli.groups import OrderedGroup
 
 WHICH_FILTERS = {**{name: (name,) for name in FILTER_SETS}, "both": tuple(FILTER_SETS)}
 WHICH_DOMAINS = {"pristine": ("pristine",), "noisy": ("noisy",), "both": ("pristine", "noisy")}
-WHICH_FORMATS = {"npy": ("npy",), "fits": ("fits",), "both": ("npy", "fits")}
+WHICH_FORMATS = ("any", "npy", "fits", "both")
 
 FOLDER: Callable[[Any], Any] = click.option(
     "--data",
@@ -110,10 +110,10 @@ def verify(chosen: Path | None) -> None:
 @click.option(
     "--format",
     "which",
-    type=click.Choice(list(WHICH_FORMATS)),
-    default="npy",
+    type=click.Choice(WHICH_FORMATS),
+    default="any",
     show_default=True,
-    help="File formats to fetch.",
+    help="File formats to fetch; any: npy, or FITS where the server has no npy.",
 )
 @click.option(
     "--address", help="URL of the files.  [default: `address` in conf/archive; outside a checkout, STScI's]"
@@ -131,7 +131,7 @@ def fetch(
     """
     from mergershift.archive import BASE_ADDRESS, DATA_SETS, Domain
     from mergershift.archive.fetching.fetch import fetch as fetch_files
-    from mergershift.archive.fetching.fetch import wanted_files
+    from mergershift.archive.fetching.files import wanted
 
     folder = data_folder.folder(chosen)
     config = data_folder.archive_config()
@@ -139,8 +139,7 @@ def fetch(
         DATA_SETS[name, Domain(value)] for name in WHICH_FILTERS[filters] for value in WHICH_DOMAINS[domain]
     ]
     source = address or (config.address if config else BASE_ADDRESS)
-    wanted = wanted_files(sets, [format for format in ("npy", "fits") if format in WHICH_FORMATS[which]])
-    done = fetch_files(folder, wanted, source, replace=replace, jobs=jobs)
+    done = fetch_files(folder, wanted(sets, which), source, replace=replace, jobs=jobs)
     click.echo(
         f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept (they match the manifest)"
     )

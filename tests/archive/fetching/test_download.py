@@ -3,15 +3,21 @@
 from pathlib import Path
 
 import pytest
-from archive.server import rest_regardless, serving, truncate
+from archive.server import Archive, rest_regardless, serving, truncate
 
-from mergershift.archive.fetching.download import Downloads, RetryPolicy, ask, download
+from mergershift.archive.fetching.download import Downloads, RetryPolicy, download, find
 from mergershift.core.errors import UserError
 
 ONCE, TWICE = (
     Downloads(RetryPolicy(attempts=attempts, backoff_s=0.01, timeout_s=5), report=lambda _: None)
     for attempts in (1, 2)
 )
+
+
+def _download(archive: Archive, part: Path, downloads: Downloads) -> None:
+    remote = find(archive.address, ["images.npy"], downloads)
+    assert remote is not None
+    download(remote, part, downloads, lambda _: None)
 
 
 @pytest.mark.parametrize("server", ["sound", "sends no tags", "sends the rest regardless"])
@@ -24,7 +30,7 @@ def test_two_versions_of_a_file_are_never_joined(tmp_path: Path, server: str) ->
     with serving(published) as archive:
         archive.misdeeds["images.npy"] = [truncate(200_000)]
         with pytest.raises(UserError, match="resumes the download"):
-            download(ask(archive.address, ["images.npy"], ONCE), part, ONCE, lambda _: None)
+            _download(archive, part, ONCE)
         assert 0 < part.stat().st_size < len(old)
 
         archive.files["images.npy"] = new
@@ -32,5 +38,5 @@ def test_two_versions_of_a_file_are_never_joined(tmp_path: Path, server: str) ->
             archive.validator = None
         if server == "sends the rest regardless":
             archive.misdeeds["images.npy"] = [rest_regardless]
-        download(ask(archive.address, ["images.npy"], TWICE), part, TWICE, lambda _: None)
+        _download(archive, part, TWICE)
         assert part.read_bytes() == new

@@ -20,10 +20,10 @@ from rich.console import Console
 
 from mergershift.archive import DATA_SETS, DataSet, Domain, RowStructure, available
 from mergershift.archive.fetching.download import RetryPolicy
-from mergershift.archive.fetching.fetch import Fetched, fetch, wanted_files
+from mergershift.archive.fetching.fetch import Fetched, fetch
+from mergershift.archive.fetching.files import wanted
 from mergershift.archive.manifest import Manifest, take
 from mergershift.archive.provenance import ArchiveProvenance, read_provenance
-from mergershift.archive.readers import Format
 from mergershift.archive.verification.verify import verify
 from mergershift.core.errors import UserError
 from mergershift.core.progress import ProgressBars
@@ -56,7 +56,7 @@ def get(
     archive: Archive,
     folder: Path,
     sets: Sequence[DataSet] = (PRISTINE,),
-    formats: Sequence[Format] = ("npy",),
+    which: str = "npy",
     address: str | None = None,
     replace: bool = False,
     jobs: int = 4,
@@ -65,7 +65,7 @@ def get(
     bars = ProgressBars("bytes", console=Console(file=log, width=200))
     done = fetch(
         folder,
-        wanted_files(sets, formats),
+        wanted(sets, which),
         archive.address if address is None else address,
         replace=replace,
         jobs=jobs,
@@ -88,7 +88,7 @@ def assert_fetched(archive: Archive, folder: Path, *names: str) -> None:
 
 
 def test_all_data_sets_in_both_formats(archive: Archive, data: Path) -> None:
-    done, log = get(archive, data, list(DATA_SETS.values()), ("npy", "fits"), address=archive.address + "/")
+    done, log = get(archive, data, list(DATA_SETS.values()), "both", address=archive.address + "/")
     assert sorted(done.downloaded) == sorted(archive.files)
     assert_fetched(archive, data, *archive.files)
     found = read_provenance(data)
@@ -255,7 +255,10 @@ def test_one_wrong_bit_in_a_merger_is_found_by_verify(archive: Archive, data: Pa
 
 def test_404_is_final_and_nothing_is_downloaded(archive: Archive, data: Path) -> None:
     del archive.files[PRISTINE.labels_names[0]]
-    with pytest.raises(UserError, match=r"(?s)-y\.npy or .*labels-y\.npy: HTTP 404.*--address"):
+    with pytest.raises(
+        UserError,
+        match=r"(?s)HTTP 404, the server has no hlsp.*-y\.npy .*It has .*\.fits: give --format fits",
+    ):
         get(archive, data)
     assert archive.gets(IMAGES) == []
     archive.files[PRISTINE.labels_names[0]] = b""
@@ -362,8 +365,9 @@ KILLED = """
 import sys
 from pathlib import Path
 from mergershift.archive import DATA_SETS, Domain
-from mergershift.archive.fetching.fetch import fetch, wanted_files
-fetch(Path(sys.argv[1]), wanted_files([DATA_SETS["two", Domain.PRISTINE]], ["npy"]), sys.argv[2])
+from mergershift.archive.fetching.fetch import fetch
+from mergershift.archive.fetching.files import wanted
+fetch(Path(sys.argv[1]), wanted([DATA_SETS["two", Domain.PRISTINE]], "npy"), sys.argv[2])
 """
 
 

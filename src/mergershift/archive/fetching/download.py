@@ -83,20 +83,17 @@ class _Retry(Exception):
         self.after = after
 
 
-def ask(address: str, names: Sequence[str], downloads: Downloads) -> RemoteFile:
-    """Look for a file on the server under each of its names and return the first that exists.
+def find(address: str, names: Sequence[str], downloads: Downloads) -> RemoteFile | None:
+    """Look for a file on the server under its possible names; None if it has none of them.
 
-    Raises UserError if none exists or the server cannot be reached.
+    Raises UserError if the server refuses the request or cannot be reached.
     """
     for name in names:
         url = f"{address}/{name}"
         remote = _patiently(url, partial(_ask, name, url, downloads), downloads)
         if remote is not None:
             return remote
-    raise UserError(
-        f"{address}/{' or '.join(names)}: HTTP 404, the server has no such file.\n"
-        f"Check the address ({WHERE_ADDRESS})."
-    )
+    return None
 
 
 def download(remote: RemoteFile, part: Path, downloads: Downloads, advance: Callable[[int], None]) -> None:

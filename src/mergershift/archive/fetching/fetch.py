@@ -6,28 +6,26 @@ replace the data folder only once all requested files are complete and sound.
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-import numpy as np
 from pydantic import ValidationError
 
-from mergershift.archive.facts import DATA_SETS, DataSet, RowStructure
 from mergershift.archive.fetching.download import (
     Downloads,
     RemoteFile,
     RetryPolicy,
     Stopped,
-    ask,
     download,
     finish,
 )
+from mergershift.archive.fetching.files import File, Found, Wanted, all_files, find_file, named_files
 from mergershift.archive.layouts import FileError
 from mergershift.archive.manifest import Difference, Manifest, differences, published_files, sha256
 from mergershift.archive.metadata import METADATA_NAME
@@ -37,7 +35,6 @@ from mergershift.archive.provenance import (
     require_same_origin,
     write_provenance,
 )
-from mergershift.archive.readers import FORMATS, Format, images_in, labels_in
 from mergershift.archive.replacement import beside, carry, fresh, locked, replace_folder, require_space
 from mergershift.core.errors import UserError
 from mergershift.core.files import write_text
@@ -47,43 +44,6 @@ T = TypeVar("T")
 
 GATHERED_NAME = "gathered.json"
 TRIES_OF_BROKEN_CONTENT = 3
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A file to fetch, which the server may have under any of its names."""
-
-    data_set: DataSet
-    names: tuple[str, ...]
-    images: bool
-    labels: bool
-
-    @property
-    def size(self) -> int:
-        """Size in bytes of the images in the published archive; 0 for labels."""
-        return math.prod(self.data_set.shape()) * 8 * self.images
-
-    def check(self, path: Path) -> None:
-        """Raise FileError if the content of the fetched file is not as expected."""
-        rows = 0
-        if self.images:
-            images = images_in(path, self.data_set)
-            rows = len(images)
-            for block, pixels in images.blocks():
-                if not np.isfinite(pixels).all():
-                    raise FileError(
-                        path,
-                        f"NaN or infinite pixels in rows {block.start} to {block.stop - 1}",
-                        "finite values",
-                    )
-        if self.labels:
-            labels = labels_in(path)
-            try:
-                RowStructure.from_labels(labels)
-            except ValueError as error:
-                raise FileError(path, str(error), "the archive's row structure") from None
-            if rows not in (0, len(labels)):
-                raise FileError(path, f"{len(labels)} labels", f"{rows}, the number of images")
 
 
 @dataclass
@@ -96,18 +56,6 @@ class Fetched:
     """Files in the manifest that were missing from the folder or differed."""
 
 
-def wanted_files(data_sets: Sequence[DataSet], formats: Sequence[Format]) -> list[Wanted]:
-    """List the files that make up some data sets in some formats."""
-    wanted = []
-    for data_set in data_sets:
-        if "npy" in formats:
-            wanted.append(Wanted(data_set, (data_set.images_name,), images=True, labels=False))
-            wanted.append(Wanted(data_set, data_set.labels_names, images=False, labels=True))
-        if "fits" in formats:
-            wanted.append(Wanted(data_set, (data_set.fits_name,), images=True, labels=True))
-    return wanted
-
-
 def fetch(
     folder: Path,
     wanted: Sequence[Wanted],
@@ -118,11 +66,11 @@ def fetch(
     patience: RetryPolicy | None = None,
     bars: ProgressBars | None = None,
 ) -> Fetched:
-    """Fetch the wanted files into a data folder, `jobs` at a time, and return the outcome.
+    """Fetch the wanted data sets into a data folder, `jobs` files at a time, and return the outcome.
 
     Files of an earlier fetch are compared with its manifest and fetched again only if they are missing or differ.
     Raises UserError if the folder contains an archive of another provenance (unless `replace`), the disk is too
-    small, the server lacks a file or fails for good, content is broken, or a file differs from the one in the
+    small, the server lacks a data set or fails for good, content is broken, or a file differs from the one in the
     manifest (unless `replace`). In that case the folder is left unchanged, and finished downloads are kept for the
     next attempt.
     """
@@ -142,25 +90,27 @@ class _Fetch:
         self.provenance = ArchiveProvenance(address=address)
         self._lock = Lock()
 
-    def run(self, requested: Sequence[Wanted], jobs: int) -> Fetched:
+    def run(self, wanted: Sequence[Wanted], jobs: int) -> Fetched:
         require_same_origin(self.folder, self.provenance, self.replace)
         manifest = self._manifest()
         done = Fetched()
-        names = {name for wanted in requested for name in wanted.names}
-        changed = self._compare(manifest, names)
-        done.restored = {name: how for name, how in changed.items() if how == "differs" or name in names}
+        changed = self._compare(manifest)
         done.kept = [name for name in manifest if name not in changed]
-        missing = [
-            wanted for wanted in _with(requested, done.restored) if not set(wanted.names) & set(done.kept)
-        ]
-        gathered = self._gather(missing, jobs)
-        done.downloaded = sorted(name for wanted in missing for name in wanted.names if name in gathered)
-        for name in done.downloaded:
-            if not self.replace and manifest.get(name, gathered[name]) != gathered[name]:
+        requested = [item.as_fetched(done.kept, manifest) for item in wanted]
+        names = {name for file in all_files(requested) for name in file.names}
+        done.restored = self._to_restore(changed, names)
+        gathered, found = self._gather(requested, done, jobs)
+        missing = [file for file in found if not file.within(done.kept)]
+        for file in missing:
+            name = next(name for name in file.names if name in gathered)
+            done.downloaded.append(name)
+            recorded = next((manifest[known] for known in file.names if known in manifest), gathered[name])
+            if not self.replace and recorded != gathered[name]:
                 raise UserError(
                     f"{name}: the file on the server now differs from the manifest in {self.folder}.\n"
                     "Give --replace to take the new file; scores on the old one cannot be reproduced with it."
                 )
+        done.downloaded.sort()
         files = {name: manifest[name] for name in done.kept} | {
             name: gathered[name] for name in done.downloaded
         }
@@ -178,38 +128,48 @@ class _Fetch:
             return {}
         return found.files if found and self.provenance.same_origin(found) else {}
 
-    def _compare(self, manifest: Manifest, requested: set[str]) -> dict[str, Difference]:
+    def _compare(self, manifest: Manifest) -> dict[str, Difference]:
         sizes = [path.stat().st_size for name in manifest if (path := self.folder / name).is_file()]
-        changed = differences(
+        return differences(
             self.folder, manifest, self.bars.add("comparing", sum(sizes)).advance if sizes else None
         )
-        for name, how in changed.items():
-            dropped = how == "missing" and name not in requested
-            what = "missing" if how == "missing" else "differs from the manifest"
-            self.downloads.report(
-                f"{name}: {what}; {'removed from the manifest' if dropped else 'fetching it again'}"
-            )
-        return changed
 
-    def _gather(self, wanted: Sequence[Wanted], jobs: int) -> Manifest:
-        """Download the remaining files into the hidden folder and return the hashes of all files in it."""
+    def _to_restore(self, changed: dict[str, Difference], requested: set[str]) -> dict[str, Difference]:
+        """Select the files to fetch again: all that differ, and of the missing ones those that are requested."""
+        restored: dict[str, Difference] = {}
+        for name, how in changed.items():
+            what = "missing" if how == "missing" else "differs from the manifest"
+            if how == "differs" or name in requested:
+                restored[name] = how
+            self.downloads.report(
+                f"{name}: {what}; {'fetching it again' if name in restored else 'removed from the manifest'}"
+            )
+        return restored
+
+    def _gather(self, requested: Sequence[Wanted], done: Fetched, jobs: int) -> tuple[Manifest, list[File]]:
+        """Download the remaining files into the hidden folder; returns the hashes of all in it, and what was found."""
         gathered = self._gathered()
-        coming = [file for file in wanted if not set(file.names) & set(gathered)]
-        if not coming:
-            return gathered
-        self.work.mkdir(parents=True, exist_ok=True)
+        here = {*done.kept, *gathered}
+        possible = all_files(requested)
+        again = [file for file in named_files(done.restored) if file not in possible]
+        search: list[Callable[[str, Collection[str], Downloads], Found]] = [
+            *(item.find for item in requested),
+            *(partial(find_file, file) for file in again),
+        ]
         with ThreadPoolExecutor(jobs) as pool:
-            remotes = self._together(
-                [pool.submit(ask, self.provenance.address, file.names, self.downloads) for file in coming]
+            answers = self._together(
+                [pool.submit(find, self.provenance.address, here, self.downloads) for find in search]
             )
-            parts = [self.work / f"{remote.name}.part" for remote in remotes]
-            present = sum(path.stat().st_size for path in parts if path.is_file())
-            sizes = [remote.size or file.size for remote, file in zip(remotes, coming, strict=True)]
-            require_space(self.folder, sum(sizes) - present)
-            self._together(
-                [pool.submit(self._fetch_one, *pair, gathered) for pair in zip(coming, remotes, strict=True)]
-            )
-        return gathered
+            found = [pair for answer in answers for pair in answer]
+            coming = [(file, remote) for file, remote in found if remote]
+            if coming:
+                self.work.mkdir(parents=True, exist_ok=True)
+                parts = [self.work / f"{remote.name}.part" for _, remote in coming]
+                present = sum(path.stat().st_size for path in parts if path.is_file())
+                needed = sum(remote.size or file.size for file, remote in coming)
+                require_space(self.folder, needed - present)
+                self._together([pool.submit(self._fetch_one, *pair, gathered) for pair in coming])
+        return gathered, [file for file, _ in found]
 
     def _together(self, futures: list[Future[T]]) -> list[T]:
         """Wait for all futures and return their results; if one fails, stop the others and raise its exception."""
@@ -227,7 +187,7 @@ class _Fetch:
             raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
         return [future.result() for future in futures]
 
-    def _fetch_one(self, wanted: Wanted, remote: RemoteFile, gathered: Manifest) -> None:
+    def _fetch_one(self, file: File, remote: RemoteFile, gathered: Manifest) -> None:
         part, path = self.work / f"{remote.name}.part", self.work / remote.name
         present = part.stat().st_size if part.is_file() else 0
         advance = self.bars.add(remote.name, remote.size or 0, present).advance
@@ -235,7 +195,7 @@ class _Fetch:
             download(remote, part, self.downloads, advance)
             finish(part, path)
             try:
-                wanted.check(path)
+                file.check(path)
                 break
             except FileError as error:
                 advance(-path.stat().st_size)
@@ -284,9 +244,3 @@ class _Fetch:
         # Files that an earlier command requested and this one did not stay there for a later one.
         if self.work.is_dir() and not any(path.name != GATHERED_NAME for path in self.work.iterdir()):
             shutil.rmtree(self.work)
-
-
-def _with(requested: Sequence[Wanted], names: Iterable[str]) -> list[Wanted]:
-    """List the requested files and, in addition, the files with these names."""
-    every = wanted_files(list(DATA_SETS.values()), FORMATS)
-    return [file for file in every if file in requested or set(file.names) & set(names)]
