@@ -24,6 +24,7 @@ from mergershift.archive.provenance import (
     Origin,
     images_of,
     read_provenance,
+    terms_of,
 )
 from mergershift.archive.readers import Images, available, open_images, read_labels, read_structure
 
@@ -54,5 +55,6 @@ __all__ = [
     "read_metadata",
     "read_provenance",
     "read_structure",
+    "terms_of",
     "write_metadata",
 ]

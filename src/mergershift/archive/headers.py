@@ -7,10 +7,11 @@ HLSPLEAD and HLSPNAME.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io.fits import BinTableHDU, Column, Header
+from astropy.io.fits import BinTableHDU, Column, Header, getheader
 from numpy.typing import NDArray
 
 from mergershift.archive.facts import (
@@ -76,6 +77,14 @@ def mark_as_mock(header: Header) -> None:
     header[MOCK_CARD] = True, "simulated stand-in made by mergershift"
     header["COMMENT"] = "MOCK IMAGES, NOT THE ARCHIVE. The other cards imitate the headers of the"
     header["COMMENT"] = "archive, whose DOI, licence and reference do not apply to these images."
+
+
+def is_mock(path: Path) -> bool:
+    """Return whether a FITS file states that it is a mock; a file that cannot be read does not."""
+    try:
+        return bool(getheader(path, 0).get(MOCK_CARD))
+    except Exception:  # astropy can raise any exception on a damaged file, which other checks report.
+        return False
 
 
 def published_filters(

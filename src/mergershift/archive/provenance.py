@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from mergershift.archive.facts import DOI, LICENCE, LICENCE_ADDRESS, REFERENCE
 from mergershift.archive.manifest import published_files
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
@@ -93,6 +94,10 @@ class ArchiveProvenance(_Recorded):
     address: str
     date: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     """When the last file was fetched."""
+    licence: str = f"{LICENCE} {LICENCE_ADDRESS}"
+    doi: str = DOI
+    reference: str = REFERENCE
+    """Bibliographic code of the paper to cite with the images."""
 
     def __str__(self) -> str:
         return f"archive fetched from {self.address}"
@@ -112,6 +117,18 @@ def images_of(kind: str) -> str:
     return {"mock": "MOCK images, not the archive", "archive": "the DeepMerge archive's images"}.get(
         kind, f"images of {kind} provenance"
     )
+
+
+def terms_of(kind: str) -> str:
+    """State the licence of images of a kind of provenance, and what to cite with them, in a sentence or two."""
+    if kind == "archive":
+        return (
+            f"The archive's images are published under {LICENCE} ({LICENCE_ADDRESS}); "
+            f"cite doi:{DOI} and {REFERENCE} (https://ui.adsabs.harvard.edu/abs/{REFERENCE})."
+        )
+    if kind == "mock":
+        return f"Mock images are not the archive's: its licence ({LICENCE}) and references do not cover them."
+    return f"The licence of images of {kind} provenance is unknown."
 
 
 Provenance = Annotated[MockProvenance | ArchiveProvenance, Field(discriminator="kind")]

@@ -54,7 +54,8 @@ def info(chosen: Path | None) -> None:
     recover(folder)
     rows = archive.PUBLISHED_ROWS
     click.echo(
-        f"DeepMerge, Illustris-1 at z = {archive.REDSHIFT:g}, doi:{archive.DOI}\n{archive.BASE_ADDRESS}"
+        f"DeepMerge, Illustris-1 at z = {archive.REDSHIFT:g}, doi:{archive.DOI}\n{archive.BASE_ADDRESS}\n"
+        f"{archive.terms_of('archive')}"
     )
     click.echo(
         f"{rows.rows} images of {rows.mergers} merging and {rows.non_mergers} other galaxies, "
@@ -76,6 +77,8 @@ def info(chosen: Path | None) -> None:
         return
     known = read_provenance(folder)
     click.echo(f"\nHere: {known or 'files of unknown provenance (no PROVENANCE.json)'}")
+    if known is None or known.kind != "archive":
+        click.echo(f"      {archive.terms_of(known.kind if known else 'unknown')}")
     structure = archive.read_structure(folder, archive.available(folder)[0])
     click.echo(
         f"      {structure.rows} rows, {structure.mergers} mergers, {structure.non_mergers} non-mergers"

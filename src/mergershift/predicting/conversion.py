@@ -33,6 +33,8 @@ class Description:
     filters: tuple[str, ...] | None = None
     headerless: bool = False
     """Whether the source cannot describe its images, like an array or an npy file."""
+    remark: str = ""
+    """What had to be assumed about the images, for the note on their conversion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def make_plan(found: Description, assumed: Assumed, facts: ModelFacts) -> Conver
         raise Refused(f"pixel scale {scale[0]:g} x {scale[1]:g} arcsec, expected positive numbers")
     light = brightness(text, None if scale is None else scale[0] * scale[1])
     size, shape = facts.image_size, found.shape[1:]
-    notes = [] if channels is None else ["channels selected by filter"]
+    notes = [found.remark] if found.remark else []
+    notes += [] if channels is None else ["channels selected by filter"]
     notes += [] if light.same else [f"converted from {text}"]
     if scale is None and redshift is None and shape == (size, size) and (found.headerless or light.same):
         return ConversionPlan(size, light, channels, None, "; ".join([AS_IS, *notes]))

@@ -20,8 +20,12 @@ from mergershift.predicting.units import Refused
 SCIENCE = ("SCI", "SCIENCE", "IMAGES")
 """Names of the HDU with the images to use, if several HDUs contain images."""
 SCALES = ("PIXSCALE", "PIXELSCL", "SECPIX")
-"""Keywords for the pixel scale in arcsec, used for headers without world coordinates."""
+"""Keywords for the pixel scale of headers without world coordinates; arcsec unless the comment names another angle."""
+SIZES = ("PIXSIZE",)
+"""Keywords for the pixel scale or the size of a detector's pixels: used only if their comment names an angle."""
 REDSHIFTS = ("REDSHIFT", "Z")
+_ARCSEC = re.compile(r"\barc-?sec", re.IGNORECASE)
+_UNIT_IN_COMMENT = re.compile(r"\s*[\[(]?\s*([A-Za-z]+)")
 _FILTER = re.compile(r"f\d{3,4}[a-z]+\d?")
 
 
@@ -113,11 +117,23 @@ def _world_scale(header: Header) -> tuple[float, float] | None:
 
 
 def _stated_scale(headers: Sequence[Header]) -> tuple[float, float] | None:
-    value = _first(headers, SCALES)
-    if value is None:
-        return None
-    scale = _number("pixel scale", value)
-    return scale, scale
+    for header in headers:
+        for name in (*SCALES, *SIZES):
+            angle = _angle(header.comments[name]) if header.get(name) is not None else None
+            if header.get(name) is None or (name in SIZES and angle is None):
+                continue
+            scale = _number("pixel scale", header[name]) * float((angle or units.arcsec).to(units.arcsec))
+            return scale, scale
+    return None
+
+
+def _angle(comment: str) -> Any:
+    """Read the angle in a comment, as in ``[mas/pixel] scale`` or ``pixel size in arcsec``; None if it names none."""
+    if _ARCSEC.search(comment):
+        return units.arcsec
+    found = _UNIT_IN_COMMENT.match(comment)
+    unit = units.Unit(found[1], parse_strict="silent") if found else None
+    return unit if unit is not None and unit.is_equivalent(units.arcsec) else None
 
 
 def _filters(headers: Sequence[Header], channels: int) -> tuple[str, ...] | None:

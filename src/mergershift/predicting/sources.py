@@ -13,9 +13,10 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from mergershift.archive import DATA_SETS, UNIT, Images
+from mergershift.archive import Images
 from mergershift.archive.layouts import FileError, npy_layout
 from mergershift.core.errors import first_line
+from mergershift.predicting.archive_files import complete
 from mergershift.predicting.conversion import Assumed, ConversionPlan, Description, make_plan
 from mergershift.predicting.fits_headers import describe, image_hdu
 from mergershift.predicting.units import Refused
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 2**25
 """Size of the blocks of float64 images that are read at a time; a block has at least one image."""
-_ARCHIVE = {data_set.fits_name for data_set in DATA_SETS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _open_npy(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
     if layout.dtype.kind not in "iuf":
         raise Refused(f"images of type {layout.dtype}, expected real numbers")
     shape = _with_count(layout.shape)
-    plan = make_plan(Description(shape[1:], headerless=True), assumed, facts)
+    plan = make_plan(complete(Description(shape[1:], headerless=True), name), assumed, facts)
     images = Images(replace(layout, shape=shape))
     return Source(name, shape[0], plan, partial(_npy_blocks, images, _rows(shape)))
 
@@ -87,14 +87,14 @@ def _open_fits(name: str, assumed: Assumed, facts: ModelFacts) -> Source:
             number = image_hdu(hdus)
             shape = _with_count(tuple(hdus[number].shape))
             found = describe(hdus[number], hdus[0].header)
+            tables = [hdu.name for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+            found = complete(found, name, (hdus[number].header, hdus[0].header), tables)
     except (MemoryError, Refused):
         raise
     except Exception as error:
         raise Refused(f"not a FITS file ({first_line(error)})") from None
     if any("truncated" in str(warning.message) for warning in caught):
         raise Refused("truncated; the file is shorter than its headers imply")
-    if found.unit is None and Path(name).name in _ARCHIVE:
-        found = replace(found, unit=UNIT)
     plan = make_plan(found, assumed, facts)
     return Source(name, shape[0], plan, partial(_fits_blocks, name, number, shape))
 

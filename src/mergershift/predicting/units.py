@@ -16,6 +16,17 @@ from mergershift.core.errors import UserError
 
 _COUNTS = re.compile(r"\b(counts?|cts?|electrons?|e-|adu|dn)\b", re.IGNORECASE)
 _BEAM = re.compile(r"\bbeam\b", re.IGNORECASE)
+_PREFIXES = {"micro": "u", "nano": "n", "milli": "m", "kilo": "k", "mega": "M"}
+_JANSKYS = re.compile(r"\b(?:((?i:micro|nano|milli|kilo|mega))|([uµμnmkM]))?(?i:jansk(?:y|ys|ies))\b")
+_WORDS = (
+    (re.compile(r"\b(?:square|sq\.?) *(?=arc-?s|pix|deg)", re.IGNORECASE), "square "),
+    (re.compile(r"\barc-?sec(?:ond)?s?(?![a-z])", re.IGNORECASE), "arcsec"),
+    (re.compile(r"\bpix(?:el)?s?(?![a-z])", re.IGNORECASE), "pix"),
+    (re.compile(r"\bsteradians?\b", re.IGNORECASE), "sr"),
+    (re.compile(r"\bsquare (\w+)"), r"\1^2"),
+    (re.compile(r"\s+per\s+", re.IGNORECASE), "/"),
+)
+"""Words that header authors write out, and the symbols that `astropy.units` parses."""
 _WANTED = units.Unit(UNIT)
 _ACCEPTED = f"{UNIT}, MJy/sr, nJy/pixel or mag(AB/arcsec2)"
 
@@ -49,10 +60,11 @@ class Brightness:
 
 
 def brightness(text: str, pixel_arcsec2: float | None) -> Brightness:
-    """Parse a unit in any notation of `astropy.units` and return its conversion.
+    """Parse a unit and return its conversion.
 
     Args:
-        text: Value of BUNIT. A plain flux density such as nJy is interpreted as per pixel.
+        text: Value of BUNIT, in a notation of `astropy.units` or in words. A plain flux density such as nJy is
+            interpreted as per pixel.
         pixel_arcsec2: Area of a pixel in arcsec²; None if unknown.
 
     Raises Refused for counts, fluxes per beam or per wavelength, magnitudes without a zero point and other units that
@@ -79,12 +91,22 @@ def _parsed(text: str) -> Any:
     for pattern in (_COUNTS, _BEAM):
         if pattern.search(text):
             raise Refused(_why_not(text, None))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy warns of deprecated notations.
-            return units.Unit(text)
-    except (ValueError, TypeError):
-        raise Refused(f"unit '{text}' is unknown; expected {_ACCEPTED}") from None
+    for notation in (text, _symbols(text)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # astropy warns of deprecated notations.
+                return units.Unit(notation)
+        except (ValueError, TypeError):
+            continue
+    raise Refused(f"unit '{text}' is unknown; expected {_ACCEPTED}")
+
+
+def _symbols(text: str) -> str:
+    """Replace words by symbols, as in microjanskies/arcsec^2, the unit in the headers of the archive."""
+    text = _JANSKYS.sub(lambda found: f"{_PREFIXES.get((found[1] or '').lower(), found[2] or '')}Jy", text)
+    for words, symbol in _WORDS:
+        text = words.sub(symbol, text)
+    return text
 
 
 def _why_not(text: str, unit: Any) -> str:

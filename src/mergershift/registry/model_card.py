@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mergershift.archive import DOI, images_of
+from mergershift.archive import DOI, images_of, terms_of
 from mergershift.evaluation import Interval, Results
 from mergershift.registry.model_facts import COLUMNS, ModelFacts
 
@@ -64,6 +64,7 @@ def write_card(facts: ModelFacts, results: Results, **values: Any) -> str:
         summary=summary(facts, results),
         data_kind=facts.data_kind,
         doi=DOI,
+        terms=terms_of(facts.data_kind),
         columns=COLUMNS,
         trained_on_target=facts.labelled == facts.target,
         threshold=_THRESHOLDS[facts.threshold_rule],

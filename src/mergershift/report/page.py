@@ -183,6 +183,7 @@ def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> st
         styles=[SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
         settings=settings,
         banner=prose.banner(gathered),
+        citation=prose.citation(gathered),
         title=prose.title(gathered),
         facts=prose.facts(gathered, test_evaluations(gathered)),
         lead=prose.lead(gathered),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mergershift.archive import DOI
+from mergershift.archive import DOI, terms_of
 from mergershift.report.study_results import Contender, Setting, StudyResults
 from mergershift.report.style import spelt
 from mergershift.report.tables import NONE, Value, comparison_rows, drop, in_setting, metric_value, of_method
@@ -90,6 +90,20 @@ def banner(gathered: StudyResults) -> dict[str, Any]:
         "text": text,
         "warnings": warnings,
     }
+
+
+def citation(gathered: StudyResults) -> str:
+    """What to state with a result from the page, and the terms of the images, by their provenance."""
+    found = kinds(gathered)
+    terms = " ".join(terms_of(kind) for kind in found)
+    if found not in (["archive"], ["mock"]):
+        return f"Do not cite a result from this page: its images are of {' and '.join(found)} provenance. {terms}"
+    text = "When you cite a result from this page, give the commit and the hash of the images from section 10"
+    if found == ["mock"]:
+        text += ", and state that it is based on mock images and not on those of the archive"
+    if banner(gathered)["warnings"]:
+        text += ", and repeat the warnings at the top of the page"
+    return f"{text}. {terms}"
 
 
 def lead(gathered: StudyResults) -> str:

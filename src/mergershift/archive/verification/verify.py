@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mergershift.archive.facts import DATA_SETS, PUBLISHED_ROWS, DataSet, Domain, RowStructure
 from mergershift.archive.layouts import FileError
-from mergershift.archive.manifest import Difference, differences, published_files, published_names
+from mergershift.archive.manifest import Difference, differences, published_files
 from mergershift.archive.provenance import (
     PROVENANCE_NAME,
     ArchiveProvenance,
@@ -32,6 +32,7 @@ from mergershift.archive.readers import (
 )
 from mergershift.archive.verification.described import check_metadata
 from mergershift.archive.verification.findings import Finding, Remedy, Report
+from mergershift.archive.verification.names import check_mocks, check_names, misnamed
 from mergershift.archive.verification.pixels import (
     PixelChecks,
     compare_domains,
@@ -39,7 +40,7 @@ from mergershift.archive.verification.pixels import (
     compare_formats,
 )
 from mergershift.archive.verification.scan import scan
-from mergershift.core.errors import UserError, nearest
+from mergershift.core.errors import UserError
 
 SCANS_AT_ONCE = 2
 BLOCK_ROWS = 128
@@ -73,22 +74,15 @@ def verify(folder: Path, advance: Advance | None = None) -> Report:
 
     Raises UserError if the folder contains no file to check.
     """
-    if not folder.is_dir() or not (published_files(folder) or _misnamed(folder)):
+    if not folder.is_dir() or not (published_files(folder) or misnamed(folder)):
         raise UserError(
             f"{folder}: contains no file of the archive.\n"
             "Make a mock with `mergershift data mock`, or fetch the archive with `mergershift data fetch`."
         )
     report = Report(checked=[path.name for path in published_files(folder)])
-    for name in _misnamed(folder):
-        near = nearest(name, published_names(), count=1)
-        report.add(
-            "error",
-            name,
-            found="not a name of the archive",
-            expected=near,
-            remedy="Rename or remove the file.",
-        )
+    check_names(folder, report)
     provenance = _check_provenance(folder, report)
+    check_mocks(folder, provenance, report)
     changed = _check_manifest(folder, provenance, report, advance)
     remedy = _remedy(provenance, changed)
     opened = [
@@ -102,17 +96,6 @@ def verify(folder: Path, advance: Advance | None = None) -> Report:
     check_metadata(folder, labels, report)
     _check_pixels(opened, report, remedy, advance)
     return report
-
-
-def _misnamed(folder: Path) -> list[str]:
-    """List array files whose names are not names of the archive."""
-    known = published_names()
-    names = (
-        path.name
-        for path in folder.iterdir()
-        if path.suffix in {".npy", ".fits"} or path.name.startswith("hlsp_")
-    )
-    return sorted(name for name in names if name not in known)
 
 
 def _check_provenance(folder: Path, report: Report) -> MockProvenance | ArchiveProvenance | None:

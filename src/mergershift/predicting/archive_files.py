@@ -1,0 +1,54 @@
+"""What is known of the archive's images beyond their headers, which lack the filters and the redshift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mergershift.archive import DATA_SETS, IMAGE_SIZE, PIXEL_ARCSEC, REDSHIFT, UNIT, FilterSet
+from mergershift.archive.headers import published_filters
+from mergershift.predicting.conversion import Description
+
+_BY_NAME = {
+    name: data_set.filter_set
+    for data_set in DATA_SETS.values()
+    for name in (*data_set.images_names, *data_set.fits_names)
+}
+
+
+def complete(
+    found: Description, name: str, headers: Sequence[Mapping[str, Any]] = (), tables: Sequence[str] = ()
+) -> Description:
+    """Add what the archive publishes about its images to their description; other images' stays the same.
+
+    Args:
+        found: Properties from the headers, which take precedence.
+        name: Path of the file. A file that has a name of the archive is recognised without headers.
+        headers: Headers of the HDU with the images and of the file, by which copies under other names are recognised.
+        tables: Names of the binary tables in the file.
+    """
+    named = _BY_NAME.get(Path(name).name)
+    if named is not None and len(named.filters) != found.shape[0]:
+        named = None
+    filter_set = named or published_filters(headers, tables, found.shape[0])
+    if filter_set is None:
+        return found
+    if found.filters is None:
+        found = replace(found, filters=filter_set.filter_names, remark=_remark(filter_set))
+    if found.headerless:
+        return found
+    scale = (PIXEL_ARCSEC, PIXEL_ARCSEC) if found.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE) else None
+    return replace(
+        found,
+        unit=found.unit or (UNIT if named else None),
+        pixel_arcsec=found.pixel_arcsec or scale,
+        redshift=REDSHIFT if found.redshift is None else found.redshift,
+    )
+
+
+def _remark(filter_set: FilterSet) -> str:
+    """Say which order of channels is assumed, if what is written about the files disagrees about it."""
+    names = filter_set.filter_names
+    return f"channels assumed to be {', '.join(names)}" if len(names) > 2 else ""
