@@ -31,13 +31,17 @@ class Archive:
     """Method, file name and Range header of each request."""
     closing: threading.Event = field(default_factory=threading.Event)
     address: str = ""
+    _tags: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def gets(self, name: str) -> list[str | None]:
         """Return the Range header of each GET of a file."""
         return [asked_range for method, what, asked_range in self.asked if method == "GET" and what == name]
 
     def tag(self, name: str) -> str:
-        return f'"{hashlib.md5(self.files[name]).hexdigest()}"'
+        content = self.files[name]
+        if self._tags.get(name, (b"", ""))[0] is not content:
+            self._tags[name] = content, f'"{hashlib.md5(content).hexdigest()}"'
+        return self._tags[name][1]
 
 
 class Handler(BaseHTTPRequestHandler):

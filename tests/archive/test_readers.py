@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive.samples import STRUCTURE, write_sample
+from archive.samples import STRUCTURE, write_fits, write_sample
 from astropy.io import fits
 
 from mergershift.archive import DATA_SETS, Domain, available, open_images, read_labels, read_structure
+from mergershift.archive.manifest import published_files
 from mergershift.core.errors import UserError
 
 TWO = DATA_SETS["two", Domain.PRISTINE]
@@ -74,6 +75,79 @@ def test_labels_are_read_in_every_published_form(
     np.testing.assert_array_equal(labels, STRUCTURE.labels)
 
 
+@pytest.mark.parametrize("stem", THREE.stems)
+@pytest.mark.parametrize("ending", ["-x.npy", ".fits"])
+def test_files_are_found_under_both_spellings(tmp_path: Path, stem: str, ending: str) -> None:
+    images = np.random.default_rng(0).normal(size=(2, 3, 75, 75))
+    if ending == ".fits":
+        write_fits(tmp_path / f"{stem}.fits", images, np.array([1, 0]))
+    else:
+        np.save(tmp_path / f"{stem}-x.npy", images)
+        np.save(tmp_path / f"{THREE.stems[0]}-labels-y.npy", [1, 0])
+    assert available(tmp_path) == [THREE]
+    assert open_images(tmp_path, THREE).path.name == stem + ending
+    np.testing.assert_array_equal(open_images(tmp_path, THREE)[:], images)
+    assert read_labels(tmp_path, THREE).tolist() == [1, 0]
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in published_files(tmp_path)}
+
+
+def test_a_file_under_two_names_is_read_only_if_both_are_equal(tmp_path: Path) -> None:
+    images = np.zeros((2, 3, 75, 75))
+    for name in THREE.images_names:
+        np.save(tmp_path / name, images)
+    assert len(open_images(tmp_path, THREE)) == 2
+    images[1, 2, 3, 4] = 1
+    np.save(tmp_path / THREE.images_names[1], images)
+    with pytest.raises(UserError, match=f"(?s){THREE.images_names[0]}.*{THREE.images_names[1]}"):
+        open_images(tmp_path, THREE)
+    for name, labels in zip(THREE.labels_names[:2], ([1, 0], [0, 1]), strict=True):
+        np.save(tmp_path / name, labels)
+    with pytest.raises(UserError, match="differs from"):
+        read_labels(tmp_path, THREE)
+
+
+def tables(path: Path, **columns: list[float]) -> Path:
+    """Write a FITS file of one image with a table for each of the columns, named like it but for a final digit."""
+    made = [
+        fits.BinTableHDU.from_columns([fits.Column(name.rstrip("0123456789"), "D", array=np.array(values))])
+        for name, values in columns.items()
+    ]
+    for name, table in zip(columns, made, strict=True):
+        table.header["EXTNAME"] = name.rstrip("0123456789")
+    fits.HDUList([fits.PrimaryHDU(np.zeros((2, 2, 75, 75))), *made]).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["MergerLabel", "MergerLabels", "MERGERLABEL", "label"])
+def test_the_table_of_labels_may_have_either_name(tmp_path: Path, name: str) -> None:
+    others = {} if name == "label" else {"Mass": [5.0]}
+    tables(tmp_path / TWO.fits_name, **others, **{name: [1.0, 0.0]})
+    assert read_labels(tmp_path, TWO).tolist() == [1, 0]
+
+
+def test_tables_of_the_same_name_have_to_agree(tmp_path: Path) -> None:
+    tables(tmp_path / TWO.fits_name, MergerLabel1=[1.0, 0.0], MergerLabel2=[1.0, 0.0])
+    assert read_labels(tmp_path, TWO).tolist() == [1, 0]
+    (tmp_path / TWO.fits_name).unlink()
+    tables(tmp_path / TWO.fits_name, MergerLabel1=[1.0, 0.0], MergerLabel2=[0.0, 1.0])
+    with pytest.raises(UserError, match=r"2 tables .* with different content"):
+        read_labels(tmp_path, TWO)
+
+
+def test_a_file_with_unreadable_headers_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables(tmp_path / TWO.fits_name, MergerLabel=[1.0, 0.0])
+    opened: list[fits.HDUList] = []
+
+    def damaged(hdus: fits.HDUList) -> None:
+        opened.append(hdus)
+        raise KeyError("NAXIS1")
+
+    monkeypatch.setattr(fits.HDUList, "readall", damaged)
+    with pytest.raises(UserError, match="not a FITS file"):
+        read_labels(tmp_path, TWO)
+    assert opened[0]._file.closed
+
+
 def test_missing_files_are_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"(?s){TWO.images_name}.*{TWO.fits_name}.*data fetch"):
         open_images(tmp_path, TWO)
@@ -105,7 +179,7 @@ def test_truncated_fits(both_formats: Path, tmp_path: Path) -> None:
     (tmp_path / TWO.fits_name).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="truncated"):
         open_images(tmp_path, TWO)
-    with pytest.raises(UserError, match="MergerLabels"):
+    with pytest.raises(UserError, match="MergerLabel"):
         read_labels(tmp_path, TWO)
 
 

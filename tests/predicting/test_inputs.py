@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archive.samples import STRUCTURE, write_sample
+from archive.samples import write_fits as write_sample_fits
 from astropy.io import fits
 from numpy.typing import NDArray
 from registry.samples import facts_of, stamps
@@ -76,7 +77,10 @@ def test_files_of_the_archive_work_unchanged_and_labels_are_skipped(tmp_path: Pa
     assert not inputs.refused
     assert inputs.count == 4 * STRUCTURE.rows
     made, rows, notes = gathered(inputs)
-    assert set(notes) == {"as is"}
+    assert {(Path(name).suffix, note) for (name, _), note in zip(rows, notes, strict=True)} == {
+        (".npy", "as is"),
+        (".fits", ""),
+    }
     for domain in Domain:
         data_set = DATA_SETS["two", domain]
         expected = np.load(tmp_path / data_set.images_name).astype(np.float32)
@@ -84,6 +88,94 @@ def test_files_of_the_archive_work_unchanged_and_labels_are_skipped(tmp_path: Pa
             mine = [place for place, (file, _) in enumerate(rows) if Path(file).name == name]
             assert [rows[place][1] for place in mine] == list(range(STRUCTURE.rows))
             np.testing.assert_array_equal(made[mine], expected)
+
+
+THREE = DATA_SETS["three", Domain.NOISY]
+ASSUMED = "channels assumed to be f814w, f160w, f356w"
+
+
+@pytest.mark.parametrize("name", [*THREE.fits_names, "copy.fits", "copy", "copy.fits.gz"])
+def test_the_archives_fits_files_are_read_under_any_name_without_an_option(tmp_path: Path, name: str) -> None:
+    images = stamps(3, channels=3)
+    write_sample_fits(path := tmp_path / "made", images.astype(np.float64), np.array([1, 0, 0]))
+    content = path.read_bytes()
+    path.unlink()
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+    # Options give way to what the archive publishes.
+    other = Assumed("MJy/sr", 1.0, 0.1)
+    for assumed in (None, other):
+        made, _, notes = gathered(read(tmp_path / name, assumed=assumed))
+        np.testing.assert_array_equal(made, images[:, :2])
+        assert set(notes) == {f"{ASSUMED}; channels selected by filter"}
+    three = facts_of(filter_set="three", filters=("f814w", "f160w", "f356w"))
+    batch = next(Inputs.of_files([str(tmp_path / name)], Assumed(), three).batches())
+    np.testing.assert_array_equal(batch.images, images)
+    assert set(batch.notes) == {ASSUMED}
+
+
+def test_two_filters_of_the_archive_are_too_few_for_a_model_of_three(tmp_path: Path) -> None:
+    write_sample_fits(tmp_path / "copy.fits", stamps(2).astype(np.float64), np.array([1, 0]))
+    three = facts_of(filter_set="three", filters=("f814w", "f160w", "f356w"))
+    inputs = Inputs.of_files([str(tmp_path / "copy.fits")], Assumed(), three)
+    assert "the model needs f814w, f160w, f356w" in inputs.refused[str(tmp_path / "copy.fits")]
+    assert set(gathered(read(tmp_path / "copy.fits"))[2]) == {""}
+
+
+@pytest.mark.parametrize("name", THREE.images_names)
+def test_the_archives_npy_files_are_known_by_their_names(tmp_path: Path, name: str) -> None:
+    images = stamps(2, channels=3)
+    np.save(tmp_path / name, images)
+    np.save(tmp_path / name.replace("-x", "-labels-y"), [1, 0])
+    made, rows, notes = gathered(read(tmp_path))
+    np.testing.assert_array_equal(made, images[:, :2])
+    assert {Path(file).name for file, _ in rows} == {name}
+    assert set(notes) == {f"as is; {ASSUMED}; channels selected by filter"}
+
+
+def test_the_archives_facts_are_not_taken_for_other_images(tmp_path: Path) -> None:
+    cards = {"BUNIT": "microjanskies/arcsec^2", "EXTNAME": "Images"}
+    images = np.full((1, 2, 160, 160), 4.0)
+    write_fits(tmp_path / "own.fits", images, cards)
+    write_fits(tmp_path / "part.fits", images[..., :60, :60], cards | {"HLSPID": "DEEPMERGE"})
+    write_fits(tmp_path / "plane.fits", images[:, :1, :75, :75], cards | {"HLSPID": "DEEPMERGE"})
+    reasons = {Path(name).name: reason for name, reason in read(tmp_path).refused.items()}
+    assert "unknown scale" in reasons["own.fits"]
+    assert "unknown scale" in reasons["part.fits"]
+    assert "1 channels" in reasons["plane.fits"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "comment", "used"),
+    [
+        ("PIXSIZE", 0.1, "arcsec", True),
+        ("PIXSIZE", 100.0, "[mas/pixel] scale of the image", True),
+        ("PIXSIZE", 0.1, "pixel size in arcsec", True),
+        ("PIXSIZE", 0.1, "", False),
+        ("PIXSIZE", 15.0, "micron", False),
+        ("PIXSIZE", 15.0, "[um] size of the pixels of the detector", False),
+        ("PIXSCALE", 0.1, "of the detector", True),
+        ("PIXSCALE", 0.1 / 3600, "[deg]", True),
+    ],
+)
+def test_the_unit_of_a_pixel_scale_is_read_from_its_comment(
+    tmp_path: Path, keyword: str, value: float, comment: str, used: bool
+) -> None:
+    header = fits.Header({"BUNIT": "uJy/arcsec2", "REDSHIFT": 2.0})
+    header[keyword] = value, comment
+    fits.PrimaryHDU(np.ones((1, 2, 160, 160)), header).writeto(tmp_path / "a.fits")
+    inputs = read(tmp_path / "a.fits")
+    if used:
+        assert set(gathered(inputs)[2]) == {"re-binned from 160 x 160 pixels of 0.1 arcsec at z = 2"}
+    else:
+        assert "of unknown scale" in inputs.refused[str(tmp_path / "a.fits")]
+
+
+def test_the_hdu_of_images_is_found_in_any_case(tmp_path: Path) -> None:
+    science, weights = (fits.ImageHDU(stamps(1), fits.Header(BUNIT)) for _ in range(2))
+    science.header["EXTNAME"] = "Sci"
+    weights.header["EXTNAME"] = "Weights"
+    fits.HDUList([fits.PrimaryHDU(), weights, science]).writeto(tmp_path / "a.fits")
+    assert not read(tmp_path / "a.fits").refused
 
 
 def test_folders_and_patterns_are_expanded_in_a_stable_order(tmp_path: Path, monkeypatch) -> None:

@@ -17,6 +17,15 @@ VALUES = np.array([[-2.5, 0.0], [1.0, 30.0]])
         ("uJy/arcsec**2", 1.0),
         ("µJy arcsec-2", 1.0),
         ("nJy/arcsec2", 1e-3),
+        ("microjanskies/arcsec^2", 1.0),
+        ("MicroJanskys arcsec-2", 1.0),
+        ("uJansky/arcsec**2", 1.0),
+        ("microjansky per square arcsecond", 1.0),
+        ("nanojanskies / sq. arcsec", 1e-3),
+        ("MJanskys/steradian", 1e12 / ARCSEC2_PER_SR),
+        ("mJanskys/arcseconds^2", 1e3),
+        ("nanojanskys per pixel", 1e-3 / PIXEL),
+        ("nJy/pixels", 1e-3 / PIXEL),
         ("MJy/sr", 1e12 / ARCSEC2_PER_SR),
         ("nJy/pixel", 1e-3 / PIXEL),
         ("uJy / pix", 1 / PIXEL),
@@ -30,6 +39,7 @@ def test_linear_units(text: str, factor: float) -> None:
 
 def test_the_archives_own_unit_changes_nothing() -> None:
     assert brightness("uJy / arcsec2", None).same
+    assert brightness("microjanskies/arcsec^2", None).same
     assert brightness("uJy / arcsec2", None)(VALUES) is VALUES
 
 
@@ -58,6 +68,8 @@ def test_counts_are_refused(text: str) -> None:
         ("erg/s/cm2/AA/arcsec2", "per wavelength"),
         ("K", "not a surface brightness"),
         ("furlong/fortnite", "is unknown"),
+        ("janskies/beam", "per beam"),
+        ("microjanskies/furlong^2", "is unknown"),
     ],
 )
 def test_units_other_than_surface_brightness_are_refused_with_the_reason(text: str, reason: str) -> None:

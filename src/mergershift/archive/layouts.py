@@ -85,7 +85,7 @@ def fits_layout(path: Path) -> Layout:
     with _open_fits(path) as hdus, _readable(path):
         hdu = hdus[0]
         if not hdu.header.get("NAXIS"):
-            hdu = next((candidate for candidate in hdus if candidate.name == "IMAGES"), hdu)
+            hdu = next((candidate for candidate in hdus if candidate.name.upper() == "IMAGES"), hdu)
         header = hdu.header
         if (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
             raise FileError(path, "values scaled by BSCALE and BZERO", "unscaled float64")
@@ -108,7 +108,7 @@ def fits_table_column(path: Path, names: Sequence[str]) -> NDArray[Any]:
     known = {name.upper() for name in names}
     with _open_fits(path) as hdus, _readable(path):
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-        named = [hdu for hdu in tables if hdu.name in known] or (tables if len(tables) == 1 else [])
+        named = [hdu for hdu in tables if hdu.name.upper() in known] or (tables if len(tables) == 1 else [])
         if not named:
             raise FileError(path, f"{len(tables)} binary tables, none of that name", expected)
         columns = [_column(path, hdu, known, expected) for hdu in named]

@@ -47,7 +47,7 @@ def image_hdu(hdus: Sequence[Any]) -> int:
             if found
             else "the file contains no images"
         )
-    named = [number for number in cubes if hdus[number].name in SCIENCE]
+    named = [number for number in cubes if hdus[number].name.upper() in SCIENCE]
     if len(named or cubes) > 1:
         raise Refused(
             f"images in HDUs {', '.join(map(str, cubes))}; give the one to use the EXTNAME {SCIENCE[0]}"

@@ -4,12 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archive.samples import COARSE
-from astropy import units
 from astropy.io import fits
 
 from mergershift.archive import (
     DATA_SETS,
-    UNIT,
     Domain,
     RowStructure,
     open_images,
@@ -17,6 +15,7 @@ from mergershift.archive import (
     read_metadata,
     read_structure,
 )
+from mergershift.archive.headers import images_header, is_mock
 from mergershift.archive.mock import Universe, render_universe, write, write_archive
 from mergershift.core.errors import UserError
 
@@ -26,24 +25,32 @@ STRUCTURE = RowStructure(2, 3)
 def test_every_data_set_is_written_in_both_formats_and_nothing_else(archive: Path) -> None:
     names = {"metadata.ecsv"}
     for data_set in DATA_SETS.values():
-        names |= {data_set.images_name, data_set.labels_names[0], data_set.fits_name}
+        names |= {data_set.images_name, data_set.labels_name, data_set.fits_name}
         npy, from_fits = (open_images(archive, data_set, form)[:] for form in ("npy", "fits"))
         assert npy.shape == data_set.shape(STRUCTURE.rows)
         assert npy.dtype == np.float64
         np.testing.assert_array_equal(npy, from_fits)
         np.testing.assert_array_equal(read_labels(archive, data_set, "npy"), STRUCTURE.labels)
         np.testing.assert_array_equal(read_labels(archive, data_set, "fits"), STRUCTURE.labels)
-        assert np.load(archive / data_set.labels_names[0]).dtype == np.int64
+        assert np.load(archive / data_set.labels_name).dtype == np.int64
     assert {path.name for path in archive.iterdir()} == names
     assert read_structure(archive, data_set) == STRUCTURE
 
 
-def test_fits_files_are_named_and_have_units(archive: Path) -> None:
-    with fits.open(archive / DATA_SETS["three", Domain.NOISY].fits_name) as hdus:
-        assert hdus[0].header["EXTNAME"] == "Images"
-        assert hdus[0].header["BITPIX"] == -64
-        assert units.Unit(hdus[0].header["BUNIT"]) == units.Unit(UNIT)
-        assert hdus[1].name.upper() == "MERGERLABELS"
+def test_fits_files_have_the_archives_headers_and_say_that_they_are_mocks(archive: Path) -> None:
+    for data_set in DATA_SETS.values():
+        path = archive / data_set.fits_name
+        with fits.open(path) as hdus:
+            header = hdus[0].header
+            expected = images_header(data_set, STRUCTURE.rows)
+            assert {name: header[name] for name in expected} == dict(expected)
+            listed = {"two": "F814W,F160W", "three": "F814W,F356W,F160W"}[data_set.filter_set.name]
+            assert header.comments["NAME3"] == listed
+            assert "MOCK IMAGES, NOT THE ARCHIVE" in str(header["COMMENT"])
+            assert hdus[1].columns.names == ["MergerLabel"]
+            assert hdus[1].columns.formats == ["D"]
+            assert hdus[1].header["EXTNAME"] == "MergerLabel"
+        assert is_mock(path)
 
 
 @pytest.mark.parametrize("domain", list(Domain))

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archive.samples import LARGER, STRUCTURE, write_fits, write_sample
+from astropy.io import fits
 
 from mergershift.archive import DATA_SETS, DataSet, Domain, open_images
+from mergershift.archive.headers import mark_as_mock
 from mergershift.archive.manifest import published_files, take
-from mergershift.archive.provenance import MockProvenance, write_provenance
+from mergershift.archive.provenance import ArchiveProvenance, MockProvenance, write_provenance
 from mergershift.archive.verification.findings import Level, Report
 from mergershift.archive.verification.scan import digest, scan
 from mergershift.archive.verification.verify import bytes_to_read, verify
@@ -274,3 +276,25 @@ def test_scan_does_not_depend_on_blocks(sound: Path) -> None:
     np.testing.assert_allclose(one.std, other.std, rtol=1e-12)
     stds = [facts.noise_std for facts in NOISY.filter_set.filters]
     np.testing.assert_allclose(one.noise, stds, rtol=0.05)
+
+
+def test_a_file_under_two_names_is_reported_with_both(tmp_path: Path) -> None:
+    data = write_sample(tmp_path / "data", filter_sets=["three"])
+    real, by_rule = DATA_SETS["three", Domain.PRISTINE].images_names
+    shutil.copy(data / real, data / by_rule)
+    report = verify(data)
+    assert report.sound
+    assert warnings(report, f"has the same content as {real}") == [by_rule]
+    np.save(data / by_rule, np.load(data / real)[::-1])
+    assert errors(verify(data), f"differs from {real}") == [by_rule]
+
+
+def test_a_mock_in_a_fetched_archive_is_an_error(data: Path) -> None:
+    images = np.load(data / PRISTINE.images_name)
+    write_fits(data / PRISTINE.fits_name, images, STRUCTURE.labels)
+    assert not warnings(verify(data), "a mock, as its header says")
+    with fits.open(data / PRISTINE.fits_name, mode="update") as hdus:
+        mark_as_mock(hdus[0].header)
+    assert warnings(verify(data), "a mock, as its header says") == [PRISTINE.fits_name]
+    write_provenance(data, ArchiveProvenance(address="http://127.0.0.1", files=take(published_files(data))))
+    assert errors(verify(data), "a mock, as its header says") == [PRISTINE.fits_name]
