@@ -39,7 +39,7 @@ class Archive:
 
     def tag(self, name: str) -> str:
         content = self.files[name]
-        if self._tags.get(name, (b"", ""))[0] is not content:
+        if self._tags.get(name, (None, ""))[0] is not content:
             self._tags[name] = content, f'"{hashlib.md5(content).hexdigest()}"'
         return self._tags[name][1]
 

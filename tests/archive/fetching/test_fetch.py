@@ -8,83 +8,21 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from archive.fetching.fetches import FAST, IMAGES, PRISTINE, SMALL, TWO, assert_fetched, get, manifest_of
 from archive.samples import write_sample
 from archive.server import Archive, Handler, instead, serving, stall, status, truncate, wrong_part
-from rich.console import Console
 
-from mergershift.archive import DATA_SETS, DataSet, Domain, RowStructure, available
-from mergershift.archive.fetching.download import RetryPolicy
-from mergershift.archive.fetching.fetch import Fetched, fetch
-from mergershift.archive.fetching.files import wanted
-from mergershift.archive.manifest import Manifest, take
+from mergershift.archive import DATA_SETS, Domain, available
+from mergershift.archive.manifest import take
 from mergershift.archive.provenance import ArchiveProvenance, read_provenance
 from mergershift.archive.verification.verify import verify
 from mergershift.core.errors import UserError
-from mergershift.core.progress import ProgressBars
-
-SMALL = RowStructure(mergers=1, non_mergers=2)
-TWO = [DATA_SETS["two", domain] for domain in Domain]
-PRISTINE = TWO[0]
-IMAGES = PRISTINE.images_name
-FAST = RetryPolicy(attempts=4, backoff_s=0.01, timeout_s=0.5)
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("published")
-    return write_sample(folder, SMALL, ("two", "three"), ("npy", "fits"))
-
-
-@pytest.fixture
-def archive(published: Path) -> Iterator[Archive]:
-    with serving(published) as found:
-        yield found
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-def get(
-    archive: Archive,
-    folder: Path,
-    sets: Sequence[DataSet] = (PRISTINE,),
-    which: str = "npy",
-    address: str | None = None,
-    replace: bool = False,
-    jobs: int = 4,
-) -> tuple[Fetched, str]:
-    log = io.StringIO()
-    bars = ProgressBars("bytes", console=Console(file=log, width=200))
-    done = fetch(
-        folder,
-        wanted(sets, which),
-        archive.address if address is None else address,
-        replace=replace,
-        jobs=jobs,
-        patience=FAST,
-        bars=bars,
-    )
-    return done, log.getvalue()
-
-
-def manifest_of(folder: Path) -> Manifest:
-    found = read_provenance(folder)
-    assert found is not None
-    return found.files
-
-
-def assert_fetched(archive: Archive, folder: Path, *names: str) -> None:
-    for name in names:
-        assert (folder / name).read_bytes() == archive.files[name]
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["data"]
 
 
 def test_all_data_sets_in_both_formats(archive: Archive, data: Path) -> None:
@@ -366,7 +304,7 @@ import sys
 from pathlib import Path
 from mergershift.archive import DATA_SETS, Domain
 from mergershift.archive.fetching.fetch import fetch
-from mergershift.archive.fetching.files import wanted
+from mergershift.archive.fetching.files import WHICH_FORMATS, wanted
 fetch(Path(sys.argv[1]), wanted([DATA_SETS["two", Domain.PRISTINE]], "npy"), sys.argv[2])
 """
 
