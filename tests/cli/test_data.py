@@ -43,6 +43,7 @@ def test_info_without_data() -> None:
     result = call("info")
     assert "15426 images of 406 merging and 1827 other galaxies" in result.output
     assert "mergershift data mock" in result.output
+    assert "under CC BY 4.0" in result.output
 
 
 def test_info_lists_the_files_and_reports_unknown_provenance() -> None:
@@ -76,6 +77,7 @@ def test_mock_fetch_and_replace(tmp_path: Path) -> None:
     assert "not in a DVC repository" in made.output
     assert "nothing to do" in call("mock", *size).output
     assert provenance_kind() == "mock"
+    assert "Mock images are not the archive's: its licence" in call("info").output
     assert call("verify").return_value in (None, 0)
     with serving(tmp_path / "published") as archive:
         refused = call("fetch", "--address", archive.address)

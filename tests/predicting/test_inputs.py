@@ -113,6 +113,17 @@ def test_the_archives_fits_files_are_read_under_any_name_without_an_option(tmp_p
     assert set(batch.notes) == {ASSUMED}
 
 
+def test_a_copy_without_the_collections_name_is_recognised_by_its_hdus(tmp_path: Path) -> None:
+    images = stamps(2, channels=3).astype(np.float64)
+    write_sample_fits(path := tmp_path / "copy.fits", images, np.array([1, 0]))
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header["HLSPID"]
+    assert set(gathered(read(path))[2]) == {f"{ASSUMED}; channels selected by filter"}
+    with fits.open(path, mode="update") as hdus:
+        del hdus[1]
+    assert "3 channels, but the model needs 2" in read(path).refused[str(path)]
+
+
 def test_two_filters_of_the_archive_are_too_few_for_a_model_of_three(tmp_path: Path) -> None:
     write_sample_fits(tmp_path / "copy.fits", stamps(2).astype(np.float64), np.array([1, 0]))
     three = facts_of(filter_set="three", filters=("f814w", "f160w", "f356w"))

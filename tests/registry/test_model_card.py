@@ -83,3 +83,10 @@ def test_its_summary_gives_each_domain_its_own_figure() -> None:
     assert "noisy" not in of_source
     assert "noisy" in of_target
     assert "pristine" not in of_target
+
+
+def test_the_terms_of_the_images_are_those_of_their_provenance():
+    assert "published under CC BY 4.0 (https://creativecommons.org" in card_of(data_kind="archive")
+    assert "2021MNRAS.506..677C" in card_of(data_kind="archive")
+    assert "its licence (CC BY 4.0) and references do not cover them" in card_of(data_kind="mock")
+    assert "The licence of images of unknown provenance is unknown" in card_of(data_kind="unknown")

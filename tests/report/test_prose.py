@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mergershift.config.study import Method, Study
-from mergershift.report.prose import counted, listed, summary
+from mergershift.report.prose import citation, counted, listed, summary
 from mergershift.report.study_results import Contender, Setting, StudyResults
 from mergershift.report.style import BASELINE, ORACLE, method_style, spelt
 from mergershift.report.tables import interval, number, p_value, percent
@@ -117,6 +117,23 @@ def test_uncertain_results_are_reported_as_such():
     assert "no method is better than source only" in summary(
         *gathered((0.2, 0.1, 0.3), (0.1, 0.05, 0.15), best="source_only")
     )
+
+
+@pytest.mark.parametrize("warned", [False, True])
+def test_what_to_state_with_a_result_follows_from_the_images(warned):
+    text = citation(["archive"], warned)
+    assert "not based on" not in text
+    assert ("repeat the warnings" in text) == warned
+    assert "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)" in text
+    assert "doi:10.17909/t9-vqk6-pc80 and 2021MNRAS.506..677C" in text
+    text = citation(["mock"], warned)
+    assert "state that it is not based on the images of the archive" in text
+    assert ("repeat the warnings" in text) == warned
+    assert "licence (CC BY 4.0) and references do not cover them" in text
+    for kinds in (["unknown"], ["archive", "mock"]):
+        text = citation(kinds, warned)
+        assert text.startswith(f"Do not cite a result from this page: its images are of {kinds[0]}")
+        assert "the images of the archive" not in text
 
 
 def test_results_are_of_test_galaxies_and_feature_planes_of_validation_galaxies(study):

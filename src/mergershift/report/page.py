@@ -178,12 +178,13 @@ def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> st
     )
     environment.filters["spelt"] = spelt
     own = {style.variable for style in PAGE}
+    banner = prose.banner(gathered)
     return environment.get_template("page.html.j2").render(
         css=(package / "page.css").read_text(),
         styles=[SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
         settings=settings,
-        banner=prose.banner(gathered),
-        citation=prose.citation(gathered),
+        banner=banner,
+        citation=prose.citation(prose.kinds(gathered), warned=bool(banner["warnings"])),
         title=prose.title(gathered),
         facts=prose.facts(gathered, test_evaluations(gathered)),
         lead=prose.lead(gathered),

@@ -92,16 +92,22 @@ def banner(gathered: StudyResults) -> dict[str, Any]:
     }
 
 
-def citation(gathered: StudyResults) -> str:
-    """What to state with a result from the page, and the terms of the images, by their provenance."""
-    found = kinds(gathered)
-    terms = " ".join(terms_of(kind) for kind in found)
-    if found not in (["archive"], ["mock"]):
-        return f"Do not cite a result from this page: its images are of {' and '.join(found)} provenance. {terms}"
+def citation(provenance: Sequence[str], warned: bool) -> str:
+    """Say what to state with a result from the page, and the terms of its images.
+
+    Args:
+        provenance: What `kinds` returns.
+        warned: Whether the banner has warnings.
+    """
+    terms = " ".join(terms_of(kind) for kind in provenance)
+    if list(provenance) not in (["archive"], ["mock"]):
+        return (
+            f"Do not cite a result from this page: its images are of {listed(provenance)} provenance. {terms}"
+        )
     text = "When you cite a result from this page, give the commit and the hash of the images from section 10"
-    if found == ["mock"]:
-        text += ", and state that it is based on mock images and not on those of the archive"
-    if banner(gathered)["warnings"]:
+    if list(provenance) == ["mock"]:
+        text += ", and state that it is not based on the images of the archive"
+    if warned:
         text += ", and repeat the warnings at the top of the page"
     return f"{text}. {terms}"
 
