@@ -27,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[Archive]:
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as stop:
-        main(arguments)
+        main(list(arguments))
     out, err = capsys.readouterr()
     assert not stop.value.code, out + err
     return out + err
