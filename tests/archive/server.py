@@ -25,6 +25,8 @@ class Archive:
     ranges: bool = True
     validator: str | None = "etag"
     heads: bool = True
+    pages: bool = False
+    """Whether a web page with status 200 is sent in place of files that are not there."""
     misdeeds: dict[str, list[Misdeed]] = field(default_factory=lambda: defaultdict(list))
     """Misbehaviours by file name; every GET uses up one."""
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -71,13 +73,26 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key.replace("_", "-"), value)
         self.end_headers()
 
+    def not_there(self) -> None:
+        """Respond to the request for a file that does not exist."""
+        if not self.archive.pages:
+            self.head(404, 0)
+            return
+        page = b"<html>This page does not exist.</html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(page)
+
     def do_HEAD(self) -> None:
         self.archive.asked.append(("HEAD", self.name, None))
         content = self.archive.files.get(self.name)
         if not self.archive.heads:
             self.head(405, 0)
         elif content is None:
-            self.head(404, 0)
+            self.not_there()
         else:
             self.head(200, len(content))
 
@@ -86,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         self.archive.asked.append(("GET", self.name, asked_range))
         content = self.archive.files.get(self.name)
         if content is None:
-            self.head(404, 0)
+            self.not_there()
             return
         if self.archive.misdeeds[self.name]:
             self.archive.misdeeds[self.name].pop(0)(self, content)

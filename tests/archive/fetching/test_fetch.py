@@ -195,7 +195,7 @@ def test_404_is_final_and_nothing_is_downloaded(archive: Archive, data: Path) ->
     del archive.files[PRISTINE.labels_names[0]]
     with pytest.raises(
         UserError,
-        match=r"(?s)HTTP 404, the server has no hlsp.*-y\.npy .*It has .*\.fits: give --format fits",
+        match=r"(?s)the server has no hlsp.*-y\.npy .*It has .*\.fits: give --format fits",
     ):
         get(archive, data)
     assert archive.gets(IMAGES) == []

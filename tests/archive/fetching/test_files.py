@@ -70,6 +70,15 @@ def test_any_format_is_fits_where_there_is_no_npy(archive: Archive, data: Path) 
     assert archive.asked == []
 
 
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_web_page_in_place_of_a_file_is_no_file(archive: Archive, data: Path, heads: bool) -> None:
+    only_fits(archive)
+    rename(archive, ".fits")
+    archive.pages, archive.heads = True, heads
+    get(archive, data, [THREE], "any")
+    assert_fetched(archive, data, f"{BY_RULE}.fits")
+
+
 def test_files_that_changed_here_are_fetched_again_in_the_format_of_the_first_fetch(
     archive: Archive, data: Path
 ) -> None:
@@ -123,7 +132,7 @@ def test_a_format_that_the_server_lacks_is_named_with_what_it_has(archive: Archi
     with pytest.raises(UserError) as error:
         get(archive, data, [THREE], "npy")
     first, second = str(error.value).splitlines()
-    assert f"HTTP 404, the server has no {REAL}-x.npy or {REAL}-y.npy (nor under another spelling)" in first
+    assert f"the server has no {REAL}-x.npy or {REAL}-y.npy (nor under another spelling): HTTP 404" in first
     assert second == f"It has {REAL}.fits: give --format fits, or leave --format out."
     del archive.files[f"{REAL}.fits"]
     with pytest.raises(UserError, match=rf"(?s)no {REAL}-x.npy or .* or {REAL}\.fits .*Check the address"):

@@ -162,6 +162,9 @@ def _ask(name: str, url: str, downloads: Downloads) -> RemoteFile | None:
     if answer.status_code in (404, 410):
         return None
     _expect_success(answer, url)
+    if answer.headers.get("Content-Type", "").startswith("text/html"):
+        # Some servers send a page with status 200 in place of a file that they do not have.
+        return None
     size = answer.headers.get("Content-Length")
     return RemoteFile(name, url, int(size) if size else None, _validator(answer))
 

@@ -142,7 +142,7 @@ def find_file(file: File, address: str, here: Collection[str], downloads: Downlo
 def _not_there(address: str, files: Sequence[File]) -> str:
     names = " or ".join(file.names[0] for file in files)
     others = " (nor under another spelling)" if any(len(file.names) > 1 for file in files) else ""
-    return f"{address}: HTTP 404, the server has no {names}{others}."
+    return f"{address}: the server has no {names}{others}: HTTP 404, or a web page instead."
 
 
 WHICH_FORMATS: Mapping[str, tuple[tuple[Format, ...], ...]] = {
