@@ -43,7 +43,7 @@ def folder(chosen: Path | None) -> Path:
 
 def shape(folder: Path, data_set: DataSet, format: Format) -> str:
     """Shape of the images in a file as text, or a note that the file is broken."""
-    from mergershift.archive import open_images
+    from mergershift.archive.readers import open_images
     from mergershift.core.errors import UserError
 
     try:
@@ -63,6 +63,20 @@ def verified(folder: Path) -> bool:
     return report.sound
 
 
+def record(folder: Path, address: str | None) -> None:
+    """Check a data folder, record the hashes of its files and pin it; the exit code is 1 if it has errors."""
+    from mergershift.archive import recording
+    from mergershift.archive.replacement import locked
+
+    with locked(folder):
+        provenance = recording.require_recordable(folder, address)
+        if not verified(folder):
+            click.echo("The files have errors, so no manifest was written.")
+            click.get_current_context().exit(1)
+        click.echo(f"{folder}: hashes of {recording.record(folder, provenance)} files recorded: {provenance}")
+    hand_over(folder)
+
+
 def _print(report: Report) -> None:
     click.echo("Mean and standard deviation in µJy/arcsec² (published values in parentheses)")
     for file in dict.fromkeys(row.file for row in report.statistics):
@@ -72,6 +86,8 @@ def _print(report: Report) -> None:
                 f"  {row.filter}   mean {row.mean:7.4f} ({row.published_mean:.4f})"
                 f"   deviation {row.std:6.3f} ({row.published_std:.3f})"
             )
+    for note in report.notes:
+        click.echo(f"note: {note}")
     for finding in report.findings:
         click.echo(str(finding))
     errors = sum(finding.level == "error" for finding in report.findings)

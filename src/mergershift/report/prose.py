@@ -76,6 +76,20 @@ def banner(gathered: StudyResults) -> dict[str, Any]:
             "The split is the published one, by image: nearly every test galaxy was also used in training, so all "
             "accuracies are too high."
         )
+    if any(training.trained.reading.get("galaxies") == "renderings" for training in gathered.trainings):
+        warnings.append(
+            "The archive's rows are in an unknown order: the split is by rendering, so cameras of one galaxy can be in "
+            "training and in test, and accuracies can be too high."
+        )
+    if undecided := sorted(
+        {
+            order
+            for training in gathered.trainings
+            for what, order in training.trained.reading.items()
+            if what.startswith("channels.") and "assumed" in order
+        }
+    ):
+        warnings.append(f"Which channel shows which filter is not certain: {listed(undecided)}.")
     for setting in gathered.settings:
         hashes = {
             training.trained.data_hash for contender in setting.contenders for training in contender.trainings
