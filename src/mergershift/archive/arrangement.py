@@ -88,7 +88,7 @@ class FoundRows:
         # A copy has the number of the rendering's first row, which may be any row before it.
         camera = camera[first].set_axis(table["rendering"][first]).loc[table["rendering"]]
         block = table.groupby("rendering", sort=False).cumcount()
-        numbers = [column.to_numpy(np.int64) for column in (galaxy, camera, block)]
+        numbers = np.stack([column.to_numpy() for column in (galaxy, camera, block)]).astype(np.int64)
         return cls(labels, numbers[0], numbers[1], numbers[2], found_by)
 
     @property

@@ -23,6 +23,8 @@ WORST_FIT = 4.0
 SIGNIFICANT = 5.0
 """Standard errors by which an order has to be better than another when images are compared."""
 RESAMPLES = 100
+FEWEST_IMAGES = 10
+"""Fewest images that decide anything."""
 
 
 def showing(
@@ -64,7 +66,7 @@ def same_galaxies(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
 def with_noise(sample: NDArray[np.float64], data_set: DataSet, candidates: list[Order]) -> list[Order]:
     """Keep the orders that explain the noise of noisy images `(N, C, H, W)`; all of them if the images have none."""
     noise = noise_of(corner_steps(sample))
-    if data_set.domain is not Domain.NOISY or not (noise > 0).all():
+    if data_set.domain is not Domain.NOISY or not (noise > 0).all() or len(sample) < FEWEST_IMAGES:
         return candidates
     expected = {entry.name: np.log([entry.noise_std]) for entry in data_set.filter_set.filters}
     return _explaining(np.log(noise)[None], np.zeros((1, len(noise))), expected, candidates)
@@ -72,6 +74,8 @@ def with_noise(sample: NDArray[np.float64], data_set: DataSet, candidates: list[
 
 def with_brightness(sample: NDArray[np.float64], data_set: DataSet, candidates: list[Order]) -> list[Order]:
     """Keep the orders that explain the means and standard deviations of the channels relative to each other."""
+    if len(sample) < FEWEST_IMAGES:
+        return candidates
     means, squares = sample.mean(axis=(2, 3)), np.square(sample).mean(axis=(2, 3))
     chosen = np.random.default_rng(0).integers(len(sample), size=(RESAMPLES, len(sample)))
     draws = np.stack([_brightness(means[rows], squares[rows]) for rows in chosen])
@@ -111,6 +115,8 @@ def _explaining(
 
 
 def _significant(differences: NDArray[np.float64]) -> bool:
+    if len(differences) < FEWEST_IMAGES:
+        return False
     error = differences.std() / np.sqrt(len(differences))
     return bool(differences.mean() > max(SIGNIFICANT * error, 1e-9))
 

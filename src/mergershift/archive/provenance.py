@@ -38,6 +38,8 @@ class Origin(BaseModel):
     non_mergers: int | None = None
     mock_version: int | None = None
     address: str | None = None
+    stated_by: Literal["user"] | None = None
+    """"user" if a user stated the address, from which nothing was fetched."""
 
     @property
     def universe(self) -> str:
@@ -113,7 +115,8 @@ class ArchiveProvenance(_Recorded):
     @property
     def origin(self) -> Origin:
         """The fields that determine the images."""
-        return Origin(kind=self.kind, address=self.address)
+        stated = self.stated_by == "user"
+        return Origin(kind=self.kind, address=self.address, stated_by="user" if stated else None)
 
     def same_origin(self, other: Provenance) -> bool:
         """Return whether the other was fetched from the same address."""

@@ -49,6 +49,7 @@ def info(chosen: Path | None) -> None:
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.readers import formats
     from mergershift.archive.replacement import recover
+    from mergershift.core.errors import UserError
 
     folder = data_folder.folder(chosen)
     recover(folder)
@@ -79,10 +80,15 @@ def info(chosen: Path | None) -> None:
     click.echo(f"\nHere: {known or 'files of unknown provenance (no PROVENANCE.json)'}")
     if known is None or known.kind != "archive":
         click.echo(f"      {archive.terms_of(known.kind if known else 'unknown')}")
-    found = archive.read_rows(folder)
-    click.echo(
-        f"      {found.rows} rows, {found.mergers} mergers, {found.non_mergers} non-mergers (by {found.found_by})"
-    )
+    try:
+        rows_here = archive.read_rows(folder)
+    except UserError as error:
+        click.echo(f"      {error}")
+        return
+    galaxies = f"{rows_here.mergers} mergers, {rows_here.non_mergers} non-mergers (by {rows_here.found_by})"
+    click.echo(f"      {rows_here.rows} rows, {galaxies}")
+    if uncertain := archive.limits(rows_here):
+        click.echo(f"      {uncertain}")
 
 
 @data.command()

@@ -57,17 +57,15 @@ def prepare(
     for data_set in sets:
         if not np.array_equal(labels[data_set.domain], labels[Domain.PRISTINE]):
             raise UserError(
-                f"{folder / data_set.labels_names[0]}: labels differ from those of the pristine images, expected the "
-                "same galaxies in both domains.\n"
+                f"{folder}: labels differ from those of the pristine images ({data_set}), expected the same galaxies "
+                "in both domains.\n"
                 "Run `mergershift data verify`, then fetch or generate the archive again."
             )
     rows = read_rows(folder, sets[0])
     try:
         table = row_table(rows, rule)
     except ValueError as error:
-        raise UserError(
-            f"{folder / sets[0].labels_names[0]}: {error}.\nRun `mergershift data verify`."
-        ) from error
+        raise UserError(f"{folder}: {error}.\nRun `mergershift data verify`.") from error
     orders = {data_set.domain: channel_order(folder, data_set) for data_set in sets}
     warnings = [order.warning for order in orders.values() if order.warning]
     images = {data_set.domain: open_images(folder, data_set) for data_set in sets}
