@@ -80,6 +80,9 @@ def test_a_manifest_is_written_only_for_files_without_errors() -> None:
     assert "hashes of 4 files recorded: files of unknown provenance" in written.output
     assert json.loads((Path("here") / "PROVENANCE.json").read_text())["kind"] == "unknown"
     before = (Path("here") / "PROVENANCE.json").read_bytes()
+    other = call("verify", "--data", "here", "--write-manifest", "--address", "https://example.org")
+    assert other.return_value == 1
+    assert "406 mergers and 1827 non-mergers, as their provenance says" in other.output
     path = Path("here") / PRISTINE.images_name
     path.write_bytes(path.read_bytes()[:-8] + b"\0" * 7 + b"\1")
     damaged = call("verify", "--data", "here", "--write-manifest")
@@ -107,7 +110,7 @@ def test_mock_fetch_and_replace(tmp_path: Path) -> None:
     assert "2 files fetched, 0 kept" in fetched.output
     # an archive whose size differs from the published one has errors
     assert fetched.return_value == 1
-    assert "406 mergers and 1827 non-mergers, as PROVENANCE.json says" in fetched.output
+    assert "406 mergers and 1827 non-mergers, as their provenance says" in fetched.output
     assert provenance_kind() == "archive"
 
 

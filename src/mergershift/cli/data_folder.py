@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from mergershift.archive import DataSet
+    from mergershift.archive.provenance import Provenance
     from mergershift.archive.readers import Format
     from mergershift.archive.verification.findings import Report
     from mergershift.config import ArchiveConfig
@@ -52,13 +53,13 @@ def shape(folder: Path, data_set: DataSet, format: Format) -> str:
         return "broken, see `mergershift data verify`"
 
 
-def verified(folder: Path) -> bool:
-    """Check a data folder and print the findings; returns whether it has no errors."""
+def verified(folder: Path, stated: Provenance | None = None) -> bool:
+    """Check a data folder, by the `stated` provenance if any, and print the findings; returns whether it is sound."""
     from mergershift.archive.verification.verify import bytes_to_read, verify
     from mergershift.core.progress import ProgressBars
 
     with ProgressBars("bytes") as progress:
-        report = verify(folder, progress.add("checking", bytes_to_read(folder)).advance)
+        report = verify(folder, progress.add("checking", bytes_to_read(folder)).advance, stated=stated)
     _print(report)
     return report.sound
 
@@ -70,7 +71,7 @@ def record(folder: Path, address: str | None) -> None:
 
     with locked(folder):
         provenance = recording.require_recordable(folder, address)
-        if not verified(folder):
+        if not verified(folder, provenance):
             click.echo("The files have errors, so no manifest was written.")
             click.get_current_context().exit(1)
         click.echo(f"{folder}: hashes of {recording.record(folder, provenance)} files recorded: {provenance}")

@@ -17,7 +17,6 @@ from mergershift.archive.facts import DATA_SETS, PUBLISHED_ROWS, DataSet, Domain
 from mergershift.archive.layouts import FileError
 from mergershift.archive.manifest import published_files
 from mergershift.archive.provenance import (
-    PROVENANCE_NAME,
     ArchiveProvenance,
     MockProvenance,
     Provenance,
@@ -74,8 +73,13 @@ def bytes_to_read(folder: Path) -> int:
     return sum(path.stat().st_size * (1 + hashed[path.name]) for path in published_files(folder))
 
 
-def verify(folder: Path, advance: Advance | None = None) -> Report:
+def verify(folder: Path, advance: Advance | None = None, *, stated: Provenance | None = None) -> Report:
     """Check the names, hashes, shapes, types, values, labels, channels and rows of a complete or partial archive.
+
+    Args:
+        folder: Data folder.
+        advance: Called with the number of further bytes that have been read.
+        stated: Provenance that a user states, against which the content is checked rather than the recorded one.
 
     Raises UserError if the folder contains no file to check.
     """
@@ -87,7 +91,7 @@ def verify(folder: Path, advance: Advance | None = None) -> Report:
     report = Report(checked=[path.name for path in published_files(folder)])
     check_names(folder, report)
     provenance = check_provenance(folder, report)
-    check_mocks(folder, provenance, report)
+    check_mocks(folder, stated or provenance, report)
     changed = check_manifest(folder, provenance, report, advance)
     check_checksums(folder, report, advance)
     remedy = remedy_for(provenance, changed)
@@ -97,7 +101,7 @@ def verify(folder: Path, advance: Advance | None = None) -> Report:
         for format in FORMATS
         if images_file(folder, data_set, format).is_file() or labels_file(folder, data_set, format).is_file()
     ]
-    _check_labels(folder, opened, provenance, report, remedy)
+    _check_labels(folder, opened, stated or provenance, report, remedy)
     labels = next((file.labels for file in opened if file.labels is not None), None)
     check_metadata(folder, labels, report)
     _check_pixels(folder, opened, report, remedy, advance)
@@ -159,7 +163,7 @@ def _check_labels(
         if expected and counts and counts != (expected.merger_rows, expected.rows - expected.merger_rows):
             found = f"{counts[0]} rows of mergers and {counts[1]} of non-mergers"
             galaxies = f"{expected.mergers} mergers and {expected.non_mergers} non-mergers"
-            text = f"those of {galaxies}, as {PROVENANCE_NAME} says"
+            text = f"those of {galaxies}, as their provenance says"
             report.add("error", name, found=found, expected=text, remedy=remedy(name))
     by_name = {
         labels_file(folder, file.data_set, file.format).name: file.labels
