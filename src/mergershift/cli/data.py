@@ -283,9 +283,10 @@ def leakage(chosen: Path | None) -> None:
     )
     if uncertain := archive.limits(rows):
         click.echo(f"warning: {uncertain}.\n  {archive.GALAXIES_REMEDY}")
+    seen = "rendering" if rows.found_by == "renderings" else "galaxy"
     for split in ("by_galaxy", "published_leaky"):
         for name, leak in audit(rows, compose([f"split={split}"]).split).items():
             click.echo(
                 f"{split:16}{name:12}{leak.seen_in_training:6} of {leak.test_images:5} test images "
-                f"show a galaxy seen in training ({leak.fraction:.1%})"
+                f"show a {seen} seen in training ({leak.fraction:.1%})"
             )
