@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ruamel.yaml import YAML
 from studies import (
     ENVIRONMENT,
     EPOCHS,
     begin_repro,
     cell_of,
     checkpoint,
+    leave_page_out,
     ran,
     repro,
     runs,
@@ -65,15 +65,6 @@ def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
             )
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def leave_page_out(project: Path) -> None:
-    """The page has tests of its own and takes its time."""
-    pipeline = project / "dvc.yaml"
-    yaml = YAML()
-    document = yaml.load(pipeline.read_text())
-    del document["stages"]["report"]
-    yaml.dump(document, pipeline)
 
 
 def test_the_plan_comes_from_the_pipeline(shell):
@@ -271,7 +262,8 @@ def test_nothing_that_dvc_started_outlives_it(shell, runs_of, tmp_path):
     (runs_of.folder / "sleep").touch()
     code = "from mergershift.pipeline.dvc import dvc_repro; dvc_repro(['train@a'])"
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, env=ENVIRONMENT)
+        command, variables = [sys.executable, "-c", code], os.environ | ENVIRONMENT
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
     wait_until(lambda: runs_of("a"))
     (runs_of.folder / "sleep").unlink()
     (dvc,) = psutil.Process(process.pid).children()

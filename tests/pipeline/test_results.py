@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from pipeline.shell import RunCounter
+from checkouts import copy
+from pipeline.shell import RunCounter, write_shell_project
 from studies import dvc
 
 from mergershift.core.errors import UserError
@@ -16,44 +18,47 @@ from mergershift.pipeline.dvc import dvc_repro
 from mergershift.pipeline.graph import survey
 
 pytestmark = pytest.mark.slow
-CELLS = {"cells/a", "cells/b", "cells/c"}
 
 
-@pytest.fixture
-def remote(shell: Path, tmp_path: Path) -> Path:
-    """Where the first of a team has pushed a pipeline that is finished, with data that DVC tracks."""
-    (shell / "data").mkdir()
-    (shell / "data/images.txt").write_text("images\n")
-    with (shell / ".gitignore").open("a") as ignored:
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a finished and committed pipeline, and the remote that it has been pushed to."""
+    folder = tmp_path_factory.mktemp("pushed")
+    project = write_shell_project(folder / "project")
+    (folder / "remote").mkdir()
+    (project / "data").mkdir()
+    (project / "data/images.txt").write_text("images\n")
+    with (project / ".gitignore").open("a") as ignored:
         ignored.write("/data\n")
-    folder = tmp_path / "remote"
-    folder.mkdir()
-    dvc(shell, "add", "--quiet", "data")
-    dvc(shell, "remote", "add", "--quiet", "--default", "store", str(folder))
-    dvc_repro()
-    dvc(shell, "push", "--quiet", "--run-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("RUNS", str(folder))
+        dvc(project, "add", "--quiet", "data")
+        dvc(project, "remote", "add", "--quiet", "--default", "store", str(folder / "remote"))
+        dvc_repro()
+        dvc(project, "push", "--quiet", "--run-cache")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    # In this pipeline git tracks one output, as it does tuned experiments.
+    for command in (["add", "."], ["add", "--force", "outputs/note.txt"], ["commit", "-q", "-m", "results"]):
+        subprocess.run(["git", *identity, *command], cwd=project, check=True)
     return folder
 
 
 @pytest.fixture
+def remote(pushed: Path, tmp_path: Path) -> Path:
+    copy(pushed / "remote", tmp_path / "remote")
+    return tmp_path / "remote"
+
+
+@pytest.fixture
 def cloned(
-    shell: Path, remote: Path, runs_of: RunCounter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pushed: Path, remote: Path, runs_of: RunCounter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """What a teammate clones; its cells have not been run yet."""
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    """What a teammate clones; none of its cells has been run here."""
     folder = tmp_path / "clone"
-    # In this pipeline one output is tracked by git instead of DVC, as tuned experiments are.
-    for command in (
-        ["add", "."],
-        ["add", "--force", "outputs/note.txt"],
-        ["commit", "-q", "-m", "results"],
-        ["clone", "-q", ".", str(folder)],
-    ):
-        subprocess.run(["git", *identity, *command], cwd=shell, check=True)
-    assert (folder / "dvc.lock").is_file()
+    subprocess.run(["git", "clone", "-q", pushed / "project", folder], check=True)
+    (folder / ".dvc/config.local").write_text(f"['remote \"store\"']\n    url = {remote}\n")
     monkeypatch.chdir(folder)
-    for cell in "abc":
-        (runs_of.folder / cell).unlink()
     return folder
 
 
@@ -70,11 +75,54 @@ def ran(runs_of: RunCounter) -> str:
 
 
 def test_pull_takes_everything_and_runs_nothing(cloned: Path, runs_of: RunCounter, capfd) -> None:
-    assert survey(cloned)[1] >= CELLS | {"data.dvc"} - {"data.dvc"}
+    locked = (cloned / "dvc.lock").read_text()
     assert survey(cloned, pull=True)[1] == set()
     assert (cloned / "data/images.txt").read_text() == "images\n"
     assert "b as committed" in (cloned / "outputs/summary.txt").read_text()
     parallel.repro(2)
     dvc_repro()
-    assert "Data and pipelines are up to date." in capfd.readouterr().out
+    assert capfd.readouterr().out.count("Data and pipelines are up to date.") == 2
     assert ran(runs_of) == ""
+    assert (cloned / "dvc.lock").read_text() == locked
+
+
+def test_what_dvc_lock_lists_is_fetched_rather_than_run(cloned: Path, runs_of: RunCounter, capfd) -> None:
+    dvc(cloned, "pull", "--quiet", "data.dvc")
+    parallel.repro(2)
+    assert ran(runs_of) == ""
+    assert "c as committed" in (cloned / "outputs/summary.txt").read_text()
+    shutil.rmtree(cloned / ".dvc/cache")  # the remote is the only place that still has them
+    shutil.rmtree(cloned / "outputs/cells")
+    parallel.repro(2)
+    assert ran(runs_of) == ""
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_only_what_the_remote_lacks_is_run(
+    cloned: Path, remote: Path, runs_of: RunCounter, lock: bool
+) -> None:
+    """With dvc.lock, or with nothing but the run cache."""
+    drop(remote, cloned, "outputs/cells/b/train/result.txt")
+    if not lock:
+        (cloned / "dvc.lock").unlink()
+    _, outdated = survey(cloned, pull=True)
+    assert {name for name in outdated if name.startswith("cells/")} >= {"cells/b"}
+    parallel.repro(2)
+    assert ran(runs_of) == "b"
+    assert "b as committed" in (cloned / "outputs/summary.txt").read_text()
+
+
+def test_a_remote_that_cannot_be_used_is_reported_in_two_lines(
+    cloned: Path, remote: Path, runs_of: RunCounter, capfd
+) -> None:
+    remote.rename(remote.with_name("moved"))
+    with pytest.raises(UserError, match=f"DVC remote 'store' .* cannot be used: {remote} does not") as error:
+        survey(cloned, pull=True)
+    assert str(error.value).count("\n") == 1
+    assert {"cells/a", "cells/b", "cells/c"} <= survey(cloned)[1], "without --pull it is tried once"
+    assert capfd.readouterr().err.count("cannot be used") == 1
+    os.unlink(".dvc/config.local")
+    dvc(cloned, "remote", "remove", "store")
+    with pytest.raises(UserError, match="No DVC remote is configured") as error:
+        survey(cloned, pull=True)
+    assert str(error.value).count("\n") == 1
