@@ -52,29 +52,35 @@ def dvc_command(*arguments: str) -> list[str]:
 
 def dvc_repro(arguments: Sequence[str] = ()) -> None:
     """Run `dvc repro` with these arguments, and once more if it is killed; raises UserError if a stage fails."""
-    for attempt in (1, 2):
-        process = subprocess.Popen(dvc_command("repro", *arguments), cwd=root(), env=environment())
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            with suppress(subprocess.TimeoutExpired):  # the terminal's Ctrl-C also reaches DVC and the stage
-                process.wait(GRACE_SECONDS)
-            raise
-        if not code:
-            return
-        number = killed_by(code)
-        if number is None:
-            raise UserError(
-                "The pipeline stopped; the failed stage and its error are printed above.\n"
-                "Finished stages are kept: fix the error and run the same command again."
-            )
-        kill_processes(lambda process_, pid=str(process.pid): variable_of(process_, ENDS_WITH) == pid)
-        if attempt == 1:
-            print(f"The pipeline was {reason(code)}; it is tried once more.", file=sys.stderr, flush=True)
-    raise UserError(
-        f"The pipeline was {reason(code)} twice.\n"
-        f"{REMEDY[number]} Finished stages are kept: run the same command again."
-    )
+    code = _run_repro(arguments)
+    if killed_by(code):
+        print(f"The pipeline was {reason(code)}; it is tried once more.", file=sys.stderr, flush=True)
+        code = _run_repro(arguments)
+    number = killed_by(code)
+    if number:
+        raise UserError(
+            f"The pipeline was {reason(code)} twice. {REMEDY[number]}\n"
+            "Finished stages are kept: run the same command again."
+        )
+    if code:
+        raise UserError(
+            "The pipeline stopped; the failed stage and its error are printed above.\n"
+            "Finished stages are kept: fix the error and run the same command again."
+        )
+
+
+def _run_repro(arguments: Sequence[str]) -> int:
+    """Exit code of `dvc repro`; nothing that it started is left running if it was killed."""
+    process = subprocess.Popen(dvc_command("repro", *arguments), cwd=root(), env=environment())
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        with suppress(subprocess.TimeoutExpired):  # the terminal's Ctrl-C also reaches DVC and the stage
+            process.wait(GRACE_SECONDS)
+        raise
+    if killed_by(code):
+        kill_processes(lambda other: variable_of(other, ENDS_WITH) == str(process.pid))
+    return code
 
 
 def finish(outdated: Collection[str]) -> None:
