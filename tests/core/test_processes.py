@@ -6,10 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from mergershift.core.processes import available_cores, interrupted_by, set_environment_defaults
+from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock
+from mergershift.core.processes import (
+    STOP_SIGNALS,
+    available_cores,
+    interrupted_by,
+    set_environment_defaults,
+)
 
 
 def test_a_signal_interrupts_like_ctrl_c_and_its_handler_comes_back() -> None:
@@ -49,3 +58,88 @@ def test_importing_the_package_sets_nothing_in_the_environment() -> None:
         "assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_signal_that_a_scheduler_repeats_interrupts_once() -> None:
+    with interrupted_by(*STOP_SIGNALS):
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("variables", "files", "expected"),
+    [
+        ({}, {}, 8),
+        ({"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "6"}, {}, 2),
+        ({"SLURM_CPUS_ON_NODE": "6"}, {}, 6),
+        ({"SLURM_CPUS_PER_TASK": "64"}, {}, 8),
+        ({}, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
+        ({}, {"proc/self/cgroup": "0::/job/step\n", "sys/fs/cgroup/job/cpu.max": "50000 100000\n"}, 1),
+        ({}, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        (
+            {},
+            {
+                "proc/self/cgroup": "5:memory:/a\n4:cpu,cpuacct:/a\n",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": "400000\n",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+    ],
+)
+def test_cores_are_limited_by_the_scheduler_and_the_container(
+    variables: dict[str, str],
+    files: dict[str, str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(variables, tmp_path) == expected
+
+
+def test_a_refusal_explains_srun_only_where_it_started_several_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    with exclusive_lock(lock, "busy."):
+        monkeypatch.setenv("SLURM_NTASKS", "4")  # sbatch --ntasks=4 without srun: one process
+        with pytest.raises(UserError, match=r"busy\.$"), exclusive_lock(lock, "busy."):
+            pass
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+        with pytest.raises(UserError, match=r"4 times.*--ntasks=1"), exclusive_lock(lock, "busy."):
+            pass
+
+
+def test_an_interrupted_command_takes_its_processes_with_it(tmp_path: Path) -> None:
+    """A signal to the outer process alone reaches the grandchild, which ends as if it had got it itself."""
+    inner = tmp_path / "inner.py"
+    inner.write_text(
+        "import pathlib, time\n"
+        "from mergershift.core.processes import STOP_SIGNALS, interrupted_by\n"
+        "with interrupted_by(*STOP_SIGNALS):\n"
+        "    try:\n"
+        "        pathlib.Path('ready').touch(); time.sleep(60)\n"
+        "    except KeyboardInterrupt:\n"
+        "        pathlib.Path('saved').touch()\n"
+    )
+    outer = (
+        "import os, pathlib, sys\n"
+        "from mergershift.core.processes import STOP_SIGNALS, interrupted_by, run_to_end\n"
+        "with interrupted_by(*STOP_SIGNALS):\n"
+        "    run_to_end(['sh', '-c', f'{sys.executable} inner.py; true'], pathlib.Path.cwd(), os.environ)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", outer], cwd=tmp_path, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert (tmp_path / "saved").exists()

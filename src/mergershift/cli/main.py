@@ -13,7 +13,7 @@ from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
 from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
-from mergershift.core.processes import set_environment_defaults
+from mergershift.core.processes import STOP_SIGNALS, interrupted_by, set_environment_defaults
 
 
 @click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -206,7 +206,8 @@ def main(arguments: list[str] | None = None) -> None:
     set_environment_defaults()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     try:
-        status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
+        with interrupted_by(*STOP_SIGNALS):
+            status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
         # Without standalone mode click returns the code of ctx.exit() instead of exiting.
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from types import FrameType
+
+import psutil
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which a scheduler announces the end of a job (SLURM: `--signal=USR1@60`), or a terminal its own."""
+GRACE_SECONDS = 10.0
+"""How long processes may take to end by themselves before they are killed; SLURM itself waits 30 s."""
+_REPETITION_SECONDS = 5.0
 
 
 def set_environment_defaults() -> None:
@@ -26,22 +38,93 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def available_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores(environ: Mapping[str, str] = os.environ, system: Path = Path("/")) -> int:
+    """Return the number of processor cores that this process may use.
+
+    The smallest of the process's affinity, what SLURM has granted the task (or else the job, on this node), and the
+    CPU quota of the container or job, rounded up.
+
+    Args:
+        environ: environment variables, for SLURM's.
+        system: root of the file system, for the control groups in proc/ and sys/.
+    """
+    bounds = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    granted = environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or ""
+    if granted.isdecimal():
+        bounds.append(int(granted))
+    bounds += [math.ceil(quota) for quota in _cpu_quotas(system)]
+    return max(1, min(bounds))
+
+
+def _cpu_quotas(system: Path) -> Iterator[float]:
+    """Yield the CPU quotas, in cores, of this process's control group and of those that contain it (v1, v2)."""
+    with suppress(OSError):
+        for line in (system / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            mount = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
+            group = PurePosixPath(path.lstrip("/"))
+            for folder in (mount / group, *(mount / parent for parent in group.parents)):
+                with suppress(OSError, ValueError):
+                    if controllers:
+                        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                        quota, period = (float((folder / name).read_text()) for name in files)
+                    else:  # "max 100000" without a quota, which is no number
+                        quota, period = map(float, (folder / "cpu.max").read_text().split())
+                    if quota > 0:
+                        yield quota / period
+
+
+def several_tasks(environ: Mapping[str, str] = os.environ) -> str:
+    """Return a sentence that explains a refusal if `srun` has started this command several times; otherwise nothing."""
+    tasks = environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if not tasks.isdecimal() or int(tasks) < 2:
+        return ""
+    return f" `srun` started this command {tasks} times, once per task: use `srun --ntasks=1`."
+
+
+def run_to_end(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> int:
+    """Run a command and return its exit code; if this process is interrupted, all the command's processes end too."""
+    process = subprocess.Popen(command, cwd=cwd, env=env)
+    try:
+        return process.wait()
+    except BaseException:
+        found = psutil.Process(process.pid)
+        end([found, *found.children(recursive=True)], notice=1.0)
+        raise
+
+
+def end(processes: Iterable[psutil.Process], notice: float = 0.0) -> None:
+    """End processes: with SIGTERM those that have not ended within `notice` seconds, later with SIGKILL."""
+    _, alive = psutil.wait_procs(list(processes), timeout=notice)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(alive, timeout=GRACE_SECONDS)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
 
 
 @contextmanager
 def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     """Raise KeyboardInterrupt on signals that would otherwise end this process at once, such as SLURM's SIGTERM.
 
+    A repetition within seconds does nothing: schedulers signal a process more than once, and what is being saved after
+    the first signal must not be disturbed.
     A signal that is being ignored, as under nohup, stays ignored. Outside the main thread, in which Python handles
     signals, this does nothing.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal latest
+        before, latest = latest, time.monotonic()
+        if latest - before > _REPETITION_SECONDS:
+            raise KeyboardInterrupt
 
+    latest = -math.inf
     main = threading.current_thread() is threading.main_thread()
     taken = [number for number in signals if main and signal.getsignal(number) is signal.SIG_DFL]
     before = {number: signal.signal(number, interrupt) for number in taken}

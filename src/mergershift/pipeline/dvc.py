@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.core.processes import environment
+from mergershift.core.processes import environment, run_to_end, several_tasks
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -48,11 +47,10 @@ class Stage:
 
 def dvc_repro(arguments: Sequence[str] = ()) -> None:
     """Run `dvc repro` with these arguments; raises UserError if a stage fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root(), env=environment())
-    if done.returncode:
+    if run_to_end([sys.executable, "-m", "dvc", "repro", *arguments], root(), environment()):
         raise UserError(
             "The pipeline stopped; the failed stage and its error are printed above.\n"
-            "Finished stages are kept: fix the error and run the same command again."
+            f"Finished stages are kept: fix the error and run the same command again.{several_tasks()}"
         )
 
 

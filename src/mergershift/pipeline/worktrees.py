@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from mergershift.core.errors import UserError, first_line
+from mergershift.core.processes import end
 from mergershift.pipeline.dvc import checkout_outputs, share_cache
 
 MARK = "MERGERSHIFT_WORKTREE"
@@ -96,15 +97,12 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
 
 
 def end_all(folder: Path) -> None:
-    """Kill all processes that run in worktrees at or under `folder`, including orphaned ones."""
+    """End all processes that run in worktrees at or under `folder`, including orphaned ones."""
     for _ in range(5):  # again for processes that were forked during the previous pass
         found = [process for process in psutil.process_iter() if _runs_in(process, folder)]
         if not found:
             return
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(found, timeout=5)
+        end(found)
 
 
 def _runs_in(process: psutil.Process, folder: Path) -> bool:

@@ -78,7 +78,11 @@ def train_step(config: Config, output: Path) -> str:
             state.write_progress(len(epochs), config.training.epochs)
             run.log_epochs(epochs)
 
-        result = train(config, prepared, state.checkpoints, on_epoch)
+        try:
+            result = train(config, prepared, state.checkpoints, on_epoch)
+        except BaseException as error:
+            run.stop("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
         metrics = {
             "best_epoch": float(result.best_epoch),
             f"best_{config.training.keep_best}": result.best_score,

@@ -15,6 +15,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file
 
 from mergershift.adaptation import Adaptation
@@ -125,7 +126,11 @@ def train(
     ]
     if sys.stderr.isatty():
         callbacks.append(RichProgressBar(leave=False))
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)  # Lightning takes its rank from RANK or SLURM_PROCID when it is imported
     trainer = pl.Trainer(
+        # A training is one process, whatever launcher or scheduler has started it and set its variables.
+        plugins=[environment],
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=config.trainer.precision,
@@ -137,10 +142,14 @@ def train(
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
-        default_root_dir=state,
+        # Not `state`: in a SLURM job, Lightning would resume from a hpc_ckpt_*.ckpt that lies in this folder.
+        default_root_dir=models,
     )
     with full_precision() if config.trainer.precision == "32-true" else nullcontext():
-        trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
+        try:
+            trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
+        except SystemExit:  # Lightning turns a KeyboardInterrupt into a SystemExit
+            raise KeyboardInterrupt from None
     checkpoint = torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(checkpoint["state_dict"])
     pick = min if _mode(settings.keep_best) == "min" else max
@@ -215,6 +224,7 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*treespec.*is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available on your system but is not used.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings(
         "ignore", message=".*number of training batches .* is smaller than the logging interval.*"
