@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from torch import Tensor
 
 from mergershift.config import compose
+from mergershift.core.errors import Diverged
+from mergershift.core.processes import STOP_SIGNALS, interrupted_by
 from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
+from mergershift.training.task import TransferTask
 
 pytestmark = pytest.mark.slow
-SETTINGS = ["filters=two", "training.epochs=10", "training.batch_size=32", "trainer.threads=1"]
+SETTINGS = ["filters=two", "training.epochs=3", "training.batch_size=16", "trainer.threads=1"]
 SLURM = {
     "SLURM_NTASKS": "4",
     "SLURM_JOB_ID": "1",
@@ -29,46 +30,41 @@ SLURM = {
 }
 
 
-def start(project: Path, cell: Path, output: Path) -> subprocess.Popen[bytes]:
-    """`mergershift train` in a job of four tasks; a `scontrol` on PATH notes every call."""
-    programs = project / "programs"
-    programs.mkdir(exist_ok=True)
-    (programs / "scontrol").write_text(f"#!/bin/sh\necho $@ >> {project}/scontrol.log\n")
-    (programs / "scontrol").chmod(0o755)
-    environment = os.environ | SLURM | {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mergershift", "train", "--output", str(cell), *SETTINGS]
-    with output.open("wb") as file:
-        return subprocess.Popen(command, cwd=project, env=environment, stdout=file, stderr=file)
-
-
-def epochs_done(cell: str) -> int:
-    path = next(Path("state").rglob(f"{cell}/progress.json"), None)
-    return json.loads(path.read_text())["epoch"] if path else 0
-
-
 def status(project: Path) -> list[str]:
     client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
     return [run.info.status for run in client.search_runs(["1"])]
 
 
-def test_a_training_that_slurm_stops_in_mid_epoch_ends_as_an_uninterrupted_one(archive: Path) -> None:
+def test_a_training_that_slurm_stops_in_mid_epoch_ends_as_an_uninterrupted_one(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the job of four tasks, a `scontrol` on PATH notes every call; the first and the second epoch are cut short."""
+    (archive / "programs").mkdir()
+    (archive / "programs/scontrol").write_text(f"#!/bin/sh\necho $@ >> {archive}/scontrol.log\n")
+    (archive / "programs/scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{archive}/programs:{os.environ['PATH']}")
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
     config = compose(SETTINGS)
     prepare_step(config)
-    output = archive / "output.txt"
-    for number, done in ((signal.SIGUSR1, 1), (signal.SIGTERM, 3)):
-        process = start(archive, archive / "outputs/runs/stopped", output)
-        deadline = time.monotonic() + 60
-        while epochs_done("stopped") <= done:
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(number)
-        assert process.wait(30) == 130
-        assert "Run the same command again to resume" in output.read_text()
+    cell = archive / "outputs/runs/stopped"
+    step = TransferTask.training_step
+    for number, epoch in ((signal.SIGUSR1, 0), (signal.SIGTERM, 1)):
+
+        def stopped(
+            task: TransferTask, batch: Any, index: int, number: int = number, epoch: int = epoch
+        ) -> Tensor:
+            if (task.current_epoch, index) == (epoch, 1):
+                os.kill(os.getpid(), number)
+            return step(task, batch, index)
+
+        monkeypatch.setattr(TransferTask, "training_step", stopped)
+        with pytest.raises(KeyboardInterrupt), interrupted_by(*STOP_SIGNALS):
+            train_step(config, cell)
         assert status(archive) == ["KILLED"]
-    before = epochs_done("stopped")
-    assert 3 < before < 10, "stopped in mid-training"
-    assert start(archive, archive / "outputs/runs/stopped", output).wait(60) == 0, output.read_text()
+    assert not list(archive.rglob("hpc_ckpt*"))
+    monkeypatch.setattr(TransferTask, "training_step", step)
+    train_step(config, cell)
     assert status(archive) == ["FINISHED"]
     train_step(config, archive / "outputs/runs/whole")
     models = [
@@ -76,5 +72,17 @@ def test_a_training_that_slurm_stops_in_mid_epoch_ends_as_an_uninterrupted_one(a
         for name in ("stopped", "whole")
     ]
     assert models[0] == models[1]
-    assert not list(archive.rglob("hpc_ckpt*"))
     assert not (archive / "scontrol.log").exists()
+
+
+def test_a_training_that_fails_is_a_failed_run(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose(SETTINGS)
+    prepare_step(config)
+
+    def diverge(*_: object) -> Tensor:
+        raise Diverged("NaN")
+
+    monkeypatch.setattr(TransferTask, "training_step", diverge)
+    with pytest.raises(Diverged):
+        train_step(config, archive / "outputs/runs/diverged")
+    assert status(archive) == ["FAILED"]
