@@ -71,6 +71,7 @@ stages:
 TRAIN = """
 set -e
 pwd >> "$RUNS/$1"
+echo "$CUDA_VISIBLE_DEVICES" >> "$RUNS/devices"
 if [ -f "$RUNS/wait for" ]; then
   for i in $(seq 200); do [ -f "$RUNS/$(cat "$RUNS/wait for")" ] && break; sleep 0.1; done
 fi
@@ -286,6 +287,16 @@ def test_the_next_command_recovers_from_a_kill(shell, runs_of, tmp_path):
     assert not any(survivor.is_running() and survivor.status() != psutil.STATUS_ZOMBIE for survivor in left)
     assert [runs_of(cell) for cell in "abc"] == [1, 3, 2]
     assert "b as edited" in result(shell, "b")
+
+
+def test_cells_that_train_on_gpus_are_spread_over_them(shell, runs_of, monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-b8ea3855")
+    (runs_of.folder / "wait for").write_text("b")
+    parallel.repro(2, "gpu")
+    assert "GPU 2 for process 1, GPU-b8ea3855 for process 2\n" in capfd.readouterr().out
+    used = (runs_of.folder / "devices").read_text().split()
+    assert len(used) == 3
+    assert set(used) == {"2", "GPU-b8ea3855"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

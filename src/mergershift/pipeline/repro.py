@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mergershift.archive import available
-from mergershift.config.study import read_study
+from mergershift.config import compose
+from mergershift.config.study import Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.images.locate import DATA
@@ -23,11 +24,12 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1) -> None:
             f"--jobs {jobs} runs the whole pipeline and takes no other arguments, found: {' '.join(arguments)}.\n"
             "Leave out either these arguments or --jobs."
         )
-    _require_filter_sets()
+    study = read_study()
+    _require_filter_sets(study)
     if jobs > 1:
         from mergershift.pipeline import parallel
 
-        parallel.repro(jobs)
+        parallel.repro(jobs, compose([f"trainer={study.trainer}"]).trainer.accelerator)
     else:
         dvc_repro(arguments)
     if "--dry" not in arguments:
@@ -36,9 +38,8 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1) -> None:
         print_summary()
 
 
-def _require_filter_sets() -> None:
+def _require_filter_sets(study: Study) -> None:
     folder = root() / DATA
-    study = read_study()
     present = {data_set.filter_set.name for data_set in available(folder)} if folder.is_dir() else set()
     missing = [name for name in study.filters if name not in present]
     if missing and not present:

@@ -224,7 +224,9 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*treespec.*is deprecated.*")
-    warnings.filterwarnings("ignore", message=".*`srun` command is available on your system but is not used.*")
+    warnings.filterwarnings(
+        "ignore", message=".*`srun` command is available on your system but is not used.*"
+    )
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings(
         "ignore", message=".*number of training batches .* is smaller than the logging interval.*"
