@@ -51,17 +51,38 @@ def prepare(overrides: tuple[str, ...]) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder of the cell; results go to its train/."
 )
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Finished training to make longer, by folder or MLflow run id: --resume RUN training.epochs=200.",
+)
+@click.option(
+    "--init",
+    metavar="MODEL",
+    help="Network to start from: models:/NAME@ALIAS, models:/NAME/VERSION, or a training by folder or run id.",
+)
 @OVERRIDES
-def train(output: Path | None, overrides: tuple[str, ...]) -> None:
+def train(output: Path | None, resume: str | None, init: str | None, overrides: tuple[str, ...]) -> None:
     """Train one network.
 
-    Run the same command again to resume an interrupted training.
+    Run the same command again to resume an interrupted training. A training with --resume or --init has a folder and
+    an MLflow run of its own, which name the training that it started from.
     """
     from mergershift.cells.layout import default_output
+    from mergershift.stages.initial import initialised
+    from mergershift.stages.resume import resumed
+    from mergershift.stages.start import ANEW
     from mergershift.stages.train import train_step
 
-    config = _compose(overrides)
-    click.echo(train_step(config, output or default_output(config)))
+    if resume is not None and init is not None:
+        raise click.UsageError("--resume continues a training, --init begins another: take one of them.")
+    if resume is not None:
+        config, start = resumed(resume, overrides)
+    elif init is not None:
+        config, start = initialised(init, overrides)
+    else:
+        config, start = _compose(overrides), ANEW
+    click.echo(train_step(config, output or default_output(config), start))
 
 
 @cli.command()

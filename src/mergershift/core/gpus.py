@@ -18,7 +18,7 @@ _MIG = re.compile(r"\s+MIG .*Device\s+(?P<number>\d+): \(UUID: (?P<uuid>[^)]+)\)
 class Spread:
     """Which process uses which GPU."""
 
-    variables: tuple[Mapping[str, str], ...]
+    variables: tuple[dict[str, str], ...]
     """Environment variables to add for each process."""
     note: str
     """A line to print; empty if there is nothing to say."""
@@ -36,7 +36,7 @@ def spread(accelerator: str, processes: int, environ: Mapping[str, str] = os.env
         processes: number of processes.
         environ: environment that the processes will inherit.
     """
-    nothing = tuple({} for _ in range(processes))
+    nothing: tuple[dict[str, str], ...] = tuple({} for _ in range(processes))
     if accelerator == "cpu" or processes < 2:
         return Spread(nothing, "")
     devices = _visible(environ[VISIBLE]) if VISIBLE in environ else _listed(environ)

@@ -118,13 +118,14 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     signals, this does nothing.
     """
 
+    latest = -math.inf
+
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         nonlocal latest
         before, latest = latest, time.monotonic()
         if latest - before > _REPETITION_SECONDS:
             raise KeyboardInterrupt
 
-    latest = -math.inf
     main = threading.current_thread() is threading.main_thread()
     taken = [number for number in signals if main and signal.getsignal(number) is signal.SIG_DFL]
     before = {number: signal.signal(number, interrupt) for number in taken}

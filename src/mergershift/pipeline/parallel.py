@@ -87,7 +87,7 @@ def run(
     trees: Sequence[Path],
     logs: Path,
     dashboard: Dashboard,
-    variables: Sequence[Mapping[str, str]],
+    variables: Sequence[dict[str, str]],
 ) -> dict[CellStages, int]:
     """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
 

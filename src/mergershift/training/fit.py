@@ -20,7 +20,13 @@ from safetensors.torch import load_file
 
 from mergershift.adaptation import Adaptation
 from mergershift.cells.layout import EPOCHS, MODELS, model_epochs, model_file
-from mergershift.classifier.classifier import Classifier, build_classifier, full_precision, save_classifier
+from mergershift.classifier.classifier import (
+    Classifier,
+    build_classifier,
+    full_precision,
+    load_network,
+    save_classifier,
+)
 from mergershift.config import Config, instantiate
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
@@ -67,7 +73,11 @@ class Result:
 
 
 def train(
-    config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs, classifier: None
+    config: Config,
+    prepared: Prepared,
+    state: Path,
+    on_epoch: OnEpoch = lambda epochs, classifier: None,
+    initial: Path | None = None,
 ) -> Result:
     """Train until the last epoch, or until the metric on the labelled validation images stops improving.
 
@@ -79,6 +89,8 @@ def train(
         prepared: the prepared images of both domains.
         state: folder of the checkpoints; a training resumes from those that it contains.
         on_epoch: called after every epoch (`OnEpoch`); an exception that it raises ends the training.
+        initial: file of the classifier with whose network the training starts, instead of with random weights. The
+            stretch is fitted to the labelled training images, as in every training.
 
     Raises UserError if the configuration requires a GPU and PyTorch finds none, and Diverged if the network's
     outputs are NaN or infinite.
@@ -95,6 +107,8 @@ def train(
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
     classifier = build_classifier(config)
+    if initial is not None:
+        load_network(classifier, initial)
     penalty: Adaptation = instantiate(config.adaptation.penalty)
     penalty.build(classifier.network.feature_size, CLASSES)
     data = TransferData(prepared, config, uses_target=penalty.uses_target)
