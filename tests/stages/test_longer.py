@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cells.samples import prepare_tiny, write_checkout
+from registry.samples import facts_of
 
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import default_output
@@ -15,6 +16,7 @@ from mergershift.cells.state import clear_state
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.core.errors import UserError
+from mergershift.registry import WEIGHTS
 from mergershift.stages.initial import initialised
 from mergershift.stages.resume import resumed
 from mergershift.stages.start import ANEW, Start
@@ -124,6 +126,9 @@ def test_without_its_own_checkpoint_a_training_is_not_resumed(
     shutil.copytree(other.folder / "train/checkpoints", short.folder / "train/checkpoints")
     with pytest.raises(UserError, match="belongs to another training"):
         resumed(str(short.folder), ["training.epochs=2"])
+    (other.folder / "train/checkpoints/best.ckpt").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"best.ckpt cannot be read .*\n.*--init"):
+        resumed(str(other.folder), ["training.epochs=2"])
     for name in ("0" * 32, "nowhere"):
         with pytest.raises(UserError, match=f"{name}: no"):
             resumed(name, ["training.epochs=2"])
@@ -144,6 +149,23 @@ def test_a_training_starts_with_the_weights_of_another_but_fits_its_own_stretch(
     anew = of(*still, "training.stretch=linear")
     assert default_output(anew) != second.folder
     assert RunRecord.read(second.folder / "train/run.json").tags["initialised.from"].startswith(first.name)
+
+
+def test_a_registered_model_is_a_start_too(project: Path, tmp_path: Path) -> None:
+    first = train(of("training.epochs=1"))
+    model = tmp_path / "model"
+    model.mkdir()
+    shutil.copy(first.model_file(0), model / WEIGHTS)
+    facts = facts_of(split=first.trained.split, data_kind="unknown", training=first.record.training)
+    facts.write(model)
+    config, start = initialised(str(model), [*SMALL, "training.epochs=1"])
+    assert config.start is not None
+    assert config.start.training == first.record.training
+    assert start.weights == model / WEIGHTS
+    assert train(config, start).record.tags["initialised.from"] == str(model)
+    facts.model_copy(update={"labelled": "noisy"}).write(model)
+    with pytest.raises(UserError, match="labels of noisy images"):
+        initialised(str(model), SMALL)
 
 
 def test_weights_of_another_network_are_refused(project: Path) -> None:

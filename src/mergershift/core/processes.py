@@ -117,7 +117,6 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     A signal that is being ignored, as under nohup, stays ignored. Outside the main thread, in which Python handles
     signals, this does nothing.
     """
-
     latest = -math.inf
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

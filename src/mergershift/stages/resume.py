@@ -118,6 +118,8 @@ def _require_longer(parent: FinishedTraining, config: Config) -> None:
 
 
 def _checkpoints(parent: FinishedTraining) -> Path:
+    from mergershift.training.fit import damaged
+
     folder = parent.folder / TRAINED / CHECKPOINTS
     try:
         identity = json.loads((folder / IDENTITY).read_text())
@@ -131,6 +133,9 @@ def _checkpoints(parent: FinishedTraining) -> Path:
         raise UserError(
             f"{folder}: belongs to another training than {RUN} beside it.\nDelete it, and use --init instead."
         )
+    problem = damaged(folder)
+    if problem is not None:
+        raise UserError(f"{problem}.\nStart from its weights with --init {parent.folder}.")
     if code != code_hash():
         _log.warning("%s: trained by other code than the present, with which it is continued", parent.name)
     return folder

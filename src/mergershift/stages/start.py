@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -36,8 +35,10 @@ class Start:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def prepare(self, checkpoints: Path) -> None:
-        """Copy the resumed training's checkpoints to `checkpoints`, unless this training has begun already."""
-        if self.checkpoints is None or checkpoints.exists():
+        """Copy the resumed training's checkpoints to `checkpoints`, unless those of this training are there."""
+        from mergershift.training.fit import LAST, damaged
+
+        if self.checkpoints is None or ((checkpoints / LAST).is_file() and damaged(checkpoints) is None):
             return
         with atomic_directory(checkpoints) as partial:
             shutil.copytree(self.checkpoints, partial, dirs_exist_ok=True)
@@ -49,20 +50,13 @@ ANEW = Start()
 
 
 def keep_checkpoints(checkpoints: Path, trained: Path, identity: Identity) -> None:
-    """Keep the checkpoints of a finished training in its folder `trained`, as links if the file system allows."""
+    """Keep the checkpoints of a finished training in its folder `trained`."""
     folder = trained / CHECKPOINTS
     ignored = shutil.ignore_patterns("adapted")
     if checkpoints.is_dir():
-        shutil.copytree(checkpoints, folder, copy_function=_link, ignore=ignored)
+        shutil.copytree(checkpoints, folder, ignore=ignored)
         kept = {"training": identity.training, "code_hash": identity.code_hash}
         write_text(folder / IDENTITY, json.dumps(kept))
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def find_training(run: str) -> FinishedTraining:

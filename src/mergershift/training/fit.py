@@ -28,7 +28,7 @@ from mergershift.classifier.classifier import (
     save_classifier,
 )
 from mergershift.config import Config, instantiate
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 from mergershift.images import Prepared
 from mergershift.networks import CLASSES
 from mergershift.training.callbacks import (
@@ -42,7 +42,7 @@ from mergershift.training.callbacks import (
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
-LAST, BEST, ADAPTED = "last", "best", "adapted"
+LAST, BEST, ADAPTED = "last.ckpt", "best.ckpt", "adapted"
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,15 @@ def train(
 
     best = Checkpoint(
         state,
-        filename=BEST,
+        filename=Path(BEST).stem,
         monitor=settings.keep_best,
         mode=_mode(settings.keep_best),
         enable_version_counter=False,
     )
     # Placed after `best`, so that the checkpoint from which to resume contains the best score so far.
-    last = Checkpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+    last = Checkpoint(
+        state, filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
     callbacks: list[pl.Callback] = [
         history,
         ResumableEarlyStopping(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
@@ -164,7 +166,7 @@ def train(
             trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
         except SystemExit:  # Lightning turns a KeyboardInterrupt into a SystemExit
             raise KeyboardInterrupt from None
-    checkpoint = torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
+    checkpoint = torch.load(state / BEST, weights_only=True, map_location="cpu")
     task.load_state_dict(checkpoint["state_dict"])
     pick = min if _mode(settings.keep_best) == "min" else max
     best_metrics = pick(history.epochs, key=lambda metrics: metrics[settings.keep_best])
@@ -198,19 +200,25 @@ def _sound_checkpoint(state: Path) -> Path | None:
 
     If a kill or a full disk has damaged either of the two checkpoints, training restarts from the first epoch.
     """
-    last = state / f"{LAST}.ckpt"
+    last = state / LAST
     if not last.is_file():
         return None
-    for path in (last, state / f"{BEST}.ckpt"):
+    problem = damaged(state)
+    if problem is not None:
+        logging.getLogger(__name__).warning("%s: training restarts from the first epoch", problem)
+        last.unlink()
+        return None
+    return last
+
+
+def damaged(state: Path) -> str | None:
+    """Name the checkpoint in `state` that cannot be read, with the reason; None if both can be."""
+    for path in (state / LAST, state / BEST):
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # a damaged file raises many kinds of exceptions
-            logging.getLogger(__name__).warning(
-                "%s cannot be read (%s): training restarts from the first epoch", path, error
-            )
-            last.unlink()
-            return None
-    return last
+            return f"{path} cannot be read ({first_line(error)})"
+    return None
 
 
 def _mode(name: str) -> str:
