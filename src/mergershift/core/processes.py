@@ -117,10 +117,13 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     A signal that is being ignored, as under nohup, stays ignored. Outside the main thread, in which Python handles
     signals, this does nothing.
     """
-    latest = -math.inf
+    owner, latest = os.getpid(), -math.inf
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
         nonlocal latest
+        if os.getpid() != owner:  # a forked process ends as it would without this handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         before, latest = latest, time.monotonic()
         if latest - before > _REPETITION_SECONDS:
             raise KeyboardInterrupt
