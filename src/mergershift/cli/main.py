@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -226,8 +227,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake exits with code 1 (or click's 2) and without a traceback."""
     set_environment_defaults()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    arrived: list[int] = []
     try:
-        with interrupted_by(*STOP_SIGNALS):
+        with interrupted_by(*STOP_SIGNALS) as arrived:
             status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
         # Without standalone mode click returns the code of ctx.exit() instead of exiting.
         sys.exit(status if isinstance(status, int) else 0)
@@ -250,4 +252,4 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted. Run the same command again to resume.", err=True)
-        sys.exit(130)
+        sys.exit(128 + (arrived[0] if arrived else signal.SIGINT))

@@ -5,21 +5,16 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import FrameType
 
-import psutil
-
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which a scheduler announces the end of a job (SLURM: `--signal=USR1@60`), or a terminal its own."""
-GRACE_SECONDS = 10.0
-"""How long processes may take to end by themselves before they are killed; SLURM itself waits 30 s."""
 _REPETITION_SECONDS = 5.0
 
 
@@ -84,33 +79,11 @@ def several_tasks(environ: Mapping[str, str] = os.environ) -> str:
     return f" `srun` started this command {tasks} times, once per task: use `srun --ntasks=1`."
 
 
-def run_to_end(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a command and return its exit code; if this process is interrupted, all the command's processes end too."""
-    process = subprocess.Popen(command, cwd=cwd, env=env)
-    try:
-        return process.wait()
-    except BaseException:
-        found = psutil.Process(process.pid)
-        end([found, *found.children(recursive=True)], notice=1.0)
-        raise
-
-
-def end(processes: Iterable[psutil.Process], notice: float = 0.0) -> None:
-    """End processes: with SIGTERM those that have not ended within `notice` seconds, later with SIGKILL."""
-    _, alive = psutil.wait_procs(list(processes), timeout=notice)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(alive, timeout=GRACE_SECONDS)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
-
-
 @contextmanager
-def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+def interrupted_by(*signals: signal.Signals) -> Iterator[list[int]]:
     """Raise KeyboardInterrupt on signals that would otherwise end this process at once, such as SLURM's SIGTERM.
+
+    Yields the list of the signals that arrived, for the exit code.
 
     A repetition within seconds does nothing: schedulers signal a process more than once, and what is being saved after
     the first signal must not be disturbed.
@@ -118,12 +91,14 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     signals, this does nothing.
     """
     owner, latest = os.getpid(), -math.inf
+    arrived: list[int] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         nonlocal latest
         if os.getpid() != owner:  # a forked process ends as it would without this handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        arrived.append(number)
         before, latest = latest, time.monotonic()
         if latest - before > _REPETITION_SECONDS:
             raise KeyboardInterrupt
@@ -132,7 +107,7 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     taken = [number for number in signals if main and signal.getsignal(number) is signal.SIG_DFL]
     before = {number: signal.signal(number, interrupt) for number in taken}
     try:
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.core.processes import environment, run_to_end, several_tasks
+from mergershift.core.processes import environment
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage
@@ -47,10 +48,11 @@ class Stage:
 
 def dvc_repro(arguments: Sequence[str] = ()) -> None:
     """Run `dvc repro` with these arguments; raises UserError if a stage fails."""
-    if run_to_end([sys.executable, "-m", "dvc", "repro", *arguments], root(), environment()):
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root(), env=environment())
+    if done.returncode:
         raise UserError(
             "The pipeline stopped; the failed stage and its error are printed above.\n"
-            f"Finished stages are kept: fix the error and run the same command again.{several_tasks()}"
+            "Finished stages are kept: fix the error and run the same command again."
         )
 
 

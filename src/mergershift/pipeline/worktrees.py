@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 
 from mergershift.core.errors import UserError, first_line
-from mergershift.core.processes import end
 from mergershift.pipeline.dvc import checkout_outputs, share_cache
 
 MARK = "MERGERSHIFT_WORKTREE"
@@ -97,12 +96,15 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
 
 
 def end_all(folder: Path) -> None:
-    """End all processes that run in worktrees at or under `folder`, including orphaned ones."""
+    """Kill all processes that run in worktrees at or under `folder`, including orphaned ones."""
     for _ in range(5):  # again for processes that were forked during the previous pass
         found = [process for process in psutil.process_iter() if _runs_in(process, folder)]
         if not found:
             return
-        end(found)
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=5)
 
 
 def _runs_in(process: psutil.Process, folder: Path) -> bool:
