@@ -12,7 +12,6 @@ from registry.samples import facts_of
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import default_output
 from mergershift.cells.records import RunRecord
-from mergershift.cells.state import clear_state
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
 from mergershift.core.errors import UserError
@@ -51,7 +50,7 @@ def train(config: Config, start: Start = ANEW) -> FinishedTraining:
     cell = default_output(config)
     train_step(config, cell, start)
     training = FinishedTraining.read(cell)
-    clear_state(training.name)
+    shutil.rmtree(Path("state") / training.name)
     return training
 
 
