@@ -232,7 +232,7 @@ def test_a_training_is_one_process_under_any_launcher(tmp_path, data, monkeypatc
     (tmp_path / "b").mkdir()
     (tmp_path / "b/hpc_ckpt_1.ckpt").write_bytes(b"of another program")
     assert same(whole, train(config, data, tmp_path / "b"))
-    assert rank_zero_only.rank == 0
+    assert vars(rank_zero_only)["rank"] == 0
     assert os.environ.items() >= LAUNCHERS[launcher].items()
 
 
