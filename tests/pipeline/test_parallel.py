@@ -188,6 +188,16 @@ def test_the_next_command_recovers_from_a_kill(shell, runs_of, tmp_path):
     assert "b as edited" in result(shell, "b")
 
 
+def test_cells_that_train_on_gpus_are_spread_over_them(shell, runs_of, monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-b8ea3855")
+    (runs_of.folder / "wait for").write_text("b")
+    parallel.repro(2, "gpu")
+    assert "GPU 2 for process 1, GPU-b8ea3855 for process 2\n" in capfd.readouterr().out
+    used = (runs_of.folder / "devices").read_text().split()
+    assert len(used) == 3
+    assert set(used) == {"2", "GPU-b8ea3855"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_process_running(shell, runs_of, tmp_path, number):
     (runs_of.folder / "sleep").touch()

@@ -77,6 +77,11 @@ class Run:
         if self._out_of_reach:
             logger.warning("%s: the run in MLflow is incomplete; %s", self._spec.name, LATER)
 
+    def stop(self, status: RunStatus) -> None:
+        """Mark the run as KILLED or FAILED until the training is resumed; nobody waits for a server now."""
+        self._end = status, now()
+        self._send()
+
     def record(
         self, metrics: Mapping[str, float], status: RunStatus = "FINISHED", trained: Trained | None = None
     ) -> RunRecord:

@@ -13,6 +13,7 @@ import optuna
 
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError
+from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
 from mergershift.core.progress import ProgressBars
 from mergershift.tuning.objective import FINISHED, original_number
@@ -42,7 +43,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=environment(),
+                env=environment() | gpus.variables[number],
                 start_new_session=True,
             )
 
@@ -50,7 +51,11 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
     missing = search.tuning.trials - finished
     if missing <= 0:
         return
-    processes = [start(number) for number in range(min(count, missing))]
+    count = min(count, missing)
+    gpus = spread(search.config.trainer.accelerator, count)
+    if gpus.note:
+        print(gpus.note, file=sys.stderr, flush=True)
+    processes = [start(number) for number in range(count)]
     try:
         with interrupted_by(signal.SIGTERM), _Reporter(search, study) as reporter:
             alive = True

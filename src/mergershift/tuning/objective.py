@@ -148,6 +148,9 @@ class Objective:
             trial.set_user_attr("why", "diverged" if isinstance(error, Diverged) else "pruned")
             self._close(run, config, folder, logged, results, "KILLED")
             raise optuna.TrialPruned from error
+        except BaseException as error:
+            run.stop("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
         for metric, value in results.items():
             trial.set_user_attr(metric, value)
         self._close(run, config, folder, logged, results, "FINISHED")

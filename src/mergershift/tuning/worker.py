@@ -72,7 +72,7 @@ def _run_trial(study: optuna.Study, objective: Objective) -> None:
         nonlocal interrupted, failed
         try:
             return objective(trial)
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
+        except KeyboardInterrupt:
             interrupted = True
             _requeue(study, trial)
             raise KeyboardInterrupt from None
