@@ -12,6 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
+from mergershift.core.database_files import sqlite_address
+
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 EPOCHS = 3
 
@@ -28,6 +30,15 @@ def write_study(project: Path, *adaptations: str) -> None:
     (project / "conf/training/demo.yaml").write_text(
         f"defaults: [default, _self_]\nepochs: {EPOCHS}\ncandidates: 2\n"
     )
+
+
+def leave_page_out(project: Path) -> None:
+    """The page has tests of its own and takes its time."""
+    pipeline = project / "dvc.yaml"
+    yaml = YAML()
+    document = yaml.load(pipeline.read_text())
+    del document["stages"]["report"]
+    yaml.dump(document, pipeline)
 
 
 def cell_of(project: Path, adaptation: str) -> Path:
@@ -90,7 +101,7 @@ def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def client(project: Path) -> MlflowClient:
     """On the project's own tracking database."""
-    return MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+    return MlflowClient(tracking_uri=sqlite_address(project / "mlflow.db"))
 
 
 def runs(project: Path) -> list[Run]:

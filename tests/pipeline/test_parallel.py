@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 from checkouts import commit
-from ruamel.yaml import YAML
 from studies import (
     ENVIRONMENT,
     EPOCHS,
     begin_repro,
     cell_of,
     checkpoint,
+    leave_page_out,
     ran,
     repro,
     runs,
@@ -30,6 +30,7 @@ from studies import (
 
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock
 from mergershift.pipeline import parallel, worktrees
 from mergershift.pipeline.graph import read_plan
 from mergershift.pipeline.repro import repro as pipeline_repro
@@ -158,15 +159,6 @@ def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
             )
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def leave_page_out(project: Path) -> None:
-    """The page has tests of its own and takes its time."""
-    pipeline = project / "dvc.yaml"
-    yaml = YAML()
-    document = yaml.load(pipeline.read_text())
-    del document["stages"]["report"]
-    yaml.dump(document, pipeline)
 
 
 def test_the_plan_comes_from_the_pipeline(shell):
@@ -339,6 +331,18 @@ def test_a_worker_that_is_killed_alone_is_a_failed_cell(shell, runs_of, tmp_path
     assert "cells/a failed (killed by signal 9)" in log
     parallel.repro(2)
     assert runs_of("a") == 2
+
+
+def test_a_git_worktree_of_the_user_runs_its_cells_while_another_runs_its_own(shell, runs_of, monkeypatch):
+    other = shell.with_name("other")
+    subprocess.run(["git", "worktree", "add", "-q", "--detach", other], cwd=shell, check=True)
+    (other / "conf/a.txt").write_text("a in the other\n")
+    monkeypatch.chdir(other)
+    with exclusive_lock(shell / "state/jobs.lock", "in use"):
+        parallel.repro(2)
+    assert "a in the other" in result(other, "a")
+    assert str(other / "state/worktrees") in (runs_of.folder / "a").read_text()
+    assert not (shell / "outputs").exists()
 
 
 def test_code_installed_from_elsewhere_is_used_as_it_is(shell):

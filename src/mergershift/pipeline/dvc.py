@@ -6,7 +6,7 @@ DVC does not promise to keep that interface stable, so pyproject.toml caps its v
   `cache.local_cache_dir` and `config.load_one`;
 - `addressing`, `name`, `outs`, `changed`, `already_cached`, `save_deps`, `reproduce` and `dump` of a stage;
 - `fs_path`, `use_cache` and `hash_info` of an output;
-- `dvc.config.Config` and `merge`, `dvc.exceptions.DvcException`, `dvc.lock.LockError` and
+- `dvc.config.Config` and `merge`, `dvc.config_schema.RelPath`, `dvc.exceptions.DvcException`, `dvc.lock.LockError` and
   `dvc_data.hashfile.hash_info.HashInfo`.
 """
 
@@ -156,6 +156,7 @@ def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
 def share_cache(here: Path, tree: Path) -> None:
     """Make the worktree `tree` use the cache and the whole DVC configuration of the checkout, its local part too."""
     from dvc.config import Config, merge
+    from dvc.config_schema import RelPath
     from dvc.repo import Repo
 
     with Repo(str(here)) as repo:
@@ -164,4 +165,5 @@ def share_cache(here: Path, tree: Path) -> None:
     with Config(str(tree / ".dvc")).edit("local") as shared:
         for level in levels:  # load_one has made their relative paths absolute
             merge(shared, level)
-        shared["cache"]["dir"] = str(cache)
+        # DVC writes such a path relative to the file, in which it can only write ASCII.
+        shared["cache"]["dir"] = RelPath(cache)

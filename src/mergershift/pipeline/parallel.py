@@ -16,7 +16,7 @@ from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergershift.core.checkout import main_checkout, root
+from mergershift.core.checkout import root, workspace
 from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.processes import environment, interrupted_by
@@ -46,7 +46,7 @@ def repro(jobs: int) -> None:
     if a cell is outdated again at the end because something it depends on has changed while the cells ran.
     """
     here = root()
-    state = main_checkout() / "state"
+    state = workspace() / "state"
     worktrees.check(here)
     # DVC's stage addresses are relative to the working directory.
     with exclusive_lock(state / "jobs.lock", _BUSY), chdir(here):
