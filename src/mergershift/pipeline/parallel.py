@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergershift.core.checkout import main_checkout, root
+from mergershift.core.checkout import root, workspace
 from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.gpus import spread
@@ -48,7 +48,7 @@ def repro(jobs: int, accelerator: str = "cpu") -> None:
     if a cell is outdated again at the end because something it depends on has changed while the cells ran.
     """
     here = root()
-    state = main_checkout() / "state"
+    state = workspace() / "state"
     worktrees.check(here)
     with exclusive_lock(state / "jobs.lock", _BUSY):
         worktrees.end_all(state / "worktrees")

@@ -6,8 +6,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from mergershift.core.checkout import main_checkout
-from mergershift.tracking.server import SQLITE
+from mergershift.tracking.artifact_store import new_experiment_location
 
 TRAINING_TAG = "mergershift.training"
 """Tag with the training's own id, by which its run is found on any server."""
@@ -41,10 +40,8 @@ def experiment_id(client: MlflowClient, address: str, name: str, *, restore: boo
     """
     found = client.get_experiment_by_name(name)
     if found is None:
-        local = address.startswith(SQLITE)
-        where = (main_checkout() / "mlartifacts").as_uri() if local else None
         try:
-            return str(client.create_experiment(name, artifact_location=where))
+            return str(client.create_experiment(name, artifact_location=new_experiment_location(address)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

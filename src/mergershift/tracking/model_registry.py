@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError
+from mergershift.tracking.artifact_store import located, store_of
 from mergershift.tracking.find_run import deleted, find
 from mergershift.tracking.server import answering, connect, public, reaching_store
 
@@ -117,9 +118,10 @@ class Registry:
         # Two models of one training, with different thresholds for instance, must not overwrite each other.
         path_in_run = f"models/{fingerprint[:16]}"
         with answering():
+            run = self._client.get_run(run_id)
             with reaching_store("the model's files could not be stored"):
-                self._client.log_artifacts(run_id, str(folder), path_in_run)
-            source = f"{self._client.get_run(run_id).info.artifact_uri}/{path_in_run}"
+                store_of(self._client, run).log_artifacts(str(folder), path_in_run)
+            source = f"{located(self._address, run.info.artifact_uri)}/{path_in_run}"
         created = self._create(name, source, run_id, tags, description)
         first = self.same(name, fingerprint) or created
         if first.number == created.number:
@@ -192,7 +194,8 @@ class Registry:
 
     def fetch(self, version: Version) -> Path:
         """Return the local folder of a version, which is downloaded first if necessary."""
-        identity = f"{self._address} {version.uri} {version.created} {version.tags.get(FINGERPRINT)}"
+        # The address is left out: a database is at another path after the checkout has been moved.
+        identity = f"{version.uri} {version.created} {version.tags.get(FINGERPRINT)}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         folder = _cache() / version.name / f"{version.number}-{digest}"
         if not folder.is_dir():
@@ -204,7 +207,7 @@ class Registry:
                     source = self._client.get_model_version_download_uri(version.name, str(version.number))
                     with reaching_store(f"the files of {version.uri} could not be fetched"):
                         downloaded = artifacts.download_artifacts(
-                            source, dst_path=str(partial), tracking_uri=self._address
+                            located(self._address, source), dst_path=str(partial), tracking_uri=self._address
                         )
                 record = f"model_name: {json.dumps(version.name)}\nmodel_version: '{version.number}'\n"
                 (Path(downloaded) / VERSION_RECORD).write_text(record)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import requests
 from filelock import FileLock
@@ -14,13 +15,14 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from mergershift.core.checkout import main_checkout
+from mergershift.core.database_files import SQLITE, sqlite_address, sqlite_path
 from mergershift.core.errors import UserError, first_line
 from mergershift.core.redaction import public
+from mergershift.tracking.artifact_store import update_addresses
 
 logger = logging.getLogger(__name__)
 
 DATABASE = "mlflow.db"
-SQLITE = "sqlite:///"
 NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
 PROBE_TIMEOUT = 3
 """Seconds to wait for a server's answer to the probe."""
@@ -29,13 +31,12 @@ PROBE_TIMEOUT = 3
 def tracking_address(configured: str | None) -> str:
     """Return the configured address, else MLFLOW_TRACKING_URI, else that of an SQLite file in the main checkout.
 
-    A relative SQLite path is also resolved against the main checkout: a file in one of the pipeline's worktrees
-    would not survive the next run.
+    A relative SQLite path is also resolved against the main checkout: a file in a worktree would be lost with it.
+    All worktrees can share a database, since a run is found by the id of its training, not by its name.
     """
-    address = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
-    if not address.startswith(SQLITE) or os.path.isabs(address.removeprefix(SQLITE)):
-        return address
-    return f"{SQLITE}{main_checkout() / address.removeprefix(SQLITE)}"
+    address = configured or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(Path(DATABASE))
+    path = sqlite_path(address)
+    return address if path is None or path.is_absolute() else sqlite_address(main_checkout() / path)
 
 
 def recorded_address(recorded: str | None, configured: str | None) -> str:
@@ -83,14 +84,24 @@ def connect(address: str, *, brief: bool = False) -> MlflowClient:
     retries, timeout = ("1", "5") if brief else ("3", "20")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout)
-    with _creation_lock(address):
+    path = sqlite_path(address)
+    if path is None:
         return MlflowClient(tracking_uri=address, registry_uri=address)
+    # Without the lock, two processes would both create the tables of an empty database.
+    with FileLock(f"{path}.lock"):
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        update_addresses(address)
+        _remove_stray_folder(client, address, path)
+    return client
 
 
-def _creation_lock(address: str) -> AbstractContextManager[object]:
-    """Return a lock that keeps two processes from both creating the tables of an empty database file."""
-    local = address.startswith(SQLITE)
-    return FileLock(f"{address.removeprefix(SQLITE)}.lock") if local else nullcontext()
+def _remove_stray_folder(client: MlflowClient, address: str, path: Path) -> None:
+    """Remove the empty folder that MLflow creates for a database file whose address is percent-encoded."""
+    taken = Path(address.removeprefix(SQLITE)).parent
+    if taken != path.parent:
+        client.search_registered_models(max_results=1)  # it opens the registry at its first use, once more
+        with suppress(OSError):
+            os.removedirs(taken)
 
 
 def reach(address: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import optuna
 
-from mergershift.core.checkout import main_checkout
+from mergershift.core.checkout import workspace
 from mergershift.core.errors import UserError
 from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
@@ -29,7 +29,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
 
     Raises UserError with the worker's error message if one of them fails.
     """
-    logs = main_checkout() / "state" / "logs" / "tuning"
+    logs = workspace() / "state" / "logs" / "tuning"
     logs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mergershift", "tune", "--worker", *overrides]
     paths = [logs / f"{search.name}-{number}.log" for number in range(count)]

@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from mergershift.config import Config
 from mergershift.config.schema import ORACLE_PREFIX, TuningConfig
 from mergershift.core.checkout import main_checkout
+from mergershift.core.database_files import sqlite_address
 from mergershift.core.errors import UserError, first_line
 from mergershift.evaluation import DOMAIN_DISTANCE
 
@@ -89,7 +90,7 @@ def quiet() -> None:
 
 def address(tuning: TuningConfig) -> str:
     """Address of the database, including its password; print it with `printable`."""
-    return tuning.storage or f"sqlite:///{main_checkout() / DATABASE}"
+    return tuning.storage or sqlite_address(main_checkout() / DATABASE)
 
 
 def printable(url: str) -> str:
@@ -150,7 +151,7 @@ def _create(search: Search, url: str) -> optuna.Study:
     for attempt in range(_ATTEMPTS):
         try:
             storage = RDBStorage(
-                url,
+                url.replace("{", "{{").replace("}", "}}"),  # Optuna formats the address as a template
                 engine_kwargs=_SQLITE if url.startswith("sqlite:") else {"pool_pre_ping": True},
                 heartbeat_interval=tuning.heartbeat,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
