@@ -8,8 +8,8 @@ from mlflow.exceptions import MlflowException
 
 from mergershift.core.checkout import main_checkout
 from mergershift.core.redaction import public
+from mergershift.tracking.database import is_database
 from mergershift.tracking.failures import ADDRESS, Unusable
-from mergershift.tracking.server import SQLITE
 
 TRAINING_TAG = "mergershift.training"
 """Tag with the training's own id, by which its run is found on any server."""
@@ -57,8 +57,8 @@ def experiment_id(client: MlflowClient, address: str, name: str, *, restore: boo
     """
     found = experiment_named(client, name)
     if found is None:
-        local = address.startswith(SQLITE)
-        where = (main_checkout() / "mlartifacts").as_uri() if local else None
+        # MLflow's own default is a folder below the working directory, such as a worktree that is emptied later.
+        where = (main_checkout() / "mlartifacts").as_uri() if is_database(address) else None
         try:
             return str(client.create_experiment(name, artifact_location=where))
         except MlflowException as error:
