@@ -28,7 +28,8 @@ from mergershift.core.errors import UserError
 from mergershift.images import prepare
 from mergershift.tracking import tracking_address
 from mergershift.tuning import outcome
-from mergershift.tuning.objective import FINISHED, Objective, original_number, study_folder
+from mergershift.tuning.endings import is_finished, original_number
+from mergershift.tuning.objective import Objective, study_folder
 from mergershift.tuning.space import current
 from mergershift.tuning.storage import TRAINING, answering, open_study
 from mergershift.tuning.tune import read_search
@@ -100,7 +101,7 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     assert "was killed (signal 9); restarting it" in output
 
     trials = study.get_trials()
-    assert sum(trial.state in FINISHED for trial in trials) == 3
+    assert sum(map(is_finished, trials)) == 3
     assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.FAIL}
     (retry,) = (trial for trial in trials if original_number(trial) != trial.number)
     assert original_number(retry) == victim.number
@@ -152,7 +153,7 @@ def test_two_objectives_give_a_pareto_front(ready):
     search, prepared = read_search([*QUICK, objectives, "tuning.trials=2", "training.epochs=1"])
     study = open_study(search)
     work(search, prepared)
-    assert len(study.get_trials(states=FINISHED)) == 2
+    assert len(list(filter(is_finished, study.trials))) == 2
     best = outcome.winner(study, search)
     front = {trial.number for trial in study.best_trials}
     assert best.number in front
@@ -192,7 +193,7 @@ def test_an_interrupted_trial_is_queued_once_more(ready, monkeypatch):
     study = open_study(search)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     work(search, prepared)
-    finished = study.get_trials(states=FINISHED)
+    finished = list(filter(is_finished, study.trials))
     assert [original_number(trial) for trial in finished] == [0, 2, 3]
 
 
