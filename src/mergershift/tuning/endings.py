@@ -10,7 +10,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mergershift.core.errors import first_line
+from mergershift.core.errors import UserError, first_line
 
 WHY, REASON = "why", "reason"
 """User attributes of a trial without a result: pruned, diverged or failed, and the error that it failed with."""
@@ -61,11 +61,15 @@ def failed_in_a_row(trials: Iterable[FrozenTrial], first: int = 0) -> FrozenTria
 
 
 def reason_of(error: BaseException) -> str:
-    """Word the exception that a training raised: its type and the first line of the message of its first cause."""
-    while error.__cause__ is not None:
+    """Word the exception that a training raised: the type and the message's first line of what caused it.
+
+    A UserError says it in its own words.
+    """
+    while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
     text = first_line(error)
-    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"
+    plain = isinstance(error, UserError) or text == type(error).__name__
+    return text if plain else f"{type(error).__name__}: {text}"
 
 
 def numbers_of(study: optuna.Study) -> dict[str, int]:

@@ -124,8 +124,8 @@ def answering(search: Search) -> Iterator[None]:
 def open_study(search: Search) -> optuna.Study:
     """Load the study, or create it if it does not exist; safe to call from several processes and machines at once.
 
-    Raises UserError if the database does not answer or is not Optuna's, and if the study of that name belongs to another
-    search.
+    Raises UserError if the database does not answer or is not Optuna's, and if the study of that name belongs to
+    another search.
     """
     quiet()
     url = address(search.tuning)
