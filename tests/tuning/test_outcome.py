@@ -52,9 +52,9 @@ def test_a_search_without_a_result_says_why_and_writes_nothing(
     monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
     search = search_of()
     study = optuna.create_study(directions=search.directions)
-    fail = {"state": TrialState.FAIL}
-    study.add_trial(optuna.create_trial(**fail, user_attrs={WHY: "failed", REASON: "MemoryError"}))
-    study.add_trial(optuna.create_trial(**fail))
+    why = {WHY: "failed", REASON: "MemoryError"}
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=why))
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL))
     study.add_trial(optuna.create_trial(state=TrialState.PRUNED, user_attrs={WHY: "diverged"}))
     with pytest.raises(
         UserError, match=r"none of 2 trials was completed \(1 failed, 1 diverged, .* MemoryError\)"

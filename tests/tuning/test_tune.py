@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
-from mergershift.cli.main import cli
+from mergershift.cli.main import cli, main
 from mergershift.config import compose
 from mergershift.config.schema import RangeConfig
 from mergershift.core.errors import UserError
@@ -146,6 +147,29 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     assert "3 trials completed" in done.stdout
     assert len(study.get_trials()) == len(trials)
     assert (ready / "conf/experiment/tuned_mmd.yaml").read_text() == written
+
+
+@pytest.mark.slow
+def test_a_search_of_impossible_values_ends_with_the_reason(ready, capfd):
+    """The values of the first trials are beyond what a network accepts; the configured one is not searched."""
+    impossible = ["tuning.space.network.dropout.low=1.2", "tuning.space.network.dropout.high=1.5"]
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "--workers", "2", *QUICK, *impossible])
+    assert ended.value.code == 1
+    err = capfd.readouterr().err
+    what, remedy = err[err.index("Error: ") :].strip().splitlines()
+    assert re.search(
+        r"5 trials in a row failed, the last with dropout is 1\.[2-5]\d*, expected 0 <= dropout < 1", what
+    )
+    assert "Narrow the ranges" in remedy
+    assert not (ready / "conf/experiment/tuned_mmd.yaml").exists()
+    assert not (ready / "outputs/tuning").exists()
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert {run.info.status for run in runs} == {"FAILED"}
+    assert 1 + 5 <= len(runs) <= 1 + 6, (
+        "the study's run and one for each trial, and the other worker's last one"
+    )
 
 
 def test_two_objectives_give_a_pareto_front(ready):
