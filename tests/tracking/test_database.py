@@ -171,7 +171,7 @@ REFUSED = 'connection failed: connection to server at "127.0.0.1", port 5432 fai
         ("something else", "fails: ", "log"),
     ],
 )
-def test_what_a_database_server_says_is_told_apart(text: str, found: str, advised: str) -> None:
+def test_what_a_database_server_says_is_distinguished(text: str, found: str, advised: str) -> None:
     """The texts are those of PostgreSQL 15 with psycopg 3, of MySQL and of SQLite."""
     address = "postgresql+psycopg://bob:secret@db:5432/runs?password=secret"
     error = OperationalError("SELECT 1", {}, Exception(text))

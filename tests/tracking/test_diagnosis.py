@@ -129,7 +129,7 @@ ANSWERS = {
         "Fix that",
     ),
 }
-"""What is at the address -> status, content type and body of each answer, and words of the two lines."""
+"""What is at the address -> status, content type and body of each answer, and parts of the two lines."""
 
 
 class Stub:
@@ -207,7 +207,7 @@ def warned(address: str, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-def test_each_answer_of_a_server_is_told_apart(
+def test_each_answer_of_a_server_is_distinguished(
     case: str, stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, content_type, body, found, advised = ANSWERS[case]
@@ -237,7 +237,7 @@ def test_each_answer_of_a_server_is_told_apart(
         ),
     ],
 )
-def test_what_is_no_answer_in_http_is_told_apart(raw: bytes, found: str, stub: Stub) -> None:
+def test_what_is_no_answer_in_http_is_distinguished(raw: bytes, found: str, stub: Stub) -> None:
     stub.raw = raw
     what, remedy = failure(stub.address)
     assert found in what
@@ -260,7 +260,7 @@ def test_what_is_no_answer_in_http_is_told_apart(raw: bytes, found: str, stub: S
         ("postgres://bob:secret@db/runs", "postgres://db/runs is not an address", "postgresql+psycopg://"),
     ],
 )
-def test_a_server_that_cannot_be_asked_is_told_apart(
+def test_a_server_that_cannot_be_asked_is_distinguished(
     address: str, found: str, advised: str, stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub.status, stub.content_type, stub.body = 200, TEXT, b"OK"
@@ -269,7 +269,7 @@ def test_a_server_that_cannot_be_asked_is_told_apart(
     assert advised in remedy
 
 
-def test_a_server_that_never_answers_is_told_apart(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_is_distinguished(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mergershift.tracking.server.PROBE_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         what, remedy = failure(f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -277,7 +277,7 @@ def test_a_server_that_never_answers_is_told_apart(stub: Stub, monkeypatch: pyte
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" in remedy
 
 
-def test_a_certificate_that_is_not_accepted_is_told_apart() -> None:
+def test_a_certificate_that_is_not_accepted_is_distinguished() -> None:
     """The text is that of Python's `ssl` for a certificate that signed itself."""
     text = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)"
     found = diagnose(requests.exceptions.SSLError(text), "https://team:5000")

@@ -1,4 +1,4 @@
-"""The one place where a failure of MLflow becomes words: an error in a command, a warning in a training."""
+"""The one place where a failure of MLflow is put into a message: an error of a command, a warning of a training."""
 
 from __future__ import annotations
 

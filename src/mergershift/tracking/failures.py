@@ -1,4 +1,4 @@
-"""What goes wrong between MLflow's client and its server, database or artifact store: what was found, and a remedy."""
+"""Failures between MLflow's client and its server, database or artifact store: what was found, and a remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DATABRICKS = ("databricks", "databricks-uc", "uc")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A failure in words, each a clause without its final full stop."""
+    """Message about a failure, in two clauses without final full stop."""
 
     what: str
     """What was found, with the address that it concerns."""

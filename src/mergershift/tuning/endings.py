@@ -63,7 +63,7 @@ def failed_in_a_row(trials: Iterable[FrozenTrial], first: int = 0) -> FrozenTria
 def reason_of(error: BaseException) -> str:
     """Word the exception that a training raised: the type and the message's first line of what caused it.
 
-    A UserError says it in its own words.
+    The message of a UserError is taken as it is.
     """
     while error.__cause__ is not None and not isinstance(error, UserError):
         error = error.__cause__
