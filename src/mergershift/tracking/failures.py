@@ -90,8 +90,8 @@ def check_store(address: str, artifacts: str, *, fetching: bool = False) -> None
         raise Unusable(
             f"the MLflow server keeps artifacts in its own folder {folder if fetching else root}, "
             "which this machine does not have",
-            "Start the server with --serve-artifacts and --artifacts-destination and rename the experiment, which keeps "
-            "its folder (`mlflow experiments rename`), or mount the folder here",
+            "Start the server with --serve-artifacts and --artifacts-destination and rename the experiment in MLflow, "
+            "since it keeps its folder, or mount the folder here",
         )
 
 
