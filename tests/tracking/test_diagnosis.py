@@ -277,12 +277,32 @@ def test_a_server_that_never_answers_is_distinguished(stub: Stub, monkeypatch: p
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" in remedy
 
 
-def test_a_certificate_that_is_not_accepted_is_distinguished() -> None:
-    """The text is that of Python's `ssl` for a certificate that signed itself."""
-    text = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1006)"
+@pytest.mark.parametrize(
+    "reason",
+    ["self-signed certificate", "IP address mismatch, certificate is not valid for '127.0.0.1'"],
+)
+def test_a_certificate_that_is_not_accepted_is_distinguished(reason: str) -> None:
+    """The texts are those of Python's `ssl`."""
+    text = f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason}. (_ssl.c:1006)"
     found = diagnose(requests.exceptions.SSLError(text), "https://team:5000")
-    assert "not accepted (self-signed certificate)" in found.what
+    assert f"not accepted ({reason})" in found.what
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in found.remedy
+
+
+def test_a_missing_file_of_certificates_is_named(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", "/nowhere/team.pem")
+    what, remedy = failure(stub.address.replace("http://", "https://"))
+    assert "the file of certificates to accept is missing" in what
+    assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in remedy
+
+
+def test_a_proxy_of_the_environment_that_fails_is_named(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    what, remedy = failure("http://team.example:5000")
+    assert "proxy of this machine's environment" in what
+    assert "team.example to NO_PROXY" in remedy
 
 
 def test_a_failure_that_nobody_has_foreseen_ends_no_training(

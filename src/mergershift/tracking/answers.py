@@ -53,6 +53,11 @@ def of_connection(causes: Sequence[BaseException], address: str) -> Diagnosis | 
     encrypted = among(ssl.SSLError, requests.exceptions.SSLError)
     if encrypted:
         return _of_encryption(encrypted, shown)
+    if any("CA certificate bundle" in str(error) for error in causes):  # requests.adapters
+        return Diagnosis(
+            f"{shown} cannot be trusted: the file of certificates to accept is missing",
+            "Correct MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE",
+        )
     if among(socket.gaierror, urllib3.exceptions.NameResolutionError):
         return Diagnosis(f"{shown} does not answer: the name {host} cannot be resolved", _CHECK_ADDRESS)
     if among(ConnectionRefusedError):
@@ -81,9 +86,9 @@ def of_connection(causes: Sequence[BaseException], address: str) -> Diagnosis | 
 def _of_encryption(error: BaseException, shown: str) -> Diagnosis:
     text = str(error)
     if "verify failed" in text or "doesn't match" in text:
-        reason = re.search(r"verify failed: ([^(\"']+)", text)
+        reason = re.search(r"verify failed: (.+?)\.? \(_ssl", text)
         return Diagnosis(
-            f"{shown}: its certificate is not accepted ({reason[1].strip() if reason else first_line(error)})",
+            f"{shown}: its certificate is not accepted ({reason[1] if reason else first_line(error)})",
             "Use the host's name that it was issued for, and set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the "
             "authority that signed it",
         )
