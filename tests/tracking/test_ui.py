@@ -93,9 +93,9 @@ def test_what_mlflow_allows_by_itself_stays_allowed(accepted: Callable) -> None:
     assert "MLFLOW_SERVER_ALLOWED_HOSTS" not in server_environment(Serving("127.0.0.1", 5000), DATABASE)
 
 
-def test_the_command_line_holds_no_password_and_ends_with_the_users_options(project: Path) -> None:
+def test_the_command_line_holds_no_password_and_ends_with_the_users_options() -> None:
     serving = Serving("0.0.0.0", 5001, (), "/mlflow", ("--workers", "2"))
-    command = server_command(serving)
+    command = server_command(serving, "/project/mlartifacts")
     assert command[command.index("--static-prefix") + 1] == "/mlflow"
     assert command[-2:] == ["--workers", "2"]
     assert command[command.index("--workers") + 1] == "1", "MLflow takes the last one"

@@ -60,7 +60,8 @@ def serve_ui(serving: Serving) -> None:
         return
     print(f"MLflow runs at {serving.shown} (stop it with Ctrl-C)", flush=True)
     set_defaults()
-    done = subprocess.run(server_command(serving), env=environment() | server_environment(serving, address))
+    command = server_command(serving, str(main_checkout() / "mlartifacts"))
+    done = subprocess.run(command, env=environment() | server_environment(serving, address))
     if done.returncode > 0:
         raise UserError(
             f"MLflow's server stopped with exit code {done.returncode}.\n"
@@ -68,10 +69,15 @@ def serve_ui(serving: Serving) -> None:
         )
 
 
-def server_command(serving: Serving) -> list[str]:
-    """Return the command line of MLflow's server; the user's own options come last and override the others."""
+def server_command(serving: Serving, artifacts: str) -> list[str]:
+    """Return the command line of MLflow's server; the user's own options come last and override the others.
+
+    Args:
+        serving: how the web interface is served.
+        artifacts: folder or address for the files of new experiments.
+    """
     prefix = ["--static-prefix", serving.static_prefix] if serving.static_prefix else []
-    store = ["--default-artifact-root", str(main_checkout() / "mlartifacts"), "--workers", "1"]
+    store = ["--default-artifact-root", artifacts, "--workers", "1"]
     where = ["--host", serving.host, "--port", str(serving.port), *prefix]
     return [sys.executable, "-m", "mlflow", "server", *store, *where, *serving.further]
 
@@ -79,7 +85,7 @@ def server_command(serving: Serving) -> list[str]:
 def server_environment(serving: Serving, address: str) -> dict[str, str]:
     """Return the variables by which MLflow's server is configured, since other users can read command lines.
 
-    MLflow answers only requests to hosts that it was given, and without any to this machine's loopback and private
+    `address` is that of the database. MLflow answers only requests to hosts that it was given, and without any to this machine's loopback and private
     addresses; a page that changes something, or searches, also has to come from a host that it was given.
     """
     variables = {"MLFLOW_BACKEND_STORE_URI": address, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
