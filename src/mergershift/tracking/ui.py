@@ -85,8 +85,12 @@ def server_command(serving: Serving, artifacts: str) -> list[str]:
 def server_environment(serving: Serving, address: str) -> dict[str, str]:
     """Return the variables by which MLflow's server is configured, since other users can read command lines.
 
-    `address` is that of the database. MLflow answers only requests to hosts that it was given, and without any to this machine's loopback and private
+    MLflow answers only requests to hosts that it was given, and without any to this machine's loopback and private
     addresses; a page that changes something, or searches, also has to come from a host that it was given.
+
+    Args:
+        serving: how the web interface is served.
+        address: address of the database.
     """
     variables = {"MLFLOW_BACKEND_STORE_URI": address, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     own = [] if serving.host in ("localhost", "127.0.0.1", "::1") else _own_names(serving.host)
