@@ -206,14 +206,31 @@ def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
     run_published(experiment, overrides)
 
 
-@cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
-def ui(host: str, port: int) -> None:
-    """Start MLflow's web interface on the recorded trainings."""
-    from mergershift.tracking.ui import serve_ui
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--allowed-hosts",
+    metavar="HOST,...",
+    help="Names by which browsers reach this machine, in addition to its own.",
+)
+@click.option(
+    "--static-prefix",
+    metavar="/PATH",
+    help="Path under which a proxy serves the pages: /proxy/absolute/5000 in JupyterHub.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[MLFLOW-SERVER-OPTION]...")
+def ui(
+    host: str, port: int, allowed_hosts: str | None, static_prefix: str | None, arguments: tuple[str, ...]
+) -> None:
+    """Start MLflow's web interface on the recorded trainings.
 
-    serve_ui(host, port)
+    Further options, such as `--workers 4`, are passed to `mlflow server`.
+    """
+    from mergershift.tracking.ui import Serving, serve_ui
+
+    names = tuple(name.strip() for name in (allowed_hosts or "").split(",") if name.strip())
+    serve_ui(Serving(host, port, names, static_prefix, arguments))
 
 
 cli.add_command(tune)

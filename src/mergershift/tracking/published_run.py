@@ -22,8 +22,8 @@ from mergershift.cells.layout import CONFIG
 from mergershift.cells.records import RunSpec
 from mergershift.core.nesting import flattened
 from mergershift.tracking.artifact_store import store_of
+from mergershift.tracking.failures import check_store, reaching_store
 from mergershift.tracking.find_run import TRAINING_TAG, deleted, experiment_id, find
-from mergershift.tracking.server import reaching_store
 
 FILES_TAG = "mergershift.files"
 """Tag with a digest of every file of the run, so that no file is downloaded to be compared."""
@@ -145,6 +145,7 @@ class PublishedRun:
     def files(self, files: Mapping[str, bytes]) -> None:
         """Log the files, given by their paths in the run, that it lacks or has with other contents."""
         digests = {path: hashlib.sha256(content).hexdigest()[:16] for path, content in files.items()}
+        check_store(self._client.tracking_uri, self._run.info.artifact_uri)
         if self._stored is None:
             with reaching_store("the files of the run could not be listed"):
                 self._stored = set(self._listed())
