@@ -37,6 +37,19 @@ help:
 
 install: $(VENV)/installed
 
+# An environment holds absolute paths: after the checkout has been moved or copied, it is made anew.
+PLACE := $(shell cat "$(VENV)/installed" 2>/dev/null)
+ifneq ($(PLACE),)
+ifneq ($(PLACE),$(CURDIR))
+.PHONY: moved
+moved:
+	@echo "$(VENV) belongs to another place of this checkout and is made anew."
+	rm -rf "$(VENV)"
+
+$(VENV)/installed: moved
+endif
+endif
+
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "$(PYTHON) is older than Python 3.11. Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -45,7 +58,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	@touch $@
+	@pwd -P > $@
 
 demo: install
 	$(BIN)/mergershift data mock $(MOCK)

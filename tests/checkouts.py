@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -40,12 +39,3 @@ def copy(folder: Path, other: Path) -> None:
 def link(folder: Path, other: Path) -> None:
     """Copy a folder whose files nobody changes, as hard links."""
     shutil.copytree(folder, other, copy_function=os.link)
-
-
-def move_runs(project: Path, from_project: Path) -> None:
-    """Let the runs in a copied project's tracking database keep their files in the copy."""
-    with sqlite3.connect(project / "mlflow.db") as database:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
-            database.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(from_project), str(project))
-            )

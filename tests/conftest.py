@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from archive.samples import LARGER, write_sample
-from checkouts import clone, copy, link, move_runs
+from checkouts import clone, copy, link
 from studies import repro, write_study
 
 TESTS = Path(__file__).parent
@@ -115,7 +115,6 @@ def studied(
     folder = tmp_path / "project"
     copy(first, folder)
     link(sample, folder / "data")
-    move_runs(folder, first)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder

@@ -12,6 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
+from mergershift.core.database_files import sqlite_address
+
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 EPOCHS = 3
 
@@ -98,7 +100,7 @@ def ran(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def client(project: Path) -> MlflowClient:
     """On the project's own tracking database."""
-    return MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+    return MlflowClient(tracking_uri=sqlite_address(project / "mlflow.db"))
 
 
 def runs(project: Path) -> list[Run]:

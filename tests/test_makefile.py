@@ -80,3 +80,23 @@ def test_the_lock_contains_no_cuda_packages():
     ]
     assert len(names) > 100
     assert not [name for name in names if name.startswith(("nvidia", "triton", "torch=", "cuda"))]
+
+
+def install_commands(tmp_path: Path, place: str) -> str:
+    """What `make install` would run, given an up-to-date environment that was made in `place`."""
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/installed").write_text(f"{place}\n")
+    command = ["make", "-n", "install", f"VENV={tmp_path}/venv", "TORCH=torch"]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("place", ["/old/place", "/ünï cödé #1 100% ok?"])
+def test_an_environment_of_another_place_is_made_anew(tmp_path, place):
+    commands = install_commands(tmp_path, place)
+    assert commands.index(f'rm -rf "{tmp_path}/venv"') < commands.index("--editable .")
+
+
+def test_an_environment_of_this_place_is_kept(tmp_path):
+    commands = install_commands(tmp_path, str(CHECKOUT.resolve()))
+    assert "rm -rf" not in commands
+    assert "--editable" not in commands

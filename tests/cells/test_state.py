@@ -1,5 +1,6 @@
 """The state of an interrupted training, and which training may resume from it."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,9 +21,11 @@ def test_the_same_training_is_resumed(project: Path) -> None:
     with cell_state("cells/a", "config", "data", "code", refuse) as second:
         assert second.identity == first.identity
         assert (second.checkpoints / "last.ckpt").exists()
-    clear_state("cells/a")
+    clear_state("cells/a", "of another training")
+    assert second.checkpoints.exists()
+    clear_state("cells/a", first.identity.training)
     assert not first.folder.exists()
-    clear_state("cells/a")
+    clear_state("cells/a", first.identity.training)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,53 @@ def test_a_truncated_identity_starts_a_new_training(project: Path) -> None:
         assert second.identity.training != first.identity.training
 
 
-def test_state_is_kept_in_the_main_checkout(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    subprocess.run(["git", "worktree", "add", "-q", "../other"], cwd=project, check=True)
-    monkeypatch.chdir(project.parent / "other")
+def test_a_worktree_of_the_pipeline_uses_the_state_of_its_checkout(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "worktree", "add", "-q", "state/worktrees/1"], cwd=project, check=True)
+    monkeypatch.chdir(project / "state/worktrees/1")
     with cell_state("cells/a", "config", "data", "code", refuse) as state:
         assert state.folder == project / "state" / "cells" / "a"
+
+
+def test_a_worktree_of_the_user_neither_supersedes_nor_waits_for_another(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cell_state("cells/a", "config", "data", "code", refuse) as first:
+        first.checkpoints.mkdir()
+        subprocess.run(["git", "worktree", "add", "-q", "../other"], cwd=project, check=True)
+        monkeypatch.chdir(project.parent / "other")
+        with cell_state("cells/a", "other", "data", "code", refuse) as second:
+            assert second.identity.training != first.identity.training
+        clear_state("cells/a", second.identity.training)
+    monkeypatch.chdir(project)
+    with cell_state("cells/a", "config", "data", "code", refuse) as resumed:
+        assert resumed.identity == first.identity
+        assert resumed.checkpoints.exists()
+
+
+def test_an_experiment_of_dvc_resumes_in_another_temporary_folder_beside_all_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_to(name: str) -> Path:
+        folder = project / ".dvc/tmp/exps" / name
+        (folder / "conf").mkdir(parents=True)
+        (folder / "dvc.yaml").touch()
+        monkeypatch.chdir(folder)
+        return folder
+
+    with cell_state("cells/a", "config", "data", "code", refuse) as of_project:
+        go_to("standalone/tmp1")
+        with cell_state("cells/a", "other", "data", "code", refuse) as first:
+            first.checkpoints.mkdir()
+            go_to("tmp2")
+            with cell_state("cells/a", "third", "data", "code", refuse):
+                pass
+    shutil.rmtree(project / ".dvc/tmp/exps/standalone")
+    go_to("standalone/tmp3")
+    with cell_state("cells/a", "other", "data", "code", refuse) as resumed:
+        assert resumed.identity == first.identity
+        assert resumed.checkpoints.exists()
+    clear_state("cells/a", first.identity.training)
+    assert not first.folder.exists()
+    assert of_project.folder.exists()

@@ -1,5 +1,7 @@
 """The command line: it starts quickly and reports a mistake in two lines."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -78,3 +80,19 @@ def test_a_step_out_of_order_names_the_command_to_run_first(project, capsys):
     code, _, err = run(capsys, "summary")
     assert code == 1
     assert "mergershift repro" in err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 128 + signal.SIGUSR1)]
+)
+def test_a_signal_that_stops_a_job_stops_a_command_as_ctrl_c_does(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What starts the tests in the background may have had Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(cli, "main", lambda *_, **__: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    signal.signal(signal.SIGINT, before)
+    assert ended.value.code == code
+    assert "Run the same command again to resume" in capsys.readouterr().err

@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
+from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock
 from mergershift.core.processes import (
+    STOP_SIGNALS,
     available_cores,
     environment,
     interrupted_by,
@@ -88,3 +92,61 @@ def test_processes_are_found_by_the_variables_that_they_were_started_with() -> N
     assert process.stdout.readline() == "ready\n"
     kill_processes(lambda running: variable_of(running, "MARK") == "x")
     assert not psutil.pid_exists(process.pid), "it has ended, and been waited for"
+
+
+def test_a_signal_that_a_scheduler_repeats_interrupts_once() -> None:
+    with interrupted_by(*STOP_SIGNALS) as arrived:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert arrived == [signal.SIGUSR1, signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    ("variables", "files", "expected"),
+    [
+        ({}, {}, 8),
+        ({"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "6"}, {}, 2),
+        ({"SLURM_CPUS_ON_NODE": "6"}, {}, 6),
+        ({"SLURM_CPUS_PER_TASK": "64"}, {}, 8),
+        ({}, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "250000 100000\n"}, 3),
+        ({}, {"proc/self/cgroup": "0::/job/step\n", "sys/fs/cgroup/job/cpu.max": "50000 100000\n"}, 1),
+        ({}, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        (
+            {},
+            {
+                "proc/self/cgroup": "5:memory:/a\n4:cpu,cpuacct:/a\n",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": "400000\n",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+    ],
+)
+def test_cores_are_limited_by_the_scheduler_and_the_container(
+    variables: dict[str, str],
+    files: dict[str, str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(variables, tmp_path) == expected
+
+
+def test_a_refusal_explains_srun_only_where_it_started_several_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    with exclusive_lock(lock, "busy."):
+        monkeypatch.setenv("SLURM_NTASKS", "4")  # sbatch --ntasks=4 without srun: one process
+        with pytest.raises(UserError, match=r"busy\.$"), exclusive_lock(lock, "busy."):
+            pass
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+        with pytest.raises(UserError, match=r"4 times.*--ntasks=1"), exclusive_lock(lock, "busy."):
+            pass

@@ -42,6 +42,7 @@ stages:
 TRAIN = """
 set -e
 pwd >> "$RUNS/$1"
+echo "$CUDA_VISIBLE_DEVICES" >> "$RUNS/devices"
 if [ -f "$RUNS/wait for" ]; then
   for i in $(seq 200); do [ -f "$RUNS/$(cat "$RUNS/wait for")" ] && break; sleep 0.1; done
 fi

@@ -28,6 +28,7 @@ from studies import (
 
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock
 from mergershift.pipeline import parallel, worktrees
 from mergershift.pipeline.dvc import dvc_repro
 from mergershift.pipeline.graph import read_plan
@@ -188,6 +189,16 @@ def test_the_next_command_recovers_from_a_kill(shell, runs_of, tmp_path):
     assert "b as edited" in result(shell, "b")
 
 
+def test_cells_that_train_on_gpus_are_spread_over_them(shell, runs_of, monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-b8ea3855")
+    (runs_of.folder / "wait for").write_text("b")
+    parallel.repro(2, "gpu")
+    assert "GPU 2 for process 1, GPU-b8ea3855 for process 2\n" in capfd.readouterr().out
+    used = (runs_of.folder / "devices").read_text().split()
+    assert len(used) == 3
+    assert set(used) == {"2", "GPU-b8ea3855"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_process_running(shell, runs_of, tmp_path, number):
     (runs_of.folder / "sleep").touch()
@@ -274,6 +285,18 @@ def test_nothing_that_dvc_started_outlives_it(shell, runs_of, tmp_path):
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
     assert runs_of("a") == 2
     assert "killed by signal 9; it is tried once more" in (tmp_path / "log").read_text()
+
+
+def test_a_git_worktree_of_the_user_runs_its_cells_while_another_runs_its_own(shell, runs_of, monkeypatch):
+    other = shell.with_name("other")
+    subprocess.run(["git", "worktree", "add", "-q", "--detach", other], cwd=shell, check=True)
+    (other / "conf/a.txt").write_text("a in the other\n")
+    monkeypatch.chdir(other)
+    with exclusive_lock(shell / "state/jobs.lock", "in use"):
+        parallel.repro(2)
+    assert "a in the other" in result(other, "a")
+    assert str(other / "state/worktrees") in (runs_of.folder / "a").read_text()
+    assert not (shell / "outputs").exists()
 
 
 def test_code_installed_from_elsewhere_is_used_as_it_is(shell):

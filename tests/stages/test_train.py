@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 from archive.samples import LARGER, write_sample
-from checkouts import copy, link, move_runs
+from checkouts import copy, link
 from mlflow import MlflowClient
 
 from mergershift import evaluation
@@ -23,6 +24,7 @@ from mergershift.images.locate import prepared_folder
 from mergershift.stages.evaluate import evaluate_step
 from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
+from mergershift.tracking import Run
 
 pytestmark = pytest.mark.slow
 SMALL = ["filters=two", "training.epochs=1", "trainer.threads=1"]
@@ -50,7 +52,6 @@ def trained(archive, finished):
     folder, config, cell = finished
     for name in ("outputs", "state", "mlartifacts", "mlflow.db"):
         copy(folder / name, archive / name)
-    move_runs(archive, folder)
     return config, archive / cell
 
 
@@ -233,3 +234,50 @@ def test_how_the_archives_files_were_read_is_recorded_in_the_run(trained):
     assert record.trained.reading["galaxies"] == record.tags["read.galaxies"] == "published order"
     assert record.trained.reading["channels.noisy"] == record.tags["read.channels.noisy"]
     assert record.tags["read.channels.noisy"].startswith("f814w,f160w (")
+
+
+def test_a_git_worktree_trains_the_same_cell_while_another_training_is_interrupted(
+    archive, sample, monkeypatch
+):
+    config = compose([*SMALL, "training.epochs=2"])
+    prepare_step(config)
+
+    def weights(name):
+        return model_file(archive / "outputs" / name / "train", 1).read_bytes()
+
+    train_step(config, archive / "outputs/uninterrupted")
+
+    def interrupted(_, epochs):
+        if len(epochs) == 2:
+            raise RuntimeError("interrupted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log_epochs", interrupted)
+        with pytest.raises(RuntimeError, match="interrupted"):
+            train_step(config, archive / "outputs/cell")
+    (state,) = (archive / "state/cell/checkpoints").glob("last.ckpt")
+
+    other = archive.with_name("other")
+    subprocess.run(["git", "worktree", "add", "-q", other], cwd=archive, check=True)
+    link(sample, other / "data")
+    monkeypatch.chdir(other)
+    changed = compose([*SMALL, "training.optimizer.lr=0.01"])
+    prepare_step(changed)
+    train_step(changed, other / "outputs/cell")
+    evaluate_step(other / "outputs/cell", compose_selection())
+    assert state.exists()
+    assert ledger.count(prepared_facts(config)["data_hash"], config.split.model_dump(mode="json")) == 1
+
+    monkeypatch.chdir(archive)
+    assert "2 epochs" in train_step(config, archive / "outputs/cell")
+    assert weights("cell") == weights("uninterrupted")
+    client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
+    experiment = client.get_experiment_by_name("mergershift")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in found] == ["FINISHED"] * 3
+    assert ledger.count(prepared_facts(config)["data_hash"], config.split.model_dump(mode="json")) == 1
+
+
+def prepared_facts(config):
+    return Prepared(prepared_folder(config)).facts

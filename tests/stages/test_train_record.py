@@ -30,7 +30,7 @@ def goes_on(cell: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Begin a training that breaks off after its first epoch; says whether it went on with a checkpoint."""
     found: list[bool] = []
 
-    def break_off(config: Config, prepared: object, state: Path, on_epoch: object) -> Result:
+    def break_off(config: Config, prepared: object, state: Path, *_: object) -> Result:
         state.mkdir(exist_ok=True)
         checkpoint = state / "last.ckpt"
         found.append(checkpoint.exists())
@@ -61,7 +61,7 @@ def test_checkpoints_are_gone_on_with_by_the_same_data_code_and_configuration_al
     assert not goes_on(config_of(seed=1))
 
 
-def finish(config: Config, prepared: object, state: Path, on_epoch: object) -> Result:
+def finish(config: Config, prepared: object, state: Path, *_: object) -> Result:
     """What a training of one epoch gives."""
     classifier, path = build_classifier(config), state.with_name("weights")
     save_classifier(classifier, path)

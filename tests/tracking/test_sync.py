@@ -319,7 +319,7 @@ def test_a_server_that_does_not_answer_is_reported_in_two_lines(project, capsys,
     finished(project / "outputs/cells/a/train")
     code, line, err = sync(capsys)
     assert (code, line) == (1, "")
-    assert err.startswith("Error: MLflow does not answer")
+    assert err.startswith(f"Error: MLflow at {NOBODY} does not answer: connection refused.")
     assert err.count("\n") == 2
 
 

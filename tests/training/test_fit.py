@@ -1,5 +1,6 @@
 """Trainings are reproducible, independent of target labels and test rows, and can be resumed."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,58 @@ def test_gpu_without_a_gpu_is_said_in_two_lines(tmp_path, data, monkeypatch):
     config = compose([*SMALL, "trainer=gpu"], CONF)
     with pytest.raises(UserError, match="no GPU"):
         train(config, data, tmp_path / "a")
+
+
+LAUNCHERS = {
+    "slurm": {
+        "SLURM_NTASKS": "4",
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NAME": "study",
+        "SLURM_PROCID": "2",
+        "SLURM_LOCALID": "2",
+        "SLURM_NODEID": "0",
+    },
+    "torchrun": {
+        "TORCHELASTIC_RUN_ID": "none",
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "1",
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+    },
+    "mpi": {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "1"},
+    "lsf": {
+        "LSB_JOBID": "1",
+        "LSB_DJOB_RANKFILE": "/nowhere",
+        "JSM_NAMESPACE_SIZE": "2",
+        "JSM_NAMESPACE_LOCAL_RANK": "1",
+    },
+    "kubeflow": {
+        "KUBERNETES_PORT": "1",
+        "MASTER_ADDR": "a",
+        "MASTER_PORT": "1",
+        "WORLD_SIZE": "2",
+        "RANK": "1",
+    },
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_training_is_one_process_under_any_launcher(tmp_path, data, monkeypatch, launcher):
+    """It neither fails nor waits for others, writes its files as any other rank would not, and resumes from ours."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    config = compose(SMALL, CONF)
+    whole = train(config, data, tmp_path / "a")
+    for name, value in LAUNCHERS[launcher].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # as Lightning sets it on import under these variables
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/hpc_ckpt_1.ckpt").write_bytes(b"of another program")
+    assert same(whole, train(config, data, tmp_path / "b"))
+    assert vars(rank_zero_only)["rank"] == 0
+    assert os.environ.items() >= LAUNCHERS[launcher].items()
 
 
 def kill_after(epochs: int) -> OnEpoch:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from cells.samples import config_of, prepare_tiny, write_checkout
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tuning.samples import LIMIT, search_of
 
 from mergershift.classifier.classifier import Classifier, build_classifier
 from mergershift.config import Config
+from mergershift.core.errors import UserError
 from mergershift.images import Prepared
 from mergershift.training.fit import Result
 from mergershift.tuning import objective
-from mergershift.tuning.objective import Objective, Surplus
+from mergershift.tuning.endings import REASON, WHY, TrialFailed
+from mergershift.tuning.objective import Objective, Surplus, study_folder
 from mergershift.tuning.storage import open_study
 
 ACCURACIES = {13.0: 1.0, 23.5: (1 + 1 / 3) / 2, 3.0: 0.5}
@@ -115,3 +120,88 @@ def test_the_last_trial_that_is_wanted_is_trained(
     begin(study)
     Objective(search, prepared)(last)
     assert len(trained) == 1
+
+
+def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every training raise an exception after it has begun."""
+
+    def train(config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch) -> Result:
+        raise error
+
+    monkeypatch.setattr(objective, "train", train)
+
+
+def recorded(study: optuna.Study) -> list[str]:
+    """Statuses in the records from which the MLflow runs of the trials are published."""
+    files = sorted(study_folder(study).glob("*-record/run.json"))
+    return [json.loads(file.read_text())["status"] for file in files]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "OutOfMemoryError: CUDA out of",
+        ),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "RuntimeError: [enforce fail]",
+        ),
+        (MemoryError(), "MemoryError"),
+        (UserError("dropout is 1.5, expected 0 <= dropout < 1"), "dropout is 1.5"),
+        (ValueError("a mistake in the code"), "ValueError: a mistake in the code"),
+    ],
+)
+def test_a_training_that_raises_is_a_failed_trial_with_its_reason(
+    error: Exception, reason: str, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, error)
+    search = search_of()
+    study = open_study(search)
+    with pytest.raises(TrialFailed):
+        Objective(search, prepared)(begin(study, 150.0))
+    (trial,) = study.trials
+    assert trial.user_attrs[WHY] == "failed"
+    assert trial.user_attrs[REASON].startswith(reason)
+    assert recorded(study) == ["FAILED"]
+
+
+def test_a_value_that_makes_no_valid_configuration_is_a_failed_trial(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = play(monkeypatch)
+    search = search_of(space={"training": {"batch_size": {"low": -9, "high": -1}}})
+    study = open_study(search)
+    with pytest.raises(TrialFailed):
+        Objective(search, prepared)(study.ask())
+    assert "training.batch_size" in study.trials[0].user_attrs[REASON]
+    assert not trained
+
+
+def test_a_configuration_that_cannot_be_trained_without_any_value_drawn_ends_the_search(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(
+        monkeypatch, UserError("trainer=gpu, but PyTorch finds no GPU on this machine.\nUse trainer=cpu.")
+    )
+    search = search_of()
+    study = open_study(search)
+    with pytest.raises(UserError, match="trainer=gpu"):
+        Objective(search, prepared)(begin(study, search.config.network["limit"]))
+    assert REASON not in study.trials[0].user_attrs, "after `trainer=cpu` the trial is still missing"
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(1), StorageInternalError("database is locked")]
+)
+def test_what_concerns_the_whole_search_is_no_failure_of_a_trial(
+    error: BaseException, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, error)
+    search = search_of()
+    study = open_study(search)
+    with pytest.raises(type(error)):
+        Objective(search, prepared)(begin(study))
+    assert REASON not in study.trials[0].user_attrs
+    assert recorded(study) == []

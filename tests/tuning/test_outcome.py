@@ -9,10 +9,13 @@ import pytest
 import yaml
 from cells.samples import write_checkout
 from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import TrialState
 from tuning.samples import LIMIT, search_of
 
+from mergershift.core.errors import UserError
 from mergershift.evaluation import DOMAIN_DISTANCE
-from mergershift.tuning.outcome import winner, write_experiment
+from mergershift.tuning.endings import REASON, WHY
+from mergershift.tuning.outcome import summary, table, winner, write_experiment
 
 
 def test_of_a_front_the_validator_named_beforehand_takes_the_best() -> None:
@@ -41,3 +44,33 @@ def test_the_winners_values_are_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert best.number == 1
     written = yaml.safe_load(write_experiment(search, study, best).read_text())
     assert written["network"]["limit"] == 20.0
+
+
+def test_a_search_without_a_result_says_why_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
+    search = search_of()
+    study = optuna.create_study(directions=search.directions)
+    why = {WHY: "failed", REASON: "MemoryError"}
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=why))
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+    study.add_trial(optuna.create_trial(state=TrialState.PRUNED, user_attrs={WHY: "diverged"}))
+    with pytest.raises(
+        UserError, match=r"none of 2 trials was completed \(1 failed, 1 diverged, .* MemoryError\)"
+    ):
+        winner(study, search)
+    assert not (tmp_path / "checkout/conf/experiment" / f"{search.experiment}.yaml").exists()
+
+
+def test_the_table_says_why_a_trial_failed() -> None:
+    search = search_of()
+    study = optuna.create_study(directions=search.directions)
+    reason = "ValueError: dropout is 1.5, expected 0 <= dropout < 1"
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={WHY: "failed", REASON: reason}))
+    study.add_trial(optuna.create_trial(value=0.5))
+    rows = table(search, study)
+    assert rows["state"].tolist() == ["failed", "complete"]
+    assert rows["reason"].tolist() == [reason, ""]
+    facts = summary(search, study, winner(study, search))
+    assert (facts["completed"], facts["pruned"], facts["failed"]) == (1, 0, 1)

@@ -10,13 +10,16 @@ import optuna
 import pytest
 import sqlalchemy
 from cells.samples import config_of, write_checkout
+from mlflow import MlflowClient
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import TrialState
 from tuning.samples import search_of
 
 from mergershift.core.errors import UserError
 from mergershift.evaluation import DOMAIN_DISTANCE
-from mergershift.tuning.storage import open_study
+from mergershift.tracking.database import check_database
+from mergershift.tracking.failures import Unusable
+from mergershift.tuning.storage import grace_period, open_study
 
 BOTH = ["source_balanced_accuracy", DOMAIN_DISTANCE]
 
@@ -96,3 +99,71 @@ def test_a_trial_that_kills_each_worker_is_given_up(checkout: Path, retries: int
         assert len(study.get_trials(states=(TrialState.WAITING,))) == 1
     die(study)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * (1 + retries)
+
+
+def test_studies_do_not_share_mlflows_database(checkout: Path) -> None:
+    path = checkout / "runs.db"
+    address = f"sqlite:///{path}"
+    MlflowClient(tracking_uri=address).search_experiments()
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"this database is MLflow's.*\nSet tuning\.storage") as caught:
+        open_study(search_of(storage=address))
+    assert str(caught.value).count("\n") == 1
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_mlflow_does_not_share_the_studies_database(
+    exists: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = search_of(storage=None)
+    tracked = search.config.tracking.model_copy(update={"uri": None})
+    search = replace(search, config=search.config.model_copy(update={"tracking": tracked}))
+    if exists:
+        open_study(search)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///optuna.db")
+    with pytest.raises(UserError, match="this database is MLflow's"):
+        open_study(search)
+    assert (checkout / "optuna.db").exists() is exists
+
+
+def test_studies_do_not_share_a_database_whose_tables_another_program_versions(checkout: Path) -> None:
+    address = f"sqlite:///{checkout}/other.db"
+    engine = sqlalchemy.create_engine(address)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(sqlalchemy.text("INSERT INTO alembic_version VALUES ('4e5f')"))
+    with pytest.raises(UserError, match="belongs to another program, whose tables have version 4e5f"):
+        open_study(search_of(storage=address))
+    assert sqlalchemy.inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def test_a_study_of_another_optuna_is_refused_with_the_command_that_upgrades_it(checkout: Path) -> None:
+    address = f"sqlite:///{checkout}/studies.db"
+    open_study(search_of(storage=address))
+    with sqlalchemy.create_engine(address).begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'v2.6.0.a'"))
+    with pytest.raises(UserError, match="`optuna storage upgrade --storage") as caught:
+        open_study(search_of(storage=address))
+    assert str(caught.value).count("\n") == 1
+
+
+def test_a_living_worker_is_given_some_seconds_on_a_busy_machine() -> None:
+    assert grace_period(search_of(heartbeat=1).tuning) == 10
+    assert grace_period(search_of(heartbeat=30).tuning) == 60
+
+
+@pytest.mark.slow
+def test_mlflow_and_optuna_keep_apart_on_a_database_server(checkout: Path, postgresql: str) -> None:
+    open_study(search_of(storage=postgresql))
+    with pytest.raises(Unusable, match="holds the studies of Optuna"):
+        check_database(postgresql)
+    engine = sqlalchemy.create_engine(postgresql)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sqlalchemy.text("CREATE SCHEMA public"))
+    MlflowClient(tracking_uri=postgresql).search_experiments()
+    before = sorted(sqlalchemy.inspect(engine).get_table_names())
+    with pytest.raises(UserError, match="this database is MLflow's"):
+        open_study(search_of(storage=postgresql))
+    assert sorted(sqlalchemy.inspect(engine).get_table_names()) == before

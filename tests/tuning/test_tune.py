@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,14 +22,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
-from mergershift.cli.main import cli
+from mergershift.cli.main import cli, main
 from mergershift.config import compose
 from mergershift.config.schema import RangeConfig
 from mergershift.core.errors import UserError
 from mergershift.images import prepare
 from mergershift.tracking import tracking_address
 from mergershift.tuning import outcome
-from mergershift.tuning.objective import FINISHED, Objective, original_number, study_folder
+from mergershift.tuning.endings import is_finished, original_number
+from mergershift.tuning.objective import Objective, study_folder
 from mergershift.tuning.space import current
 from mergershift.tuning.storage import TRAINING, answering, open_study
 from mergershift.tuning.tune import read_search
@@ -100,7 +102,7 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     assert "was killed (signal 9); restarting it" in output
 
     trials = study.get_trials()
-    assert sum(trial.state in FINISHED for trial in trials) == 3
+    assert sum(map(is_finished, trials)) == 3
     assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.FAIL}
     (retry,) = (trial for trial in trials if original_number(trial) != trial.number)
     assert original_number(retry) == victim.number
@@ -147,12 +149,35 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     assert (ready / "conf/experiment/tuned_mmd.yaml").read_text() == written
 
 
+@pytest.mark.slow
+def test_a_search_of_impossible_values_ends_with_the_reason(ready, capfd):
+    """The values of the first trials are beyond what a network accepts; the configured one is not searched."""
+    impossible = ["tuning.space.network.dropout.low=1.2", "tuning.space.network.dropout.high=1.5"]
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "--workers", "2", *QUICK, *impossible])
+    assert ended.value.code == 1
+    err = capfd.readouterr().err
+    what, remedy = err[err.index("Error: ") :].strip().splitlines()
+    assert re.search(
+        r"5 trials in a row failed, the last with dropout is 1\.[2-5]\d*, expected 0 <= dropout < 1", what
+    )
+    assert "Narrow the ranges" in remedy
+    assert not (ready / "conf/experiment/tuned_mmd.yaml").exists()
+    assert not (ready / "outputs/tuning").exists()
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert {run.info.status for run in runs} == {"FAILED"}
+    assert 1 + 5 <= len(runs) <= 1 + 6, (
+        "the study's run and one for each trial, and the other worker's last one"
+    )
+
+
 def test_two_objectives_give_a_pareto_front(ready):
     objectives = "tuning.objectives=[source_balanced_accuracy,domain_distance]"
     search, prepared = read_search([*QUICK, objectives, "tuning.trials=2", "training.epochs=1"])
     study = open_study(search)
     work(search, prepared)
-    assert len(study.get_trials(states=FINISHED)) == 2
+    assert len(list(filter(is_finished, study.trials))) == 2
     best = outcome.winner(study, search)
     front = {trial.number for trial in study.best_trials}
     assert best.number in front
@@ -192,7 +217,7 @@ def test_an_interrupted_trial_is_queued_once_more(ready, monkeypatch):
     study = open_study(search)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     work(search, prepared)
-    finished = study.get_trials(states=FINISHED)
+    finished = list(filter(is_finished, study.trials))
     assert [original_number(trial) for trial in finished] == [0, 2, 3]
 
 

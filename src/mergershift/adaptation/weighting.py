@@ -16,6 +16,9 @@ class Weighting(nn.Module):
     It may have weights of its own, which are trained together with the network's.
     """
 
+    depends_on_progress = True
+    """Whether the loss depends on `progress`, and so on the number of epochs of the whole training."""
+
     def weight(self, progress: float) -> Tensor:
         """Return the penalty's weight relative to that of the classification loss (scalar) at `progress`.
 
@@ -30,6 +33,8 @@ class Weighting(nn.Module):
 
 class Fixed(Weighting):
     """A constant weight `trade_off`; raises UserError if it is negative or not finite."""
+
+    depends_on_progress = False
 
     def __init__(self, trade_off: float) -> None:
         super().__init__()

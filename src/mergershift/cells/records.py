@@ -14,6 +14,8 @@ from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError, first_line
 from mergershift.core.files import write_text
 
+STARTED_FROM = ("resumed.training", "resumed.from", "initialised.training", "initialised.from")
+"""Tags of a training that did not start anew: id and name of the training, or of the model, that it started from."""
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 _TRAIN_AGAIN = "Train and evaluate again to replace it."

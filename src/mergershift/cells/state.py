@@ -1,7 +1,13 @@
-"""State from which an interrupted training resumes: its id and its checkpoints, in state/ of the main checkout."""
+"""State from which an interrupted training resumes: its id and its checkpoints, in state/ of the user's checkout.
+
+There a cell has one training at a time, as it has one folder of results. DVC's temporary experiments (`dvc exp run
+--temp`, `dvc queue`) are another matter: any number of them train the same cell, in folders that do not outlive them.
+Their state is in state/experiments/, under the hash of what the training is.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -10,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mergershift.core.checkout import main_checkout
+from mergershift.core.checkout import is_temporary, workspace
 from mergershift.core.files import exclusive_lock, write_text
 
+EXPERIMENTS = "experiments"
 _PROGRESS = "progress.json"
 
 
@@ -66,13 +73,13 @@ def cell_state(
     An unfinished training with a different configuration, data or code is passed to `supersede` and then deleted; if
     `supersede` raises, it is kept. Raises UserError if another process is training the same cell.
     """
-    folder = _folder(cell)
+    wanted = (config_hash, data_hash, code_hash)
+    folder = _folder(cell, wanted)
     lock = folder.with_name(folder.name + ".lock")
     with exclusive_lock(
         lock, "another process is training this cell.\nWait for it to finish, or stop it and start again."
     ):
         identity = _read(folder)
-        wanted = (config_hash, data_hash, code_hash)
         if identity is not None and (identity.config_hash, identity.data_hash, identity.code_hash) != wanted:
             supersede(identity)
             identity = None
@@ -84,13 +91,22 @@ def cell_state(
         yield CellState(folder, identity)
 
 
-def clear_state(cell: str) -> None:
-    """Delete the state of the training of `cell`, whose result has been saved."""
-    _drop(_folder(cell))
+def clear_state(cell: str, training: str) -> None:
+    """Delete the state of the training of `cell` with this id, whose result has been saved."""
+    state = workspace() / "state"
+    experiments = state / EXPERIMENTS
+    keys = experiments.iterdir() if experiments.is_dir() else ()
+    for folder in (state / cell, *(key / cell for key in keys)):
+        identity = _read(folder)
+        if identity is not None and identity.training == training:
+            _drop(folder)
 
 
-def _folder(cell: str) -> Path:
-    return main_checkout() / "state" / cell
+def _folder(cell: str, hashes: tuple[str, str, str]) -> Path:
+    state = workspace() / "state"
+    if is_temporary():
+        state = state / EXPERIMENTS / hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
+    return state / cell
 
 
 def _drop(folder: Path) -> None:

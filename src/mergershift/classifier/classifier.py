@@ -65,6 +65,30 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         save_file(weights, partial)
 
 
+def load_network(classifier: Classifier, path: Path) -> None:
+    """Load the network's weights, but not the statistics of the stretch, from a file that `save_classifier` wrote.
+
+    Raises UserError where the file is missing, damaged or has the weights of another network.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).\nName another model.") from error
+    prefix = "network."
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    try:
+        classifier.network.load_state_dict(weights)
+    except RuntimeError as error:
+        shapes = {name: tuple(value.shape) for name, value in classifier.network.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in weights.items()}
+        name = min(name for name in shapes | found if shapes.get(name) != found.get(name))
+        raise UserError(
+            f"{path}: the weights of another network: {name} is {found.get(name, 'missing')}, "
+            f"expected {shapes.get(name, 'no such weight')}.\n"
+            "Choose the network and the filters with which it was trained (network=..., filters=...)."
+        ) from error
+
+
 def load_classifier(path: Path, config: Config) -> Classifier:
     """Load a classifier that `save_classifier` wrote, in evaluation mode.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
 from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
-from mergershift.core.processes import end_with_starter, set_environment_defaults
+from mergershift.core.processes import (
+    STOP_SIGNALS,
+    end_with_starter,
+    interrupted_by,
+    set_environment_defaults,
+)
 
 
 @click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,17 +57,38 @@ def prepare(overrides: tuple[str, ...]) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder of the cell; results go to its train/."
 )
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Finished training to make longer, by folder or MLflow run id: --resume RUN training.epochs=200.",
+)
+@click.option(
+    "--init",
+    metavar="MODEL",
+    help="Network to start from: models:/NAME@ALIAS, models:/NAME/VERSION, or a training by folder or run id.",
+)
 @OVERRIDES
-def train(output: Path | None, overrides: tuple[str, ...]) -> None:
+def train(output: Path | None, resume: str | None, init: str | None, overrides: tuple[str, ...]) -> None:
     """Train one network.
 
-    Run the same command again to resume an interrupted training.
+    Run the same command again to resume an interrupted training. A training with --resume or --init has a folder and
+    an MLflow run of its own, which name the training that it started from.
     """
     from mergershift.cells.layout import default_output
+    from mergershift.stages.initial import initialised
+    from mergershift.stages.resume import resumed
+    from mergershift.stages.start import ANEW
     from mergershift.stages.train import train_step
 
-    config = _compose(overrides)
-    click.echo(train_step(config, output or default_output(config)))
+    if resume is not None and init is not None:
+        raise click.UsageError("--resume continues a training, --init begins another: take one of them.")
+    if resume is not None:
+        config, start = resumed(resume, overrides)
+    elif init is not None:
+        config, start = initialised(init, overrides)
+    else:
+        config, start = _compose(overrides), ANEW
+    click.echo(train_step(config, output or default_output(config), start))
 
 
 @cli.command()
@@ -179,14 +206,31 @@ def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
     run_published(experiment, overrides)
 
 
-@cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=5000, show_default=True)
-def ui(host: str, port: int) -> None:
-    """Start MLflow's web interface on the recorded trainings."""
-    from mergershift.tracking.ui import serve_ui
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--allowed-hosts",
+    metavar="HOST,...",
+    help="Names by which browsers reach this machine, in addition to its own.",
+)
+@click.option(
+    "--static-prefix",
+    metavar="/PATH",
+    help="Path under which a proxy serves the pages: /proxy/absolute/5000 in JupyterHub.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[MLFLOW-SERVER-OPTION]...")
+def ui(
+    host: str, port: int, allowed_hosts: str | None, static_prefix: str | None, arguments: tuple[str, ...]
+) -> None:
+    """Start MLflow's web interface on the recorded trainings.
 
-    serve_ui(host, port)
+    Further options, such as `--workers 4`, are passed to `mlflow server`.
+    """
+    from mergershift.tracking.ui import Serving, serve_ui
+
+    names = tuple(name.strip() for name in (allowed_hosts or "").split(",") if name.strip())
+    serve_ui(Serving(host, port, names, static_prefix, arguments))
 
 
 cli.add_command(tune)
@@ -207,8 +251,10 @@ def main(arguments: list[str] | None = None) -> None:
     end_with_starter()
     set_environment_defaults()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    arrived: list[int] = []
     try:
-        status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
+        with interrupted_by(*STOP_SIGNALS) as arrived:
+            status = cli.main(arguments, prog_name="mergershift", standalone_mode=False)
         # Without standalone mode click returns the code of ctx.exit() instead of exiting.
         sys.exit(status if isinstance(status, int) else 0)
     except UserError as error:
@@ -230,4 +276,4 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted. Run the same command again to resume.", err=True)
-        sys.exit(130)
+        sys.exit(128 + (arrived[0] if arrived else signal.SIGINT))

@@ -85,8 +85,11 @@ def predict(
     help="Number of processes that run trials in parallel.",
 )
 @click.option("--worker", is_flag=True, hidden=True, help="Run as one of these processes.")
+@click.option(
+    "--first-trial", type=int, default=0, hidden=True, help="First trial of this run of the search."
+)
 @OVERRIDES
-def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
+def tune(workers: int, worker: bool, first_trial: int, overrides: tuple[str, ...]) -> None:
     """Search for better hyperparameters of a method.
 
     conf/tuning/<adaptation>.yaml sets the ranges, and the best trial becomes an experiment file. The search uses no
@@ -96,7 +99,7 @@ def tune(workers: int, worker: bool, overrides: tuple[str, ...]) -> None:
     from mergershift.tuning.tune import tune_step, worker_step
 
     if worker:
-        worker_step(overrides)
+        worker_step(overrides, first_trial)
     else:
         click.echo(tune_step(overrides, workers))
 

@@ -27,6 +27,7 @@ from mergershift.config.schema import (
     Section,
     SelectionConfig,
     SplitConfig,
+    StartConfig,
     Target,
     TrackingConfig,
     TrainerConfig,
@@ -56,6 +57,8 @@ class Config(Section):
     """How the evaluation selects an epoch and a method; None in the record of a training, which does not use it."""
     tuning: TuningConfig | None = None
     """How a method is tuned; None except in a search."""
+    start: StartConfig | None = None
+    """What the training starts from; None if it starts anew."""
     choices: dict[str, str]
     """Name of the file chosen in each group, for instance ``{"adaptation": "mmd"}``."""
 
@@ -103,7 +106,7 @@ class Config(Section):
         The result is written to files and sent to servers, so it contains the address of the tracking server
         without its password.
         """
-        unused = {"selection", "tuning"}
+        unused = {"selection", "tuning"} | ({"start"} if self.start is None else set())
         plain = self.model_dump(mode="json", exclude=unused)
         plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in unused}
         if self.tracking.uri is not None:
@@ -207,6 +210,8 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
         del composed["hydra"]
         plain = OmegaConf.to_container(composed, resolve=True)
         assert isinstance(plain, dict)
+        if "start" in plain:
+            raise UserError("start: not a configuration key.\nUse `mergershift train --resume` or `--init`.")
         return Config.model_validate(plain | {"choices": choices})
     except OmegaConfBaseException as error:
         raise UserError(

@@ -160,6 +160,17 @@ class TrainerConfig(Section):
     threads: int = Field(ge=1)
 
 
+class StartConfig(Section):
+    """What a training starts from if it does not start anew; set by the command, not by conf/."""
+
+    kind: Literal["resume", "init"]
+    """resume: after the last epoch of a finished training; init: with the weights of a network."""
+    training: str
+    """Id of the training that is resumed, or that the network came from."""
+    weights: str | None = None
+    """SHA-256 of the network's file; None if a training is resumed."""
+
+
 class TrackingConfig(Section):
     """Where MLflow runs are recorded."""
 

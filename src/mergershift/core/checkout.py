@@ -1,4 +1,4 @@
-"""Locating the project: the checkout that a command works in, and the main checkout behind a worktree."""
+"""Locating the project: the checkout that a command works in, and those behind a copy and behind a git worktree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 from mergershift.core.errors import UserError
 
+COPIES = (("state", "worktrees"), (".dvc", "tmp", "exps"))
+"""Folders of a checkout under which the pipeline (`--jobs`) and DVC (`dvc exp run --temp`, `dvc queue`) make copies of
+it to run stages in."""
+
 
 def root() -> Path:
     """Return the root of the checkout, the nearest folder at or above the working directory with dvc.yaml and conf/.
@@ -14,13 +18,18 @@ def root() -> Path:
     Raises UserError outside a checkout.
     """
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "conf").is_dir():
-            return folder
-    raise UserError(
-        f"{here}: neither this folder nor one above it contains dvc.yaml and conf/.\n"
-        "Run the command inside a checkout of mergershift (git clone, then cd into it)."
-    )
+    found = enclosing(here)
+    if found is None:
+        raise UserError(
+            f"{here}: neither this folder nor one above it contains dvc.yaml and conf/.\n"
+            "Run the command inside a checkout of mergershift (git clone, then cd into it)."
+        )
+    return found
+
+
+def enclosing(folder: Path) -> Path | None:
+    """Return the checkout that contains `folder`; None if there is none."""
+    return next((place for place in (folder, *folder.parents) if _is_checkout(place)), None)
 
 
 def git(*arguments: str, folder: Path, fine: int = 0) -> str | None:
@@ -38,10 +47,46 @@ def git(*arguments: str, folder: Path, fine: int = 0) -> str | None:
     return done.stdout.decode(errors="replace").rstrip("\n")
 
 
-def main_checkout() -> Path:
-    """Return the checkout that owns state/ and the tracking database, even when called from one of its worktrees."""
+def workspace() -> Path:
+    """Return the checkout that the user works in, which owns state/: `root()`, or the one that it is a copy of.
+
+    A git worktree that the user has made is a workspace of its own.
+    """
     here = root()
-    common = git("rev-parse", "--path-format=absolute", "--git-common-dir", folder=here)
-    if common and Path(common).name == ".git" and (Path(common).parent / "dvc.yaml").is_file():
-        return Path(common).parent
+    for folder in here.parents:
+        for inside in COPIES:
+            owner = Path(*folder.parts[: -len(inside)])
+            if folder.parts[-len(inside) :] == inside and _is_checkout(owner):
+                return owner
     return here
+
+
+def is_temporary() -> bool:
+    """Whether DVC has made this checkout for an experiment and will delete it afterwards."""
+    return root().relative_to(workspace()).parts[:1] == (".dvc",)
+
+
+def main_checkout() -> Path:
+    """Return the main checkout behind all git worktrees, which owns the databases and the ledger of test evaluations.
+
+    Raises UserError if the main checkout has been moved, so that nothing is recorded where nobody looks for it.
+    """
+    here = workspace()
+    pointer = here / ".git"
+    if not pointer.is_file():
+        return here
+    gitdir = here / pointer.read_text().removeprefix("gitdir:").strip()
+    try:
+        common = (gitdir / (gitdir / "commondir").read_text().strip()).resolve()
+    except FileNotFoundError as error:
+        if gitdir.is_dir():  # a submodule
+            return here
+        raise UserError(
+            f"{here}: a git worktree whose main checkout is no longer at {gitdir}.\n"
+            f"Run `git worktree repair '{here}'` in the main checkout."
+        ) from error
+    return common.parent if common.name == ".git" and _is_checkout(common.parent) else here
+
+
+def _is_checkout(folder: Path) -> bool:
+    return (folder / "dvc.yaml").is_file() and (folder / "conf").is_dir()

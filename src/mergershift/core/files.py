@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mergershift.core.errors import UserError
+from mergershift.core.processes import several_tasks
 
 PARTIAL = ".part"
 """Suffix of files and directories that are still being written."""
@@ -63,7 +64,7 @@ def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"{path}: {refusal}") from error
+        raise UserError(f"{path}: {refusal}{several_tasks()}") from error
     try:
         yield
     finally:

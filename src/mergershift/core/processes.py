@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,10 @@ ENDS_WITH = "MERGERSHIFT_ENDS_WITH"
 """Environment variable with the number of the process whose end also ends the processes that it started."""
 GRACE_SECONDS = 20
 """How long a process that is asked to end may take before it is killed."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which a scheduler announces the end of a job (SLURM: `--signal=USR1@60`), or a terminal its own."""
+_REPETITION_SECONDS = 5.0
 
 
 def set_environment_defaults() -> None:
@@ -107,27 +113,81 @@ def variable_of(process: psutil.Process, name: str) -> str | None:
         return None
 
 
-def available_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores(environ: Mapping[str, str] = os.environ, system: Path = Path("/")) -> int:
+    """Return the number of processor cores that this process may use.
+
+    The smallest of the process's affinity, what SLURM has granted the task (or else the job, on this node), and the
+    CPU quota of the container or job, rounded up.
+
+    Args:
+        environ: environment variables, for SLURM's.
+        system: root of the file system, for the control groups in proc/ and sys/.
+    """
+    bounds = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    granted = environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or ""
+    if granted.isdecimal():
+        bounds.append(int(granted))
+    bounds += [math.ceil(quota) for quota in _cpu_quotas(system)]
+    return max(1, min(bounds))
+
+
+def _cpu_quotas(system: Path) -> Iterator[float]:
+    """Yield the CPU quotas, in cores, of this process's control group and of those that contain it (v1, v2)."""
+    with suppress(OSError):
+        for line in (system / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            mount = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
+            group = PurePosixPath(path.lstrip("/"))
+            for folder in (mount / group, *(mount / parent for parent in group.parents)):
+                with suppress(OSError, ValueError):
+                    if controllers:
+                        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                        quota, period = (float((folder / name).read_text()) for name in files)
+                    else:  # "max 100000" without a quota, which is no number
+                        quota, period = map(float, (folder / "cpu.max").read_text().split())
+                    if quota > 0:
+                        yield quota / period
+
+
+def several_tasks(environ: Mapping[str, str] = os.environ) -> str:
+    """Return a sentence that explains a refusal if `srun` has started this command several times; otherwise nothing."""
+    tasks = environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if not tasks.isdecimal() or int(tasks) < 2:
+        return ""
+    return f" `srun` started this command {tasks} times, once per task: use `srun --ntasks=1`."
 
 
 @contextmanager
-def interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+def interrupted_by(*signals: signal.Signals) -> Iterator[list[int]]:
     """Raise KeyboardInterrupt on signals that would otherwise end this process at once, such as SLURM's SIGTERM.
 
+    Yields the list of the signals that arrived, for the exit code.
+
+    A repetition within seconds does nothing: schedulers signal a process more than once, and what is being saved after
+    the first signal must not be disturbed.
     A signal that is being ignored, as under nohup, stays ignored. Outside the main thread, in which Python handles
     signals, this does nothing.
     """
+    owner, latest = os.getpid(), -math.inf
+    arrived: list[int] = []
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        nonlocal latest
+        if os.getpid() != owner:  # a forked process ends as it would without this handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        arrived.append(number)
+        before, latest = latest, time.monotonic()
+        if latest - before > _REPETITION_SECONDS:
+            raise KeyboardInterrupt
 
     main = threading.current_thread() is threading.main_thread()
     taken = [number for number in signals if main and signal.getsignal(number) is signal.SIG_DFL]
     before = {number: signal.signal(number, interrupt) for number in taken}
     try:
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

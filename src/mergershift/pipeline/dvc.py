@@ -8,8 +8,9 @@ DVC does not promise to keep that interface stable, so pyproject.toml caps its v
 - `addressing`, `name`, `outs`, `changed`, `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`,
   `get_used_objs`, `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
 - `fs_path`, `exists`, `use_cache`, `hash_info` and `checkout` of an output;
-- `dvc.cli.main`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.exceptions.DvcException`, `dvc.lock.LockError`,
-  `dvc.stage.exceptions.StageCmdFailedError` and its message, and `dvc_data.hashfile.hash_info.HashInfo`.
+- `dvc.cli.main`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.config_schema.RelPath`,
+  `dvc.exceptions.DvcException`, `dvc.lock.LockError`, `dvc.stage.exceptions.StageCmdFailedError` and its message, and
+  `dvc_data.hashfile.hash_info.HashInfo`.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
 def share_cache(here: Path, tree: Path) -> None:
     """Make the worktree `tree` use the cache and the whole DVC configuration of the checkout, its local part too."""
     from dvc.config import Config, merge
+    from dvc.config_schema import RelPath
     from dvc.repo import Repo
 
     with Repo(str(here)) as repo:
@@ -180,7 +182,8 @@ def share_cache(here: Path, tree: Path) -> None:
     with Config(str(tree / ".dvc")).edit("local") as shared:
         for level in levels:  # load_one has made their relative paths absolute
             merge(shared, level)
-        shared["cache"]["dir"] = str(cache)
+        # DVC writes such a path relative to the file, in which it can only write ASCII.
+        shared["cache"]["dir"] = RelPath(cache)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergershift.core.checkout import main_checkout, root
+from mergershift.core.checkout import root, workspace
 from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
+from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
 from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Dashboard
@@ -38,14 +39,16 @@ class Worker:
     process: subprocess.Popen[bytes]
 
 
-def repro(jobs: int) -> None:
+def repro(jobs: int, accelerator: str = "cpu") -> None:
     """Run the stages that the cells need, then the outdated cells, `jobs` at a time, and then all later stages.
+
+    On the trainer's `accelerator` "gpu", the worktrees are spread over the machine's GPUs.
 
     If a cell fails, the others still run to their end and are kept, and then UserError is raised. It is also raised
     if a cell is outdated again at the end because something it depends on has changed while the cells ran.
     """
     here = root()
-    state = main_checkout() / "state"
+    state = workspace() / "state"
     worktrees.check(here)
     with exclusive_lock(state / "jobs.lock", _BUSY):
         worktrees.end_all(state / "worktrees")
@@ -58,8 +61,11 @@ def repro(jobs: int) -> None:
         if stale:
             trees = _trees(here, stale, state / "worktrees", jobs)
             print(f"{len(stale)} of {len(plan.cells)} cells to run, {len(trees)} at a time", flush=True)
+            gpus = spread(accelerator, len(trees))
+            if gpus.note:
+                print(gpus.note, flush=True)
             dashboard = Dashboard([cell.name for cell in plan.cells], state)
-            failed = run(here, stale, trees, state / "logs", dashboard)
+            failed = run(here, stale, trees, state / "logs", dashboard, gpus.variables)
             plan, outdated = survey(here)
             stale = [cell for cell in plan.cells if cell.name in outdated]
         failed = {cell: code for cell, code in failed.items() if cell.name in outdated}
@@ -74,9 +80,16 @@ def repro(jobs: int) -> None:
 
 
 def run(
-    here: Path, cells: Sequence[CellStages], trees: Sequence[Path], logs: Path, dashboard: Dashboard
+    here: Path,
+    cells: Sequence[CellStages],
+    trees: Sequence[Path],
+    logs: Path,
+    dashboard: Dashboard,
+    variables: Sequence[dict[str, str]],
 ) -> dict[CellStages, int]:
     """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
+
+    `variables` are additional environment variables of the processes in each worktree.
 
     A cell that is killed is run once more, and then resumes its training. No process is left running, whether this
     function returns or raises.
@@ -84,13 +97,14 @@ def run(
     waiting, free, failed = deque(cells), list(trees), {}
     workers: list[Worker] = []
     retried: set[str] = set()
+    environments = {tree: environment() | extra for tree, extra in zip(trees, variables, strict=True)}
     with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
             dashboard.wait(cell.name)
         try:
             while waiting or workers:
                 while waiting and free:
-                    worker = _start(here, free.pop(0), waiting.popleft(), logs)
+                    worker = _start(here, tree := free.pop(0), waiting.popleft(), logs, environments[tree])
                     workers.append(worker)
                     dashboard.start(worker.cell.name, _log(logs, worker.cell))
                 time.sleep(POLL_SECONDS)
@@ -114,7 +128,7 @@ def run(
     return failed
 
 
-def _start(here: Path, tree: Path, cell: CellStages, logs: Path) -> Worker:
+def _start(here: Path, tree: Path, cell: CellStages, logs: Path, base: Mapping[str, str]) -> Worker:
     log = _log(logs, cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = dvc_command("repro", "--single-item", *cell.stages)
@@ -125,7 +139,7 @@ def _start(here: Path, tree: Path, cell: CellStages, logs: Path) -> Worker:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=worktrees.environment(here, tree, environment()),
+            env=worktrees.environment(here, tree, base),
             start_new_session=True,  # the terminal's Ctrl-C reaches only this process, which then ends the workers
         )
     return Worker(tree, cell, process)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mergershift.archive import available
-from mergershift.config.study import read_study
+from mergershift.config import compose
+from mergershift.config.study import Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.images.locate import DATA
@@ -27,14 +28,14 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -
         )
     if pull and "--dry" in arguments:
         raise UserError("--pull fetches files, which --dry rules out.\nLeave out one of them.")
-    read_study()  # its errors say more than DVC's
+    study = read_study()  # its errors say more than DVC's
     if pull:
         survey(root(), pull=True)
-    _require_filter_sets()
+    _require_filter_sets(study)
     if jobs > 1:
         from mergershift.pipeline import parallel
 
-        parallel.repro(jobs)
+        parallel.repro(jobs, compose([f"trainer={study.trainer}"]).trainer.accelerator)
     elif arguments:
         dvc_repro(arguments)
     else:
@@ -46,9 +47,8 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -
         print_summary()
 
 
-def _require_filter_sets() -> None:
+def _require_filter_sets(study: Study) -> None:
     folder = root() / DATA
-    study = read_study()
     present = {data_set.filter_set.name for data_set in available(folder)} if folder.is_dir() else set()
     missing = [name for name in study.filters if name not in present]
     if missing and not present:

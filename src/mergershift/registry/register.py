@@ -13,6 +13,7 @@ from mergershift import tracking
 from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import BEST, EVALUATED, SUMMARY
+from mergershift.cells.records import STARTED_FROM
 from mergershift.config import Config, compose
 from mergershift.config.schema import ORACLE_PREFIX, sees_target_labels
 from mergershift.config.study import read_study
@@ -137,6 +138,7 @@ def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
         "git_commit": trained.git_commit or "none",
         "git_dirty": str(trained.git_dirty).lower(),
         "config_hash": trained.config_hash,
+        **{key: value for key, value in training.record.tags.items() if key in STARTED_FROM},
     }
 
 

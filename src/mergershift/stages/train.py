@@ -17,6 +17,7 @@ from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
 from mergershift.images.locate import prepared_images
+from mergershift.stages.start import ANEW, Start, keep_checkpoints
 
 
 def _user() -> str:
@@ -26,10 +27,11 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def train_step(config: Config, output: Path) -> str:
+def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     """Train, log to one MLflow run and write `output`/train; returns a line to print.
 
-    After an interruption at any moment, the same call resumes the training.
+    After an interruption at any moment, the same call resumes the training. Outside of DVC's pipeline, the checkpoints
+    are kept beside the results, so that a longer training can resume from them.
     """
     from mergershift import tracking
     from mergershift.evaluation.figures import learning_curves
@@ -61,6 +63,7 @@ def train_step(config: Config, output: Path) -> str:
             "mlflow.source.name": "mergershift train",
             "mlflow.user": _user(),
             **{f"choice.{group}": name for group, name in config.choices.items()},
+            **start.tags,
         }
         run = tracking.open_run(
             address,
@@ -80,7 +83,12 @@ def train_step(config: Config, output: Path) -> str:
             state.write_progress(len(epochs), config.training.epochs)
             run.log_epochs(epochs)
 
-        result = train(config, prepared, state.checkpoints, on_epoch)
+        try:
+            start.prepare(state.checkpoints)
+            result = train(config, prepared, state.checkpoints, on_epoch, start.weights)
+        except BaseException as error:
+            run.stop("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
         metrics = {
             "best_epoch": float(result.best_epoch),
             f"best_{config.training.keep_best}": result.best_score,
@@ -106,6 +114,8 @@ def train_step(config: Config, output: Path) -> str:
             figures.mkdir(parents=True)
             learning_curves(result.table, result.best_epoch).savefig(figures / "learning_curves.png")
             shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
+            if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands of its stages
+                keep_checkpoints(state.checkpoints, folder, state.identity)
             if code.diff:
                 (folder / ARTIFACTS / GIT_DIFF).write_text(code.diff)
         run.log_results(metrics)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from mergershift.core.checkout import main_checkout
-from mergershift.tracking.server import SQLITE
+from mergershift.core.redaction import public
+from mergershift.tracking.artifact_store import FOLDER, new_experiment_location
+from mergershift.tracking.database import is_database
+from mergershift.tracking.failures import ADDRESS, Unusable
 
 TRAINING_TAG = "mergershift.training"
 """Tag with the training's own id, by which its run is found on any server."""
@@ -34,21 +37,37 @@ def deleted(run: Run) -> bool:
     return bool(run.info.lifecycle_stage == "deleted")
 
 
+def experiment_named(client: MlflowClient, name: str) -> Experiment | None:
+    """Return the experiment with this name, deleted or not; None if there is none.
+
+    Raises Unusable if the answer describes no experiment: the client turns any JSON into an empty one.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None and not found.experiment_id:
+        raise Unusable(
+            f"{public(client.tracking_uri)} does not answer as MLflow does",
+            f"Correct the host and port in {ADDRESS}",
+        )
+    return found
+
+
 def experiment_id(client: MlflowClient, address: str, name: str, *, restore: bool) -> str | None:
     """Return the id of the experiment with this name, creating the experiment if it does not exist.
 
     A deleted experiment is restored, with all its runs, only if `restore` is set; otherwise the result is None.
     """
-    found = client.get_experiment_by_name(name)
+    found = experiment_named(client, name)
     if found is None:
-        local = address.startswith(SQLITE)
-        where = (main_checkout() / "mlartifacts").as_uri() if local else None
+        where = new_experiment_location(address)
+        if where is None and is_database(address):
+            # MLflow's own default is a folder below the working directory, such as a worktree that is emptied later.
+            where = (main_checkout() / FOLDER).as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=where))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = client.get_experiment_by_name(name)  # another process created it first
+        found = experiment_named(client, name)  # another process created it first
         if found is None:
             raise MlflowException(f"the experiment {name} exists but cannot be found")
     if found.lifecycle_stage == "deleted":

@@ -18,8 +18,12 @@ from mlflow.exceptions import MlflowException
 
 from mergershift.core.checkout import main_checkout
 from mergershift.core.errors import UserError
-from mergershift.tracking.find_run import deleted, find
-from mergershift.tracking.server import answering, connect, public, reaching_store
+from mergershift.core.redaction import public
+from mergershift.tracking.artifact_store import located, store_of
+from mergershift.tracking.diagnosis import answering
+from mergershift.tracking.failures import check_store, reaching_store
+from mergershift.tracking.find_run import deleted, experiment_named, find
+from mergershift.tracking.server import connect
 
 CHAMPION = "champion"
 VERSION_RECORD = "registered_model_meta"
@@ -62,19 +66,19 @@ class Registry:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        with answering():
+        with answering(address):
             self._client = connect(address)
 
     def run_of(self, training: str, experiment: str) -> str | None:
         """Return the id of a training's run; None if the server does not know the run or it has been deleted."""
-        with answering():
-            found = self._client.get_experiment_by_name(experiment)
+        with answering(self._address):
+            found = experiment_named(self._client, experiment)
             run = find(self._client, found.experiment_id, training) if found else None
             return None if run is None or deleted(run) else str(run.info.run_id)
 
     def versions(self, name: str) -> list[Version]:
         """Return all versions of a registered model, the oldest first; none if there is no such model."""
-        with answering():
+        with answering(self._address):
             found, token = [], None
             while True:
                 page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
@@ -93,7 +97,7 @@ class Registry:
         return self._by_alias(name, CHAMPION)
 
     def _by_alias(self, name: str, alias: str) -> Version | None:
-        with answering():
+        with answering(self._address):
             try:
                 return Version.of(self._client.get_model_version_by_alias(name, alias))
             except MlflowException as error:
@@ -116,15 +120,17 @@ class Registry:
             return known, False
         # Two models of one training, with different thresholds for instance, must not overwrite each other.
         path_in_run = f"models/{fingerprint[:16]}"
-        with answering():
+        with answering(self._address):
+            run = self._client.get_run(run_id)
+            check_store(self._address, run.info.artifact_uri)
             with reaching_store("the model's files could not be stored"):
-                self._client.log_artifacts(run_id, str(folder), path_in_run)
-            source = f"{self._client.get_run(run_id).info.artifact_uri}/{path_in_run}"
+                store_of(self._client, run).log_artifacts(str(folder), path_in_run)
+            source = f"{located(self._address, run.info.artifact_uri)}/{path_in_run}"
         created = self._create(name, source, run_id, tags, description)
         first = self.same(name, fingerprint) or created
         if first.number == created.number:
             return created, True
-        with answering():
+        with answering(self._address):
             self._client.delete_model_version(name, str(created.number))
         return first, False
 
@@ -132,7 +138,7 @@ class Registry:
         """Return the same model as a version of `name`, an existing one or a new copy, with `tags` added to its own."""
         known = self.same(name, version.tags[FINGERPRINT])
         if known is None:
-            with answering():
+            with answering(self._address):
                 original = self._client.get_model_version(version.name, str(version.number))
             all_tags = {**version.tags, **tags}
             return self._create(name, version.uri, version.run_id, all_tags, original.description)
@@ -142,7 +148,7 @@ class Registry:
     def _create(
         self, name: str, source: str, run_id: str | None, tags: Mapping[str, str], description: str | None
     ) -> Version:
-        with answering():
+        with answering(self._address):
             try:
                 self._client.create_registered_model(name)
             except MlflowException as error:
@@ -156,12 +162,12 @@ class Registry:
 
     def set_champion(self, version: Version) -> None:
         """Make a version the champion of its model."""
-        with answering():
+        with answering(self._address):
             self._client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
 
     def tag(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version; its other tags stay."""
-        with answering():
+        with answering(self._address):
             for key, value in tags.items():
                 self._client.set_model_version_tag(version.name, str(version.number), key, value)
 
@@ -192,19 +198,21 @@ class Registry:
 
     def fetch(self, version: Version) -> Path:
         """Return the local folder of a version, which is downloaded first if necessary."""
-        identity = f"{self._address} {version.uri} {version.created} {version.tags.get(FINGERPRINT)}"
+        # The address is left out: a database is at another path after the checkout has been moved.
+        identity = f"{version.uri} {version.created} {version.tags.get(FINGERPRINT)}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         folder = _cache() / version.name / f"{version.number}-{digest}"
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
             try:
-                with answering():
+                with answering(self._address):
                     # Given a models:/ URI, MLflow would use the registry that its environment names.
                     source = self._client.get_model_version_download_uri(version.name, str(version.number))
+                    check_store(self._address, source, fetching=True)
                     with reaching_store(f"the files of {version.uri} could not be fetched"):
                         downloaded = artifacts.download_artifacts(
-                            source, dst_path=str(partial), tracking_uri=self._address
+                            located(self._address, source), dst_path=str(partial), tracking_uri=self._address
                         )
                 record = f"model_name: {json.dumps(version.name)}\nmodel_version: '{version.number}'\n"
                 (Path(downloaded) / VERSION_RECORD).write_text(record)

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,12 +16,14 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from mergershift.cells.layout import CONFIG
 from mergershift.cells.records import RunSpec
 from mergershift.core.nesting import flattened
+from mergershift.tracking.artifact_store import store_of
+from mergershift.tracking.failures import check_store, reaching_store
 from mergershift.tracking.find_run import TRAINING_TAG, deleted, experiment_id, find
-from mergershift.tracking.server import reaching_store
 
 FILES_TAG = "mergershift.files"
 """Tag with a digest of every file of the run, so that no file is downloaded to be compared."""
@@ -51,6 +54,10 @@ class PublishedRun:
     def run_id(self) -> str:
         """MLflow's id of the run."""
         return str(self._run.info.run_id)
+
+    @cached_property
+    def _files_store(self) -> ArtifactRepository:
+        return store_of(self._client, self._run)
 
     def describe(self, spec: RunSpec) -> None:
         """Log the parameters and the configuration that the run lacks, and its tags."""
@@ -138,6 +145,7 @@ class PublishedRun:
     def files(self, files: Mapping[str, bytes]) -> None:
         """Log the files, given by their paths in the run, that it lacks or has with other contents."""
         digests = {path: hashlib.sha256(content).hexdigest()[:16] for path, content in files.items()}
+        check_store(self._client.tracking_uri, self._run.info.artifact_uri)
         if self._stored is None:
             with reaching_store("the files of the run could not be listed"):
                 self._stored = set(self._listed())
@@ -153,13 +161,13 @@ class PublishedRun:
                 local.write_bytes(files[path])
                 parent = str(PurePosixPath(path).parent)
                 with reaching_store(f"{path} could not be stored"):
-                    self._client.log_artifact(self.run_id, str(local), None if parent == "." else parent)
+                    self._files_store.log_artifact(str(local), None if parent == "." else parent)
         self._stored |= set(missing)
         self._digests |= {path: digests[path] for path in missing}
         self._log(tags=[RunTag(FILES_TAG, json.dumps(self._digests, sort_keys=True))])
 
     def _listed(self, folder: str | None = None) -> Iterator[str]:
-        for entry in self._client.list_artifacts(self.run_id, folder):
+        for entry in self._files_store.list_artifacts(folder):
             if entry.is_dir:
                 yield from self._listed(entry.path)
             else:

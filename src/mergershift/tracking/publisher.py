@@ -12,10 +12,11 @@ from mlflow.exceptions import MlflowException
 
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
-from mergershift.tracking.find_run import deleted, find
+from mergershift.tracking.diagnosis import answering, tolerating
+from mergershift.tracking.find_run import deleted, experiment_named, find
 from mergershift.tracking.published_run import PublishedRun, find_or_make
 from mergershift.tracking.runs import LATER, png_files
-from mergershift.tracking.server import answering, connect, reach, tolerating
+from mergershift.tracking.server import connect, reach
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Publisher:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        with answering():
+        with answering(address):
             reach(address)
             self._client = connect(address)
 
@@ -41,7 +42,7 @@ class Publisher:
         "published": something was added; "complete": the run lacked nothing; "deleted": the run has been deleted on
         the server and stays deleted. Raises RefusedByServer if the server rejects the content.
         """
-        with answering():
+        with answering(self._address):
             try:
                 return _publish(self._client, self._address, content)
             except MlflowException as error:
@@ -72,7 +73,7 @@ def add_figures(
         reach(address)
         client = connect(address, brief=True)
         for (experiment, training), run_figures in figures.items():
-            found = client.get_experiment_by_name(experiment)
+            found = experiment_named(client, experiment)
             run = find(client, found.experiment_id, training) if found is not None else None
             if run is not None and not deleted(run):
                 PublishedRun(client, run).files(png_files(run_figures, folder))

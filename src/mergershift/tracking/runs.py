@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from mergershift.cells.records import RunRecord, RunSpec, RunStatus, Trained
-from mergershift.core.errors import first_line
-from mergershift.tracking.find_run import deleted, find
+from mergershift.tracking.diagnosis import tolerating, warn
+from mergershift.tracking.find_run import deleted, experiment_named, find
 from mergershift.tracking.published_run import PublishedRun, find_or_make, now
-from mergershift.tracking.server import NO_ANSWER, connect, public, reach, tolerating
+from mergershift.tracking.server import connect, reach
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ LATER = "run `mergershift sync` later to publish what is missing"
 class Run:
     """A training's run in MLflow, buffered while no server answers and sent as soon as one does.
 
-    No method raises because a server does not answer, and none waits for it longer than a few seconds.
+    No method raises because of MLflow, and none waits for its server or database longer than a few seconds.
     """
 
     def __init__(self, address: str, spec: RunSpec) -> None:
@@ -77,6 +77,11 @@ class Run:
         if self._out_of_reach:
             logger.warning("%s: the run in MLflow is incomplete; %s", self._spec.name, LATER)
 
+    def stop(self, status: RunStatus) -> None:
+        """Mark the run as KILLED or FAILED until the training is resumed; nobody waits for a server now."""
+        self._end = status, now()
+        self._send()
+
     def record(
         self, metrics: Mapping[str, float], status: RunStatus = "FINISHED", trained: Trained | None = None
     ) -> RunRecord:
@@ -114,7 +119,7 @@ class Run:
             published.files(self._files)
             if self._end is not None:
                 published.end(*self._end)
-        except NO_ANSWER as error:
+        except Exception as error:  # nothing that concerns MLflow is worth losing a training
             self._lose(error)
             return
         if self._out_of_reach:
@@ -135,13 +140,7 @@ class Run:
 
     def _lose(self, error: Exception) -> None:
         if not self._out_of_reach:
-            logger.warning(
-                "MLflow at %s does not answer (%s): %s continues without it; %s",
-                public(self._address),
-                first_line(error),
-                self._spec.name,
-                LATER,
-            )
+            warn(error, self._address, f"{self._spec.name} continues without it: {LATER}")
         # The next server to answer may be a new one that does not know this run.
         self._out_of_reach, self._published = True, None
         self._next_attempt = time.monotonic() + self._wait
@@ -168,7 +167,7 @@ def abandon(address: str, training: str, experiment: str) -> None:
     with tolerating(address, "the run of the abandoned training keeps its status"):
         reach(address)
         client = connect(address, brief=True)
-        found = client.get_experiment_by_name(experiment)
+        found = experiment_named(client, experiment)
         run = find(client, found.experiment_id, training) if found is not None else None
         if run is not None and not deleted(run):
             client.set_terminated(run.info.run_id, "KILLED")

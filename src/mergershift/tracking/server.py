@@ -1,27 +1,24 @@
-"""Connect to MLflow: its address, a client, and the handling of a server that does not answer."""
+"""Connect to MLflow: its address, a client, and a quick check that a server answers."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import suppress
+from pathlib import Path
 
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from mergershift.core.checkout import main_checkout
-from mergershift.core.errors import UserError, first_line
+from mergershift.core.database_files import SQLITE, sqlite_address, sqlite_path
 from mergershift.core.redaction import public
-
-logger = logging.getLogger(__name__)
+from mergershift.tracking.artifact_store import update_addresses
+from mergershift.tracking.database import check_database, is_database
+from mergershift.tracking.failures import check_address
 
 DATABASE = "mlflow.db"
-SQLITE = "sqlite:///"
-NO_ANSWER = (MlflowException, SQLAlchemyError, OSError)
 PROBE_TIMEOUT = 3
 """Seconds to wait for a server's answer to the probe."""
 
@@ -29,13 +26,12 @@ PROBE_TIMEOUT = 3
 def tracking_address(configured: str | None) -> str:
     """Return the configured address, else MLFLOW_TRACKING_URI, else that of an SQLite file in the main checkout.
 
-    A relative SQLite path is also resolved against the main checkout: a file in one of the pipeline's worktrees
-    would not survive the next run.
+    A relative SQLite path is also resolved against the main checkout: a file in a worktree would be lost with it.
+    All worktrees can share a database, since a run is found by the id of its training, not by its name.
     """
-    address = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{DATABASE}"
-    if not address.startswith(SQLITE) or os.path.isabs(address.removeprefix(SQLITE)):
-        return address
-    return f"{SQLITE}{main_checkout() / address.removeprefix(SQLITE)}"
+    address = configured or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(Path(DATABASE))
+    path = sqlite_path(address)
+    return address if path is None or path.is_absolute() else sqlite_address(main_checkout() / path)
 
 
 def recorded_address(recorded: str | None, configured: str | None) -> str:
@@ -75,22 +71,39 @@ def connect(address: str, *, brief: bool = False) -> MlflowClient:
 
     A `brief` client gives up within seconds when nothing answers, and neither kind retries for minutes, as MLflow
     does by default. Retries and timeouts that the environment sets take precedence.
+
+    Raises Unusable for a folder, and for a database of another program or version, before anything is written there.
     """
     set_defaults()
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every attempt
     retries, timeout = ("1", "5") if brief else ("3", "20")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout)
-    with _creation_lock(address):
+    check_address(address)
+    path = sqlite_path(address)
+    if path is None:
+        if is_database(address):
+            check_database(address)
         return MlflowClient(tracking_uri=address, registry_uri=address)
+    # Without the lock, two processes would both create the tables of an empty database.
+    with FileLock(f"{path}.lock"):
+        check_database(address)
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+        update_addresses(address)
+        _remove_stray_folder(client, address, path)
+    return client
 
 
-def _creation_lock(address: str) -> AbstractContextManager[object]:
-    """Return a lock that keeps two processes from both creating the tables of an empty database file."""
-    local = address.startswith(SQLITE)
-    return FileLock(f"{address.removeprefix(SQLITE)}.lock") if local else nullcontext()
+def _remove_stray_folder(client: MlflowClient, address: str, path: Path) -> None:
+    """Remove the empty folder that MLflow creates for a database file whose address is percent-encoded."""
+    taken = Path(address.removeprefix(SQLITE)).parent
+    if taken != path.parent:
+        client.search_registered_models(max_results=1)  # it opens the registry at its first use, once more
+        with suppress(OSError):
+            os.removedirs(taken)
 
 
 def reach(address: str) -> None:
@@ -106,37 +119,3 @@ def reach(address: str) -> None:
         return
     except requests.RequestException as error:
         raise ConnectionError(type(error).__name__) from error
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Turn any failure between MLflow's client and its server or database into a UserError."""
-    try:
-        yield
-    except NO_ANSWER as error:
-        raise UserError(
-            f"MLflow does not answer: {first_line(error)}.\n"
-            "Nothing is lost: start the server, or set MLFLOW_TRACKING_URI to another one, and run the command again."
-        ) from error
-
-
-@contextmanager
-def reaching_store(failure: str) -> Iterator[None]:
-    """Turn any exception of an artifact store's library into an MlflowException that begins with `failure`.
-
-    Stores such as S3 are accessed through libraries of their own, which raise many kinds of exceptions and may not
-    be installed at all.
-    """
-    try:
-        yield
-    except Exception as error:
-        raise MlflowException(f"{failure}: {error}") from error
-
-
-@contextmanager
-def tolerating(address: str, remedy: str) -> Iterator[None]:
-    """Turn a failure to reach MLflow into a warning that ends with `remedy`; the rest of the block is skipped."""
-    try:
-        yield
-    except NO_ANSWER as error:
-        logger.warning("MLflow at %s does not answer (%s): %s", public(address), first_line(error), remedy)

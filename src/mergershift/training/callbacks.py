@@ -61,6 +61,10 @@ class ResumableEarlyStopping(EarlyStopping):
     Without it, a training killed just after its patience had run out would train one more epoch when resumed.
     """
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the score and the number of epochs without improvement, but keep the configured patience."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once if the patience had run out before the interruption."""
         if self.wait_count >= self.patience:

@@ -15,13 +15,20 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from safetensors.torch import load_file
 
 from mergershift.adaptation import Adaptation
 from mergershift.cells.layout import EPOCHS, MODELS, model_epochs, model_file
-from mergershift.classifier.classifier import Classifier, build_classifier, full_precision, save_classifier
+from mergershift.classifier.classifier import (
+    Classifier,
+    build_classifier,
+    full_precision,
+    load_network,
+    save_classifier,
+)
 from mergershift.config import Config, instantiate
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
 from mergershift.images import Prepared
 from mergershift.networks import CLASSES
 from mergershift.training.callbacks import (
@@ -35,7 +42,7 @@ from mergershift.training.callbacks import (
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
-LAST, BEST, ADAPTED = "last", "best", "adapted"
+LAST, BEST, ADAPTED = "last.ckpt", "best.ckpt", "adapted"
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,11 @@ class Result:
 
 
 def train(
-    config: Config, prepared: Prepared, state: Path, on_epoch: OnEpoch = lambda epochs, classifier: None
+    config: Config,
+    prepared: Prepared,
+    state: Path,
+    on_epoch: OnEpoch = lambda epochs, classifier: None,
+    initial: Path | None = None,
 ) -> Result:
     """Train until the last epoch, or until the metric on the labelled validation images stops improving.
 
@@ -78,6 +89,8 @@ def train(
         prepared: the prepared images of both domains.
         state: folder of the checkpoints; a training resumes from those that it contains.
         on_epoch: called after every epoch (`OnEpoch`); an exception that it raises ends the training.
+        initial: file of the classifier with whose network the training starts, instead of with random weights. The
+            stretch is fitted to the labelled training images, as in every training.
 
     Raises UserError if the configuration requires a GPU and PyTorch finds none, and Diverged if the network's
     outputs are NaN or infinite.
@@ -94,6 +107,8 @@ def train(
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
     classifier = build_classifier(config)
+    if initial is not None:
+        load_network(classifier, initial)
     penalty: Adaptation = instantiate(config.adaptation.penalty)
     penalty.build(classifier.network.feature_size, CLASSES)
     data = TransferData(prepared, config, uses_target=penalty.uses_target)
@@ -109,13 +124,15 @@ def train(
 
     best = Checkpoint(
         state,
-        filename=BEST,
+        filename=Path(BEST).stem,
         monitor=settings.keep_best,
         mode=_mode(settings.keep_best),
         enable_version_counter=False,
     )
     # Placed after `best`, so that the checkpoint from which to resume contains the best score so far.
-    last = Checkpoint(state, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False)
+    last = Checkpoint(
+        state, filename=Path(LAST).stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
     callbacks: list[pl.Callback] = [
         history,
         ResumableEarlyStopping(settings.stop_on, patience=settings.patience, mode=_mode(settings.stop_on)),
@@ -125,7 +142,11 @@ def train(
     ]
     if sys.stderr.isatty():
         callbacks.append(RichProgressBar(leave=False))
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)  # Lightning takes its rank from RANK or SLURM_PROCID when it is imported
     trainer = pl.Trainer(
+        # A training is one process, whatever launcher or scheduler has started it and set its variables.
+        plugins=[environment],
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=config.trainer.precision,
@@ -137,11 +158,15 @@ def train(
         reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
-        default_root_dir=state,
+        # Not `state`: in a SLURM job, Lightning would resume from a hpc_ckpt_*.ckpt that lies in this folder.
+        default_root_dir=models,
     )
     with full_precision() if config.trainer.precision == "32-true" else nullcontext():
-        trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
-    checkpoint = torch.load(state / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
+        try:
+            trainer.fit(task, data, ckpt_path=_sound_checkpoint(state), weights_only=True)
+        except SystemExit:  # Lightning turns a KeyboardInterrupt into a SystemExit
+            raise KeyboardInterrupt from None
+    checkpoint = torch.load(state / BEST, weights_only=True, map_location="cpu")
     task.load_state_dict(checkpoint["state_dict"])
     pick = min if _mode(settings.keep_best) == "min" else max
     best_metrics = pick(history.epochs, key=lambda metrics: metrics[settings.keep_best])
@@ -175,19 +200,25 @@ def _sound_checkpoint(state: Path) -> Path | None:
 
     If a kill or a full disk has damaged either of the two checkpoints, training restarts from the first epoch.
     """
-    last = state / f"{LAST}.ckpt"
+    last = state / LAST
     if not last.is_file():
         return None
-    for path in (last, state / f"{BEST}.ckpt"):
+    problem = damaged(state)
+    if problem is not None:
+        logging.getLogger(__name__).warning("%s: training restarts from the first epoch", problem)
+        last.unlink()
+        return None
+    return last
+
+
+def damaged(state: Path) -> str | None:
+    """Name the checkpoint in `state` that cannot be read, with the reason; None if both can be."""
+    for path in (state / LAST, state / BEST):
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except Exception as error:  # a damaged file raises many kinds of exceptions
-            logging.getLogger(__name__).warning(
-                "%s cannot be read (%s): training restarts from the first epoch", path, error
-            )
-            last.unlink()
-            return None
-    return last
+            return f"{path} cannot be read ({first_line(error)})"
+    return None
 
 
 def _mode(name: str) -> str:
@@ -215,6 +246,9 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*treespec.*is deprecated.*")
+    warnings.filterwarnings(
+        "ignore", message=".*`srun` command is available on your system but is not used.*"
+    )
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings(
         "ignore", message=".*number of training batches .* is smaller than the logging interval.*"

@@ -11,11 +11,20 @@ from pathlib import Path
 
 import optuna
 
-from mergershift.core.checkout import main_checkout
+from mergershift.core.checkout import workspace
 from mergershift.core.errors import UserError
+from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
 from mergershift.core.progress import ProgressBars
-from mergershift.tuning.objective import FINISHED, original_number
+from mergershift.tuning.endings import (
+    FAILURES_IN_A_ROW,
+    REASON,
+    WHY,
+    failed_in_a_row,
+    finished,
+    is_finished,
+    original_number,
+)
 from mergershift.tuning.storage import Search
 
 RESTARTS = 3
@@ -26,11 +35,13 @@ _POLL_SECONDS = 0.5
 def run_workers(search: Search, study: optuna.Study, overrides: list[str], count: int) -> None:
     """Run `count` workers to their end, restart those that were killed, and report every finished trial.
 
-    Raises UserError with the worker's error message if one of them fails.
+    Raises UserError with the worker's error message if one of them fails, and if several trials in a row fail.
     """
-    logs = main_checkout() / "state" / "logs" / "tuning"
+    logs = workspace() / "state" / "logs" / "tuning"
     logs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mergershift", "tune", "--worker", *overrides]
+    before = study.get_trials(deepcopy=False)
+    first = ["--first-trial", str(len(before))]
+    command = [sys.executable, "-m", "mergershift", "tune", "--worker", *first, *overrides]
     paths = [logs / f"{search.name}-{number}.log" for number in range(count)]
     restarts = [RESTARTS] * count
 
@@ -42,15 +53,18 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=environment(),
+                env=environment() | gpus.variables[number],
                 start_new_session=True,
             )
 
-    finished = len(study.get_trials(deepcopy=False, states=FINISHED))
-    missing = search.tuning.trials - finished
+    missing = search.tuning.trials - len(finished(before))
     if missing <= 0:
         return
-    processes = [start(number) for number in range(min(count, missing))]
+    count = min(count, missing)
+    gpus = spread(search.config.trainer.accelerator, count)
+    if gpus.note:
+        print(gpus.note, file=sys.stderr, flush=True)
+    processes = [start(number) for number in range(count)]
     try:
         with interrupted_by(signal.SIGTERM), _Reporter(search, study) as reporter:
             alive = True
@@ -70,6 +84,14 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
                     time.sleep(_POLL_SECONDS)
     finally:
         _stop(processes)
+    trials = study.get_trials(deepcopy=False)
+    last = failed_in_a_row(trials, len(before))
+    if last is not None and len(finished(trials)) < search.tuning.trials:
+        raise UserError(
+            f"{search.name}: {FAILURES_IN_A_ROW} trials in a row failed, the last with {last.user_attrs[REASON]}.\n"
+            f"Narrow the ranges (tuning.space.KEY.high=...) or free memory; {logs} has the full errors. The same "
+            "command continues the search."
+        )
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -99,7 +121,7 @@ class _Reporter:
         self._names, self._study = search.tuning.objectives, study
         self._total = search.tuning.trials
         self._progress = ProgressBars()
-        self._reported = {trial.number for trial in study.get_trials(deepcopy=False, states=FINISHED)}
+        self._reported = {trial.number for trial in finished(study.get_trials(deepcopy=False))}
         self._finished = self._progress.add("trials", self._total, len(self._reported))
 
     def __enter__(self) -> _Reporter:
@@ -117,7 +139,7 @@ class _Reporter:
         """Report the trials that have finished since the last call, and the number that are running."""
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
-            if trial.state in FINISHED and trial.number not in self._reported:
+            if is_finished(trial) and trial.number not in self._reported:
                 self._reported.add(trial.number)
                 self.print(self._describe(trial))
         running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
@@ -133,7 +155,8 @@ class _Reporter:
             )
         else:
             step = trial.last_step
-            result = trial.user_attrs.get("why", "pruned") + (
+            result = trial.user_attrs.get(WHY, "pruned") + (
                 f" after epoch {step}" if step is not None else ""
             )
+            result += f" ({trial.user_attrs[REASON]})" if REASON in trial.user_attrs else ""
         return f"trial {trial.number}{retry}: {result}, {seconds:.0f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -13,7 +14,6 @@ from pathlib import Path
 import optuna
 import pandas as pd
 from filelock import FileLock
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import Trial, TrialState
 
 from mergershift import tracking
@@ -24,15 +24,25 @@ from mergershift.classifier.classifier import Classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config
 from mergershift.core.checkout import main_checkout
-from mergershift.core.errors import Diverged
+from mergershift.core.errors import Diverged, UserError
 from mergershift.core.files import atomic_directory
 from mergershift.images import Prepared
 from mergershift.training.fit import train
-from mergershift.tuning.space import applied, resolved, suggest
+from mergershift.tuning.endings import (
+    REASON,
+    WHOLE_SEARCH,
+    WHY,
+    TrialFailed,
+    finished,
+    original_number,
+    reason_of,
+)
+from mergershift.tuning.space import applied, current, resolved, suggest
 from mergershift.tuning.storage import TRAINING, Search
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINTS, WORKER = "checkpoints", "worker"
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 Scores = dict[str, float]
 
 
@@ -65,13 +75,6 @@ def milliseconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1000)
 
 
-def original_number(trial: optuna.trial.FrozenTrial | Trial) -> int:
-    """Number of the trial that this one retries, or its own number if it is not a retry."""
-    frozen = trial if isinstance(trial, optuna.trial.FrozenTrial) else trial.study.trials[trial.number]
-    retried = RetryHeartbeatStaleTrialCallback.retried_trial_number(frozen)
-    return frozen.number if retried is None else retried
-
-
 class Objective:
     """The function that Optuna calls for each trial.
 
@@ -95,8 +98,10 @@ class Objective:
         """Train with the suggested values and return one score per objective.
 
         Raises optuna.TrialPruned if the trial is not promising, its training diverges or a score is NaN or infinite;
-        Surplus if the study needs no further trial; and Optuna's UpdateFinishedTrialError if the trial was presumed
-        dead and another worker has retried it.
+        TrialFailed if its training raises another exception, such as one for an impossible value or a lack of memory;
+        Surplus if the study needs no further trial; Optuna's UpdateFinishedTrialError if the trial was presumed dead
+        and another worker has retried it; and UserError if the configuration itself, without any value drawn, cannot
+        be trained.
         """
         search = self._search
         trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
@@ -104,11 +109,22 @@ class Objective:
         if _is_surplus(trial, search.tuning.trials):
             raise Surplus
         ranges = search.tuning.ranges
-        config = applied(search.config, resolved(suggest(trial, ranges), ranges))
+        values = suggest(trial, ranges)
         number = original_number(trial)
-        # A worker that was presumed dead but was only suspended notices at its next epoch, and releases this lock.
-        with FileLock(trial_folder(trial.study, number).with_suffix(".lock")):
-            return self._run(trial, number, config)
+        try:
+            config = applied(search.config, resolved(values, ranges))
+            # A worker that was presumed dead but was only suspended notices at its next epoch, and releases this lock.
+            with FileLock(trial_folder(trial.study, number).with_suffix(".lock")):
+                return self._run(trial, number, config)
+        except (optuna.TrialPruned, *WHOLE_SEARCH):
+            raise
+        except Exception as error:
+            if isinstance(error, UserError) and values == current(search.config, ranges):
+                raise
+            logger.warning("trial %s failed", trial.number, exc_info=True)
+            trial.set_user_attr(WHY, "failed")
+            trial.set_user_attr(REASON, reason_of(error))
+            raise TrialFailed from error
 
     def _run(self, trial: Trial, number: int, config: Config) -> tuple[float, ...]:
         search = self._search
@@ -145,9 +161,18 @@ class Objective:
             if not all(math.isfinite(results[name]) for name in search.tuning.objectives):
                 raise optuna.TrialPruned
         except (optuna.TrialPruned, Diverged) as error:
-            trial.set_user_attr("why", "diverged" if isinstance(error, Diverged) else "pruned")
+            trial.set_user_attr(WHY, "diverged" if isinstance(error, Diverged) else "pruned")
             self._close(run, config, folder, logged, results, "KILLED")
             raise optuna.TrialPruned from error
+        except WHOLE_SEARCH:
+            run.stop("FAILED")
+            raise
+        except Exception:
+            self._close(run, config, folder, logged, results, "FAILED")
+            raise
+        except BaseException:
+            run.stop("KILLED")
+            raise
         for metric, value in results.items():
             trial.set_user_attr(metric, value)
         self._close(run, config, folder, logged, results, "FINISHED")
@@ -196,6 +221,6 @@ class Objective:
 def _is_surplus(trial: Trial, wanted: int) -> bool:
     """Whether the finished trials and the running ones that started earlier are as many as `wanted`, or more."""
     trials = trial.study.get_trials(deepcopy=False)
-    finished = sum(other.state in FINISHED for other in trials)
+    done = len(finished(trials))
     earlier = sum(other.state == TrialState.RUNNING and other.number < trial.number for other in trials)
-    return finished + earlier >= wanted
+    return done + earlier >= wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.files import write_text
 from mergershift.core.nesting import flattened, nested
-from mergershift.tuning.objective import FINISHED, original_number
+from mergershift.tuning.endings import REASON, WHY, finished, numbers_of, original_number
 from mergershift.tuning.space import resolved
 from mergershift.tuning.storage import Search
 
@@ -36,8 +37,14 @@ def winner(study: optuna.Study, search: Search) -> FrozenTrial:
     Raises UserError if no trial was completed.
     """
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        ends = [
+            (trial.user_attrs.get(WHY, "pruned"), trial.user_attrs.get(REASON))
+            for trial in finished(study.trials)
+        ]
+        counts = ", ".join(f"{number} {why}" for why, number in Counter(why for why, _ in ends).items())
+        last = next((f", the last with {reason}" for _, reason in reversed(ends) if reason), "")
         raise UserError(
-            f"{search.name}: none of {len(study.trials)} trials was completed: all were pruned or diverged.\n"
+            f"{search.name}: none of {len(ends)} trials was completed ({counts}{last}).\n"
             "Narrow the ranges in conf/tuning/, or set tuning.pruning=false, and choose another tuning.name."
         )
     if len(search.tuning.objectives) == 1:
@@ -56,11 +63,11 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
     scores = ", ".join(
         f"{name} {value:.4f}" for name, value in zip(search.tuning.objectives, best.values, strict=True)
     )
-    finished = len(study.get_trials(deepcopy=False, states=FINISHED))
+    done = len(finished(study.get_trials(deepcopy=False)))
     labels = "oracle: target labels were used" if search.oracle else "no target label was used"
     lines = [
         "# @package _global_",
-        f"{WRITTEN}: trial {best.number} of {finished} in the study {search.name}, {scores} ({labels}).",
+        f"{WRITTEN}: trial {best.number} of {done} in the study {search.name}, {scores} ({labels}).",
         f"# Data {search.data_hash[:16]}, {search.config.training.epochs} epochs per trial, "
         f"split={search.config.choices['split']}, seed {search.config.seed}.",
     ]
@@ -84,7 +91,6 @@ def _overridden(search: Search) -> dict[str, Any]:
 
 def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str, Any]:
     """Facts about the study that are written to study.json."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
     return {
         "study": search.name,
         "experiment": search.experiment,
@@ -93,8 +99,7 @@ def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str,
         "data_hash": search.data_hash,
         "config_hash": search.config.digest(),
         "seed": search.tuning.seed,
-        "completed": states.count(TrialState.COMPLETE),
-        "pruned": states.count(TrialState.PRUNED),
+        **numbers_of(study),
         "retried": sum(original_number(trial) != trial.number for trial in study.trials),
         "best": {
             "trial": best.number,
@@ -113,7 +118,8 @@ def table(search: Search, study: optuna.Study) -> pd.DataFrame:
             {
                 "trial": trial.number,
                 "takes_up": original_number(trial) if original_number(trial) != trial.number else pd.NA,
-                "state": trial.user_attrs.get("why", trial.state.name.lower()),
+                "state": trial.user_attrs.get(WHY, trial.state.name.lower()),
+                "reason": trial.user_attrs.get(REASON, ""),
                 "seconds": trial.duration.total_seconds() if trial.duration else float("nan"),
                 **dict(zip(search.tuning.objectives, values, strict=True)),
                 **trial.params,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import Trial
+from pydantic import ValidationError
 
 from mergershift.config import Config
 from mergershift.config.schema import RangeConfig
@@ -38,12 +39,22 @@ def resolved(values: Mapping[str, Any], ranges: Mapping[str, RangeConfig]) -> di
 
 
 def applied(config: Config, values: Mapping[str, Any]) -> Config:
-    """Copy of the configuration with `values` set at their keys; raises UserError if a key does not exist."""
+    """Copy of the configuration with `values` set at their keys.
+
+    Raises UserError if a key does not exist or a value is not valid there.
+    """
     plain = config.model_dump(mode="json")
     for key, value in values.items():
         node, name = _find(plain, key)
         node[name] = copy.deepcopy(value)
-    return Config.model_validate(plain)
+    try:
+        return Config.model_validate(plain)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"{key} is {problem['input']}: {problem['msg']}.\nChange its range in conf/tuning/."
+        ) from error
 
 
 def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:

@@ -23,13 +23,17 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from mergershift.config import Config
 from mergershift.config.schema import ORACLE_PREFIX, TuningConfig
 from mergershift.core.checkout import main_checkout
+from mergershift.core.database_files import sqlite_address
 from mergershift.core.errors import UserError, first_line
 from mergershift.evaluation import DOMAIN_DISTANCE
+from mergershift.tracking import tracking_address
+from mergershift.tracking.database import read_contents
 
 DATABASE = "optuna.db"
 DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
 """User attributes of a study: the digest of its search, its unique id, and its start in ms since 1970 (UTC)."""
 _ATTEMPTS, _PATIENCE = 5, 50
+_SHORTEST_GRACE = 10
 _SQLITE = {"connect_args": {"timeout": 60}}
 
 
@@ -89,12 +93,20 @@ def quiet() -> None:
 
 def address(tuning: TuningConfig) -> str:
     """Address of the database, including its password; print it with `printable`."""
-    return tuning.storage or f"sqlite:///{main_checkout() / DATABASE}"
+    return tuning.storage or sqlite_address(main_checkout() / DATABASE)
 
 
 def printable(url: str) -> str:
     """Address with its password hidden."""
     return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+
+
+def grace_period(tuning: TuningConfig) -> int:
+    """Return after how many seconds without a heartbeat a trial's worker is presumed dead.
+
+    On a busy machine a living worker may give no heartbeat for seconds.
+    """
+    return max(2 * tuning.heartbeat, _SHORTEST_GRACE)
 
 
 @contextmanager
@@ -113,13 +125,15 @@ def answering(search: Search) -> Iterator[None]:
 def open_study(search: Search) -> optuna.Study:
     """Load the study, or create it if it does not exist; safe to call from several processes and machines at once.
 
-    Raises UserError if the database does not answer, and if the study of that name belongs to another search.
+    Raises UserError if the database does not answer or is not Optuna's, and if the study of that name belongs to
+    another search.
     """
     quiet()
     url = address(search.tuning)
     try:
         # Two processes on one machine would collide while tables are created; on other machines `_create` retries.
         with FileLock(main_checkout() / f"{DATABASE}.lock"):
+            _check_owner(search, url)
             study = _create(search, url)
     except ImportError as error:
         raise UserError(
@@ -130,6 +144,13 @@ def open_study(search: Search) -> optuna.Study:
         raise UserError(
             f"tuning.storage: not the address of a database ({first_line(error)}).\n"
             "Expected sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
+        ) from error
+    except RuntimeError as error:
+        if "runtime optuna version" not in str(error):
+            raise
+        raise UserError(
+            f"{printable(url)}: its tables are those of another Optuna than the installed {optuna.__version__}.\n"
+            f"Run `optuna storage upgrade --storage {printable(url)}`, or pip install --upgrade optuna."
         ) from error
     except (SQLAlchemyError, StorageInternalError) as error:
         reason = first_line(error.__cause__ or error)
@@ -145,14 +166,33 @@ def open_study(search: Search) -> optuna.Study:
     return study
 
 
+def _check_owner(search: Search, url: str) -> None:
+    """Raise UserError if the database is MLflow's, or has tables that Optuna would refuse; only reads.
+
+    Both number the version of their tables in a table of the same name, so that neither could use the database.
+    """
+    advice = "Set tuning.storage, or MLFLOW_TRACKING_URI (or tracking.uri), to a database of its own."
+    contents = read_contents(url)
+    if url == tracking_address(search.config.tracking.uri) or contents.owner == "mlflow":
+        raise UserError(
+            f"{printable(url)}: this database is MLflow's, and studies cannot share it.\n{advice}"
+        )
+    if contents.revision is not None and contents.owner != "optuna":
+        raise UserError(
+            f"{printable(url)}: this database belongs to another program, whose tables have version "
+            f"{contents.revision}.\n{advice}"
+        )
+
+
 def _create(search: Search, url: str) -> optuna.Study:
     tuning = search.tuning
     for attempt in range(_ATTEMPTS):
         try:
             storage = RDBStorage(
-                url,
+                url.replace("{", "{{").replace("}", "}}"),  # Optuna formats the address as a template
                 engine_kwargs=_SQLITE if url.startswith("sqlite:") else {"pool_pre_ping": True},
                 heartbeat_interval=tuning.heartbeat,
+                grace_period=grace_period(tuning),
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
                     max_retry=tuning.retries, inherit_intermediate_values=True
                 ),

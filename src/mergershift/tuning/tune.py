@@ -26,8 +26,9 @@ from mergershift.core.files import atomic_directory
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
 from mergershift.tuning import outcome
+from mergershift.tuning.endings import is_finished, original_number
 from mergershift.tuning.launcher import run_workers
-from mergershift.tuning.objective import FINISHED, original_number, study_folder, training_id, trial_folder
+from mergershift.tuning.objective import study_folder, training_id, trial_folder
 from mergershift.tuning.space import Values, current, resolved
 from mergershift.tuning.storage import STARTED, TRAINING, Search, address, answering, open_study, printable
 from mergershift.tuning.worker import work
@@ -69,11 +70,16 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
     return search, prepared
 
 
-def worker_step(overrides: Sequence[str]) -> None:
-    """Work on the study until it is finished; `tune_step` runs this in separate processes."""
+def worker_step(overrides: Sequence[str], first: int) -> None:
+    """Work on the study until it is finished; `tune_step` runs this in separate processes.
+
+    Args:
+        overrides: the search.
+        first: number of the first trial whose failure may end the search.
+    """
     search, prepared = read_search(overrides)
     with answering(search):
-        work(search, prepared)
+        work(search, prepared, first)
 
 
 def tune_step(overrides: Sequence[str], workers: int) -> str:
@@ -82,7 +88,8 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
     Called again after an interruption, it resumes with the trials that are still missing. Every machine that runs
     the same command with the same storage joins the same study.
 
-    Raises UserError if the database does not answer, if a worker fails, and if no trial is completed.
+    Raises UserError if the database does not answer or is MLflow's, if a worker or several trials in a row fail, and if
+    no trial is completed.
     """
     search, _ = read_search(overrides)
     with answering(search):
@@ -92,18 +99,22 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
         Console(stderr=True).print(
             f"[bold]{search.name}[/] in {printable(address(search.tuning))}", highlight=False, soft_wrap=True
         )
-        run_workers(search, study, list(overrides), workers)
-        # All machines that share the folder get here after the last trial.
-        with FileLock(study_folder(study) / "outcome.lock"):
-            _abandon_lost_trials(search, study)
-            best = outcome.winner(study, search)
-            facts = outcome.summary(search, study, best)
-            path = _write_results(search, study, run, best, facts)
+        try:
+            run_workers(search, study, list(overrides), workers)
+            # All machines that share the folder get here after the last trial.
+            with FileLock(study_folder(study) / "outcome.lock"):
+                _abandon_lost_trials(search, study)
+                best = outcome.winner(study, search)
+                facts = outcome.summary(search, study, best)
+                path = _write_results(search, study, run, best, facts)
+        except UserError:
+            run.finish([], "FAILED")
+            raise
     values = resolved(best.params, search.tuning.ranges)
     return "\n".join(
         [
-            f"{search.name}: {facts['completed']} trials completed, {facts['pruned']} pruned; the best is "
-            f"trial {best.number}, "
+            f"{search.name}: {facts['completed']} trials completed, {facts['pruned']} pruned, "
+            f"{facts['failed']} failed; the best is trial {best.number}, "
             + ", ".join(f"{name} {value:.4f}" for name, value in facts["best"]["values"].items()),
             *(f"  {key}: {_short(value)}" for key, value in values.items()),
             f"Saved in {path.relative_to(root())}; train with `mergershift train experiment={search.experiment}`",
@@ -117,7 +128,7 @@ def _write_results(
     """Write the results of the study to outputs/ and to its run; returns the path of the experiment file."""
     path = outcome.write_experiment(search, study, best)
     metrics = {f"best_{name}": value for name, value in facts["best"]["values"].items()}
-    metrics |= {"completed": facts["completed"], "pruned": facts["pruned"]}
+    metrics |= {name: facts[name] for name in ("completed", "pruned", "failed")}
     # The record is kept next to those of the trials: DVC deletes a stage's outputs before it runs the stage again.
     record = study_folder(study) / "record"
     with atomic_directory(root() / "outputs" / "tuning" / search.experiment) as folder:
@@ -138,7 +149,7 @@ def _write_results(
 def _abandon_lost_trials(search: Search, study: optuna.Study) -> None:
     """Close the runs of failed trials that no worker will retry, and delete their checkpoints."""
     trials = study.get_trials(deepcopy=False)
-    finished = {original_number(trial) for trial in trials if trial.state in FINISHED}
+    finished = {original_number(trial) for trial in trials if is_finished(trial)}
     tracked = search.config.tracking
     for number in {original_number(trial) for trial in trials if trial.state == TrialState.FAIL} - finished:
         shutil.rmtree(trial_folder(study, number), ignore_errors=True)

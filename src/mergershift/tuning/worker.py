@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import optuna
+import torch
 from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
@@ -21,25 +22,31 @@ from optuna.trial import Trial, TrialState
 
 from mergershift.core.processes import interrupted_by
 from mergershift.images import Prepared
-from mergershift.tuning.objective import FINISHED, WORKER, Objective, Surplus, study_folder
-from mergershift.tuning.storage import Search, open_study
+from mergershift.tuning.endings import TrialFailed, failed_in_a_row, finished
+from mergershift.tuning.objective import WORKER, Objective, Surplus, study_folder
+from mergershift.tuning.storage import Search, grace_period, open_study
 
 FEWEST_FINISHED = 5
 """Number of trials that have to finish before later trials can be pruned by comparison with them."""
 _IDLE_SECONDS = 1.0
 
 
-def work(search: Search, prepared: Prepared) -> None:
-    """Run trials until the study has all of them, or until the process that started this one has died.
+def work(search: Search, prepared: Prepared, first: int = 0) -> None:
+    """Run trials until the study has all of them, several in a row fail, or the process that started this one dies.
 
     Interrupted by Ctrl-C or SIGTERM, it puts its trial back into the queue, and the next worker resumes it. If this
     process is killed, Optuna's heartbeat does so.
+
+    Args:
+        search: the search that the trials belong to.
+        prepared: images that are trained and validated on.
+        first: number of the first trial whose failure may end the search (`failed_in_a_row`).
     """
     with interrupted_by(signal.SIGTERM):
-        _work(search, prepared)
+        _work(search, prepared, first)
 
 
-def _work(search: Search, prepared: Prepared) -> None:
+def _work(search: Search, prepared: Prepared, first: int) -> None:
     parent = os.getppid()
     study = open_study(search)
     study_folder(study).mkdir(parents=True, exist_ok=True)
@@ -51,15 +58,20 @@ def _work(search: Search, prepared: Prepared) -> None:
         _fail_stillborn(study, search)
         with start_lock:
             trials = study.get_trials(deepcopy=False)
-            finished = sum(trial.state in FINISHED for trial in trials)
-            if finished >= search.tuning.trials:
+            done = len(finished(trials))
+            if done >= search.tuning.trials:
                 return
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
-            if finished + running < search.tuning.trials:
+            # A trial that still runs may yet show that the search works.
+            hopeless = failed_in_a_row(trials, first) is not None
+            if hopeless and not running:
+                return
+            if not hopeless and done + running < search.tuning.trials:
                 study.sampler = _sampler(search, len(trials))
                 study.pruner = _pruner(search)
                 _run_trial(study, objective)
                 gc.collect()  # trainer and images form a reference cycle
+                torch.cuda.empty_cache()  # other workers of the same GPU lack what a failed trial leaves reserved
                 continue
         # Another worker may still die and leave its trial to this one.
         time.sleep(_IDLE_SECONDS)
@@ -72,18 +84,18 @@ def _run_trial(study: optuna.Study, objective: Objective) -> None:
         nonlocal interrupted, failed
         try:
             return objective(trial)
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns a KeyboardInterrupt into a SystemExit
+        except KeyboardInterrupt:
             interrupted = True
             _requeue(study, trial)
             raise KeyboardInterrupt from None
-        except (optuna.TrialPruned, Surplus, UpdateFinishedTrialError):
+        except (optuna.TrialPruned, TrialFailed, Surplus, UpdateFinishedTrialError):
             raise
         except Exception:
             failed = True
             raise
 
     try:
-        study.optimize(guarded, n_trials=1, catch=(Surplus,))
+        study.optimize(guarded, n_trials=1, catch=(Surplus, TrialFailed))
     # Within optimize(), study.tell raises ValueError for a trial that is already finished.
     except (UpdateFinishedTrialError, ValueError):
         if interrupted:
@@ -108,7 +120,7 @@ def _requeue(study: optuna.Study, trial: Trial) -> None:
 
 def _fail_stillborn(study: optuna.Study, search: Search) -> None:
     """Fail trials whose worker died before its first heartbeat; Optuna would wait for them for ever."""
-    latest = datetime.now() - timedelta(seconds=2 * search.tuning.heartbeat + _IDLE_SECONDS)
+    latest = datetime.now() - timedelta(seconds=grace_period(search.tuning) + _IDLE_SECONDS)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         started = trial.datetime_start
         if WORKER not in trial.user_attrs and started is not None and started < latest:

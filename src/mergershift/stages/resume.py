@@ -1,0 +1,141 @@
+"""A longer training that resumes a finished one after its last epoch."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from mergershift.cells.code_version import code_hash
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED, model_file
+from mergershift.config import Config, compose, instantiate
+from mergershift.config.schema import StartConfig
+from mergershift.core.errors import UserError
+from mergershift.images.locate import prepared_images
+from mergershift.stages.start import IDENTITY, Start, find_training
+
+RESUMABLE = ("training.epochs=", "training.patience=", "trainer=", "trainer.", "tracking=", "tracking.")
+"""Beginnings of the overrides that a resumed training accepts."""
+_log = logging.getLogger(__name__)
+
+
+def resumed(run: str, overrides: Sequence[str]) -> tuple[Config, Start]:
+    """Configure a training that makes a finished one longer.
+
+    It ends as if it had had its number of epochs from the beginning, but it keeps the candidates that the finished
+    training has kept in addition to its own.
+
+    Args:
+        run: folder or MLflow run id of the finished training.
+        overrides: overrides of training.epochs, training.patience, trainer and tracking.
+
+    Raises UserError if there is no such training or checkpoint, for any other override, and if the learning rate or
+    the penalty's weight depends on the number of epochs, so that a longer training would have had others.
+    """
+    for override in overrides:
+        if not override.startswith(RESUMABLE):
+            raise UserError(
+                f"'{override}' would change the training that --resume continues: expected overrides of "
+                "training.epochs, training.patience, trainer and tracking only.\n"
+                f"To change anything else, start from its weights: --init {run}."
+            )
+    parent = find_training(run)
+    _require_same_schedule(parent)
+    config = _longer(parent, overrides)
+    _require_longer(parent, config)
+    checkpoints = _checkpoints(parent)
+    prepared = prepared_images(config)
+    parent.require_data(prepared.facts["data_hash"], prepared.folder)
+    chosen = _candidates(parent.config)
+    best = parent.trained.best_epoch
+    dropped = model_file(Path(), best) if best not in chosen else None
+    tags = {"resumed.training": parent.record.training, "resumed.from": parent.name}
+    return config, Start(checkpoints, dropped, tags=tags)
+
+
+def _candidates(config: Config) -> set[int]:
+    from mergershift.training.callbacks import Candidates
+
+    count = config.training.candidates
+    return Candidates(config.training.epochs, count, lambda _: None).chosen if count else set()
+
+
+def _require_same_schedule(parent: FinishedTraining) -> None:
+    settings = parent.config.training
+    depends = []
+    if settings.schedule == "one_cycle":
+        depends.append("the learning rate (training.schedule=one_cycle)")
+    weighting = parent.config.adaptation.weighting
+    if instantiate(weighting).depends_on_progress:
+        depends.append(f"the penalty's weight ({weighting['_target_'].rpartition('.')[2]})")
+    if depends:
+        raise UserError(
+            f"{parent.name}: {' and '.join(depends)} ran to its end with training.epochs={settings.epochs}; a longer "
+            "training would have had another from the first epoch.\n"
+            "Train anew with more epochs, or start another schedule from its weights with --init."
+        )
+
+
+def _longer(parent: FinishedTraining, overrides: Sequence[str]) -> Config:
+    """Return the configuration of `parent` with the overrides applied."""
+    composed = compose(overrides)
+    given = {
+        name for name in ("epochs", "patience") if any(o.startswith(f"training.{name}=") for o in overrides)
+    }
+    changes = {name: getattr(composed.training, name) for name in given}
+    update = {
+        "training": parent.config.training.model_copy(update=changes),
+        "tracking": composed.tracking,
+        "start": StartConfig(kind="resume", training=parent.record.training),
+    }
+    groups = ["tracking"]
+    if any(override.startswith("trainer") for override in overrides):
+        update["trainer"] = composed.trainer
+        groups.append("trainer")
+    choices = parent.config.choices | {group: composed.choices[group] for group in groups}
+    return parent.config.model_copy(update={**update, "choices": choices})
+
+
+def _require_longer(parent: FinishedTraining, config: Config) -> None:
+    done, before, now = parent.trained.epochs, parent.config.training, config.training
+    if now.epochs <= done:
+        raise UserError(
+            f"{parent.name}: has {done} epochs, found training.epochs={now.epochs}.\n"
+            f"Give the number of epochs in total, for instance training.epochs={2 * done}."
+        )
+    if now.patience < before.patience:
+        raise UserError(
+            f"training.patience={now.patience}: {parent.name} had a patience of {before.patience} epochs.\n"
+            "Give at least that: with less, it might have stopped earlier."
+        )
+    if done < before.epochs and now.patience == before.patience:
+        raise UserError(
+            f"{parent.name}: stopped after {done} epochs because its patience of {before.patience} had run out.\n"
+            f"Give more, for instance training.patience={2 * before.patience}."
+        )
+
+
+def _checkpoints(parent: FinishedTraining) -> Path:
+    from mergershift.training.fit import damaged
+
+    folder = parent.folder / TRAINED / CHECKPOINTS
+    try:
+        identity = json.loads((folder / IDENTITY).read_text())
+        training, code = identity["training"], identity["code_hash"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}: has no checkpoint ({type(error).__name__}); trainings of the pipeline do not keep one.\n"
+            f"Start from its weights with --init {parent.folder}, or train anew with more epochs."
+        ) from error
+    if training != parent.record.training:
+        raise UserError(
+            f"{folder}: belongs to another training than {RUN} beside it.\nDelete it, and use --init instead."
+        )
+    problem = damaged(folder)
+    if problem is not None:
+        raise UserError(f"{problem}.\nStart from its weights with --init {parent.folder}.")
+    if code != code_hash():
+        _log.warning("%s: trained by other code than the present, with which it is continued", parent.name)
+    return folder

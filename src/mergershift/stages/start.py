@@ -1,0 +1,81 @@
+"""Where the files are that a training starts from, and what it keeps so that a longer one can start from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED
+from mergershift.cells.records import DamagedRecord, RunRecord
+from mergershift.cells.state import Identity
+from mergershift.core.checkout import root
+from mergershift.core.errors import UserError
+from mergershift.core.files import atomic_directory, write_text
+
+IDENTITY = "identity.json"
+"""File in the folder of the checkpoints with the training and the code that they belong to."""
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the files are that a training starts from, and the tags of its run that say so."""
+
+    checkpoints: Path | None = None
+    """Folder of the checkpoints of the training that is resumed."""
+    dropped: Path | None = None
+    """Model among them that only the resumed training keeps: its best epoch, if that is no candidate."""
+    weights: Path | None = None
+    """File of the classifier whose network the training starts with."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def prepare(self, checkpoints: Path) -> None:
+        """Copy the resumed training's checkpoints to `checkpoints`, unless those of this training are there."""
+        from mergershift.training.fit import LAST, damaged
+
+        if self.checkpoints is None or ((checkpoints / LAST).is_file() and damaged(checkpoints) is None):
+            return
+        with atomic_directory(checkpoints) as partial:
+            shutil.copytree(self.checkpoints, partial, dirs_exist_ok=True)
+            if self.dropped is not None:
+                (partial / self.dropped).unlink(missing_ok=True)
+
+
+ANEW = Start()
+
+
+def keep_checkpoints(checkpoints: Path, trained: Path, identity: Identity) -> None:
+    """Keep the checkpoints of a finished training in its folder `trained`."""
+    folder = trained / CHECKPOINTS
+    ignored = shutil.ignore_patterns("adapted")
+    if checkpoints.is_dir():
+        shutil.copytree(checkpoints, folder, ignore=ignored)
+        kept = {"training": identity.training, "code_hash": identity.code_hash}
+        write_text(folder / IDENTITY, json.dumps(kept))
+
+
+def find_training(run: str) -> FinishedTraining:
+    """Read the finished training in a folder, or that of an MLflow run."""
+    folder = Path(run)
+    if folder.is_dir():
+        inside = folder.name == TRAINED and (folder / RUN).is_file()
+        return FinishedTraining.read((folder.parent if inside else folder).resolve())
+    if not _ID.fullmatch(run):
+        raise UserError(
+            f"{run}: no such folder.\nGive the folder of a finished training, or its MLflow run id."
+        )
+    for path in sorted((root() / "outputs").rglob(f"{TRAINED}/{RUN}")):
+        try:
+            record = RunRecord.read(path)
+        except DamagedRecord:
+            continue
+        if run in (record.run_id, record.training):
+            return FinishedTraining.read(path.parents[1])
+    raise UserError(
+        f"{run}: no training in outputs/ has this MLflow run.\nRestore its folder (`dvc pull`), or name another."
+    )
