@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def commit(folder: Path) -> None:
-    """Make the folder a git checkout in which all is committed."""
+    """Make the folder a git checkout, if it is none, in which all is committed."""
     identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q", "--template="], ["add", "."], ["commit", "-q", "-m", "checkout"]):
         subprocess.run(["git", *identity, *command], cwd=folder, check=True)

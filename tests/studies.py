@@ -30,6 +30,14 @@ def write_study(project: Path, *adaptations: str) -> None:
     )
 
 
+def leave_page_out(project: Path) -> None:
+    """Remove the page from the pipeline: it has tests of its own and takes its time."""
+    yaml, path = YAML(), project / "dvc.yaml"
+    document = yaml.load(path.read_text())
+    del document["stages"]["report"]
+    yaml.dump(document, path)
+
+
 def cell_of(project: Path, adaptation: str) -> Path:
     """Where a method of such a study is trained and evaluated."""
     return project / "outputs/cells/two/pristine_to_noisy" / adaptation / "default/seed0"

@@ -30,8 +30,8 @@ LAYERS = {
 """Package -> floor; a package imports lower floors only."""
 ONLY_IN = {
     "click": "cli",
-    "dvc": "pipeline/dvc.py",
-    "dvc_data": "pipeline/dvc.py",
+    "dvc": "pipeline",
+    "dvc_data": "pipeline",
     "hydra": "config",
     "mlflow": "tracking",
     "optuna": "tuning",

@@ -22,13 +22,13 @@ COARSE = replace(
 """Galaxies of few stars, rendered quickly, for mocks whose looks do not matter."""
 
 
-def renderings(structure: RowStructure, channels: int, seed: int) -> NDArray[np.float64]:
-    """Draw random images with about the published standard deviations; cameras agree in total flux to 5 %."""
+def renderings(structure: RowStructure, seed: int) -> NDArray[np.float64]:
+    """Draw random images in three filters of about the published deviations; cameras agree in total flux to 5 %."""
     random = np.random.default_rng(seed)
     galaxy = structure.galaxy[structure.block == 0]
     brightness = random.lognormal(1.0, 0.7, galaxy.max() + 1)
-    stds = [f.published_std[Domain.PRISTINE] for f in FILTER_SETS["three"].filters][:channels]
-    shape = (len(galaxy), channels, IMAGE_SIZE, IMAGE_SIZE)
+    stds = [f.published_std[Domain.PRISTINE] for f in FILTER_SETS["three"].filters]
+    shape = (len(galaxy), len(stds), IMAGE_SIZE, IMAGE_SIZE)
     images = random.lognormal(-1.0, 1.0, shape) * random.normal(1.0, 0.05, (len(galaxy), 1, 1, 1))
     images *= brightness[galaxy, None, None, None] * np.array(stds)[:, None, None]
     # The sky, which fills most of a real stamp, is empty.
@@ -37,11 +37,15 @@ def renderings(structure: RowStructure, channels: int, seed: int) -> NDArray[np.
 
 
 def images_of(data_set: DataSet, structure: RowStructure, seed: int = 0) -> NDArray[np.float64]:
-    """Make the images of one data set; noisy ones are pristine ones plus noise as strong as published."""
-    images = renderings(structure, len(data_set.filter_set.filters), seed)
+    """Make the images of one data set; noisy ones are pristine ones plus noise as strong as published.
+
+    The two-filter images are the first two channels of the three-filter ones.
+    """
+    images = renderings(structure, seed)
     if data_set.domain is Domain.NOISY:
-        stds = np.array([facts.noise_std for facts in data_set.filter_set.filters])[:, None, None]
+        stds = np.array([facts.noise_std for facts in FILTER_SETS["three"].filters])[:, None, None]
         images = images + np.random.default_rng(seed + 1).normal(0.0, 1.0, images.shape) * stds
+    images = images[:, : len(data_set.filter_set.filters)]
     mergers, others = images[: structure.block_rows], images[structure.block_rows :]
     turned = [mergers, mergers[..., ::-1, :], mergers[..., ::-1]]
     turned += [np.rot90(mergers, quarters, axes=(2, 3)) for quarters in (1, 2)]

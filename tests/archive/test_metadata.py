@@ -8,7 +8,8 @@ import pytest
 from archive.samples import STRUCTURE
 
 from mergershift.archive import DATA_SETS, PUBLISHED_ROWS, Domain, RowStructure, read_metadata, write_metadata
-from mergershift.archive.metadata import COLUMNS, IDS_NAME, MASSES_NAME, STAGES_NAME, add_published_metadata
+from mergershift.archive.authors_arrays import IDS_NAME, MASSES_NAME, STAGES_NAME, add_published_metadata
+from mergershift.archive.metadata import COLUMNS
 from mergershift.core.errors import UserError
 
 GALAXIES = STRUCTURE.mergers + STRUCTURE.non_mergers
@@ -56,12 +57,13 @@ def test_missing_and_broken_tables(tmp_path: Path) -> None:
 
 @pytest.fixture
 def real(tmp_path: Path, published_metadata: Path) -> tuple[Path, Path]:
-    """A folder with the published labels (and an empty file of images), and a copy of the real arrays."""
+    """A folder with the published labels and dark images (a sparse file), and a copy of the real arrays."""
     data, arrays = tmp_path / "data", tmp_path / "arrays"
     data.mkdir()
     arrays.mkdir()
     data_set = DATA_SETS["two", Domain.PRISTINE]
-    (data / data_set.images_name).touch()
+    path = data / data_set.images_name
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=data_set.shape())
     np.save(data / data_set.labels_names[0], PUBLISHED_ROWS.labels)
     for name in (IDS_NAME, STAGES_NAME, MASSES_NAME):
         shutil.copy(published_metadata / name, arrays / name)

@@ -8,7 +8,7 @@ import pytest
 from archive.samples import STRUCTURE, write_fits, write_sample
 from astropy.io import fits
 
-from mergershift.archive import DATA_SETS, Domain, available, open_images, read_labels, read_structure
+from mergershift.archive import DATA_SETS, Domain, available, open_images, read_labels, read_rows
 from mergershift.archive.manifest import published_files
 from mergershift.core.errors import UserError
 
@@ -37,7 +37,7 @@ def test_npy_and_fits_give_identical_arrays(both_formats: Path) -> None:
     np.testing.assert_array_equal(np.load(both_formats / TWO.images_name), np.asarray(fits_file))
     labels = [read_labels(both_formats, TWO, format) for format in ("npy", "fits")]
     np.testing.assert_array_equal(labels[0], labels[1])
-    assert read_structure(both_formats, TWO) == STRUCTURE
+    assert read_rows(both_formats, TWO) == STRUCTURE
 
 
 def test_fits_is_read_if_there_is_no_npy(tmp_path: Path) -> None:
@@ -242,11 +242,3 @@ def test_labels_of_wrong_shape_or_type(small: Path, labels: np.ndarray) -> None:
     np.save(small / TWO.labels_names[0], labels)
     with pytest.raises(UserError, match="expected"):
         read_labels(small, TWO)
-
-
-def test_one_wrong_label_does_not_fit_the_row_structure(small: Path) -> None:
-    labels = STRUCTURE.labels
-    labels[-1] = 1
-    np.save(small / TWO.labels_names[0], labels)
-    with pytest.raises(UserError, match="rows of mergers"):
-        read_structure(small, TWO)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from archive.samples import STRUCTURE, write_sample
@@ -69,6 +71,26 @@ def test_verify_exits_with_code_1_only_for_errors() -> None:
     assert f"error: {PRISTINE.labels_names[0]}" in broken.output
 
 
+def test_a_manifest_is_written_only_for_files_without_errors() -> None:
+    write_sample(Path("here"))
+    with pytest.raises(click.UsageError, match="give --write-manifest"):
+        call("verify", "--data", "here", "--address", "https://example.org")
+    written = call("verify", "--data", "here", "--write-manifest")
+    assert written.return_value in (None, 0)
+    assert "hashes of 4 files recorded: files of unknown provenance" in written.output
+    assert json.loads((Path("here") / "PROVENANCE.json").read_text())["kind"] == "unknown"
+    before = (Path("here") / "PROVENANCE.json").read_bytes()
+    other = call("verify", "--data", "here", "--write-manifest", "--address", "https://example.org")
+    assert other.return_value == 1
+    assert "406 mergers and 1827 non-mergers, as their provenance says" in other.output
+    path = Path("here") / PRISTINE.images_name
+    path.write_bytes(path.read_bytes()[:-8] + b"\0" * 7 + b"\1")
+    damaged = call("verify", "--data", "here", "--write-manifest")
+    assert damaged.return_value == 1
+    assert "no manifest was written" in damaged.output
+    assert (Path("here") / "PROVENANCE.json").read_bytes() == before
+
+
 def test_mock_fetch_and_replace(tmp_path: Path) -> None:
     write_sample(tmp_path / "published", filter_sets=("two", "three"))
     size = ("--mergers", "1", "--non-mergers", "2", "--workers", "1", "--filters", "two")
@@ -88,7 +110,7 @@ def test_mock_fetch_and_replace(tmp_path: Path) -> None:
     assert "2 files fetched, 0 kept" in fetched.output
     # an archive whose size differs from the published one has errors
     assert fetched.return_value == 1
-    assert "406 and 1827, as PROVENANCE.json says" in fetched.output
+    assert "406 mergers and 1827 non-mergers, as their provenance says" in fetched.output
     assert provenance_kind() == "archive"
 
 

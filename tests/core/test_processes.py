@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mergershift.core.errors import UserError
@@ -15,8 +16,11 @@ from mergershift.core.files import exclusive_lock
 from mergershift.core.processes import (
     STOP_SIGNALS,
     available_cores,
+    environment,
     interrupted_by,
+    kill_processes,
     set_environment_defaults,
+    variable_of,
 )
 
 
@@ -115,3 +119,34 @@ def test_a_refusal_explains_srun_only_where_it_started_several_tasks(
         monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
         with pytest.raises(UserError, match=r"4 times.*--ntasks=1"), exclusive_lock(lock, "busy."):
             pass
+
+
+def test_a_process_ends_with_the_one_that_started_it_even_behind_a_shell() -> None:
+    """SIGKILL cannot be handled, and the shell in between lives on."""
+    child = (
+        "from mergershift.core.processes import end_with_starter\n"
+        "import time; end_with_starter(); print('ready', flush=True); time.sleep(60)"
+    )
+    starter = (
+        "import subprocess, sys, time\n"
+        "from mergershift.core.processes import environment\n"
+        "command = ['sh', '-c', f'{sys.executable} -c \"$CHILD\"; echo ended with $?']\n"
+        "subprocess.Popen(command, env=environment()); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", starter], env=os.environ | {"CHILD": child}, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    assert process.stdout.read() == "ended with 143\n"
+    process.wait()
+
+
+def test_processes_are_found_by_the_variables_that_they_were_started_with() -> None:
+    command = [sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(60)"]
+    process = subprocess.Popen(command, env=environment() | {"MARK": "x"}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    kill_processes(lambda running: variable_of(running, "MARK") == "x")
+    assert not psutil.pid_exists(process.pid), "it has ended, and been waited for"

@@ -113,3 +113,47 @@ def test_data_hash_covers_both_domains_and_the_labels(few: Path, tmp_path: Path,
         del images
     prepare(other, "two", rule, tmp_path / "b")
     assert Prepared(tmp_path / "a").facts["data_hash"] != Prepared(tmp_path / "b").facts["data_hash"]
+
+
+def test_channels_in_another_order_are_prepared_in_the_named_one_and_recorded(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path / "data", FEW, filter_sets=("two", "three"))
+    rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
+    prepare(folder, "three", rule, tmp_path / "a")
+    three = DATA_SETS["three", Domain.PRISTINE]
+    np.save(folder / three.images_name, np.load(folder / three.images_name)[:, [0, 2, 1]])
+    prepare(folder, "three", rule, tmp_path / "b")
+    named, other = Prepared(tmp_path / "a").facts, Prepared(tmp_path / "b").facts
+    assert named["data_hash"] == other["data_hash"]
+    assert named["reading"]["channels.pristine"].startswith("f814w,f160w,f356w (the same images as in")
+    assert other["reading"]["channels.pristine"].startswith("f814w,f356w,f160w (the same images as in")
+    assert not other["warnings"]
+
+
+def test_a_noisy_file_in_another_order_of_rows_is_warned_of(few: Path, tmp_path: Path) -> None:
+    rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
+    folder = shutil.copytree(few, tmp_path / "data")
+    path = folder / DATA_SETS["two", Domain.NOISY].images_name
+    np.save(path, np.load(path)[np.random.default_rng(0).permutation(FEW.rows)])
+    prepare(folder, "two", rule, tmp_path / "out")
+    (warning,) = Prepared(tmp_path / "out").facts["warnings"]
+    assert "its rows do not show the galaxies of the pristine images" in warning
+
+
+def test_rows_in_another_order_are_split_by_what_the_pixels_show(few: Path, tmp_path: Path) -> None:
+    rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
+    folder = shutil.copytree(few, tmp_path / "data")
+    order = np.random.default_rng(0).permutation(FEW.rows)
+    for domain in Domain:
+        data_set = DATA_SETS["two", domain]
+        for name in (data_set.images_name, data_set.labels_names[0]):
+            np.save(folder / name, np.load(folder / name)[order])
+    prepare(folder, "two", rule, tmp_path / "out")
+    prepared = Prepared(tmp_path / "out")
+    assert prepared.facts["reading"]["galaxies"] == "renderings"
+    (warning,) = prepared.facts["warnings"]
+    assert "two cameras of a galaxy can be in training and in test" in warning
+    assert "data metadata --from DIR" in warning
+    rendering = (FEW.galaxy * 4 + FEW.camera)[order]
+    assert prepared.table.groupby(rendering)["split"].nunique().max() == 1
+    test = prepared.rows("test", unique=True)
+    assert len(test) == len(set(rendering[test])) == len(set(rendering[prepared.rows("test")]))

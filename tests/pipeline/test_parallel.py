@@ -7,19 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from checkouts import commit
-from ruamel.yaml import YAML
 from studies import (
     ENVIRONMENT,
     EPOCHS,
     begin_repro,
     cell_of,
     checkpoint,
+    leave_page_out,
     ran,
     repro,
     runs,
@@ -31,97 +29,12 @@ from studies import (
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
 from mergershift.pipeline import parallel, worktrees
+from mergershift.pipeline.dvc import dvc_repro
 from mergershift.pipeline.graph import read_plan
 from mergershift.pipeline.repro import repro as pipeline_repro
+from mergershift.pipeline.results import open_pipeline
 
 pytestmark = pytest.mark.slow
-
-DVC_YAML = """
-vars: [conf/study.yaml]
-stages:
-  code:
-    cmd: mkdir -p outputs/code && cp src/code.txt outputs/code/code.txt
-    deps: [src/code.txt]
-    outs: [outputs/code]
-  note:
-    cmd: mkdir -p outputs && cp src/code.txt outputs/note.txt
-    deps: [src/code.txt]
-    outs: [{outputs/note.txt: {cache: false}}]
-  aside:
-    cmd: mkdir -p outputs && cp src/code.txt outputs/aside.txt
-    deps: [src/code.txt]
-    outs: [outputs/aside.txt]
-  train:
-    matrix: {cell: "${cells}"}
-    cmd: sh src/train.sh ${item.cell}
-    deps: ["conf/${item.cell}.txt", outputs/code, outputs/note.txt, src]
-    outs: ["outputs/cells/${item.cell}/train/result.txt"]
-  evaluate:
-    matrix: {cell: "${cells}"}
-    cmd: mkdir -p outputs/cells/${item.cell}/evaluation &&
-      cp outputs/cells/${item.cell}/train/result.txt outputs/cells/${item.cell}/evaluation/metrics.json
-    deps: ["outputs/cells/${item.cell}/train"]
-    outs: ["outputs/cells/${item.cell}/evaluation"]
-  summary:
-    cmd: cat outputs/cells/*/evaluation/metrics.json > outputs/summary.txt
-    deps: [outputs/cells]
-    outs: [outputs/summary.txt]
-"""
-# Every call adds a line to $RUNS/<cell>. On request it waits for another cell, or for a long time.
-TRAIN = """
-set -e
-pwd >> "$RUNS/$1"
-echo "$CUDA_VISIBLE_DEVICES" >> "$RUNS/devices"
-if [ -f "$RUNS/wait for" ]; then
-  for i in $(seq 200); do [ -f "$RUNS/$(cat "$RUNS/wait for")" ] && break; sleep 0.1; done
-fi
-if [ -f "$RUNS/sleep" ]; then sleep 300; fi
-if grep -q broken "conf/$1.txt"; then echo "$1 is broken" >&2; exit 3; fi
-mkdir -p "outputs/cells/$1/train"
-cat outputs/code/code.txt outputs/note.txt "conf/$1.txt" > "outputs/cells/$1/train/result.txt"
-ls src >> "outputs/cells/$1/train/result.txt"
-"""
-
-
-@dataclass(frozen=True)
-class RunCounter:
-    """Counts how often a cell of the shell pipeline was run: its file in the folder has a line per call."""
-
-    folder: Path
-
-    def __call__(self, cell: str) -> int:
-        path = self.folder / cell
-        return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-@pytest.fixture
-def runs_of(tmp_path, monkeypatch):
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    monkeypatch.setenv("RUNS", str(folder))
-    return RunCounter(folder)
-
-
-@pytest.fixture
-def shell(tmp_path, runs_of, monkeypatch):
-    """A checkout whose cells are short shell commands, in a folder with a space in its name."""
-    folder = tmp_path / "a project"
-    for name, text in {
-        ".gitignore": "/outputs/\n/state/\n",
-        ".dvc/config": '[core]\n    analytics = false\n[cache]\n    type = "hardlink,symlink,copy"\n',
-        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-        "dvc.yaml": DVC_YAML,
-        "conf/study.yaml": "cells: [a, b, c]\n",
-        **{f"conf/{cell}.txt": f"{cell} as committed\n" for cell in "abc"},
-        "src/code.txt": "code as committed\n",
-        "src/old.txt": "",
-        "src/train.sh": TRAIN,
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    commit(folder)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def result(project: Path, cell: str) -> str:
@@ -132,13 +45,6 @@ def marked(folder: Path) -> list[psutil.Process]:
     """Processes that run in the worktrees of the project in `folder`."""
     trees = folder / "state/worktrees"
     return [process for process in psutil.process_iter() if worktrees._runs_in(process, trees)]
-
-
-def belongs(process: psutil.Process, tree: str) -> bool:
-    try:
-        return process.environ()[worktrees.MARK] == tree
-    except psutil.Error:  # it has just ended
-        return False
 
 
 def wait_until(condition, seconds: float = 60) -> None:
@@ -161,17 +67,9 @@ def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
         signal.signal(signal.SIGINT, before)
 
 
-def leave_page_out(project: Path) -> None:
-    """The page has tests of its own and takes its time."""
-    pipeline = project / "dvc.yaml"
-    yaml = YAML()
-    document = yaml.load(pipeline.read_text())
-    del document["stages"]["report"]
-    yaml.dump(document, pipeline)
-
-
 def test_the_plan_comes_from_the_pipeline(shell):
-    plan = read_plan(shell)
+    with open_pipeline(shell) as pipeline:
+        plan = read_plan(pipeline.stages)
     assert plan.before == ("code", "note"), "the stages that the cells need, and no others"
     assert [cell.name for cell in plan.cells] == ["cells/a", "cells/b", "cells/c"]
     assert plan.cells[1].stages == ("train@b", "evaluate@b")
@@ -180,7 +78,8 @@ def test_the_plan_comes_from_the_pipeline(shell):
 
 def test_the_plan_of_the_study(project):
     (project / "data").mkdir()
-    plan = read_plan(project)
+    with open_pipeline(project) as pipeline:
+        plan = read_plan(pipeline.stages)
     cells = read_study().cells()
     assert [cell.name for cell in plan.cells] == [
         cell.folder.relative_to("outputs").as_posix() for cell in cells
@@ -332,24 +231,59 @@ def test_an_edit_while_cells_run_is_not_mixed_with_their_results(shell, runs_of,
     assert runs_of("a") == 2
 
 
-def test_a_worker_that_is_killed_alone_is_a_failed_cell(shell, runs_of, tmp_path):
+def test_a_killed_cell_is_tried_once_more(shell, runs_of, tmp_path):
+    """Only DVC is killed in one cell, and only the stage's command in the other."""
     (shell / "conf/study.yaml").write_text("cells: [a, b]\n")
     (runs_of.folder / "sleep").touch()
     process = start(shell, tmp_path / "log")
     wait_until(lambda: runs_of("a") and runs_of("b"))
     (runs_of.folder / "sleep").unlink()
-    (tree,) = set((runs_of.folder / "a").read_text().splitlines())
-    (worker,) = (child for child in psutil.Process(process.pid).children() if Path(child.cwd()) == Path(tree))
-    worker.kill()
-    wait_until(lambda: not [running for running in marked(shell) if belongs(running, tree)])
-    for running in marked(shell):
-        if running.name() == "sleep":
-            running.kill()
-    process.wait(timeout=60)
+    trees = [Path((runs_of.folder / cell).read_text().strip()) for cell in "ab"]
+    workers = {Path(child.cwd()): child for child in psutil.Process(process.pid).children()}
+    (command,) = workers[trees[1]].children()
+    workers[trees[0]].kill()
+    command.kill()
+    assert process.wait(timeout=60) == 0
     log = (tmp_path / "log").read_text()
-    assert "cells/a failed (killed by signal 9)" in log
-    parallel.repro(2)
+    for cell in "ab":
+        assert f"\n{cell}: killed by signal 9; it is tried once more\n" in log
+        assert f"\n{cell}: done after" in log
+        assert runs_of(cell) == 2
+        assert f"{cell} as committed" in result(shell, cell)
+    assert not marked(shell)
+
+
+def test_a_cell_that_is_killed_twice_has_failed(shell, runs_of, capfd):
+    (shell / "conf/study.yaml").write_text("cells: [a, b]\n")
+    (shell / "conf/a.txt").write_text("deadly\n")
+    with pytest.raises(UserError, match="cells/a failed"):
+        parallel.repro(2)
+    assert "cells/a failed (killed by signal 9 twice. Probably the memory ran out" in capfd.readouterr().err
     assert runs_of("a") == 2
+    assert "b as committed" in result(shell, "b")
+    with pytest.raises(UserError, match="killed by signal 9 twice") as error:
+        dvc_repro()
+    assert str(error.value).count("\n") == 1
+    assert "memory" in str(error.value)
+    assert runs_of("a") == 4
+
+
+def test_nothing_that_dvc_started_outlives_it(shell, runs_of, tmp_path):
+    (runs_of.folder / "sleep").touch()
+    code = "from mergershift.pipeline.dvc import dvc_repro; dvc_repro(['train@a'])"
+    with (tmp_path / "log").open("w") as log:
+        command, variables = [sys.executable, "-c", code], os.environ | ENVIRONMENT
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
+    wait_until(lambda: runs_of("a"))
+    (runs_of.folder / "sleep").unlink()
+    (dvc,) = psutil.Process(process.pid).children()
+    family = dvc.children(recursive=True)
+    dvc.kill()
+    assert process.wait(timeout=60) == 0
+    assert family
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+    assert runs_of("a") == 2
+    assert "killed by signal 9; it is tried once more" in (tmp_path / "log").read_text()
 
 
 def test_code_installed_from_elsewhere_is_used_as_it_is(shell):

@@ -3,12 +3,27 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pandas as pd
 import psutil
 import pytest
-from studies import EPOCHS, begin_repro, cell_of, checkpoint, client, dvc, ran, repro, runs, stages, steps
+from checkouts import commit
+from studies import (
+    EPOCHS,
+    begin_repro,
+    cell_of,
+    checkpoint,
+    client,
+    dvc,
+    leave_page_out,
+    ran,
+    repro,
+    runs,
+    stages,
+    steps,
+)
 
 from mergershift.config.study import read_study, set_filters
 
@@ -75,6 +90,31 @@ def test_an_edit_runs_what_it_changes_and_a_kill_costs_no_second_run(studied, tm
         assert steps(studied, run) == list(range(EPOCHS)), "every epoch once"
         names = {f.path for f in client(studied).list_artifacts(run.info.run_id)}
         assert {"config.yaml", "git.diff", "run.json", "metrics.json", "predictions.csv", "figures"} <= names
+
+
+def test_a_teammate_takes_the_study_from_the_remote(studied, tmp_path, monkeypatch):
+    leave_page_out(studied)
+    remote = tmp_path / "remote"
+    for command in (["add", "data"], ["remote", "add", "-d", "store", str(remote)], ["push", "--run-cache"]):
+        dvc(studied, *command, "--quiet")
+    commit(studied)
+    mate = tmp_path / "mate"
+    subprocess.run(["git", "clone", "-q", studied, mate], check=True)
+    monkeypatch.chdir(mate)
+    found = repro(mate)
+    assert found.returncode == 1
+    assert found.stderr.count("\n") == 2
+    for advice in ("mergershift repro --pull", "dvc pull data.dvc", "mergershift data mock"):
+        assert advice in found.stderr
+    done = repro(mate, "--pull", "--jobs", "2")
+    assert ran(done) == []
+    assert "Data and pipelines are up to date." in done.stdout
+    assert "Balanced accuracy" in done.stdout, "the transfer table is printed"
+    for name in ("train/epochs.csv", "evaluation/metrics.json"):
+        assert (cell_of(mate, "mmd") / name).read_bytes() == (cell_of(studied, "mmd") / name).read_bytes()
+    refused = repro(mate, "--pull", "--dry")
+    assert refused.returncode == 1
+    assert "Leave out one of them" in refused.stderr
 
 
 def test_in_a_clone_without_data_the_message_names_the_commands(project):

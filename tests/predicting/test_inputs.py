@@ -16,7 +16,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from registry.samples import facts_of, stamps
 
-from mergershift.archive import DATA_SETS, Domain
+from mergershift.archive import DATA_SETS, Domain, open_images
 from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import BATCH, Batch, Inputs, ahead
@@ -130,6 +130,22 @@ def test_two_filters_of_the_archive_are_too_few_for_a_model_of_three(tmp_path: P
     inputs = Inputs.of_files([str(tmp_path / "copy.fits")], Assumed(), three)
     assert "the model needs f814w, f160w, f356w" in inputs.refused[str(tmp_path / "copy.fits")]
     assert set(gathered(read(tmp_path / "copy.fits"))[2]) == {""}
+
+
+@pytest.mark.parametrize("form", ["npy", "fits"])
+def test_channels_of_the_archives_files_are_those_that_the_pixels_show(tmp_path: Path, form: str) -> None:
+    write_sample(tmp_path, filter_sets=("two", "three"), formats=(form,))
+    path = tmp_path / (THREE.images_name if form == "npy" else THREE.fits_name)
+    before, _, notes = gathered(read(path))
+    assert not [note for note in notes if "assumed" in note]
+    images = open_images(tmp_path, THREE)[:][:, [0, 2, 1]]
+    if form == "npy":
+        np.save(path, images)
+    else:
+        write_sample_fits(path, images, STRUCTURE.labels)
+    after, _, notes = gathered(read(path))
+    np.testing.assert_array_equal(after, before)
+    assert all(note.endswith("channels selected by filter") for note in notes)
 
 
 @pytest.mark.parametrize("name", THREE.images_names)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from mergershift.archive import Origin
+from mergershift.cells.records import Trained
+from mergershift.config import SplitConfig
 from mergershift.config.study import Method, Study
-from mergershift.report.prose import citation, counted, listed, summary
+from mergershift.report.prose import banner, citation, counted, listed, summary
 from mergershift.report.study_results import Contender, Setting, StudyResults
 from mergershift.report.style import BASELINE, ORACLE, method_style, spelt
 from mergershift.report.tables import interval, number, p_value, percent
@@ -117,6 +121,38 @@ def test_uncertain_results_are_reported_as_such():
     assert "no method is better than source only" in summary(
         *gathered((0.2, 0.1, 0.3), (0.1, 0.05, 0.15), best="source_only")
     )
+
+
+ORIGIN = Origin(kind="archive", address="https://archive.example")
+
+
+@pytest.mark.parametrize(
+    ("origin", "reading", "warning"),
+    [
+        (
+            ORIGIN,
+            {"channels.noisy": "f814w,f160w (the published noise)", "galaxies": "published order"},
+            None,
+        ),
+        (ORIGIN.model_copy(update={"stated_by": "user"}), {}, "is what a user stated"),
+        (ORIGIN, {"galaxies": "renderings"}, "the split is by rendering"),
+        (
+            ORIGIN,
+            {"channels.noisy": "f814w,f160w,f356w (assumed: the pixels do not decide)"},
+            "not certain: f814w,f160w",
+        ),
+    ],
+)
+def test_doubts_about_the_files_are_warnings_of_the_page(
+    origin: Origin, reading: dict[str, str], warning: str | None
+) -> None:
+    split = SplitConfig(kind="by_galaxy", seed=1, train=0.7, validation=0.1, disjoint_domains=False)
+    trained = Trained.model_construct(provenance=origin, reading=reading, split=split)
+    results: Any = SimpleNamespace(trainings=[SimpleNamespace(trained=trained)], settings=[])
+    found = banner(results)
+    assert found["real"] == (warning is None)
+    assert len(found["warnings"]) == (warning is not None)
+    assert (warning or "") in "".join(found["warnings"])
 
 
 @pytest.mark.parametrize("warned", [False, True])

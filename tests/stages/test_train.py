@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 
 from mergershift import evaluation
 from mergershift.cells import ledger
-from mergershift.cells.layout import default_output, model_file
+from mergershift.cells.layout import RUN, TRAINED, default_output, model_file
+from mergershift.cells.records import RunRecord
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import SelectionConfig, compose, compose_selection
@@ -223,3 +224,12 @@ def test_each_domain_has_its_own_statistics_under_adabn(archive):
         images = prepared.images(part["domain"].iloc[0], part["row"].to_numpy())
         same[role] = np.allclose(inference.predict(kept, images, threads=1), part["probability"], atol=1e-5)
     assert same == {"source": False, "target": True}
+
+
+def test_how_the_archives_files_were_read_is_recorded_in_the_run(trained):
+    _, cell = trained
+    record = RunRecord.read(cell / TRAINED / RUN)
+    assert record.trained is not None
+    assert record.trained.reading["galaxies"] == record.tags["read.galaxies"] == "published order"
+    assert record.trained.reading["channels.noisy"] == record.tags["read.channels.noisy"]
+    assert record.tags["read.channels.noisy"].startswith("f814w,f160w (")

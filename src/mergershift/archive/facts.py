@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,7 @@ class RowStructure:
     BLOCKS = ("as rendered", "flipud", "fliplr", "rot90", "rot180")
     IRREGULAR_PLACE = 30
     IRREGULAR_CAMERAS = 2
+    found_by: ClassVar[Literal["published order"]] = "published order"
 
     def __post_init__(self) -> None:
         if self.irregular and self.non_mergers <= self.IRREGULAR_PLACE:

@@ -83,15 +83,25 @@ def fits_layout(path: Path) -> Layout:
     Raises FileError if it is not a FITS file or its values are scaled.
     """
     with _open_fits(path) as hdus, _readable(path):
-        hdu = hdus[0]
-        if not hdu.header.get("NAXIS"):
-            hdu = next((candidate for candidate in hdus if candidate.name.upper() == "IMAGES"), hdu)
+        hdu = _images_hdu(hdus)
         header = hdu.header
         if (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
             raise FileError(path, "values scaled by BSCALE and BZERO", "unscaled float64")
         shape = tuple(header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1))
         dtypes = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
         return Layout(path, shape, np.dtype(dtypes[header["BITPIX"]]), hdu.fileinfo()["datLoc"])
+
+
+def fits_header(path: Path) -> Any:
+    """Read the header (of astropy) of the images in a FITS file; raises FileError if it is not a FITS file."""
+    with _open_fits(path) as hdus, _readable(path):
+        return _images_hdu(hdus).header
+
+
+def _images_hdu(hdus: Any) -> Any:
+    if hdus[0].header.get("NAXIS"):
+        return hdus[0]
+    return next((candidate for candidate in hdus if candidate.name.upper() == "IMAGES"), hdus[0])
 
 
 def fits_table_column(path: Path, names: Sequence[str]) -> NDArray[Any]:

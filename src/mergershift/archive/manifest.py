@@ -29,9 +29,15 @@ def published_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name in names) if folder.is_dir() else []
 
 
-def sha256(path: Path, advance: Callable[[int], None] | None = None, block: int = 1 << 20) -> str:
-    """Compute the SHA-256 of a file in hexadecimal, calling `advance` with the number of bytes of each block."""
-    digest = hashlib.sha256()
+def file_hash(
+    path: Path,
+    advance: Callable[[int], None] | None = None,
+    *,
+    algorithm: str = "sha256",
+    block: int = 1 << 20,
+) -> str:
+    """Compute the hash of a file in hexadecimal, calling `advance` with the number of bytes of each block."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(block):
             digest.update(chunk)
@@ -44,7 +50,7 @@ def take(paths: Iterable[Path], advance: Callable[[int], None] | None = None) ->
     """Compute the manifest of some files, hashing several at a time."""
     listed = list(paths)
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        hashes = pool.map(lambda path: sha256(path, advance), listed)
+        hashes = pool.map(lambda path: file_hash(path, advance), listed)
         return {path.name: found for path, found in zip(listed, hashes, strict=True)}
 
 

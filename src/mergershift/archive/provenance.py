@@ -1,7 +1,7 @@
 """The provenance of the files in a data folder, recorded next to them in `PROVENANCE.json`.
 
-A folder without that file has unknown provenance: it is never treated as the real archive, and never replaced
-unless the user asks for it.
+A folder without that file, or with one that only lists hashes, has unknown provenance: it is never treated as the real
+archive, and never replaced unless the user asks for it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from mergershift.core.files import atomic_file
 PROVENANCE_NAME = "PROVENANCE.json"
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 class Origin(BaseModel):
     """The part of a provenance that determines the images, without dates and lists of files."""
 
@@ -34,6 +38,8 @@ class Origin(BaseModel):
     non_mergers: int | None = None
     mock_version: int | None = None
     address: str | None = None
+    stated_by: Literal["user"] | None = None
+    """"user" if a user stated the address, from which nothing was fetched."""
 
     @property
     def universe(self) -> str:
@@ -92,24 +98,49 @@ class ArchiveProvenance(_Recorded):
 
     kind: Literal["archive"] = "archive"
     address: str
-    date: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
-    """When the last file was fetched."""
+    date: datetime = Field(default_factory=_now)
+    """When the last file was fetched, or the manifest of files that came by another way was written."""
+    stated_by: Literal["fetch", "user"] = "fetch"
+    """Whether the files were fetched from the address, or a user stated that they come from there."""
     licence: str = f"{LICENCE} {LICENCE_ADDRESS}"
     doi: str = DOI
     reference: str = REFERENCE
     """Bibliographic code of the paper to cite with the images."""
 
     def __str__(self) -> str:
+        if self.stated_by == "user":
+            return f"archive from {self.address}, as a user stated; not fetched by mergershift"
         return f"archive fetched from {self.address}"
 
     @property
     def origin(self) -> Origin:
         """The fields that determine the images."""
-        return Origin(kind=self.kind, address=self.address)
+        stated = self.stated_by == "user"
+        return Origin(kind=self.kind, address=self.address, stated_by="user" if stated else None)
 
     def same_origin(self, other: Provenance) -> bool:
         """Return whether the other was fetched from the same address."""
         return isinstance(other, ArchiveProvenance) and self.address == other.address
+
+
+class UnknownProvenance(_Recorded):
+    """A manifest of files whose origin is not known."""
+
+    kind: Literal["unknown"] = "unknown"
+    date: datetime = Field(default_factory=_now)
+    """When the manifest was written."""
+
+    def __str__(self) -> str:
+        return f"files of unknown provenance, unchanged since {self.date:%Y-%m-%d} or reported"
+
+    @property
+    def origin(self) -> Origin:
+        """The fields that determine the images: none is known."""
+        return Origin(kind=self.kind)
+
+    def same_origin(self, other: Provenance) -> bool:
+        """Return False, since files of unknown origin may differ from any other."""
+        return False
 
 
 def images_of(kind: str) -> str:
@@ -131,11 +162,11 @@ def terms_of(kind: str) -> str:
     return f"The licence of images of {kind} provenance is unknown."
 
 
-Provenance = Annotated[MockProvenance | ArchiveProvenance, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[MockProvenance | ArchiveProvenance] = TypeAdapter(Provenance)
+Provenance = MockProvenance | ArchiveProvenance | UnknownProvenance
+_ADAPTER: TypeAdapter[Provenance] = TypeAdapter(Annotated[Provenance, Field(discriminator="kind")])
 
 
-def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
+def read_provenance(folder: Path) -> Provenance | None:
     """Read the provenance of the files in a folder; None if it is not recorded.
 
     Raises UserError if `PROVENANCE.json` cannot be read or contains anything else.
@@ -154,7 +185,7 @@ def read_provenance(folder: Path) -> MockProvenance | ArchiveProvenance | None:
         ) from None
 
 
-def write_provenance(folder: Path, provenance: MockProvenance | ArchiveProvenance) -> None:
+def write_provenance(folder: Path, provenance: Provenance) -> None:
     """Write the provenance of the files in a folder; an older file is replaced rather than modified."""
     record = provenance.model_dump(mode="json")
     # The short fields come before the long list of hashes, for whoever reads the file.

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.archive.facts import DATA_SETS, IMAGE_SIZE, DataSet, RowStructure
+from mergershift.archive.facts import DATA_SETS, IMAGE_SIZE, DataSet
 from mergershift.archive.layouts import (
     FileError,
     Layout,
@@ -36,13 +36,18 @@ class Images:
     ndim = 4
     dtype: np.dtype[np.float64] = np.dtype(np.float64)
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, channels: tuple[int, ...] | None = None) -> None:
         self._layout = layout
+        self._channels = channels
         self.path = layout.path
         self.shape = cast("tuple[int, int, int, int]", layout.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def with_channels(self, places: tuple[int, ...]) -> Images:
+        """Return the same images with the file's channels in another order, given by their places in the file."""
+        return Images(self._layout, None if places == tuple(range(self.shape[1])) else places)
 
     def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.float64]:
         layout = self._layout
@@ -50,6 +55,8 @@ class Images:
             layout.path, layout.dtype, mode="r", offset=layout.offset, shape=layout.shape, order=layout.order
         )
         chosen = np.asarray(mapped)[rows]
+        if self._channels is not None:
+            return chosen[..., self._channels, :, :].astype(np.float64, copy=False)
         copied = not isinstance(rows, int | np.integer | slice)
         return chosen.astype(np.float64, copy=False) if copied else np.array(chosen, np.float64)
 
@@ -84,7 +91,9 @@ def labels_file(folder: Path, data_set: DataSet, format: Format) -> Path:
 
 
 def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -> Images:
-    """Open the images of a data set in the given `format`, by default from npy if it exists and else from FITS.
+    """Open the images of a data set as they are stored: see `channels.open_images` for the order of the filters.
+
+    The format is by default npy if that file exists, else FITS.
 
     Raises UserError if the file is missing, truncated or pickled, if the shape is not `(N, C, 75, 75)` or if the
     type is not float64.
@@ -99,15 +108,6 @@ def read_labels(folder: Path, data_set: DataSet, format: Format | None = None) -
     Raises UserError if it is missing or unreadable, has another shape or contains anything but 0 and 1.
     """
     return labels_in(_choose(labels_names, folder, data_set, format))
-
-
-def read_structure(folder: Path, data_set: DataSet, format: Format | None = None) -> RowStructure:
-    """Infer the row structure from the labels; raises UserError if they do not follow the archive's order."""
-    path = _choose(labels_names, folder, data_set, format)
-    try:
-        return RowStructure.from_labels(labels_in(path))
-    except ValueError as error:
-        raise FileError(path, str(error), "the archive's row structure") from None
 
 
 def images_in(path: Path, data_set: DataSet) -> Images:

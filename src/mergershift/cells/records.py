@@ -76,6 +76,8 @@ class Trained(BaseModel):
     """Name of the cell's folder, for instance cells/two/pristine_to_noisy/mmd/default/seed0."""
     data_hash: str
     provenance: Origin
+    reading: dict[str, str] = {}
+    """How the channels and galaxies of the archive's files were identified when its images were prepared."""
     split: SplitConfig
     config_hash: str
     git_commit: str | None

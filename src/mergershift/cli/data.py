@@ -49,6 +49,7 @@ def info(chosen: Path | None) -> None:
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.readers import formats
     from mergershift.archive.replacement import recover
+    from mergershift.core.errors import UserError
 
     folder = data_folder.folder(chosen)
     recover(folder)
@@ -79,24 +80,42 @@ def info(chosen: Path | None) -> None:
     click.echo(f"\nHere: {known or 'files of unknown provenance (no PROVENANCE.json)'}")
     if known is None or known.kind != "archive":
         click.echo(f"      {archive.terms_of(known.kind if known else 'unknown')}")
-    structure = archive.read_structure(folder, archive.available(folder)[0])
-    click.echo(
-        f"      {structure.rows} rows, {structure.mergers} mergers, {structure.non_mergers} non-mergers"
-    )
+    try:
+        rows_here = archive.read_rows(folder)
+    except UserError as error:
+        click.echo(f"      {error}")
+        return
+    galaxies = f"{rows_here.mergers} mergers, {rows_here.non_mergers} non-mergers (by {rows_here.found_by})"
+    click.echo(f"      {rows_here.rows} rows, {galaxies}")
+    if uncertain := archive.limits(rows_here):
+        click.echo(f"      {uncertain}")
 
 
 @data.command()
 @FOLDER
-def verify(chosen: Path | None) -> None:
+@click.option(
+    "--write-manifest",
+    is_flag=True,
+    help="Record the hashes of files that came by another way, so that later damage is found.",
+)
+@click.option(
+    "--address", metavar="URL", help="With --write-manifest: where the files come from, as you state."
+)
+def verify(chosen: Path | None, write_manifest: bool, address: str | None) -> None:
     """Check the archive in the data folder.
 
-    Checks file names, hashes, shapes, values, labels and row order. The exit code is 1 if there is an error.
+    Checks file names, hashes, shapes, values, labels, and the order of channels and rows. The exit code is 1 if there
+    is an error.
     """
     from mergershift.archive.replacement import recover
 
+    if address and not write_manifest:
+        raise click.UsageError("--address is recorded in the manifest: give --write-manifest, too.")
     folder = data_folder.folder(chosen)
     recover(folder)
-    if not data_folder.verified(folder):
+    if write_manifest:
+        data_folder.record(folder, address)
+    elif not data_folder.verified(folder):
         click.get_current_context().exit(1)
 
 
@@ -228,7 +247,7 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
 
     They give the subhalo id, past or future merger, and stellar mass of each image.
     """
-    from mergershift.archive.metadata import add_published_metadata
+    from mergershift.archive.authors_arrays import add_published_metadata
     from mergershift.archive.provenance import read_provenance
     from mergershift.archive.replacement import locked
     from mergershift.core.errors import UserError
@@ -258,13 +277,16 @@ def leakage(chosen: Path | None) -> None:
 
     folder = data_folder.folder(chosen)
     here = archive.available(folder)
-    structure = archive.read_structure(folder, here[0]) if here else archive.PUBLISHED_ROWS
+    rows: archive.Rows = archive.read_rows(folder) if here else archive.PUBLISHED_ROWS
     click.echo(
-        f"{structure.rows} rows, as in {folder if here else 'the published archive (there are no files here)'}"
+        f"{rows.rows} rows, as in {folder if here else 'the published archive (there are no files here)'}"
     )
+    if uncertain := archive.limits(rows):
+        click.echo(f"warning: {uncertain}.\n  {archive.GALAXIES_REMEDY}")
+    seen = "rendering" if rows.found_by == "renderings" else "galaxy"
     for split in ("by_galaxy", "published_leaky"):
-        for name, leak in audit(structure, compose([f"split={split}"]).split).items():
+        for name, leak in audit(rows, compose([f"split={split}"]).split).items():
             click.echo(
                 f"{split:16}{name:12}{leak.seen_in_training:6} of {leak.test_images:5} test images "
-                f"show a galaxy seen in training ({leak.fraction:.1%})"
+                f"show a {seen} seen in training ({leak.fraction:.1%})"
             )

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from mergershift.archive import DataSet
+    from mergershift.archive.provenance import Provenance
     from mergershift.archive.readers import Format
     from mergershift.archive.verification.findings import Report
     from mergershift.config import ArchiveConfig
@@ -43,7 +44,7 @@ def folder(chosen: Path | None) -> Path:
 
 def shape(folder: Path, data_set: DataSet, format: Format) -> str:
     """Shape of the images in a file as text, or a note that the file is broken."""
-    from mergershift.archive import open_images
+    from mergershift.archive.readers import open_images
     from mergershift.core.errors import UserError
 
     try:
@@ -52,15 +53,29 @@ def shape(folder: Path, data_set: DataSet, format: Format) -> str:
         return "broken, see `mergershift data verify`"
 
 
-def verified(folder: Path) -> bool:
-    """Check a data folder and print the findings; returns whether it has no errors."""
+def verified(folder: Path, stated: Provenance | None = None) -> bool:
+    """Check a data folder, by the `stated` provenance if any, and print the findings; returns whether it is sound."""
     from mergershift.archive.verification.verify import bytes_to_read, verify
     from mergershift.core.progress import ProgressBars
 
     with ProgressBars("bytes") as progress:
-        report = verify(folder, progress.add("checking", bytes_to_read(folder)).advance)
+        report = verify(folder, progress.add("checking", bytes_to_read(folder)).advance, stated=stated)
     _print(report)
     return report.sound
+
+
+def record(folder: Path, address: str | None) -> None:
+    """Check a data folder, record the hashes of its files and pin it; the exit code is 1 if it has errors."""
+    from mergershift.archive import recording
+    from mergershift.archive.replacement import locked
+
+    with locked(folder):
+        provenance = recording.require_recordable(folder, address)
+        if not verified(folder, provenance):
+            click.echo("The files have errors, so no manifest was written.")
+            click.get_current_context().exit(1)
+        click.echo(f"{folder}: hashes of {recording.record(folder, provenance)} files recorded: {provenance}")
+    hand_over(folder)
 
 
 def _print(report: Report) -> None:
@@ -72,6 +87,8 @@ def _print(report: Report) -> None:
                 f"  {row.filter}   mean {row.mean:7.4f} ({row.published_mean:.4f})"
                 f"   deviation {row.std:6.3f} ({row.published_std:.3f})"
             )
+    for note in report.notes:
+        click.echo(f"note: {note}")
     for finding in report.findings:
         click.echo(str(finding))
     errors = sum(finding.level == "error" for finding in report.findings)

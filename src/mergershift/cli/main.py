@@ -14,7 +14,12 @@ from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
 from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
-from mergershift.core.processes import STOP_SIGNALS, interrupted_by, set_environment_defaults
+from mergershift.core.processes import (
+    STOP_SIGNALS,
+    end_with_starter,
+    interrupted_by,
+    set_environment_defaults,
+)
 
 
 @click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -176,15 +181,16 @@ def report() -> None:
     metavar="N",
     help="Number of cells to run in parallel; conf/trainer sets the threads of each.  [default: 1]",
 )
+@click.option("--pull", is_flag=True, help="First fetch the data and all results that DVC's remote has.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
-def repro(jobs: int, arguments: tuple[str, ...]) -> None:
+def repro(jobs: int, pull: bool, arguments: tuple[str, ...]) -> None:
     """Run the pipeline and print the transfer table.
 
     Only the stages that are out of date are run, by `dvc repro`.
     """
     from mergershift.pipeline.repro import repro as run_pipeline
 
-    run_pipeline(arguments, jobs)
+    run_pipeline(arguments, jobs, pull=pull)
 
 
 @cli.command()
@@ -225,6 +231,7 @@ def _compose(overrides: tuple[str, ...]) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's mistake exits with code 1 (or click's 2) and without a traceback."""
+    end_with_starter()
     set_environment_defaults()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     arrived: list[int] = []

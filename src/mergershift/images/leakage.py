@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mergershift.archive import RowStructure
+from mergershift.archive import Rows
 from mergershift.config import SplitConfig
 from mergershift.images.split import row_table
 
@@ -25,10 +25,10 @@ class Leak:
         return self.seen_in_training / self.test_images if self.test_images else 0.0
 
 
-def leakage(structure: RowStructure, rule: SplitConfig) -> dict[str, Leak]:
+def leakage(rows: Rows, rule: SplitConfig) -> dict[str, Leak]:
     """Count the leaked test images of a split, separately for "mergers" and "non-mergers"."""
-    table = row_table(structure, rule)
-    return audit(table, structure.labels)
+    table = row_table(rows, rule)
+    return audit(table, rows.labels)
 
 
 def audit(table: pd.DataFrame, labels: np.ndarray) -> dict[str, Leak]:

@@ -17,13 +17,18 @@ from numpy.typing import NDArray
 from mergershift.archive import (
     DATA_SETS,
     FILTER_SETS,
-    DataSet,
+    GALAXIES_REMEDY,
     Domain,
+    Images,
     Origin,
-    RowStructure,
+    channel_order,
+    limits,
     open_images,
     read_labels,
     read_provenance,
+    read_rows,
+    same_galaxies,
+    sample_of,
 )
 from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
@@ -43,35 +48,44 @@ def prepare(
     For each domain, `output` contains ``<domain>-images.npy`` `(N, C, 75, 75)` float32 in µJy/arcsec² and
     ``<domain>-labels.npy`` `(N,)` int8. It also contains ``rows.csv``, see `row_table`; ``statistics.json`` with the
     mean and standard deviation per filter and domain, over the rows that the labelled domain may train on; and
-    ``prepared.json`` with the provenance and a hash. `output` is written completely or not at all. Raises UserError
-    if the files of the archive are not valid or do not match.
+    ``prepared.json`` with the provenance, a hash, how channels and rows were identified, and what is uncertain about
+    that. `output` is written completely or not at all. Raises UserError if the files of the archive are not valid or
+    do not match.
     """
     sets = [DATA_SETS[filters, domain] for domain in Domain]
     labels = {data_set.domain: read_labels(folder, data_set) for data_set in sets}
     for data_set in sets:
         if not np.array_equal(labels[data_set.domain], labels[Domain.PRISTINE]):
             raise UserError(
-                f"{folder / data_set.labels_names[0]}: labels differ from those of the pristine images, expected the "
-                "same galaxies in both domains.\n"
+                f"{folder}: labels differ from those of the pristine images ({data_set}), expected the same galaxies "
+                "in both domains.\n"
                 "Run `mergershift data verify`, then fetch or generate the archive again."
             )
+    rows = read_rows(folder, sets[0])
     try:
-        structure = RowStructure.from_labels(labels[Domain.PRISTINE])
-        table = row_table(structure, rule)
+        table = row_table(rows, rule)
     except ValueError as error:
-        raise UserError(
-            f"{folder / sets[0].labels_names[0]}: {error}.\nRun `mergershift data verify`."
-        ) from error
+        raise UserError(f"{folder}: {error}.\nRun `mergershift data verify`.") from error
+    orders = {data_set.domain: channel_order(folder, data_set) for data_set in sets}
+    warnings = [order.warning for order in orders.values() if order.warning]
+    images = {data_set.domain: open_images(folder, data_set) for data_set in sets}
+    if not same_galaxies(*(sample_of(opened) for opened in images.values())):
+        warnings.append(
+            f"{images[Domain.NOISY].path}: its rows do not show the galaxies of the pristine images, so that "
+            "training and test can have galaxies in common.\n"
+            "Run `mergershift data verify`, then fetch the archive again."
+        )
+    if uncertain := limits(rows):
+        warnings.append(f"{folder}: {uncertain}.\n{GALAXIES_REMEDY}")
 
     with atomic_directory(output) as partial:
         source_rows = table["trains"].isin(["both", "source"]).to_numpy()
-        total = structure.rows * len(sets)
+        total = rows.rows * len(sets)
         hashes, statistics = {}, {}
         for number, data_set in enumerate(sets):
-            domain, before = data_set.domain, number * structure.rows
+            domain, before = data_set.domain, number * rows.rows
             hashes[str(domain)], statistics[str(domain)] = _convert(
-                folder,
-                data_set,
+                images[domain],
                 source_rows,
                 partial / f"{domain}-images.npy",
                 lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
@@ -83,9 +97,14 @@ def prepare(
         facts = {
             "filter_set": filters,
             "filters": list(FILTER_SETS[filters].filter_names),
-            "rows": structure.rows,
-            "galaxies": {"mergers": structure.mergers, "non-mergers": structure.non_mergers},
+            "rows": rows.rows,
+            "galaxies": {"mergers": rows.mergers, "non-mergers": rows.non_mergers},
             "provenance": origin(folder),
+            "reading": {
+                **{f"channels.{domain}": str(order) for domain, order in orders.items()},
+                "galaxies": rows.found_by,
+            },
+            "warnings": warnings,
             "split": rule.model_dump(mode="json"),
             "data_hash": whole,
         }
@@ -104,17 +123,16 @@ def origin(folder: Path) -> dict[str, Any]:
 
 
 def _convert(
-    folder: Path,
-    data_set: DataSet,
+    images: Images,
     source_rows: NDArray[np.bool_],
     path: Path,
     progress: Callable[[int], None],
 ) -> tuple[str, dict[str, list[float]]]:
-    """Write the images of `data_set` to `path` as float32; return their SHA-256 and the statistics of `source_rows`."""
-    shape = tuple(open_images(folder, data_set).shape)
+    """Write images to `path` as float32; return their SHA-256 and the statistics of `source_rows`."""
+    shape = images.shape
     if shape[0] != len(source_rows):
         raise UserError(
-            f"{folder / data_set.images_name}: {shape[0]} images, expected {len(source_rows)}, one per label.\n"
+            f"{images.path}: {shape[0]} images, expected {len(source_rows)}, one per label.\n"
             "Run `mergershift data verify`."
         )
     step = max(1, BLOCK_BYTES // (8 * int(np.prod(shape[1:]))))
@@ -124,12 +142,11 @@ def _convert(
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], step):
-            # Each block gets a new memory map, because the pages of a long-lived map count as this process' memory.
-            block = np.asarray(open_images(folder, data_set)[start : start + step])
+            block = images[start : start + step]
             if not np.isfinite(block).all():
                 row = start + int(np.flatnonzero(~np.isfinite(block).all(axis=(1, 2, 3)))[0])
                 raise UserError(
-                    f"{folder / data_set.images_name}: row {row} has NaN or infinite pixels.\n"
+                    f"{images.path}: row {row} has NaN or infinite pixels.\n"
                     "Run `mergershift data verify`, then fetch or generate the archive again."
                 )
             single = np.ascontiguousarray(block, dtype="<f4")

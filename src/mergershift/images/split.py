@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mergershift.archive import RowStructure
+from mergershift.archive import Rows
 from mergershift.config import SplitConfig
 
 
-def row_table(structure: RowStructure, rule: SplitConfig) -> pd.DataFrame:
+def row_table(rows: Rows, rule: SplitConfig) -> pd.DataFrame:
     """Return the split of the archive's rows, one line per row: row, galaxy, camera, block, split, trains.
 
     `trains` names the domain that may train on a row. It is "both" for training rows, or "source" or "target" under
@@ -19,19 +19,19 @@ def row_table(structure: RowStructure, rule: SplitConfig) -> pd.DataFrame:
     """
     table = pd.DataFrame(
         {
-            "row": np.arange(structure.rows),
-            "galaxy": structure.galaxy,
-            "camera": structure.camera,
-            "block": structure.block,
+            "row": np.arange(rows.rows),
+            "galaxy": rows.galaxy,
+            "camera": rows.camera,
+            "block": rows.block,
         }
     )
     if rule.kind == "published_leaky":
-        table["split"] = _by_image(structure.rows, rule)
+        table["split"] = _by_image(rows.rows, rule)
         table["trains"] = np.where(table["split"] == "train", "both", "")
         return table
-    galaxies, trains = _by_galaxy(structure, rule)
-    table["split"] = galaxies[structure.galaxy]
-    table["trains"] = trains[structure.galaxy]
+    galaxies, trains = _by_galaxy(rows, rule)
+    table["split"] = galaxies[rows.galaxy]
+    table["trains"] = trains[rows.galaxy]
     return table
 
 
@@ -49,12 +49,12 @@ def _by_image(rows: int, rule: SplitConfig) -> NDArray[np.object_]:
     return split
 
 
-def _by_galaxy(structure: RowStructure, rule: SplitConfig) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def _by_galaxy(rows: Rows, rule: SplitConfig) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     rng = np.random.default_rng(rule.seed)
-    total = structure.mergers + structure.non_mergers
+    total = rows.mergers + rows.non_mergers
     split = np.full(total, "test", dtype=object)
     trains = np.full(total, "", dtype=object)
-    classes = {"mergers": (0, structure.mergers), "non-mergers": (structure.mergers, total)}
+    classes = {"mergers": (0, rows.mergers), "non-mergers": (rows.mergers, total)}
     for name, (first, end) in classes.items():
         order = first + rng.permutation(end - first)
         train, validation = _sizes(len(order), rule)

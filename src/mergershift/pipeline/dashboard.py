@@ -79,6 +79,14 @@ class Dashboard:
         row.seconds = time.monotonic() - row.started
         self._print_event(f"{_short(name)}: {row.state} after {_clock(row.seconds)}")
 
+    def retry(self, name: str, reason: str) -> None:
+        """Mark a running cell as waiting to be run once more, for this reason."""
+        self.wait(name)
+        line = f"{_short(name)}: {reason}; it is tried once more"
+        if self._live:
+            self._console.print(line, highlight=False)
+        self._print_event(line)
+
     def draw(self) -> None:
         """Redraw the table, if there is a terminal."""
         if self._live:

@@ -1,59 +1,137 @@
-"""The only module that uses DVC's Python interface.
+"""DVC's commands, and what worktrees and results need of its Python interface.
 
-DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This module uses:
+DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This package uses it here and in
+`results`:
 
-- `dvc.repo.Repo`: `index.graph`, `index.stages`, `index.outs`, `reproduce(repro_fn=...)`, `checkout`, `stage_cache`,
-  `cache.local_cache_dir` and `config.load_one`;
-- `addressing`, `name`, `outs`, `changed`, `already_cached`, `save_deps`, `reproduce` and `dump` of a stage;
-- `fs_path`, `use_cache` and `hash_info` of an output;
-- `dvc.config.Config` and `merge`, `dvc.exceptions.DvcException`, `dvc.lock.LockError` and
-  `dvc_data.hashfile.hash_info.HashInfo`.
+- `dvc.repo.Repo` and `lock_repo`: `index.graph`, `index.stages`, `index.outs`, `scm_context`, `stage_cache`,
+  `cloud.get_remote`, `cloud.pull`, `cache.local_cache_dir`, `config` and `config.load_one`;
+- `addressing`, `name`, `outs`, `changed`, `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`,
+  `get_used_objs`, `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
+- `fs_path`, `exists`, `use_cache`, `hash_info` and `checkout` of an output;
+- `dvc.cli.main`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.exceptions.DvcException`, `dvc.lock.LockError`,
+  `dvc.stage.exceptions.StageCmdFailedError` and its message, and `dvc_data.hashfile.hash_info.HashInfo`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.core.processes import environment
+from mergershift.core.processes import (
+    ENDS_WITH,
+    GRACE_SECONDS,
+    end_with_starter,
+    environment,
+    kill_processes,
+    variable_of,
+)
 
-if TYPE_CHECKING:
-    from dvc.stage import PipelineStage
+KILLS = (signal.SIGKILL, signal.SIGTERM)
+"""Signals that come from outside: from the kernel when memory runs out, a scheduler or a user."""
+REMEDY = {
+    signal.SIGKILL: "Probably the memory ran out: free some, or give the job more.",
+    signal.SIGTERM: "Probably a scheduler or a user ended it.",
+}
+"""Probable causes of the signals in `KILLS`, and what to do."""
+_EXIT_CODE = re.compile(r"exited with (-?\d+)$")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage of the pipeline, or data that DVC tracks."""
-
-    address: str
-    """Name on DVC's command line, for instance ``train@two-method0-0``."""
-    name: str
-    """Name without the key in the matrix; empty for data."""
-    key: str
-    """Key in the matrix; empty for a stage without one."""
-    outputs: tuple[str, ...]
-    """Paths relative to the project's root."""
-    needs: frozenset[str]
-    """Addresses of the stages that this one depends on directly."""
+def dvc_command(*arguments: str) -> list[str]:
+    """Return the command that runs DVC in a process of its own; see `main`."""
+    return [sys.executable, "-m", __name__, *arguments]
 
 
 def dvc_repro(arguments: Sequence[str] = ()) -> None:
-    """Run `dvc repro` with these arguments; raises UserError if a stage fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root(), env=environment())
-    if done.returncode:
+    """Run `dvc repro` with these arguments, and once more if it is killed; raises UserError if a stage fails."""
+    code = _run_repro(arguments)
+    if killed_by(code):
+        print(f"The pipeline was {reason(code)}; it is tried once more.", file=sys.stderr, flush=True)
+        code = _run_repro(arguments)
+    number = killed_by(code)
+    if number:
+        raise UserError(
+            f"The pipeline was {reason(code)} twice. {REMEDY[number]}\n"
+            "Finished stages are kept: run the same command again."
+        )
+    if code:
         raise UserError(
             "The pipeline stopped; the failed stage and its error are printed above.\n"
             "Finished stages are kept: fix the error and run the same command again."
         )
+
+
+def _run_repro(arguments: Sequence[str]) -> int:
+    """Exit code of `dvc repro`; nothing that it started is left running if it was killed."""
+    process = subprocess.Popen(dvc_command("repro", *arguments), cwd=root(), env=environment())
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        with suppress(subprocess.TimeoutExpired):  # the terminal's Ctrl-C also reaches DVC and the stage
+            process.wait(GRACE_SECONDS)
+        raise
+    if killed_by(code):
+        kill_processes(lambda other: variable_of(other, ENDS_WITH) == str(process.pid))
+    return code
+
+
+def finish(outdated: Collection[str]) -> None:
+    """Run `dvc repro` if anything is out of date, which the whole pipeline has been searched for."""
+    if outdated:
+        dvc_repro()
+    else:
+        print("Data and pipelines are up to date.", flush=True)
+
+
+def killed_by(code: int) -> signal.Signals | None:
+    """Return the signal of `KILLS` that the exit code of a DVC command or a shell stands for, if there is one."""
+    return next((number for number in KILLS if code in (-number, 128 + number)), None)
+
+
+def reason(code: int) -> str:
+    """Word how a command ended that did not succeed."""
+    number = killed_by(code) or (-code if code < 0 else None)
+    return f"killed by signal {int(number)}" if number else f"exit code {code}"
+
+
+class _KilledStage(logging.Handler):
+    """Remembers the signal that killed the command of a stage; DVC only logs it and exits with the code of an error."""
+
+    number: signal.Signals | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from dvc.stage.exceptions import StageCmdFailedError
+
+        error = record.exc_info[1] if record.exc_info else None
+        while error is not None:
+            found = _EXIT_CODE.search(str(error)) if isinstance(error, StageCmdFailedError) else None
+            if found:
+                self.number = killed_by(int(found[1]))
+            error = error.__cause__
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run DVC's command line in a process that ends with the one that started it; returns the exit code.
+
+    The commands of stages end with this process. If one of them was killed, the exit code is that of a shell: 128 and
+    the number of the signal.
+    """
+    end_with_starter()
+    os.environ |= environment()
+    from dvc.cli import main as dvc_main
+
+    killed = _KilledStage(logging.ERROR)
+    logging.getLogger("dvc").addHandler(killed)
+    code = dvc_main(list(arguments))
+    return 128 + killed.number if killed.number else code
 
 
 @contextmanager
@@ -61,78 +139,18 @@ def quiet_dvc() -> Iterator[None]:
     """Silence DVC inside this context, and turn its exceptions into a UserError."""
     from dvc.exceptions import DvcException
 
-    logger = logging.getLogger("dvc")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("dvc", "dvc_data", "dvc_objects")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     except DvcException as error:
         message = " ".join(str(error.__cause__ or error).split())
         raise UserError(f"DVC: {message}\nFix that and run the same command again.") from error
     finally:
-        logger.setLevel(before)
-
-
-def read_stages(here: Path) -> list[Stage]:
-    """Read all stages of the checkout `here`, in the order of dvc.yaml."""
-    from dvc.repo import Repo
-
-    with Repo(str(here)) as repo:
-        graph = repo.index.graph  # its edges lead from a stage to those that it depends on
-        stages = []
-        for stage in repo.index.stages:
-            name, _, key = (getattr(stage, "name", None) or "").partition("@")
-            outputs = tuple(os.path.relpath(out.fs_path, here) for out in stage.outs)
-            needs = frozenset(other.addressing for other in graph.successors(stage))
-            stages.append(Stage(stage.addressing, name, key, outputs, needs))
-        return stages
-
-
-def restore_from_cache(here: Path, groups: Mapping[str, str]) -> set[str]:
-    """Restore the stages whose results are in DVC's cache, without running anything.
-
-    `groups` maps the address of every stage, in order of execution, to the name of its group. Returns the groups that
-    contain a stage whose results the cache lacks; the later stages of such a group are not restored.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-    from dvc.repo import Repo
-
-    stale: set[str] = set()
-
-    def restore(stage: PipelineStage, **options: Any) -> PipelineStage | None:
-        group = groups[stage.addressing]
-        if group in stale:
-            return None
-        try:
-            if stage.changed():
-                _require_cached(stage)
-            done = stage.reproduce(**options)
-            if done:
-                stage.dump(update_pipeline=False)
-        except LockError:  # a DvcException that does not concern the stage itself
-            raise
-        except DvcException:
-            stale.add(group)
-            return None
-        return done
-
-    if groups:
-        with Repo(str(here)) as repo:
-            repo.reproduce(targets=list(groups), single_item=True, repro_fn=restore)
-    return stale
-
-
-def _require_cached(stage: PipelineStage) -> None:
-    """Raise DVC's RunCacheNotFoundError unless its cache has the stage's results for the present dependencies."""
-    from dvc_data.hashfile.hash_info import HashInfo
-
-    if stage.already_cached():
-        return
-    stage.save_deps()
-    for out in stage.outs:  # otherwise DVC would attribute the previous results to the new dependencies
-        out.hash_info = HashInfo()
-    stage.repo.stage_cache.restore(stage, dry=True)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
@@ -140,17 +158,15 @@ def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
 
     `outputs` are paths relative to the project's root. Raises DVC's own exceptions if the cache lacks one of them.
     """
-    from dvc.repo import Repo
+    from dvc.repo import Repo, lock_repo
 
-    with Repo(str(tree)) as repo:
-        cached: Mapping[str, bool] = {
-            os.path.relpath(out.fs_path, tree): out.use_cache for out in repo.index.outs
-        }
+    with Repo(str(tree)) as repo, lock_repo(repo):
+        outs = {os.path.relpath(out.fs_path, tree): out for out in repo.index.outs}
         wanted = list(outputs)
-        targets = [str(tree / name) for name in wanted if cached[name]]
-        if targets:
-            repo.checkout(targets=targets, force=True)
-    return [name for name in wanted if not cached[name]]
+        for name in wanted:
+            if outs[name].use_cache:
+                outs[name].checkout(force=True)
+    return [name for name in wanted if not outs[name].use_cache]
 
 
 def share_cache(here: Path, tree: Path) -> None:
@@ -165,3 +181,7 @@ def share_cache(here: Path, tree: Path) -> None:
         for level in levels:  # load_one has made their relative paths absolute
             merge(shared, level)
         shared["cache"]["dir"] = str(cache)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

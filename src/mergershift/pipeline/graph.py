@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
 import networkx
 
-from mergershift.pipeline.dvc import Stage, read_stages, restore_from_cache
+from mergershift.pipeline.dvc import quiet_dvc
+from mergershift.pipeline.results import Stage, open_pipeline
 
 FIRST = "train"
 """Name of the first stage of every cell."""
@@ -36,47 +38,64 @@ class PipelinePlan:
     cells: tuple[CellStages, ...]
 
 
-def read_plan(here: Path) -> PipelinePlan:
-    """Find the cells in DVC's graph of stages, and the stages outside the cells that they need."""
-    stages = {stage.address: stage for stage in read_stages(here)}
-    graph = networkx.DiGraph([(stage.address, other) for stage in stages.values() for other in stage.needs])
-    graph.add_nodes_from(stages)
-    in_order = [stages[address] for address in networkx.dfs_postorder_nodes(graph)]
+def read_plan(stages: Sequence[Stage]) -> PipelinePlan:
+    """Find the cells among all stages of a pipeline, and the stages outside the cells that they need."""
+    known = {stage.address: stage for stage in stages}
+    graph = _graph(stages)
+    in_order = [known[address] for address in networkx.dfs_postorder_nodes(graph)]
     first = [stage for stage in in_order if stage.name == FIRST]
-    downstream = {stage.address for stage in first}.union(
-        *(networkx.ancestors(graph, stage.address) for stage in first)
-    )
+    downstream: set[str] = set()
+    for stage in in_order:
+        if stage.name == FIRST or not downstream.isdisjoint(stage.needs):
+            downstream.add(stage.address)
+    by_key: dict[str, list[Stage]] = {}
+    for stage in in_order:
+        by_key.setdefault(stage.key, []).append(stage)
     cells: list[CellStages] = []
     before: set[str] = set()
     for start in first:
-        members: list[Stage] = []
-        outside: set[str] = set()
-        for stage in in_order:
-            needed = networkx.descendants(graph, stage.address)
-            known = {member.address for member in members}
-            same = stage is start or (members and stage.key == start.key)
-            if same and stage.address in downstream and not (needed & downstream) - known:
-                members.append(stage)
-                outside |= needed - known
+        members: dict[str, Stage] = {}
+        for stage in by_key[start.key]:
+            same = stage is start or members
+            if same and stage.address in downstream and (stage.needs & downstream) <= members.keys():
+                members[stage.address] = stage
         if members:
-            known = {member.address for member in members}
-            direct = set().union(*(member.needs for member in members)) - known
-            inputs = sorted(output for address in direct for output in stages[address].outputs)
-            cells.append(
-                CellStages(_folder(start), tuple(member.address for member in members), tuple(inputs))
-            )
-            before |= outside
-    order = {address: position for position, address in enumerate(stages)}
+            direct = set().union(*(member.needs for member in members.values())) - members.keys()
+            inputs = sorted(output for address in direct for output in known[address].outputs)
+            cells.append(CellStages(_folder(start), tuple(members), tuple(inputs)))
+            before |= direct
+    for address in tuple(before):
+        before |= networkx.descendants(graph, address)
+    order = {address: position for position, address in enumerate(known)}
     return PipelinePlan(
         tuple(sorted(before, key=order.__getitem__)),
         tuple(sorted(cells, key=lambda cell: order[cell.stages[0]])),
     )
 
 
-def collect(here: Path, cells: Sequence[CellStages]) -> list[CellStages]:
-    """Restore every cell whose results are in DVC's cache, without running anything; returns the others."""
-    stale = restore_from_cache(here, {address: cell.name for cell in cells for address in cell.stages})
-    return [cell for cell in cells if cell.name in stale]
+def survey(here: Path, *, pull: bool = False) -> tuple[PipelinePlan, set[str]]:
+    """Restore all results that DVC's cache or its remote has; returns the plan and what is out of date.
+
+    That is names of cells and addresses of other stages; it includes what depends on them. Nothing is run. `pull` is
+    that of `Pipeline.restore`.
+    """
+    with (
+        chdir(here),
+        quiet_dvc(),
+        open_pipeline(here) as pipeline,
+    ):  # addresses are relative to the working directory
+        plan = read_plan(pipeline.stages)
+        cell_of = {address: cell.name for cell in plan.cells for address in cell.stages}
+        in_order = networkx.dfs_postorder_nodes(_graph(pipeline.stages))
+        groups = {address: cell_of.get(address, address) for address in in_order}
+        return plan, pipeline.restore(groups, pull=pull)
+
+
+def _graph(stages: Sequence[Stage]) -> networkx.DiGraph:
+    """Graph of the stages' addresses; its edges lead from a stage to those that it depends on."""
+    graph = networkx.DiGraph([(stage.address, other) for stage in stages for other in stage.needs])
+    graph.add_nodes_from(stage.address for stage in stages)
+    return graph
 
 
 def _folder(start: Stage) -> str:

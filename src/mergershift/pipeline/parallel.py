@@ -12,7 +12,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
 from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Dashboard
-from mergershift.pipeline.dvc import dvc_repro, quiet_dvc
-from mergershift.pipeline.graph import CellStages, collect, read_plan
+from mergershift.pipeline.dvc import REMEDY, dvc_command, dvc_repro, finish, killed_by, quiet_dvc, reason
+from mergershift.pipeline.graph import CellStages, survey
 
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
@@ -51,15 +50,13 @@ def repro(jobs: int, accelerator: str = "cpu") -> None:
     here = root()
     state = main_checkout() / "state"
     worktrees.check(here)
-    # DVC's stage addresses are relative to the working directory.
-    with exclusive_lock(state / "jobs.lock", _BUSY), chdir(here):
+    with exclusive_lock(state / "jobs.lock", _BUSY):
         worktrees.end_all(state / "worktrees")
-        with quiet_dvc():
-            plan = read_plan(here)
-        if plan.before:
+        plan, outdated = survey(here)
+        if not outdated.isdisjoint(plan.before):
             dvc_repro(plan.before)
-        with quiet_dvc():
-            stale = collect(here, plan.cells)
+            plan, outdated = survey(here)
+        stale = [cell for cell in plan.cells if cell.name in outdated]
         failed: dict[CellStages, int] = {}
         if stale:
             trees = _trees(here, stale, state / "worktrees", jobs)
@@ -69,8 +66,9 @@ def repro(jobs: int, accelerator: str = "cpu") -> None:
                 print(gpus.note, flush=True)
             dashboard = Dashboard([cell.name for cell in plan.cells], state)
             failed = run(here, stale, trees, state / "logs", dashboard, gpus.variables)
-            with quiet_dvc():
-                stale = collect(here, plan.cells)
+            plan, outdated = survey(here)
+            stale = [cell for cell in plan.cells if cell.name in outdated]
+        failed = {cell: code for cell, code in failed.items() if cell.name in outdated}
         if failed:
             _report(failed, state / "logs")
         if stale:
@@ -78,7 +76,7 @@ def repro(jobs: int, accelerator: str = "cpu") -> None:
                 f"{_names(stale)}: out of date again, because something changed while the cells ran.\n"
                 "Run the same command again; cells that are up to date are kept."
             )
-        dvc_repro()
+        finish(outdated)
 
 
 def run(
@@ -91,13 +89,13 @@ def run(
 ) -> dict[CellStages, int]:
     """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
 
-    `variables` are additional environment variables of the processes in each worktree.
-
-    No process is left running, whether this function returns or raises.
+    A cell that is killed is run once more, and then resumes its training. `variables` are additional environment
+    variables of the processes in each worktree. No process is left running, whether this function returns or raises.
     """
     waiting, free, failed = deque(cells), list(trees), {}
     workers: list[Worker] = []
     environments = {tree: environment() | extra for tree, extra in zip(trees, variables, strict=True)}
+    retried: set[str] = set()
     with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
             dashboard.wait(cell.name)
@@ -111,10 +109,17 @@ def run(
                 for ended in [worker for worker in workers if worker.process.poll() is not None]:
                     workers.remove(ended)
                     free.append(ended.tree)
-                    if ended.process.returncode:
+                    name, code = ended.cell.name, ended.process.returncode
+                    if code:
                         worktrees.end_all(ended.tree)  # a killed process may leave child processes behind
-                        failed[ended.cell] = ended.process.returncode
-                    dashboard.end(ended.cell.name, failed=ended.process.returncode != 0)
+                    if killed_by(code) and name not in retried:
+                        retried.add(name)
+                        waiting.append(ended.cell)
+                        dashboard.retry(name, reason(code))
+                        continue
+                    if code:
+                        failed[ended.cell] = code
+                    dashboard.end(name, failed=code != 0)
                 dashboard.draw()
         finally:
             worktrees.end_all(trees[0].parent)
@@ -124,7 +129,7 @@ def run(
 def _start(here: Path, tree: Path, cell: CellStages, logs: Path, base: Mapping[str, str]) -> Worker:
     log = _log(logs, cell)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *cell.stages]
+    command = dvc_command("repro", "--single-item", *cell.stages)
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
@@ -159,8 +164,9 @@ def _names(cells: Sequence[CellStages]) -> str:
 def _report(failed: dict[CellStages, int], logs: Path) -> None:
     for cell, code in failed.items():
         log = _log(logs, cell)
-        reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        print(f"\n{cell.name} failed ({reason}); its full output is in {log}", file=sys.stderr)
+        number = killed_by(code)
+        twice = f" twice. {REMEDY[number]}" if number else ""
+        print(f"\n{cell.name} failed ({reason(code)}{twice}); its full output is in {log}", file=sys.stderr)
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         print(*(f"    {line}" for line in lines[-TAIL_LINES:]), sep="\n", file=sys.stderr)
     raise UserError(

@@ -9,11 +9,14 @@ import subprocess
 from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from mergershift.core.errors import UserError, first_line
+from mergershift.core.processes import kill_processes, variable_of
 from mergershift.pipeline.dvc import checkout_outputs, share_cache
+
+if TYPE_CHECKING:
+    import psutil
 
 MARK = "MERGERSHIFT_WORKTREE"
 """Environment variable of every process that runs in a worktree; its value is the worktree's folder."""
@@ -97,23 +100,11 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
 
 def end_all(folder: Path) -> None:
     """Kill all processes that run in worktrees at or under `folder`, including orphaned ones."""
-    for _ in range(5):  # again for processes that were forked during the previous pass
-        found = [process for process in psutil.process_iter() if _runs_in(process, folder)]
-        if not found:
-            return
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(found, timeout=5)
+    kill_processes(lambda process: _runs_in(process, folder))
 
 
 def _runs_in(process: psutil.Process, folder: Path) -> bool:
-    try:
-        if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        mark = process.environ().get(MARK)
-    except (psutil.Error, OSError):
-        return False
+    mark = variable_of(process, MARK)
     return mark is not None and (folder == Path(mark) or folder in Path(mark).parents)
 
 

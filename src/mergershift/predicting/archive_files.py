@@ -7,12 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mergershift.archive import DATA_SETS, IMAGE_SIZE, PIXEL_ARCSEC, REDSHIFT, UNIT, FilterSet
+from mergershift.archive import (
+    DATA_SETS,
+    IMAGE_SIZE,
+    PIXEL_ARCSEC,
+    REDSHIFT,
+    UNIT,
+    DataSet,
+    FilterSet,
+    channel_order,
+)
 from mergershift.archive.headers import published_filters
+from mergershift.core.errors import UserError
 from mergershift.predicting.conversion import Description
 
 _BY_NAME = {
-    name: data_set.filter_set
+    name: data_set
     for data_set in DATA_SETS.values()
     for name in (*data_set.images_names, *data_set.fits_names)
 }
@@ -30,13 +40,16 @@ def complete(
         tables: Names of the binary tables in the file.
     """
     named = _BY_NAME.get(Path(name).name)
-    if named is not None and len(named.filters) != found.shape[0]:
+    if named is not None and len(named.filter_set.filters) != found.shape[0]:
         named = None
-    filter_set = named or published_filters(headers, tables, found.shape[0])
+    filter_set = named.filter_set if named else published_filters(headers, tables, found.shape[0])
     if filter_set is None:
         return found
     if found.filters is None:
-        found = replace(found, filters=filter_set.filter_names, remark=_remark(filter_set))
+        stored = _by_pixels(Path(name), named) if named else None
+        found = replace(
+            found, filters=stored or filter_set.filter_names, remark="" if stored else _remark(filter_set)
+        )
     if found.headerless:
         return found
     scale = (PIXEL_ARCSEC, PIXEL_ARCSEC) if found.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE) else None
@@ -46,6 +59,15 @@ def complete(
         pixel_arcsec=found.pixel_arcsec or scale,
         redshift=REDSHIFT if found.redshift is None else found.redshift,
     )
+
+
+def _by_pixels(path: Path, data_set: DataSet) -> tuple[str, ...] | None:
+    """Find the filters of the channels of a file with a name of the archive; None if its pixels do not decide."""
+    try:
+        order = channel_order(path.parent, data_set, "npy" if path.suffix == ".npy" else "fits")
+    except UserError:  # The images need not be complete and in double precision to be predicted on.
+        return None
+    return order.stored if order.decided and order.file == path.name else None
 
 
 def _remark(filter_set: FilterSet) -> str:

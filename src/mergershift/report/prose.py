@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mergershift.archive import DOI, terms_of
+from mergershift.cells.records import Trained
 from mergershift.report.study_results import Contender, Setting, StudyResults
 from mergershift.report.style import spelt
 from mergershift.report.tables import NONE, Value, comparison_rows, drop, in_setting, metric_value, of_method
@@ -76,6 +77,7 @@ def banner(gathered: StudyResults) -> dict[str, Any]:
             "The split is the published one, by image: nearly every test galaxy was also used in training, so all "
             "accuracies are too high."
         )
+    warnings += _doubts([training.trained for training in gathered.trainings])
     for setting in gathered.settings:
         hashes = {
             training.trained.data_hash for contender in setting.contenders for training in contender.trainings
@@ -110,6 +112,24 @@ def citation(provenance: Sequence[str], warned: bool) -> str:
     if warned:
         text += ", and repeat the warnings at the top of the page"
     return f"{text}. {terms}"
+
+
+def _doubts(trainings: Sequence[Trained]) -> list[str]:
+    """Warn of what is not certain about the archive's files from which the images of some trainings were made."""
+    doubts = []
+    if any(trained.provenance.stated_by == "user" for trained in trainings):
+        doubts.append(
+            "That the images are the archive's is what a user stated; they were not fetched from there."
+        )
+    if any(trained.reading.get("galaxies") == "renderings" for trained in trainings):
+        doubts.append(
+            "The archive's rows are in an unknown order: the split is by rendering, so cameras of one galaxy can be in "
+            "training and in test, and accuracies can be too high."
+        )
+    orders = {order for trained in trainings for what, order in trained.reading.items() if what != "galaxies"}
+    if undecided := sorted(order for order in orders if "(assumed" in order):
+        doubts.append(f"Which channel shows which filter is not certain: {listed(undecided)}.")
+    return doubts
 
 
 def lead(gathered: StudyResults) -> str:

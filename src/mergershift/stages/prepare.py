@@ -12,11 +12,12 @@ from mergershift.images.locate import DATA, prepared_folder
 
 
 def prepare_step(config: Config) -> str:
-    """Prepare the images of the configured filter set; returns a line to print."""
+    """Prepare the images of the configured filter set; returns lines to print."""
     project, output = root(), prepared_folder(config)
     started = time.monotonic()
     with ProgressBars() as progress:
         bar = progress.add("preparing images", None)
         prepare(project / DATA, config.filters.name, config.split, output, bar.update)
-    rows = Prepared(output).facts["rows"]
-    return f"{output.relative_to(project)}: {rows} rows in two domains, {time.monotonic() - started:.0f} s"
+    facts = Prepared(output).facts
+    line = f"{output.relative_to(project)}: {facts['rows']} rows in two domains, {time.monotonic() - started:.0f} s"
+    return "\n".join([*(f"warning: {warning}" for warning in facts["warnings"]), line])

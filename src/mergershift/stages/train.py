@@ -40,6 +40,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     output = output.resolve()
     cell = cell_name(output)
     prepared = prepared_images(config)
+    reading = prepared.facts.get("reading", {})
     address = tracking.tracking_address(config.tracking.uri)
     code = read_code_version(root())
     started = time.monotonic()
@@ -52,6 +53,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             "cell": cell,
             "data_hash": prepared.facts["data_hash"],
             "data_kind": prepared.facts["provenance"]["kind"],
+            **{f"read.{what}": how for what, how in reading.items()},
             "config_hash": config.digest(),
             "split": config.split.kind,
             "disjoint_domains": str(config.split.disjoint_domains).lower(),
@@ -95,6 +97,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             cell=cell,
             data_hash=prepared.facts["data_hash"],
             provenance=prepared.facts["provenance"],
+            reading=reading,
             split=config.split,
             config_hash=config.digest(),
             git_commit=code.commit,

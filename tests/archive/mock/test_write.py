@@ -13,7 +13,7 @@ from mergershift.archive import (
     open_images,
     read_labels,
     read_metadata,
-    read_structure,
+    read_rows,
 )
 from mergershift.archive.headers import images_header, is_mock
 from mergershift.archive.mock import Universe, render_universe, write, write_archive
@@ -34,7 +34,7 @@ def test_every_data_set_is_written_in_both_formats_and_nothing_else(archive: Pat
         np.testing.assert_array_equal(read_labels(archive, data_set, "fits"), STRUCTURE.labels)
         assert np.load(archive / data_set.labels_name).dtype == np.int64
     assert {path.name for path in archive.iterdir()} == names
-    assert read_structure(archive, data_set) == STRUCTURE
+    assert read_rows(archive, data_set) == STRUCTURE
 
 
 def test_fits_files_have_the_archives_headers_and_say_that_they_are_mocks(archive: Path) -> None:
@@ -105,7 +105,8 @@ def test_the_irregular_galaxy_has_two_renderings(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(write, "render_universe", partial(render_universe, recipe=COARSE))
     write_archive(tmp_path, mergers=1, non_mergers=31, seed=0, filter_sets=["two"], progress=False)
     data_set = DATA_SETS["two", Domain.PRISTINE]
-    structure = read_structure(tmp_path, data_set)
+    structure = read_rows(tmp_path, data_set)
+    assert isinstance(structure, RowStructure)
     assert structure.irregular
     assert len(open_images(tmp_path, data_set)) == structure.rows == 20 + 31 * 4 - 2
     assert not (tmp_path / DATA_SETS["three", Domain.PRISTINE].images_name).exists()

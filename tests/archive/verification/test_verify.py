@@ -9,12 +9,13 @@ import pytest
 from archive.samples import LARGER, STRUCTURE, write_fits, write_sample
 from astropy.io import fits
 
-from mergershift.archive import DATA_SETS, DataSet, Domain, open_images
+from mergershift.archive import DATA_SETS, DataSet, Domain, RowStructure, open_images
 from mergershift.archive.headers import mark_as_mock
 from mergershift.archive.manifest import published_files, take
 from mergershift.archive.provenance import ArchiveProvenance, MockProvenance, write_provenance
+from mergershift.archive.renderings import digest
 from mergershift.archive.verification.findings import Level, Report
-from mergershift.archive.verification.scan import digest, scan
+from mergershift.archive.verification.scan import scan
 from mergershift.archive.verification.verify import bytes_to_read, verify
 from mergershift.core.errors import UserError
 
@@ -155,7 +156,32 @@ def test_mislabelled(data: Path) -> None:
     report = verify(data)
     assert set(errors(report)) == {NOISY.labels_names[0]}
     assert errors(report, f"the labels of {PRISTINE.labels_names[0]}")
-    assert errors(report, "row structure")
+
+
+def test_rows_in_another_order_are_a_warning_with_a_remedy(tmp_path: Path) -> None:
+    structure = RowStructure(mergers=8, non_mergers=16)
+    data = write_sample(tmp_path, structure)
+    for order, text in (
+        (np.roll(np.arange(structure.rows), structure.merger_rows), "runs of four"),
+        (np.random.default_rng(0).permutation(structure.rows), "two cameras of a galaxy"),
+    ):
+        for data_set in (PRISTINE, NOISY):
+            for name in (data_set.images_name, data_set.labels_names[0]):
+                np.save(data / name, np.load(data / name)[order])
+        report = verify(data)
+        assert report.sound, errors(report)
+        assert warnings(report, text) == [PRISTINE.labels_names[0]]
+        assert warnings(report, "data metadata --from DIR")
+
+
+def test_labels_that_contradict_the_images_are_an_error(data: Path) -> None:
+    labels = STRUCTURE.labels
+    labels[[0, -1]] = labels[[-1, 0]]
+    for data_set in (PRISTINE, NOISY):
+        np.save(data / data_set.labels_names[0], labels)
+    report = verify(data)
+    rows = f"rows 0 and {STRUCTURE.block_rows} show the same image but have label 0 and 1"
+    assert errors(report, rows) == [PRISTINE.labels_names[0]]
 
 
 def test_labels_other_than_0_and_1(data: Path) -> None:
@@ -236,20 +262,21 @@ def test_domains_in_another_order_of_galaxies(larger: Path, tmp_path: Path) -> N
     assert warnings(verify(data), "rank correlation") == [NOISY.images_name]
 
 
-def test_filters_in_another_order(sound: Path, tmp_path: Path) -> None:
-    data = write_sample(tmp_path / "data", filter_sets=("three",))
+def test_channels_in_another_order_are_reported_and_read_in_the_named_one(tmp_path: Path) -> None:
+    data = write_sample(tmp_path / "data", filter_sets=("two", "three"))
     three = DATA_SETS["three", Domain.PRISTINE]
-    two = np.load(sound / PRISTINE.images_name)
-    for name in (PRISTINE.images_name, PRISTINE.labels_names[0]):
-        shutil.copy(sound / name, data / name)
-
-    def same_as_two(order: list[int]) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda images: np.concatenate([two, images[:, 2:]], axis=1)[:, order]
-
-    change_images(data, three, same_as_two([0, 1, 2]))
-    assert not warnings(verify(data), "which channel is which")
-    change_images(data, three, same_as_two([0, 1, 2][::-1]))
-    assert warnings(verify(data), "channel 2 contains the f814w images") == [three.images_name]
+    report = verify(data)
+    assert not _files(report, "warning", "channels")
+    assert [
+        note for note in report.notes if three.images_name in note and "f814w, f160w, f356w (the same" in note
+    ]
+    before = [row for row in report.statistics if row.file == three.images_name]
+    change_images(data, three, lambda images: images[:, [0, 2, 1]])
+    report = verify(data)
+    assert report.sound
+    assert warnings(report, "by the pixels: f814w, f356w, f160w") == [three.images_name]
+    after = [row for row in report.statistics if row.file == three.images_name]
+    np.testing.assert_allclose([row.mean for row in after], [row.mean for row in before])
 
 
 def test_digest_changes_with_any_bit_and_not_with_orientation() -> None:

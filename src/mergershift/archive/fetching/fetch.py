@@ -27,7 +27,7 @@ from mergershift.archive.fetching.download import (
 )
 from mergershift.archive.fetching.files import File, Found, Wanted, all_files, find_file, named_files
 from mergershift.archive.layouts import FileError
-from mergershift.archive.manifest import Difference, Manifest, differences, published_files, sha256
+from mergershift.archive.manifest import Difference, Manifest, differences, file_hash, published_files
 from mergershift.archive.metadata import METADATA_NAME
 from mergershift.archive.provenance import (
     ArchiveProvenance,
@@ -208,7 +208,7 @@ class _Fetch:
                 self.downloads.report(
                     f"{remote.url}: {error.found}; expected {error.expected}; fetching it again"
                 )
-        found = sha256(path)
+        found = file_hash(path)
         with self._lock:
             gathered[remote.name] = found
             self._note(gathered)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mergershift.archive.facts import DATA_SETS, DataSet, RowStructure
+from mergershift.archive.facts import DATA_SETS, DataSet
 from mergershift.archive.fetching.download import WHERE_ADDRESS, Downloads, RemoteFile, find
 from mergershift.archive.layouts import FileError
 from mergershift.archive.readers import FORMATS, Format, images_in, labels_in
@@ -49,10 +49,6 @@ class File:
                     )
         if self.labels:
             labels = labels_in(path)
-            try:
-                RowStructure.from_labels(labels)
-            except ValueError as error:
-                raise FileError(path, str(error), "the archive's row structure") from None
             if rows not in (0, len(labels)):
                 raise FileError(path, f"{len(labels)} labels", f"{rows}, the number of images")
 

@@ -43,6 +43,8 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     statistics: list[FilterStatistics] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was found out about the files and is no failed check."""
     checked: list[str] = field(default_factory=list)
     """Names of the files that were checked."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mergershift.archive.checksums import checksum_files
 from mergershift.archive.facts import DATA_SETS
 from mergershift.archive.headers import is_mock
 from mergershift.archive.manifest import published_files, published_names
-from mergershift.archive.provenance import ArchiveProvenance, MockProvenance
+from mergershift.archive.provenance import MockProvenance, Provenance
 from mergershift.archive.readers import differing
 from mergershift.archive.verification.findings import Report
 from mergershift.core.errors import nearest
@@ -15,7 +16,7 @@ from mergershift.core.errors import nearest
 
 def misnamed(folder: Path) -> list[str]:
     """List array files whose names are not names of the archive."""
-    known = published_names()
+    known = published_names() | {path.name for path in checksum_files(folder)}
     names = (
         path.name
         for path in folder.iterdir()
@@ -50,7 +51,7 @@ def check_names(folder: Path, report: Report) -> None:
                 )
 
 
-def check_mocks(folder: Path, provenance: MockProvenance | ArchiveProvenance | None, report: Report) -> None:
+def check_mocks(folder: Path, provenance: Provenance | None, report: Report) -> None:
     """Report FITS files that are mocks by their headers in a folder that is none by its provenance."""
     if isinstance(provenance, MockProvenance):
         return

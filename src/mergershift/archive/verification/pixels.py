@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.archive.facts import FILTER_SETS, DataSet, Domain, RowStructure
+from mergershift.archive.arrangement import ADJACENT, Rows, flux_segments
+from mergershift.archive.facts import DataSet, Domain, RowStructure
+from mergershift.archive.renderings import turned_digests
 from mergershift.archive.verification.findings import FilterStatistics, Finding, Level, Remedy
-from mergershift.archive.verification.scan import Scan, turned_digests
+from mergershift.archive.verification.scan import Scan
 
 MEAN_TOLERANCE = 0.20
 STD_TOLERANCE = 0.05
 """Tolerances as fractions of the published values; four standard errors are tolerated if that is more."""
-SEGMENT_GALAXIES = 100
-"""Galaxies per segment in the check of cameras; short segments reveal a shift in the middle of a file."""
 FEWEST_GALAXIES = 20
 """Fewest galaxies with which the checks that compare galaxies are conclusive; with fewer they are skipped."""
 
@@ -21,10 +21,8 @@ FEWEST_GALAXIES = 20
 class PixelChecks:
     """Checks of one file: compares its scan with the facts of its data set and the row structure."""
 
-    def __init__(
-        self, file: str, data_set: DataSet, scan: Scan, structure: RowStructure | None, remedy: Remedy
-    ) -> None:
-        self.file, self.data_set, self.scan, self.structure = file, data_set, scan, structure
+    def __init__(self, file: str, data_set: DataSet, scan: Scan, rows: Rows | None, remedy: Remedy) -> None:
+        self.file, self.data_set, self.scan, self.rows = file, data_set, scan, rows
         self._remedy = remedy
 
     def finding(self, level: Level, found: str, expected: str, remedy: str | None = None) -> Finding:
@@ -34,9 +32,10 @@ class PixelChecks:
     def all(self) -> list[Finding]:
         """Run all checks that need only this file."""
         findings = self.finite() + self.noise() + self.published()
-        if self.structure:
-            findings += self.dihedral_blocks(self.structure) + self.distinct(self.structure)
-            findings += self.cameras(self.structure)
+        if isinstance(self.rows, RowStructure):
+            findings += self.dihedral_blocks(self.rows) + self.distinct(self.rows)
+        if self.rows and self.rows.found_by != "renderings":
+            findings += self.cameras(self.rows)
         return findings
 
     def statistics(self) -> list[FilterStatistics]:
@@ -67,9 +66,9 @@ class PixelChecks:
 
     def published(self) -> list[Finding]:
         """Check that the mean and standard deviation of each filter agree with the published ones within tolerance."""
-        if self.structure is None:
+        if self.rows is None:
             return []
-        mean_errors, std_errors = self.scan.standard_errors(self.structure)
+        mean_errors, std_errors = self.scan.standard_errors(self.rows)
         findings = []
         for channel, row in enumerate(self.statistics()):
             for what, found, expected, tolerance, error in (
@@ -137,28 +136,18 @@ class PixelChecks:
         found += f"rows {first[repeated[0]]} and {first[partner]} are the same image"
         return [self.finding("warning", found, "a different image in each row")]
 
-    def cameras(self, structure: RowStructure) -> list[Finding]:
-        """Check that the cameras of a galaxy are adjacent, since its flux hardly depends on the viewing direction.
-
-        Differences in flux between neighbouring rows of a galaxy must be smaller than those between galaxies, by a
-        one-sided Mann-Whitney rank test at the 0.1 % level in each segment of the file.
-        """
-        from scipy.stats import mannwhitneyu
-
+    def cameras(self, rows: Rows) -> list[Finding]:
+        """Check in each segment of the file that the cameras of a galaxy agree in flux: see `flux_segments`."""
         findings = []
+        first = np.flatnonzero(rows.block == 0)
         flux = self.scan.means.sum(axis=1)
-        rows = np.flatnonzero(structure.block == 0)
         for label in (1, 0):
-            of_label = rows[structure.labels[rows] == label]
-            galaxies = np.unique(structure.galaxy[of_label])
-            for chosen in np.array_split(galaxies, max(1, len(galaxies) // SEGMENT_GALAXIES)):
-                if len(chosen) < FEWEST_GALAXIES:
-                    continue
-                segment = of_label[np.isin(structure.galaxy[of_label], chosen)]
-                steps = np.abs(np.diff(flux[segment]))
-                within = np.diff(structure.galaxy[segment]) == 0
-                if mannwhitneyu(steps[within], steps[~within], alternative="less").pvalue > 1e-3:
-                    found = f"in rows {segment[0]} to {segment[-1]} flux varies as much within as between galaxies"
+            chosen = first[rows.labels[first] == label]
+            chosen = chosen[np.argsort(rows.galaxy[chosen], kind="stable")]
+            for places, p in flux_segments(rows.galaxy[chosen], flux[chosen]):
+                segment = chosen[places]
+                if len(np.unique(rows.galaxy[segment])) >= FEWEST_GALAXIES and p > ADJACENT:
+                    found = f"in rows {segment.min()} to {segment.max()} flux varies as much within as between galaxies"
                     expected = "the cameras of a galaxy in adjacent rows"
                     findings.append(self.finding("warning", found, expected))
         return findings
@@ -174,9 +163,9 @@ def compare_domains(pristine: PixelChecks, noisy: PixelChecks) -> list[Finding]:
         found = f"standard deviation of {name} is {noisy.scan.std[channel]:.4g} µJy/arcsec²"
         expected = f"more than the {pristine.scan.std[channel]:.4g} of {pristine.file}"
         findings.append(noisy.finding("error", found, expected, remedy))
-    structure = pristine.structure
-    if structure and structure.mergers + structure.non_mergers >= FEWEST_GALAXIES:
-        first = structure.block == 0
+    rows = pristine.rows
+    if rows and len(np.unique(rows.galaxy)) >= FEWEST_GALAXIES:
+        first = rows.block == 0
         flux = [_ranks(checks.scan.means.sum(axis=1)[first]) for checks in (pristine, noisy)]
         correlation = float(np.corrcoef(flux[0], flux[1])[0, 1])
         if not correlation > 0.5:
@@ -192,26 +181,6 @@ def compare_formats(npy: PixelChecks, fits: PixelChecks) -> list[Finding]:
         return []
     found = f"{len(different)} images differ from those in {npy.file}, first in row {different[0]}"
     return [fits.finding("error", found, "identical images in both formats")]
-
-
-def compare_filter_sets(two: PixelChecks, three: PixelChecks) -> list[Finding]:
-    """Check the order of filters in a three-filter file, if the two-filter file contains the same images."""
-    findings = []
-    names = FILTER_SETS["three"].filter_names
-    for channel, name in enumerate(FILTER_SETS["two"].filter_names):
-        ours = two.scan.means[:, channel]
-        shares = [_share_equal(ours, theirs) for theirs in three.scan.means.T]
-        best = int(np.argmax(shares))
-        if shares[best] > 0.5 and names[best] != name:
-            found = f"channel {best} contains the {name} images of {two.file}"
-            remedy = "The order of filters in the file differs from that in its name: take care which channel is which."
-            findings.append(three.finding("warning", found, f"{name} in channel {names.index(name)}", remedy))
-    return findings
-
-
-def _share_equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    lit = one != 0
-    return float(np.isclose(one[lit], other[lit], rtol=1e-6, atol=0).mean()) if lit.any() else 0.0
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

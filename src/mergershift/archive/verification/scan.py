@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.archive.facts import IMAGE_SIZE, RowStructure
+from mergershift.archive.arrangement import Rows
+from mergershift.archive.facts import IMAGE_SIZE
+from mergershift.archive.noise import corner_steps, noise_of
 from mergershift.archive.readers import Images
-
-ORIENTATIONS = 8
-"""Orientations of a square image: four rotations, each with its mirror image."""
-CORNER = 8
-"""Width in pixels of the corners in which noise is measured, since nearly every image has only sky there."""
+from mergershift.archive.renderings import ORIENTATIONS, digest
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,16 @@ class Scan:
         """Digest of each image that is the same in all orientations, `(N,)`."""
         return self.digests.min(axis=1)
 
-    def standard_errors(self, structure: RowStructure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def standard_errors(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the standard errors of `mean` and `std`, each `(C,)`.
 
         Galaxies are the independent units, since the images of one galaxy are correlated.
         """
-        counts = np.bincount(structure.galaxy)[:, None].astype(float)
+        counts = np.bincount(rows.galaxy)[:, None].astype(float)
         size = counts.sum()
 
         def error(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            sums = np.stack([np.bincount(structure.galaxy, column) for column in values.T], axis=1)
+            sums = np.stack([np.bincount(rows.galaxy, column) for column in values.T], axis=1)
             residuals = sums - counts * values.mean(axis=0)
             return np.sqrt((residuals**2).sum(axis=0)) / size
 
@@ -84,53 +81,8 @@ def scan(images: Images, advance: Callable[[int], None] | None = None, rows: int
             pixels[~finite] = 0.0
         means[block] = pixels.mean(axis=(2, 3))
         squares[block] = np.einsum("ncij,ncij->nc", pixels, pixels) / IMAGE_SIZE**2
-        steps.append(_corner_steps(pixels[:: min(stride, len(pixels))]))
+        steps.append(corner_steps(pixels[:: min(stride, len(pixels))]))
         if advance:
             advance(len(pixels))
-    # For a Gaussian the standard deviation is 1.4826 median absolute deviations; differences are sqrt(2) wider.
-    noise = 1.4826 / np.sqrt(2) * np.median(np.abs(np.concatenate(steps, axis=1)), axis=1)
+    noise = noise_of(np.concatenate(steps, axis=1))
     return Scan(bad, means, squares, noise, digests)
-
-
-def digest(images: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Compute the digests `(B, 8)` of images `(B, C, 75, 75)` in all orientations; any changed bit changes all eight.
-
-    A digest is the sum over all pixels of their mixed 64 bits times an odd random weight, modulo 2^64. Turning the
-    weights is equivalent to turning the image, so an image has the same set of eight digests in every orientation.
-    """
-    bits = np.ascontiguousarray(images).view(np.uint64).reshape(len(images), -1)
-    # Without mixing, values with few significant digits would leave the lower half of the digest empty.
-    mixed = bits ^ (bits >> np.uint64(32))
-    return np.einsum("np,op->no", mixed, _weights(images.shape[1]))
-
-
-def turned_digests(digests: NDArray[np.uint64], block: int) -> NDArray[np.uint64]:
-    """Select the digests `(B,)` of images oriented as in block `block` of the mergers from their digests `(B, 8)`."""
-    return digests[:, _PLACE_OF_BLOCK[block]]
-
-
-def _turns(images: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
-    rotated = [np.rot90(images, quarter, axes=(-2, -1)) for quarter in range(4)]
-    return [*rotated, *(turned[..., ::-1] for turned in rotated)]
-
-
-# Turning an image gives the same sum as turning the weights the other way.
-# Indices in `_turns`: 6 is flipud, 4 is fliplr, 3 undoes rot90, 2 is rot180.
-_PLACE_OF_BLOCK = (0, 6, 4, 3, 2)
-
-
-@cache
-def _weights(channels: int) -> NDArray[np.uint64]:
-    random = np.random.default_rng(20170912)
-    shape = (channels, IMAGE_SIZE, IMAGE_SIZE)
-    one = random.integers(0, 2**64, shape, dtype=np.uint64) | np.uint64(1)
-    return np.stack([np.ascontiguousarray(turned).reshape(-1) for turned in _turns(one)])
-
-
-def _corner_steps(images: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the differences `(C, count)` of horizontally neighbouring pixels in the four corners."""
-    ends = (slice(None, CORNER), slice(-CORNER, None))
-    corners = [
-        np.diff(images[..., vertical, horizontal], axis=-1) for vertical in ends for horizontal in ends
-    ]
-    return np.concatenate([corner.swapaxes(0, 1).reshape(images.shape[1], -1) for corner in corners], axis=1)

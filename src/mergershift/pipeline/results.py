@@ -1,0 +1,192 @@
+"""Results of the pipeline that need not be computed: those in DVC's cache or in its remote.
+
+A second module that uses DVC's Python interface; `dvc` lists what both use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergershift.core.errors import UserError, first_line
+from mergershift.core.redaction import public
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage as DvcStage
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline, or data that DVC tracks."""
+
+    address: str
+    """Name on DVC's command line, for instance ``train@two-method0-0``."""
+    name: str
+    """Name without the key in the matrix; empty for data."""
+    key: str
+    """Key in the matrix; empty for a stage without one."""
+    outputs: tuple[str, ...]
+    """Paths relative to the project's root."""
+    needs: frozenset[str]
+    """Addresses of the stages that this one depends on directly."""
+
+
+@contextmanager
+def open_pipeline(here: Path) -> Iterator[Pipeline]:
+    """Load the pipeline of the checkout `here` once, and hold DVC's lock on it."""
+    from dvc.repo import Repo, lock_repo
+
+    with Repo(str(here)) as repo, lock_repo(repo), repo.scm_context(quiet=True):
+        yield Pipeline(repo, here)
+
+
+class Pipeline:
+    """The stages of a checkout and their results; made by `open_pipeline`."""
+
+    def __init__(self, repo: Repo, here: Path) -> None:
+        graph = repo.index.graph  # its edges lead from a stage to those that it depends on
+        self._repo = repo
+        self._loaded: dict[str, DvcStage] = {stage.addressing: stage for stage in repo.index.stages}
+        self.stages: list[Stage] = []
+        """All stages, in the order of dvc.yaml."""
+        for address, stage in self._loaded.items():
+            name, _, key = (getattr(stage, "name", None) or "").partition("@")
+            outputs = tuple(os.path.relpath(out.fs_path, here) for out in stage.outs)
+            needs = frozenset(other.addressing for other in graph.successors(stage))
+            self.stages.append(Stage(address, name, key, outputs, needs))
+
+    def restore(self, groups: Mapping[str, str], *, pull: bool) -> set[str]:
+        """Restore the results that DVC's cache or its remote has, without running anything.
+
+        Args:
+            groups: Address of every stage, in order of execution, and the name of its group.
+            pull: Whether to fetch everything that the remote has. Otherwise it is asked only for results that
+                dvc.lock or the run cache lists but the cache lacks, and only if it answers.
+
+        Returns:
+            Groups that contain an outdated stage, or that depend on one. Their later stages are not restored.
+
+        Raises:
+            UserError: with `pull`, if the remote cannot be used.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.lock import LockError
+
+        remote = Remote(self._repo, required=pull)
+        needs = {stage.address: stage.needs for stage in self.stages}
+        outdated: set[str] = set()
+        restored: list[DvcStage] = []
+        for address, group in groups.items():
+            if group in outdated:
+                continue
+            if any(groups.get(other, other) in outdated for other in needs[address]):
+                outdated.add(group)
+                continue
+            stage = self._loaded[address]
+            try:
+                if stage.changed():
+                    _restore(stage, remote)
+                    restored.append(stage)
+            except LockError:  # a DvcException that does not concern the stage itself
+                raise
+            except DvcException:
+                outdated.add(group)
+        # DVC writes the whole lock file for every stage that it is given alone.
+        for file in {id(stage.dvcfile): stage.dvcfile for stage in restored if stage.cmd}.values():
+            file.dump_stages([stage for stage in restored if stage.dvcfile is file], update_pipeline=False)
+        return outdated
+
+
+def _restore(stage: DvcStage, remote: Remote) -> None:
+    """Restore a stage's results for the present dependencies; raises a DvcException if they are nowhere."""
+    from dvc.stage.cache import RunCacheNotFoundError
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    if stage.is_data_source:
+        if any(out.exists for out in stage.outs):  # the user has changed it, and DVC records that
+            raise RunCacheNotFoundError(stage)
+        remote.fetch(stage)
+        stage.checkout()
+        if stage.changed():
+            raise RunCacheNotFoundError(stage)
+        return
+    if not stage.changed_stage() and stage.deps_cached():
+        remote.fetch(stage)
+    if not stage.already_cached():
+        stage.save_deps()
+        for out in stage.outs:  # otherwise DVC would attribute the previous results to the new dependencies
+            out.hash_info = HashInfo()
+        remote.fetch_from_run_cache(stage)
+        stage.repo.stage_cache.restore(stage, dry=True)
+    stage.run()
+
+
+class Remote:
+    """DVC's default remote.
+
+    Args:
+        repo: Repository that has the remote.
+        required: Whether the remote has to be usable; its run cache is then fetched at once. A remote that is not
+            required is tried when it is needed, and left alone once it has failed.
+    """
+
+    def __init__(self, repo: Repo, *, required: bool) -> None:
+        from dvc.stage.cache import RunCacheNotSupported
+
+        self._repo, self._required = repo, required
+        self._name = repo.config["core"].get("remote")
+        self._usable: bool | None = None if self._name or required else False
+        if required:
+            self._check()
+            print(f"fetching what the remote '{self._name}' has", flush=True)
+            with suppress(RunCacheNotSupported):  # as over HTTP: what dvc.lock lists can still be fetched
+                repo.stage_cache.pull(None)
+
+    def fetch(self, stage: DvcStage) -> None:
+        """Fetch the results that dvc.lock lists for a stage into the cache, as far as the remote has them."""
+        if all(out.hash_info for out in stage.outs) and not stage.outs_cached() and self._usable is not False:
+            if self._usable is None:
+                self._check()
+            for odb, objects in stage.get_used_objs(force=True).items() if self._usable else ():
+                self._repo.cloud.pull(objects, odb=odb)
+            if self._usable and not stage.outs_cached():
+                self._check()  # DVC reports a broken connection in the same way as a missing result
+
+    def fetch_from_run_cache(self, stage: DvcStage) -> None:
+        """Fetch the results of an earlier run of a stage with the present dependencies, if the run cache lists one."""
+        from dvc.stage.cache import _can_hash
+
+        cache = self._repo.stage_cache
+        known = cache._load(stage) if _can_hash(stage) else None
+        if known:
+            self.fetch(cache._create_stage(known, wdir=stage.wdir))
+
+    def _check(self) -> None:
+        """Find out whether the remote can be used; if it cannot but is required, raise UserError."""
+        from dvc.config import NoRemoteError
+
+        try:
+            remote = self._repo.cloud.get_remote(command="pull")
+            if remote.fs.protocol not in ("http", "https") and not remote.fs.exists(remote.path):
+                raise FileNotFoundError(f"{remote.path} does not exist")
+            self._usable = True
+        except NoRemoteError as error:
+            raise UserError(
+                "No DVC remote is configured that results could be fetched from.\n"
+                "Add one with `dvc remote add --default NAME URL`, or leave out --pull."
+            ) from error
+        except Exception as error:  # every kind of remote has exceptions of its own
+            self._usable = False
+            url = public(str(self._repo.config["remote"].get(self._name, {}).get("url", "")))
+            found = f"DVC remote '{self._name}' ({url}) cannot be used: {first_line(error)}"
+            if self._required:
+                raise UserError(
+                    f"{found}\nCheck its address and credentials (`dvc remote list`), or leave out --pull."
+                ) from error
+            print(f"{found}\nWhat it may have is computed again.", file=sys.stderr, flush=True)
