@@ -89,15 +89,13 @@ def run(
 ) -> dict[CellStages, int]:
     """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
 
-    `variables` are additional environment variables of the processes in each worktree.
-
-    A cell that is killed is run once more, and then resumes its training. No process is left running, whether this
-    function returns or raises.
+    A cell that is killed is run once more, and then resumes its training. `variables` are additional environment
+    variables of the processes in each worktree. No process is left running, whether this function returns or raises.
     """
     waiting, free, failed = deque(cells), list(trees), {}
     workers: list[Worker] = []
-    retried: set[str] = set()
     environments = {tree: environment() | extra for tree, extra in zip(trees, variables, strict=True)}
+    retried: set[str] = set()
     with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
             dashboard.wait(cell.name)
