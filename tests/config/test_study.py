@@ -5,8 +5,20 @@ from cells.samples import config_of
 
 from mergershift.config import compose
 from mergershift.config.schema import sees_target_labels
-from mergershift.config.study import Method, read_study, studies, study_file, use_study
+from mergershift.config.study import (
+    Method,
+    Study,
+    read_named_study,
+    read_study,
+    study_file,
+    study_names,
+    use_study,
+)
 from mergershift.core.errors import UserError
+
+
+def studies() -> dict[str, Study]:
+    return {name: read_named_study(name) for name in study_names()}
 
 
 def test_the_committed_study_is_the_demo(project):

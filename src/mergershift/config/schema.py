@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mergershift.archive import FILTER_SETS, Domain
-
-Target = dict[str, Any]
-"""A `_target_` with its arguments, for `hydra.utils.instantiate`."""
+from mergershift.config.targets import Target
+from mergershift.core.reading import fault_of
 
 
 def _label_free(name: str) -> str:
@@ -241,7 +240,7 @@ def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Range
             try:
                 yield f"{prefix}{key}", RangeConfig.model_validate(value)
             except ValidationError as error:
-                raise ValueError(f"space.{prefix}{key}: {error.errors()[0]['msg']}") from error
+                raise ValueError(f"space.{prefix}{key}: {fault_of(error)}") from error
         else:
             yield from _ranges(value, f"{prefix}{key}.")
 

@@ -32,6 +32,7 @@ def train_step(config: Config, output: Path) -> str:
     After an interruption at any moment, the same call resumes the training.
     """
     from mergershift import tracking
+    from mergershift.classifier.requirements import require_trainable
     from mergershift.evaluation.figures import learning_curves
     from mergershift.training.fit import train
 
@@ -39,6 +40,7 @@ def train_step(config: Config, output: Path) -> str:
     cell = cell_name(output)
     prepared = prepared_images(config)
     reading = prepared.facts.get("reading", {})
+    require_trainable(config, prepared)
     address = tracking.tracking_address(config.tracking.uri)
     code = read_code_version(root())
     started = time.monotonic()

@@ -94,7 +94,7 @@ def train(
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
     classifier = build_classifier(config)
-    penalty: Adaptation = instantiate(config.adaptation.penalty)
+    penalty = instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
     data = TransferData(prepared, config, uses_target=penalty.uses_target)
     classifier.stretch.fit(data.source.images)
