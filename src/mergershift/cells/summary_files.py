@@ -9,7 +9,7 @@ from mergershift.cells.layout import BEST, SUMMARY
 from mergershift.config import LabelFree
 from mergershift.config.study import Method
 from mergershift.core.checkout import root
-from mergershift.core.reading import Columns, read_csv, read_json
+from mergershift.core.reading import Columns, damaged, read_csv, read_json
 
 _METHOD: Columns = dict.fromkeys(("filters", "transfer", "adaptation", "experiment", "source", "target"), str)
 TABLES: dict[str, Columns] = {
@@ -53,7 +53,11 @@ class BestMethod(BaseModel):
 
 def read_best(remedy: str) -> list[BestMethod]:
     """Read best.json; raises DamagedFile, with `remedy`, if it is missing or damaged."""
-    return read_json(root() / SUMMARY / BEST, list[BestMethod], remedy)
+    path = root() / SUMMARY / BEST
+    entries = read_json(path, list[BestMethod], remedy)
+    if not entries:
+        raise damaged(path, "no entries, expected one for each filter set and direction", remedy)
+    return entries
 
 
 def read_table(name: str, remedy: str) -> pd.DataFrame:

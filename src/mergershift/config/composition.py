@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mergershift.archive import FILTER_SETS
 from mergershift.config.conf_files import check_files
@@ -41,6 +41,8 @@ from mergershift.core.reading import damaged, fault_of
 from mergershift.core.redaction import public
 from mergershift.core.yaml_files import read_yaml
 
+_CHOSEN = ("filters", "split", "transfer", "network", "adaptation", "experiment")
+"""Groups of which every configuration has to name a file."""
 _TRAIN_AGAIN = "Restore the file, or train and evaluate again to replace it."
 
 
@@ -63,6 +65,14 @@ class Config(Section):
     """How a method is tuned; None except in a search."""
     choices: dict[str, str]
     """Name of the file chosen in each group, for instance ``{"adaptation": "mmd"}``."""
+
+    @field_validator("choices")
+    @classmethod
+    def _complete(cls, choices: dict[str, str]) -> dict[str, str]:
+        missing = [group for group in _CHOSEN if group not in choices]
+        if missing:
+            raise ValueError(f"no file of {', '.join(missing)} is chosen")
+        return choices
 
     @model_validator(mode="after")
     def _oracle_has_its_prefix(self) -> Self:
@@ -133,7 +143,7 @@ class Config(Section):
     @classmethod
     def read(cls, path: Path) -> Config:
         """Read a file written by `write`; raises DamagedFile if it is missing or damaged."""
-        content = read_yaml(path, dict[str, Any], _TRAIN_AGAIN)
+        content = read_yaml(path, dict[str, Any], _TRAIN_AGAIN, written=True)
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -35,7 +35,8 @@ def _check(conf: Path, path: Path, above: tuple[Path, ...], done: set[Path]) -> 
     if path in done or not path.exists():
         return []
     content = read_yaml(path, dict[str, Any] | None, _REMEDY)  # type: ignore[arg-type]
-    if content is None and not path.stat().st_size:
+    # An experiment may consist of comments alone.
+    if content is None and (path.parent.name != "experiment" or not path.stat().st_size):
         raise damaged(path, "empty, expected settings", _REMEDY)
     overridden = []
     for included, override in _defaults(conf, path, (content or {}).get("defaults") or []):

@@ -14,7 +14,7 @@ _REMEDY = "Restore the file from git."
 def references() -> list[dict[str, str]]:
     """Return the authors, year, title, place of publication and address of each work; empty without CITATION.cff."""
     path = root() / "CITATION.cff"
-    if not path.is_file():
+    if not path.exists():
         return []
     document = read_yaml(path, dict[str, Any], _REMEDY)
     try:

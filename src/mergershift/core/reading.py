@@ -25,6 +25,7 @@ Columns = Mapping[str, type[int] | type[float] | type[str]]
 
 LARGEST = 256 * 2**20
 """Largest size, in bytes, of a file that is read."""
+CUT_OFF = "its last line has no end, so the file was cut off"
 _LONGEST_VALUE = 60
 _EXPECTED = {int: "an integer", float: "a number", str: "text"}
 
@@ -131,7 +132,7 @@ def read_csv(
         return pd.DataFrame()
     _require_content(path, text, remedy)
     if not text.endswith("\n"):
-        raise damaged(path, "its last line has no end, so the file was cut off", remedy)
+        raise damaged(path, CUT_OFF, remedy)
     try:
         header, *lines = csv.reader(io.StringIO(text), strict=True)
     except (csv.Error, ValueError) as error:

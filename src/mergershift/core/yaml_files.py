@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from mergershift.core.reading import checked, damaged, read_text
+from mergershift.core.reading import CUT_OFF, checked, damaged, read_text
 
 T = TypeVar("T")
 
@@ -20,12 +20,15 @@ _MOST_REPEATED = 10_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_yaml(path: Path, kind: type[T], remedy: str, largest: int = LARGEST) -> T:
+def read_yaml(path: Path, kind: type[T], remedy: str, largest: int = LARGEST, *, written: bool = False) -> T:
     """Read a YAML file as `kind`, any type that pydantic validates.
 
+    If mergershift has `written` the file, its last line has to have an end, without which the file was cut off.
     Raises DamagedFile if it is anything else, has more than `largest` bytes, or is not YAML that `sound_yaml` accepts.
     """
     text = sound_yaml(path, remedy, largest)
+    if written and text and not text.endswith("\n"):
+        raise damaged(path, CUT_OFF, remedy)
     try:
         content = yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

@@ -152,7 +152,7 @@ class _Lock(BaseModel):
 def _stage(cell: Path) -> str:
     """Name of the pipeline stage that evaluated the cell; "none" outside the pipeline."""
     lock = root() / "dvc.lock"
-    if not lock.is_file():
+    if not lock.exists():
         return "none"
     output = (cell / EVALUATED).relative_to(root()).as_posix()
     content = read_yaml(lock, _Lock, "Restore the file, or run `mergershift repro`.", LARGEST)
