@@ -6,6 +6,7 @@ may come from elsewhere. Here a name is refused before anything is imported unle
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -66,11 +67,13 @@ def _within(name: str, packages: tuple[str, ...]) -> bool:
 
 
 def _names(node: Any) -> Iterator[Any]:
-    """Yield the names of all targets; raises ValueError on an interpolation, which could hide one."""
+    """Yield the names of all targets; raises ValueError on NaN, and on an interpolation, which could hide one."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield node["_target_"]
         for key, value in node.items():
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(f"{key} is NaN, expected a number")
             if key != "_target_":
                 yield from _names(value)
     elif isinstance(node, list | tuple):
