@@ -116,6 +116,9 @@ def write_training(
     config.write(cell / "train/config.yaml")
     record = record_of(config, **recorded)
     record.write(cell / "train/run.json")
+    assert record.trained is not None
+    epochs = range(record.trained.epochs)
+    pd.DataFrame({"epoch": epochs, "source_val_loss": 0.5}).to_csv(cell / "train/epochs.csv", index=False)
     for epoch, limit in (limits or {}).items():
         path = model_file(cell / "train", epoch)
         path.parent.mkdir(exist_ok=True)

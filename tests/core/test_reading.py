@@ -98,7 +98,7 @@ def test_aliases_of_an_ordinary_size_are_followed(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("", "empty"),
-        ("row,score\n", "no column name, expected row, score, name"),
+        ("row,score\n", "no column name, found 'row,"),
         ("row,score,name\n", "0 rows, expected at least 1"),
         (TABLE[:-1], "its last line has no end"),
         (TABLE.replace(",5", ""), "line 2 has 3 fields, expected 4"),

@@ -28,7 +28,7 @@ from mergershift.cells.layout import (
 from mergershift.cells.records import RunContent, RunRecord, RunSpec, Selection, Trained
 from mergershift.config import Config
 from mergershift.core.errors import UserError
-from mergershift.core.reading import DamagedFile, damaged, read_csv
+from mergershift.core.reading import Columns, DamagedFile, damaged, read_csv
 from mergershift.core.yaml_files import read_yaml
 from mergershift.evaluation import JSON_NAME, ORACLE, Results
 
@@ -78,7 +78,7 @@ class FinishedTraining:
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """Metrics of each epoch, one row per epoch."""
-        return _epochs(self.folder / TRAINED / EPOCHS)
+        return _epochs(self.folder / TRAINED / EPOCHS, self.trained)
 
     @property
     def model_epochs(self) -> list[int]:
@@ -123,8 +123,7 @@ class FinishedTraining:
     def validators(self) -> pd.DataFrame:
         """Score of each kept epoch by each validator; the column `chosen` marks the selected epoch."""
         path = self.folder / EVALUATED / VALIDATORS
-        columns = {"epoch": int, **dict.fromkeys([*evaluation.VALIDATORS, ORACLE], float)}
-        scores = read_csv(path, columns, self._evaluate_again, others=float)
+        scores = _validators(path, self._evaluate_again)
         chosen = scores["epoch"] == self.selection.epoch
         if chosen.sum() != 1:
             fault = f"epoch {self.selection.epoch}, which was chosen, is in {chosen.sum()} rows, expected one"
@@ -142,13 +141,7 @@ class FinishedTraining:
     def test_predictions(self, choice: str) -> pd.DataFrame:
         """Read the predictions on all test rows with the epoch that was chosen by "label_free" or "oracle"."""
         path = self.folder / EVALUATED / PREDICTIONS[choice]
-        predictions = evaluation.read_predictions(path)
-        rows = [set(predictions.loc[predictions["role"] == role, "row"]) for role in evaluation.ROLES]
-        if rows[0] != rows[1]:
-            numbers = " and ".join(str(len(found)) for found in rows)
-            fault = f"source and target have different test rows ({numbers}), expected the same"
-            raise damaged(path, fault, self._evaluate_again)
-        return predictions
+        return _read_predictions(path, self._evaluate_again)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -192,9 +185,7 @@ def run_content(trained: Path) -> RunContent:
         training=record.training,
         experiment=record.experiment,
         name=record.name,
-        config=read_yaml(trained / CONFIG, dict[str, Any], _TRAIN_AGAIN)
-        if (trained / CONFIG).is_file()
-        else {},
+        config=_config(trained / CONFIG, record.trained),
         tags=record.tags,
         parent=record.parent,
         started=record.started,
@@ -204,6 +195,9 @@ def run_content(trained: Path) -> RunContent:
         selection = Selection.read(evaluated / SELECTION)
         # Otherwise the evaluation belongs to an earlier training that this one has replaced.
         if selection.training == record.training:
+            again = f"Evaluate the training again with `mergershift evaluate {trained.parent}`."
+            _validators(evaluated / VALIDATORS, again)
+            _read_predictions(evaluated / PREDICTIONS["label_free"], again)
             scores = evaluation.flat(evaluation.read_results(evaluated))
             evaluation_metrics = scores | {"selected_epoch": selection.epoch}
             evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
@@ -211,13 +205,43 @@ def run_content(trained: Path) -> RunContent:
             files |= {name: _bytes(evaluated / name) for name in PUBLISHED}
             figures = sorted(evaluated.glob("*.png"))
             files |= {f"{FIGURES}/{path.name}": _bytes(path) for path in figures}
-    table = _epochs(trained / EPOCHS) if (trained / EPOCHS).is_file() else pd.DataFrame()
+    table = _epochs(trained / EPOCHS, record.trained)
     epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
     return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files)
 
 
-def _epochs(path: Path) -> pd.DataFrame:
-    return read_csv(path, {"epoch": int}, _TRAIN_AGAIN, others=float)
+def _epochs(path: Path, trained: Trained | None) -> pd.DataFrame:
+    """Read the metrics of each epoch; only a search, or a trial, may have none."""
+    if trained is None and not path.exists():
+        return pd.DataFrame()
+    table = read_csv(path, {"epoch": int}, _TRAIN_AGAIN, others=float, rows=int(trained is not None))
+    if trained is not None and len(table) != trained.epochs:
+        fault = f"{len(table)} rows, expected one for each of the {trained.epochs} epochs in {RUN}"
+        raise damaged(path, fault, _TRAIN_AGAIN)
+    return table
+
+
+def _validators(path: Path, remedy: str) -> pd.DataFrame:
+    columns: Columns = {"epoch": int, **dict.fromkeys([*evaluation.VALIDATORS, ORACLE], float)}
+    return read_csv(path, columns, remedy, others=float)
+
+
+def _read_predictions(path: Path, remedy: str) -> pd.DataFrame:
+    """Read test predictions, which have to be of the same rows in both domains."""
+    predictions = evaluation.read_predictions(path)
+    rows = [set(predictions.loc[predictions["role"] == role, "row"]) for role in evaluation.ROLES]
+    if rows[0] != rows[1]:
+        numbers = " and ".join(str(len(found)) for found in rows)
+        raise damaged(
+            path, f"source and target have different test rows ({numbers}), expected the same", remedy
+        )
+    return predictions
+
+
+def _config(path: Path, trained: Trained | None) -> dict[str, Any]:
+    if trained is None and not path.exists():
+        return {}
+    return read_yaml(path, dict[str, Any], _TRAIN_AGAIN, written=True)
 
 
 def _bytes(path: Path) -> bytes:

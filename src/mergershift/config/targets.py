@@ -37,8 +37,15 @@ def allowed_packages() -> tuple[str, ...]:
         return PACKAGES
     if not path.exists():
         return PACKAGES
-    remedy = "Write it as a list of names of packages, for instance `- my_methods`, or delete it."
+    remedy = "Write it as a list of names of packages, for instance `- my_methods`, or `[]`."
     return *PACKAGES, *(read_yaml(path, list[str] | None, remedy) or ())  # type: ignore[arg-type]
+
+
+def is_allowed(name: str) -> bool:
+    """Return whether a `_target_` may have this name."""
+    return _NAME.fullmatch(name) is not None and (
+        _within(name, PACKAGES) or _within(name, allowed_packages())
+    )
 
 
 def _check_target(target: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +57,9 @@ def _check_target(target: dict[str, Any]) -> dict[str, Any]:
     for name in _names(target):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"_target_ is {name!r}, expected the full name of a class")
-        if not _within(name, PACKAGES) and not _within(name, packages := allowed_packages()):
+        if not is_allowed(name):
             raise ValueError(
-                f"_target_ {name} is refused, expected a class of {', '.join(packages)}; "
+                f"_target_ {name} is refused, expected a class of {', '.join(allowed_packages())}; "
                 f"{LIST} lists packages of your own"
             )
     return target

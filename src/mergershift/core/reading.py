@@ -139,7 +139,8 @@ def read_csv(
         raise damaged(path, f"not a CSV table ({first_line(error)})", remedy) from error
     missing = [name for name in columns if name not in header]
     if missing:
-        raise damaged(path, f"no column {', '.join(missing)}, expected {', '.join(columns)}", remedy)
+        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise damaged(path, f"no column {missing[0]}{more}, found {shortened(', '.join(header))}", remedy)
     if len(set(header)) < len(header):
         raise damaged(path, "two columns have the same name", remedy)
     for number, line in enumerate(lines, start=2):

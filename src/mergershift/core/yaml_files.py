@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from mergershift.core.reading import CUT_OFF, checked, damaged, read_text
+from mergershift.core.reading import CUT_OFF, DamagedFile, checked, damaged, read_text
 
 T = TypeVar("T")
 
@@ -33,7 +33,12 @@ def read_yaml(path: Path, kind: type[T], remedy: str, largest: int = LARGEST, *,
         content = yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise damaged(path, f"not YAML ({_problem(error)})", remedy) from error
-    return checked(path, content, kind, remedy)
+    try:
+        return checked(path, content, kind, remedy)
+    except DamagedFile as error:
+        if content is None:
+            raise damaged(path, "empty", remedy) from error
+        raise
 
 
 def sound_yaml(path: Path, remedy: str, largest: int = LARGEST) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
 from mergershift.config import SplitConfig
-from mergershift.core.reading import read_json
+from mergershift.core.reading import damaged, read_json
 
 FACTS, WEIGHTS = "facts.json", "classifier.safetensors"
 COLUMNS = {
@@ -81,6 +81,8 @@ class ModelFacts(BaseModel):
     def read(cls, folder: Path) -> Self:
         """Read what `write` wrote; raises DamagedFile if the folder does not contain the facts of a model."""
         remedy = "Name a model that `mergershift register` made, as a folder or as models:/NAME@ALIAS."
+        if not (folder / FACTS).exists():
+            raise damaged(folder, f"not a model of mergershift ({FACTS}: no such file)", remedy)
         return read_json(folder / FACTS, cls, remedy, strict=True)
 
     def fingerprint(self, weights: Path) -> str:
