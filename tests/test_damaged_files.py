@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,7 @@ READERS: dict[Path, Callable[[], object]] = {
     CELL / "evaluation/metrics.json": lambda: training().results,
     CELL / "evaluation/predictions.csv": lambda: training().target,
     Path("outputs/summary/best.json"): lambda: read_best("Do this."),
-    **{
-        Path(f"outputs/summary/{name}.csv"): lambda name=name: read_table(name, "Do this.") for name in TABLES
-    },  # type: ignore[misc]
+    **{Path(f"outputs/summary/{name}.csv"): partial(read_table, name, "Do this.") for name in TABLES},
     PREPARED / "prepared.json": lambda: prepared_images(config_of()),
     PREPARED / "rows.csv": lambda: prepared_images(config_of()).table,
     PREPARED / "pristine-images.npy": lambda: numbers(prepared_images(config_of())),

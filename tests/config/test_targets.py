@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ LEFT = "side_effect"
 
 
 @pytest.fixture
-def own_package(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_package(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The checkout of a user who keeps a method in a package outside, which leaves a mark where it is imported."""
     folder = project.parent / "elsewhere/own_methods"
     folder.mkdir(parents=True)
@@ -31,7 +32,7 @@ def own_package(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "from mergershift.adaptation.mmd import MMD\nfrom subprocess import Popen\nclass Own(MMD): pass\n"
     )
     monkeypatch.syspath_prepend(folder.parent)
-    yield project  # type: ignore[misc]
+    yield project
     for name in [name for name in sys.modules if name.split(".")[0] == "own_methods"]:
         del sys.modules[name]
 

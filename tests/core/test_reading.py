@@ -69,7 +69,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}
     ("text", "expected"),
     [
         ("a: [1", "not YAML (while parsing"),
-        ("5", "found 5, expected a valid dictionary"),
+        ("5", "found 5, expected a mapping"),
         ("a: 1\n---\nb: 1\n", "not YAML (expected a single document"),
         ("a: !!python/name:os.system\n", "not YAML (could not determine a constructor"),
         ("a: 2026-13-45\n", "not YAML (month must be in 1..12"),

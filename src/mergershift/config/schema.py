@@ -60,7 +60,7 @@ FilterSetName = Annotated[str, AfterValidator(_filter_set)]
 class Section(BaseModel):
     """A part of the configuration, which is immutable and rejects unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ArchiveConfig(Section):

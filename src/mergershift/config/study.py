@@ -160,6 +160,8 @@ def _read(path: Path) -> Study:
         content = YAML(typ="safe").load(text)  # as DVC reads it
     except (YAMLError, ValueError) as error:
         raise damaged(path, f"not YAML ({' '.join(str(error).split())})", _REMEDY) from error
+    if content is None:
+        raise damaged(path, "empty", _REMEDY)
     study = checked(path, content, Study, _REMEDY)
     groups = ("network", "training", "trainer", "split", "selection")
     named = [

@@ -98,6 +98,7 @@ def fault_of(error: ValidationError) -> str:
         return f"{entry}not a known entry"
     message = re.sub(r"Input should be (?=greater|less)", "expected a value ", message)
     message = message.replace("Input should be", "expected")
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
     if kind == "value_error" and not message.startswith("expected"):  # it says itself what was found
         return f"{entry}{message}"
     found = shortened(problem["input"])

@@ -64,8 +64,9 @@ def _check(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_nodes):
                 raise ValueError(f"*{event.anchor} is inside of the value that it repeats")
-            repeated += sizes.get(event.anchor, 0)
-            total += sizes.get(event.anchor, 0)
+            size = sizes.get(event.anchor or "", 0)
+            repeated += size
+            total += size
             if repeated > _MOST_REPEATED:
                 raise ValueError(f"its aliases repeat more than {_MOST_REPEATED} values")
         elif isinstance(event, yaml.ScalarEvent):

@@ -91,7 +91,6 @@ def _read(cell: Path) -> Candidate:
     training = FinishedTraining.read(cell)
     prepared = prepared_images(training.config)
     training.require_data(prepared.facts["data_hash"], prepared.folder)
-    training.test_predictions("label_free")  # which are copied as they are
     return Candidate(training, prepared)
 
 
