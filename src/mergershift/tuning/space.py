@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import Trial
+from pydantic import ValidationError
 
 from mergershift.config import Config
 from mergershift.config.schema import RangeConfig
 from mergershift.core.errors import UserError, nearest
+from mergershift.core.reading import fault_of
 
 Values = dict[str, Any]
 """Value by configuration key; for a range with choices, the value is the name of a choice."""
@@ -38,18 +40,24 @@ def resolved(values: Mapping[str, Any], ranges: Mapping[str, RangeConfig]) -> di
 
 
 def applied(config: Config, values: Mapping[str, Any]) -> Config:
-    """Copy of the configuration with `values` set at their keys; raises UserError if a key does not exist."""
+    """Copy of the configuration with `values` set at their keys.
+
+    Raises UserError if a key does not exist, or if the configuration does not accept a value.
+    """
     plain = config.model_dump(mode="json")
     for key, value in values.items():
         node, name = _find(plain, key)
         node[name] = copy.deepcopy(value)
-    return Config.model_validate(plain)
+    try:
+        return Config.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(f"tuning.space: {fault_of(error)}.\nFix the range in conf/tuning/.") from error
 
 
 def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
     """Values of the configuration at the searched keys, or None if one of them is outside its range.
 
-    Raises UserError if a searched key does not exist in the configuration.
+    Raises UserError if a searched key does not exist in the configuration, or is no number but has a numeric range.
     """
     plain = config.model_dump(mode="json")
     values: Values = {}
@@ -60,6 +68,11 @@ def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
             value = next((label for label, choice in searched.choices.items() if choice == value), None)
             if value is None:
                 return None
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(
+                f"tuning.space: {key} is {value!r}, expected a number, since its range has low and high.\n"
+                "Give its range as choices in conf/tuning/."
+            )
         elif not searched.low <= value <= searched.high:
             return None
         values[key] = value
