@@ -18,7 +18,9 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 _Epoch = Annotated[int, Field(ge=0)]
 _Threshold = Annotated[float, Field(ge=0, le=1)]
-_REMEDY = "If another version of mergershift wrote it, move it elsewhere; otherwise train and evaluate again to replace it."
+_REMEDY = (
+    "Move it elsewhere if another version of mergershift wrote it, or train and evaluate again to replace it."
+)
 
 
 class _Record(BaseModel):
