@@ -270,5 +270,5 @@ def test_a_damaged_record_is_refused_in_two_lines(study, key, value, found):
     assert str(caught.value).count("\n") == 1
     shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
     (cell / "evaluation/selection.json").write_text("[]")
-    with pytest.raises(UserError, match=r"selection\.json: not a record of a training"):
+    with pytest.raises(UserError, match=r"selection\.json: found \[\], expected an object"):
         register_step((), cell)
