@@ -73,8 +73,11 @@ def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
                 f"tuning.space: {key} is {value!r}, expected a number, since its range has low and high.\n"
                 "Give its range as choices in conf/tuning/."
             )
-        elif not searched.low <= value <= searched.high:
-            return None
+        else:
+            assert searched.low is not None
+            assert searched.high is not None
+            if not searched.low <= value <= searched.high:
+                return None
         values[key] = value
     return values
 
