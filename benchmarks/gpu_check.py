@@ -107,7 +107,7 @@ def first_step(
     """Losses and gradients of the first step on a device, without dropout, whose draws differ between devices."""
     torch.manual_seed(0)
     classifier = build_classifier(config)
-    penalty: Adaptation = instantiate(config.adaptation.penalty)
+    penalty = instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
     rows = prepared.rows("train", trains="source")
     chosen = rows[:: max(1, len(rows) // 64)][:64]

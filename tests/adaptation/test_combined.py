@@ -127,7 +127,7 @@ def test_batches_for_a_single_term_are_not_kept_in_memory() -> None:
 
 def test_the_published_combination() -> None:
     configured: Any = OmegaConf.to_container(OmegaConf.load(PUBLISHED))
-    penalty = instantiate(configured["penalty"])
+    penalty = instantiate(configured["penalty"], Combined)
     torch.manual_seed(1)
     penalty.build(feature_size=4, classes=2)
     torch.manual_seed(1)

@@ -19,6 +19,7 @@ from mergershift.cells.layout import model_file
 from mergershift.cells.records import RunRecord, Selection, Trained
 from mergershift.classifier.classifier import build_classifier, save_classifier
 from mergershift.config import Config, compose
+from mergershift.evaluation import ORACLE, VALIDATORS
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_folder
 
@@ -115,6 +116,9 @@ def write_training(
     config.write(cell / "train/config.yaml")
     record = record_of(config, **recorded)
     record.write(cell / "train/run.json")
+    assert record.trained is not None
+    epochs = range(record.trained.epochs)
+    pd.DataFrame({"epoch": epochs, "source_val_loss": 0.5}).to_csv(cell / "train/epochs.csv", index=False)
     for epoch, limit in (limits or {}).items():
         path = model_file(cell / "train", epoch)
         path.parent.mkdir(exist_ok=True)
@@ -139,6 +143,7 @@ def write_selection(cell: Path, scores: Mapping[str, list[float]] | None = None,
     selection = Selection.model_validate(facts | chosen)
     selection.write(cell / "evaluation/selection.json")
     if scores is not None:
-        table = pd.DataFrame(scores).rename_axis("epoch").reset_index()
+        others = [name for name in (*VALIDATORS, ORACLE) if name not in scores]
+        table = pd.DataFrame(scores).assign(**dict.fromkeys(others, 0.0)).rename_axis("epoch").reset_index()
         table.to_csv(cell / "evaluation/validators.csv", index=False)
     return selection

@@ -1,12 +1,14 @@
 """The state of an interrupted training, and which training may resume from it."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from mergershift.cells.state import Identity, cell_state, clear_state
+from mergershift.cells import ledger
+from mergershift.cells.state import Identity, cell_state, clear_state, read_progress
 from mergershift.core.errors import UserError
 
 
@@ -70,11 +72,46 @@ def test_two_processes_do_not_train_the_same_cell(project: Path) -> None:
             pass
 
 
-def test_a_truncated_identity_starts_a_new_training(project: Path) -> None:
+DAMAGED = (
+    b'{"training": "a',
+    b"",
+    b"\xff",
+    b"[]",
+    b"5",
+    b"null",
+    b'{"training": 1}',
+    b'{"epoch": [], "epochs": Infinity}',
+)
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=repr)
+def test_a_damaged_identity_starts_a_new_training(project: Path, content: bytes) -> None:
     with cell_state("cells/a", "config", "data", "code", refuse) as first:
-        (first.folder / "identity.json").write_text("{")
+        (first.folder / "identity.json").write_bytes(content)
     with cell_state("cells/a", "config", "data", "code", refuse) as second:
         assert second.identity.training != first.identity.training
+
+
+def test_an_identity_of_numbers_starts_a_new_training(project: Path) -> None:
+    with cell_state("cells/a", "config", "data", "code", refuse) as first:
+        numbers = dict.fromkeys(("training", "config_hash", "data_hash", "code_hash"), 1)
+        (first.folder / "identity.json").write_text(json.dumps(numbers))
+    with cell_state("cells/a", "config", "data", "code", refuse) as second:
+        assert second.identity.config_hash == "config"
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=repr)
+def test_damaged_progress_is_unknown(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "progress.json").write_bytes(content)
+    assert read_progress(tmp_path) is None
+
+
+def test_damaged_lines_of_the_ledger_count_nothing(project: Path) -> None:
+    ledger.record("cells/a", "data", {"seed": 1})
+    with (project / ledger.LEDGER).open("ab") as file:
+        file.write(b"\n".join(DAMAGED) + b"\n")
+    ledger.record("cells/a", "data", {"seed": 1})
+    assert ledger.count("data", {"seed": 1}) == 2
 
 
 def test_a_worktree_of_the_pipeline_uses_the_state_of_its_checkout(

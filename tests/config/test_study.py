@@ -3,10 +3,23 @@
 import pytest
 from cells.samples import config_of
 
+from mergershift.cli.main import main
 from mergershift.config import compose
 from mergershift.config.schema import sees_target_labels
-from mergershift.config.study import Method, read_study, studies, study_file, use_study
+from mergershift.config.study import (
+    Method,
+    Study,
+    read_named_study,
+    read_study,
+    study_file,
+    study_names,
+    use_study,
+)
 from mergershift.core.errors import UserError
+
+
+def studies() -> dict[str, Study]:
+    return {name: read_named_study(name) for name in study_names()}
 
 
 def test_the_committed_study_is_the_demo(project):
@@ -56,6 +69,63 @@ def test_use_changes_the_cells_and_keeps_a_study_of_ones_own(project):
     assert "study.yaml.bak" in use_study("demo")
     assert study_file().with_name("study.yaml.bak").read_text() == own
     assert read_study() == studies()["demo"]
+
+
+def test_every_study_of_ones_own_is_kept(project):
+    own = study_file().read_text()
+    texts = [own + f"# {number}\n" for number in range(3)]
+    for text in (*texts, texts[0]):
+        study_file().write_text(text)
+        use_study("demo")
+    names = ("study.yaml.bak", "study.yaml.bak2", "study.yaml.bak3")
+    assert [study_file().with_name(name).read_text() for name in names] == texts
+    assert not study_file().with_name("study.yaml.bak4").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seeds:\n", "seeds:\n  - 0\n", "seeds: 0 is listed twice"),
+        ("seeds:\n", "seeds:\n  - -1\n", "seeds.0: found -1"),
+        ("filters:\n", "filters:\n  - three\n", "filters: three is listed twice"),
+        ("methods:\n", "methods:\n  - {transfer: pristine_to_noisy, adaptation: mmd, experiment: default}\n",
+         "methods: mmd"),
+        (
+            "methods:\n",
+            "methods:\n"
+            "  - {transfer: pristine_to_noisy, adaptation: mmd, experiment: deepmerge_2020}\n"
+            "  - {transfer: pristine_to_noisy, adaptation: coral, experiment: deepmerge_2020}\n",
+            "methods: deepmerge_2020 with transfer pristine_to_noisy is listed twice",
+        ),
+        (
+            "tune: []\n",
+            "tune:\n"
+            "  - {adaptation: mmd, filters: three, transfer: pristine_to_noisy, trials: 6}\n"
+            "  - {adaptation: mmd, filters: two, transfer: pristine_to_noisy, trials: 6}\n",
+            "tune: mmd is listed twice",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_be_trained_twice_is_refused(project, old, new, expected):
+    text = study_file().read_text()
+    assert old in text
+    study_file().write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=f"study.yaml: {expected}"):
+        read_study()
+
+
+def test_a_list_of_studies_shows_what_is_wrong_with_one(project, capsys):
+    (project / "conf/studies/own.yaml").write_text("filters: [two\n")
+    (project / "conf/adaptation/sidda.yaml").write_bytes(b"\xff")
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "list"])
+    assert ended.value.code == 0
+    lines = {line[2:].split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["demo"].startswith("* demo")
+    assert "6 cells" in lines["demo"]
+    assert "cannot be used: " in lines["own"]
+    assert "own.yaml: not YAML" in lines["own"]
+    assert "sidda.yaml: byte 0 is 0xff" in lines["full"]
 
 
 def test_a_misspelt_study_is_reported_with_the_nearest_names(project):

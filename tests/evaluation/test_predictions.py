@@ -73,7 +73,7 @@ def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"predictions\.csv: no such file"):
         read_predictions(path)
     path.write_text("")
-    with pytest.raises(UserError, match=r"predictions\.csv: not a CSV table"):
+    with pytest.raises(UserError, match=r"predictions\.csv: empty"):
         read_predictions(path)
     write_predictions(predictions(), path)
     path.write_bytes(path.read_bytes()[:-30])

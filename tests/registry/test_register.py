@@ -246,12 +246,12 @@ def test_what_cannot_be_registered_is_refused_in_two_lines(study, registry, tmp_
 @pytest.mark.parametrize(
     ("key", "value", "found"),
     [
-        ("training", None, "training: Field required"),
+        ("training", None, "training: missing"),
         ("trained", None, "trained: missing"),
-        ("trained.data_hash", None, "trained.data_hash: Field required"),
+        ("trained.data_hash", None, "trained.data_hash: missing"),
         ("trained.provenance", {}, "trained.provenance.kind"),
         ("trained.split", {"kind": "by_galaxy"}, "trained.split"),
-        ("format", 2, "format: Input should be 1"),
+        ("format", 2, "format: found 2, expected 1"),
     ],
 )
 def test_a_damaged_record_is_refused_in_two_lines(study, key, value, found):
@@ -265,10 +265,10 @@ def test_a_damaged_record_is_refused_in_two_lines(study, key, value, found):
     del part[name]
     part |= {} if value is None else {name: value}
     (cell / "train/run.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=rf"run\.json: not a record of a training .*{found}") as caught:
+    with pytest.raises(UserError, match=rf"run\.json: {found}") as caught:
         register_step((), cell)
     assert str(caught.value).count("\n") == 1
     shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
     (cell / "evaluation/selection.json").write_text("[]")
-    with pytest.raises(UserError, match=r"selection\.json: not a record of a training"):
+    with pytest.raises(UserError, match=r"selection\.json: found \[\], expected an object"):
         register_step((), cell)

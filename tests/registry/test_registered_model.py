@@ -83,6 +83,10 @@ def test_a_folder_without_a_model_is_refused_in_two_lines(folder, tmp_path):
     (tmp_path / "torn/data/model.pt2").write_bytes(b"x")
     with pytest.raises(UserError, match="without pickle"):
         RegisteredModel.read(tmp_path / "torn")
+    for text in ("", "[]", "5", "flavors: [1"):
+        (tmp_path / "torn/MLmodel").write_text(text)
+        with pytest.raises(UserError, match="without pickle"):
+            RegisteredModel.read(tmp_path / "torn")
 
 
 def test_images_of_another_shape_are_refused(folder):

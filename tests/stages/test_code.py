@@ -1,6 +1,7 @@
 """The list of a method's source files changes exactly when one of the files changes."""
 
 import json
+import sys
 
 import pytest
 
@@ -69,6 +70,26 @@ def test_a_broken_method_is_listed_and_not_reported(project, lists):
     (project / "conf/adaptation/nowhere.yaml").write_text(
         "penalty: {_target_: mergershift.adaptation.nowhere.X}\n"
     )
+    (project / "conf/adaptation/binary.yaml").write_bytes(b"\xff")
+    (project / "conf/adaptation/number.yaml").write_text("5\n")
+    for name, other in (("one", "other"), ("other", "one")):
+        (project / f"conf/adaptation/{name}.yaml").write_text(f"defaults: [{other}]\n")
     found = lists()
-    assert "not YAML" in found["adaptation/broken.json"]
+    for name in ("broken", "binary", "number"):
+        assert found[f"adaptation/{name}.json"].keys() == {"damaged"}
+    assert found["adaptation/one.json"].keys() == {"conf/adaptation/other.yaml"}
     assert found["adaptation/nowhere.json"] == {"mergershift.adaptation.nowhere": "missing"}
+
+
+def test_a_method_of_ones_own_is_listed_only_if_its_package_is_allowed(project, lists, monkeypatch):
+    package = project.parent / "elsewhere/own_code"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "penalty.py").write_text("")
+    monkeypatch.syspath_prepend(package.parent)
+    (project / "conf/adaptation/own.yaml").write_text("penalty: {_target_: own_code.penalty.Own}\n")
+    assert lists()["adaptation/own.json"] == {}
+    assert "own_code" not in sys.modules
+    (project / "conf/allowed_targets.yaml").write_text("- own_code\n")
+    assert lists()["adaptation/own.json"].keys() == {"own_code.penalty"}
+    sys.modules.pop("own_code", None)

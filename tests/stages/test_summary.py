@@ -103,7 +103,7 @@ def write_cell(folder: Path, title: str, cell: Cell) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     checkout = write_checkout(tmp_path_factory.mktemp("summary") / "checkout")
-    (checkout / "conf/experiment" / f"{TUNED}.yaml").touch()
+    (checkout / "conf/experiment" / f"{TUNED}.yaml").write_text("# @package _global_\n")
     keys = ("transfer", "adaptation", "experiment")
     listed = [dict(zip(keys, method, strict=True)) for method in METHODS.values()]
     path = checkout / "conf/study.yaml"

@@ -18,6 +18,7 @@ from mergershift.cells.layout import default_output
 from mergershift.cells.records import RunRecord, RunSpec, Selection
 from mergershift.cli.main import main
 from mergershift.config import compose, compose_selection
+from mergershift.evaluation import ORACLE, VALIDATORS
 from mergershift.stages.evaluate import evaluate_step
 from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
@@ -186,19 +187,19 @@ RECORD = RunRecord(
     epoch_times={},
 ).model_dump(mode="json")
 BAD: dict[str, tuple[Any, str]] = {
-    "torn": ('{"training": "t', "Invalid JSON"),
-    "list": (["training"], "Input should be"),
-    "model": ({"model": "x"}, "Field required"),
+    "torn": ('{"training": "t', "not JSON"),
+    "list": (["training"], "found ['training'], expected an object"),
+    "model": ({"model": "x"}, "missing"),
     "nameless": (
         {key: value for key, value in RECORD.items() if key != "training"},
-        "training: Field required",
+        "training: missing",
     ),
-    "query": (RECORD | {"training": "' or 1"}, "training: String should match"),
+    "query": (RECORD | {"training": "' or 1"}, "string should match"),
     "word": (RECORD | {"training": "t2", "metrics": {"best": "high"}}, "metrics.best"),
     "name": (RECORD | {"training": "t3", "metrics": {"b{e}st": 1.0}}, "MLflow rejects this training"),
-    "later": (RECORD | {"training": "t6", "format": 2}, "format: Input should be 1"),
+    "later": (RECORD | {"training": "t6", "format": 2}, "format: found 2, expected 1"),
     "earlier": ({key: value for key, value in RECORD.items() if key != "format"}, "format: missing"),
-    "more": (RECORD | {"training": "t7", "surplus": 1}, "surplus: Extra inputs are not permitted"),
+    "more": (RECORD | {"training": "t7", "surplus": 1}, "surplus: not a known entry"),
 }
 
 
@@ -237,18 +238,30 @@ CHOSEN = Selection(
     oracle_threshold=0.5,
 ).model_dump(mode="json")
 FOREIGN: dict[str, tuple[str, Any, str]] = {
-    "list": ("selection.json", ["t"], "Input should be"),
+    "list": ("selection.json", ["t"], "found ['t'], expected an object"),
     "no-epoch": (
         "selection.json",
         {key: CHOSEN[key] for key in CHOSEN if key != "epoch"},
-        "epoch: Field required",
+        "epoch: missing",
     ),
-    "word": ("selection.json", CHOSEN | {"epoch": "last"}, "epoch: Input should be"),
-    "torn": ("selection.json", '{"training": "to', "Invalid JSON"),
-    "metrics": ("metrics.json", ["t"], "no metrics"),
-    "flat": ("metrics.json", {"target": {"unique": {"auc": 0.5}}}, "no metrics"),
+    "word": ("selection.json", CHOSEN | {"epoch": "last"}, "epoch: found 'last', expected a valid integer"),
+    "torn": ("selection.json", '{"training": "to', "not JSON"),
+    "metrics": ("metrics.json", ["t"], "found ['t'], expected an object"),
+    "flat": ("metrics.json", {"target": {"unique": {"auc": 0.5}}}, "target.unique.auc: found 0.5"),
     "gone": ("metrics.json", None, "no such file"),
 }
+
+
+def tables() -> dict[str, Any]:
+    """The tables of an evaluation, with a single test image."""
+    validators = pd.DataFrame({"epoch": [1], **dict.fromkeys((*VALIDATORS, ORACLE), 0.5)})
+    row = {"row": 0, "galaxy": 0, "camera": 0, "block": 0, "label": 1, "probability": 0.5, "threshold": 0.5}
+    predictions = pd.DataFrame([row | {"role": role, "domain": role} for role in ("source", "target")])
+    return {
+        "validators.csv": validators.to_csv(index=False),
+        "predictions.csv": predictions.to_csv(index=False),
+        "metrics.json": {"target": {"unique": {"auc": {"value": 0.5}}}},
+    }
 
 
 def write_evaluation(folder: Path, files: dict[str, Any]) -> None:
@@ -264,8 +277,9 @@ def test_a_foreign_evaluation_is_named_and_the_other_trainings_are_published(dat
     finished(project / "outputs/cells/good/train")
     for training, (name, content, _) in FOREIGN.items():
         folder = finished(project / f"outputs/cells/{training}/train", replace(SPEC, training=training))
-        files = {"selection.json": CHOSEN | {"training": training}, "metrics.json": {}, name: content}
-        write_evaluation(folder, files)
+        write_evaluation(
+            folder, tables() | {"selection.json": CHOSEN | {"training": training}, name: content}
+        )
     code, line, err = sync(capsys)
     assert code == 1
     assert line.startswith(f"{1 + len(FOREIGN)} trainings: 1 published")

@@ -91,7 +91,7 @@ def task_of(config: Config, prepared: Prepared, penalty: Adaptation | None = Non
     """The task as `train` sets it up, but with a stretch that changes nothing."""
     torch.manual_seed(config.seed)
     classifier = build_classifier(config)
-    penalty = penalty or instantiate(config.adaptation.penalty)
+    penalty = penalty or instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
     return TransferTask(
         classifier, penalty, config, TransferData(prepared, config, uses_target=penalty.uses_target)

@@ -99,6 +99,17 @@ def test_a_key_that_does_not_exist_is_named(project):
         current(config, tuning.ranges)
 
 
+def test_a_range_that_does_not_fit_its_key_is_refused(project):
+    text = "+tuning.space.training.schedule={low: 0, high: 1}"
+    config, tuning = searched(["tuning=source_only", text])
+    with pytest.raises(UserError, match=r"training\.schedule is 'one_cycle', expected a number"):
+        current(config, tuning.ranges)
+    with pytest.raises(UserError, match=r"tuning\.space: training\.batch_size: found 0"):
+        applied(config, {"training.batch_size": 0})
+    with pytest.raises(UserError, match=r"tuning\.space: network: _target_ os\.system is refused"):
+        applied(config, {"network._target_": "os.system"})
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

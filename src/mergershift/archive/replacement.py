@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mergershift.archive.manifest import published_files, published_names
 from mergershift.archive.metadata import METADATA_NAME
 from mergershift.archive.provenance import PROVENANCE_NAME
 from mergershift.core.errors import UserError
+from mergershift.core.files import exclusive_lock
 
 OWN_NAMES = {PROVENANCE_NAME, METADATA_NAME}
 
@@ -41,18 +40,12 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder}: is a mount point, which cannot be replaced.\n"
             "Mount its parent folder instead, or give --data DIR."
         )
-    lock = FileLock(beside(folder, "lock"))
-    try:
-        with lock.acquire(timeout=0):
-            try:
-                _recover(folder)
-                yield
-            finally:
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise UserError(
-            f"{folder}: another command is writing to this folder.\nWait for it to end, or delete {lock.lock_file}."
-        ) from None
+    refusal = (
+        f"another command is writing to {folder}.\nWait for it to end, or stop it and run this command again."
+    )
+    with exclusive_lock(beside(folder, "lock"), refusal, keep=False):
+        _recover(folder)
+        yield
 
 
 def recover(folder: Path) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-import yaml
 
 from mergershift import evaluation
 from mergershift.cells.layout import (
@@ -29,22 +25,16 @@ from mergershift.cells.layout import (
     model_epochs,
     model_file,
 )
-from mergershift.cells.records import (
-    DamagedRecord,
-    RunContent,
-    RunRecord,
-    RunSpec,
-    Selection,
-    Trained,
-    damaged,
-    decode_error,
-)
+from mergershift.cells.records import RunContent, RunRecord, RunSpec, Selection, Trained
 from mergershift.config import Config
 from mergershift.core.errors import UserError
-from mergershift.evaluation import JSON_NAME, Results
+from mergershift.core.reading import Columns, DamagedFile, damaged, read_csv
+from mergershift.core.yaml_files import read_yaml
+from mergershift.evaluation import JSON_NAME, ORACLE, Results
 
 PUBLISHED = (SELECTION, VALIDATORS, JSON_NAME, PREDICTIONS["label_free"])
 """Files of an evaluation that are uploaded to the MLflow run of its training."""
+_TRAIN_AGAIN = "Train and evaluate again to replace it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +51,17 @@ class FinishedTraining:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read the finished training of the cell in `folder`; raises DamagedRecord if there is none."""
+        """Read the finished training of the cell in `folder`; raises DamagedFile if there is none."""
         path = folder / TRAINED / RUN
         if not path.is_file():
-            raise DamagedRecord(
+            raise DamagedFile(
                 f"{path}: missing, so this cell has no finished training.\n"
                 f"Train it first with `mergershift train --output {folder}`, or run the pipeline with "
                 "`mergershift repro`."
             )
         record = RunRecord.read(path)
         if record.trained is None:
-            raise damaged(path, "trained: missing")
+            raise damaged(path, "trained: missing", _TRAIN_AGAIN)
         return cls(folder, record, Config.read(folder / TRAINED / CONFIG))
 
     @property
@@ -88,9 +78,7 @@ class FinishedTraining:
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """Metrics of each epoch, one row per epoch."""
-        path = self.folder / TRAINED / EPOCHS
-        with _reading(path):
-            return pd.read_csv(path)
+        return _epochs(self.folder / TRAINED / EPOCHS, self.trained)
 
     @property
     def model_epochs(self) -> list[int]:
@@ -109,6 +97,10 @@ class FinishedTraining:
                 "Train again, or run the pipeline with `mergershift repro`."
             )
 
+    @property
+    def _evaluate_again(self) -> str:
+        return f"Evaluate the training again with `mergershift evaluate {self.folder}`."
+
     @cached_property
     def selection(self) -> Selection:
         """Epochs and thresholds that the evaluation of this training chose."""
@@ -123,7 +115,7 @@ class FinishedTraining:
         if selection.training != self.record.training:
             raise UserError(
                 f"{path}: belongs to a training other than the one in {self.folder / TRAINED}.\n"
-                f"Evaluate the training again with `mergershift evaluate {self.folder}`."
+                f"{self._evaluate_again}"
             )
         return selection
 
@@ -131,23 +123,25 @@ class FinishedTraining:
     def validators(self) -> pd.DataFrame:
         """Score of each kept epoch by each validator; the column `chosen` marks the selected epoch."""
         path = self.folder / EVALUATED / VALIDATORS
-        with _reading(path):
-            scores = pd.read_csv(path)
-            return scores.assign(chosen=scores["epoch"] == self.selection.epoch)
+        scores = _validators(path, self._evaluate_again)
+        chosen = scores["epoch"] == self.selection.epoch
+        if chosen.sum() != 1:
+            fault = f"epoch {self.selection.epoch}, which was chosen, is in {chosen.sum()} rows, expected one"
+            raise damaged(path, fault, self._evaluate_again)
+        return scores.assign(chosen=chosen)
 
     def score(self, validator: str) -> float:
         """Score of the chosen epoch by a validator; raises UserError if the table has none."""
         chosen = self.validators[self.validators["chosen"]]
-        if len(chosen) != 1 or validator not in chosen:
-            raise UserError(
-                f"{self.folder / EVALUATED / VALIDATORS}: no score by {validator} for epoch {self.selection.epoch}.\n"
-                f"Evaluate the training again with `mergershift evaluate {self.folder}`."
-            )
+        if validator not in chosen:
+            path = self.folder / EVALUATED / VALIDATORS
+            raise damaged(path, f"no column {validator}", self._evaluate_again)
         return float(chosen[validator].iloc[0])
 
     def test_predictions(self, choice: str) -> pd.DataFrame:
         """Read the predictions on all test rows with the epoch that was chosen by "label_free" or "oracle"."""
-        return evaluation.read_predictions(self.folder / EVALUATED / PREDICTIONS[choice])
+        path = self.folder / EVALUATED / PREDICTIONS[choice]
+        return _read_predictions(path, self._evaluate_again)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -175,13 +169,13 @@ def run_files(trained: Path) -> dict[str, bytes]:
     artifacts = trained / ARTIFACTS
     paths = (path for path in sorted(artifacts.rglob("*")) if path.is_file())
     files |= {path.relative_to(artifacts).as_posix(): path for path in paths}
-    return {name: path.read_bytes() for name, path in files.items()}
+    return {name: _bytes(path) for name, path in files.items()}
 
 
 def run_content(trained: Path) -> RunContent:
     """Collect the content of the MLflow run of the training, trial or search in the folder `trained`.
 
-    It includes the evaluation if there is one. Raises DamagedRecord where a file is missing, damaged or does not
+    It includes the evaluation if there is one. Raises DamagedFile where a file is missing, damaged or does not
     belong to the training.
     """
     record = RunRecord.read(trained / RUN)
@@ -191,7 +185,7 @@ def run_content(trained: Path) -> RunContent:
         training=record.training,
         experiment=record.experiment,
         name=record.name,
-        config=_config(trained / CONFIG),
+        config=_config(trained / CONFIG, record.trained),
         tags=record.tags,
         parent=record.parent,
         started=record.started,
@@ -201,57 +195,57 @@ def run_content(trained: Path) -> RunContent:
         selection = Selection.read(evaluated / SELECTION)
         # Otherwise the evaluation belongs to an earlier training that this one has replaced.
         if selection.training == record.training:
-            evaluation_metrics = _metrics(evaluated) | {"selected_epoch": selection.epoch}
+            again = f"Evaluate the training again with `mergershift evaluate {trained.parent}`."
+            _validators(evaluated / VALIDATORS, again)
+            _read_predictions(evaluated / PREDICTIONS["label_free"], again)
+            scores = evaluation.flat(evaluation.read_results(evaluated))
+            evaluation_metrics = scores | {"selected_epoch": selection.epoch}
             evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
             metrics |= {name: (value, evaluated_at) for name, value in evaluation_metrics.items()}
-            with _reading(evaluated):
-                files |= {name: (evaluated / name).read_bytes() for name in PUBLISHED}
-                figures = sorted(evaluated.glob("*.png"))
-                files |= {f"{FIGURES}/{path.name}": path.read_bytes() for path in figures}
-    epochs = _epochs(trained / EPOCHS)
+            files |= {name: _bytes(evaluated / name) for name in PUBLISHED}
+            figures = sorted(evaluated.glob("*.png"))
+            files |= {f"{FIGURES}/{path.name}": _bytes(path) for path in figures}
+    table = _epochs(trained / EPOCHS, record.trained)
+    epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
     return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files)
 
 
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (ValueError, yaml.YAMLError) as error:
-        raise decode_error(path, error) from error
-    if not isinstance(config, dict):
-        raise damaged(path, "not a mapping")
-    return config
-
-
-def _metrics(evaluated: Path) -> dict[str, float]:
-    try:
-        return evaluation.flat(evaluation.read_results(evaluated))
-    except UserError as error:
-        raise DamagedRecord(str(error)) from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise damaged(
-            evaluated / JSON_NAME, f"contains no metrics of an evaluation, {type(error).__name__}"
-        ) from error
-
-
-def _epochs(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    with _reading(path), path.open(newline="") as file:
-        table = [
-            {name: float(value or "nan") for name, value in row.items()}
-            for row in csv.DictReader(file, restval="missing")
-        ]
-        if not all(row["epoch"].is_integer() for row in table):
-            raise ValueError("an epoch is not an integer")
+def _epochs(path: Path, trained: Trained | None) -> pd.DataFrame:
+    """Read the metrics of each epoch; only a search, or a trial, may have none."""
+    if trained is None and not path.exists():
+        return pd.DataFrame()
+    table = read_csv(path, {"epoch": int}, _TRAIN_AGAIN, others=float, rows=int(trained is not None))
+    if trained is not None and len(table) != trained.epochs:
+        fault = f"{len(table)} rows, expected one for each of the {trained.epochs} epochs in {RUN}"
+        raise damaged(path, fault, _TRAIN_AGAIN)
     return table
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Raise DamagedRecord in place of the errors that reading a missing or damaged file causes."""
+def _validators(path: Path, remedy: str) -> pd.DataFrame:
+    columns: Columns = {"epoch": int, **dict.fromkeys([*evaluation.VALIDATORS, ORACLE], float)}
+    return read_csv(path, columns, remedy, others=float)
+
+
+def _read_predictions(path: Path, remedy: str) -> pd.DataFrame:
+    """Read test predictions, which have to be of the same rows in both domains."""
+    predictions = evaluation.read_predictions(path)
+    rows = [set(predictions.loc[predictions["role"] == role, "row"]) for role in evaluation.ROLES]
+    if rows[0] != rows[1]:
+        numbers = " and ".join(str(len(found)) for found in rows)
+        raise damaged(
+            path, f"source and target have different test rows ({numbers}), expected the same", remedy
+        )
+    return predictions
+
+
+def _config(path: Path, trained: Trained | None) -> dict[str, Any]:
+    if trained is None and not path.exists():
+        return {}
+    return read_yaml(path, dict[str, Any], _TRAIN_AGAIN, written=True)
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        yield
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise decode_error(path, error) from error
+        return path.read_bytes()
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror or error})", _TRAIN_AGAIN) from error

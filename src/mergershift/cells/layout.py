@@ -43,8 +43,8 @@ def model_file(trained: Path, epoch: int) -> Path:
 
 def model_epochs(trained: Path) -> list[int]:
     """List the epochs whose classifiers a training kept, in ascending order; raises UserError if there is none."""
-    files = (trained / MODELS).glob("epoch*.safetensors")
-    epochs = sorted(int(path.stem.removeprefix("epoch")) for path in files)
+    numbers = (path.stem.removeprefix("epoch") for path in (trained / MODELS).glob("epoch*.safetensors"))
+    epochs = sorted(int(number) for number in numbers if number.isdecimal())
     if not epochs:
         raise UserError(f"{trained / MODELS}: contains no model.\nTrain again.")
     return epochs

@@ -28,10 +28,12 @@ def count(data_hash: str, split: dict[str, Any]) -> int:
     if not path.is_file():
         return 0
     evaluations = 0
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             entry = json.loads(line)
         except ValueError:  # a full disk may have truncated a line
+            continue
+        if not isinstance(entry, dict):
             continue
         evaluations += entry.get("data_hash") == data_hash and entry.get("split") == split
     return evaluations

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mergershift.archive import Origin
-from mergershift.config import SplitConfig
-from mergershift.core.errors import UserError, first_line
+from mergershift.config import LabelFree, SplitConfig
 from mergershift.core.files import write_text
+from mergershift.core.reading import damaged, read_json
 
 STARTED_FROM = ("resumed.training", "resumed.from", "initialised.training", "initialised.from")
 """Tags of a training that did not start anew: id and name of the training, or of the model, that it started from."""
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
-_TRAIN_AGAIN = "Train and evaluate again to replace it."
-
-
-class DamagedRecord(UserError):
-    """A file of a training is missing, damaged or not a record of this format."""
+_Epoch = Annotated[int, Field(ge=0)]
+_Threshold = Annotated[float, Field(ge=0, le=1)]
+_REMEDY = (
+    "Move it elsewhere if another version of mergershift wrote it, or train and evaluate again to replace it."
+)
 
 
 class _Record(BaseModel):
@@ -41,30 +41,11 @@ class _Record(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote; raises DamagedRecord if the file is missing, damaged or not such a record."""
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise DamagedRecord(
-                f"{path}: cannot be read ({type(error).__name__}).\n{_TRAIN_AGAIN}"
-            ) from error
-        try:
-            record = cls.model_validate_json(text)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"]) or "content"
-            raise damaged(path, f"{where}: {problem['msg']}") from error
+        """Read what `write` wrote; raises DamagedFile if the file is missing, damaged or not such a record."""
+        record = read_json(path, cls, _REMEDY, strict=True)
         if "format" not in record.model_fields_set:
-            raise damaged(path, "format: missing, expected 1")
+            raise damaged(path, "format: missing, expected 1", _REMEDY)
         return record
-
-
-def damaged(path: Path, why: str) -> DamagedRecord:
-    """The error for a file whose content no training of this version of mergershift writes."""
-    return DamagedRecord(
-        f"{path}: not a record of a training by this version of mergershift ({why}).\n"
-        "Move it elsewhere, or train and evaluate again to replace it."
-    )
 
 
 class Trained(BaseModel):
@@ -82,9 +63,9 @@ class Trained(BaseModel):
     config_hash: str
     git_commit: str | None
     git_dirty: bool
-    epochs: int
+    epochs: int = Field(ge=1)
     """Number of epochs trained."""
-    best_epoch: int
+    best_epoch: _Epoch
     best_score: float
     """Score of the best epoch, by the metric that `training.keep_best` names."""
 
@@ -118,13 +99,13 @@ class Selection(_Record):
     """Id of the training that was evaluated."""
     validator: str
     """The validator that chose the epoch."""
-    best_by: str
+    best_by: LabelFree
     """The validator that was named beforehand to compare methods."""
     threshold_rule: str
-    epoch: int
-    threshold: float
-    oracle_epoch: int
-    oracle_threshold: float
+    epoch: _Epoch
+    threshold: _Threshold
+    oracle_epoch: _Epoch
+    oracle_threshold: _Threshold
 
 
 @dataclass(frozen=True)
@@ -159,8 +140,3 @@ class RunContent:
     """Final metrics, each with the time at which it was computed."""
     files: Mapping[str, bytes]
     """Contents of the files by their paths within the run."""
-
-
-def decode_error(path: Path, error: Exception) -> DamagedRecord:
-    """The error for a file of a training that cannot be parsed."""
-    return DamagedRecord(f"{path}: cannot be read ({first_line(error)}).\n{_TRAIN_AGAIN}")

@@ -58,9 +58,9 @@ class CellState:
 def read_progress(folder: Path) -> tuple[int, int] | None:
     """Number of finished epochs, and of all, of the unfinished training in `folder`; None if that is not known."""
     try:
-        progress = json.loads((folder / _PROGRESS).read_text())
+        progress = json.loads((folder / _PROGRESS).read_bytes())
         return int(progress["epoch"]), int(progress["epochs"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -119,6 +119,7 @@ def _drop(folder: Path) -> None:
 
 def _read(folder: Path) -> Identity | None:
     try:
-        return Identity(**json.loads((folder / "identity.json").read_text()))
-    except (FileNotFoundError, NotADirectoryError, TypeError, json.JSONDecodeError):
+        identity = Identity(**json.loads((folder / "identity.json").read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, TypeError, ValueError):
         return None
+    return identity if all(isinstance(value, str) for value in asdict(identity).values()) else None

@@ -52,7 +52,7 @@ def full_precision() -> Iterator[None]:
 def build_classifier(config: Config) -> Classifier:
     """Build the configured network, freshly initialised, behind the configured stretch, not yet fitted to images."""
     softening = config.training.softening if config.training.stretch == "asinh" else None
-    network: Network = instantiate(config.network, channels=config.channels)
+    network = instantiate(config.network, Network, channels=config.channels)
     classifier = Classifier(Stretch(config.channels, softening), network)
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return classifier

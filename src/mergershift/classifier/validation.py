@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import softmax
 
 from mergershift import evaluation
+from mergershift.adaptation import Adaptation
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config, instantiate
@@ -36,7 +37,7 @@ class Validation:
 
         domain, target = config.transfer.labelled_domain, config.transfer.target
         self._options = compute_options(config)
-        self._penalty = instantiate(config.adaptation.penalty)
+        self._penalty = instantiate(config.adaptation.penalty, Adaptation)
         self._generator = torch.Generator()
         rows = prepared.rows("validation", unique=True)
         labelled = prepared.labelled(domain, rows)

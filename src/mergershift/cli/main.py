@@ -128,13 +128,18 @@ def study_list() -> None:
 
     An asterisk marks the study that conf/study.yaml contains.
     """
-    from mergershift.config.study import studies, study_file
+    from mergershift.config.study import read_named_study, study_in_use, study_names
 
-    in_use = study_file().read_text() if study_file().is_file() else ""
-    for name, known in studies().items():
-        same = (study_file().parent / "studies" / f"{name}.yaml").read_text() == in_use
+    in_use = study_in_use()
+    for name in study_names():
+        start = f"{'*' if name == in_use else ' '} {name:<12}"
+        try:
+            known = read_named_study(name)
+        except UserError as error:
+            click.echo(f"{start} cannot be used: {str(error).splitlines()[0]}")
+            continue
         click.echo(
-            f"{'*' if same else ' '} {name:<12} {len(known.cells()):>4} cells: filters {', '.join(known.filters)}; "
+            f"{start} {len(known.cells()):>4} cells: filters {', '.join(known.filters)}; "
             f"{len(known.methods)} methods; {len(known.seeds)} seeds; training={known.training}"
         )
 

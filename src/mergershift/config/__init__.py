@@ -1,14 +1,14 @@
 """The configuration in conf/, composed, typed and validated."""
 
-from mergershift.config.composition import Config, compose, compose_selection, instantiate, locate
+from mergershift.config.composition import Config, compose, compose_selection
 from mergershift.config.schema import (
     ArchiveConfig,
     LabelFree,
     SelectionConfig,
     SplitConfig,
-    Target,
     TuningConfig,
 )
+from mergershift.config.targets import Target, instantiate, locate
 
 __all__ = [
     "ArchiveConfig",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -12,14 +13,14 @@ from typing import Any, Self
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra import utils as hydra_utils
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mergershift.archive import FILTER_SETS
+from mergershift.config.conf_files import check_files
 from mergershift.config.schema import (
     AdaptationConfig,
     ArchiveConfig,
@@ -28,7 +29,6 @@ from mergershift.config.schema import (
     SelectionConfig,
     SplitConfig,
     StartConfig,
-    Target,
     TrackingConfig,
     TrainerConfig,
     TrainingConfig,
@@ -36,8 +36,15 @@ from mergershift.config.schema import (
     TuningConfig,
     sees_target_labels,
 )
+from mergershift.config.targets import Target
 from mergershift.core.errors import UserError, first_line, nearest
+from mergershift.core.reading import damaged, fault_of
 from mergershift.core.redaction import public
+from mergershift.core.yaml_files import read_yaml
+
+_CHOSEN = ("filters", "split", "transfer", "network", "adaptation", "experiment")
+"""Groups of which every configuration has to name a file."""
+_TRAIN_AGAIN = "Restore the file, or train and evaluate again to replace it."
 
 
 class Config(Section):
@@ -61,6 +68,14 @@ class Config(Section):
     """What the training starts from; None if it starts anew."""
     choices: dict[str, str]
     """Name of the file chosen in each group, for instance ``{"adaptation": "mmd"}``."""
+
+    @field_validator("choices")
+    @classmethod
+    def _complete(cls, choices: dict[str, str]) -> dict[str, str]:
+        missing = [group for group in _CHOSEN if group not in choices]
+        if missing:
+            raise ValueError(f"no file of {', '.join(missing)} is chosen")
+        return choices
 
     @model_validator(mode="after")
     def _oracle_has_its_prefix(self) -> Self:
@@ -130,14 +145,12 @@ class Config(Section):
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read a file written by `write`; raises UserError if it is missing or damaged."""
+        """Read a file written by `write`; raises DamagedFile if it is missing or damaged."""
+        content = read_yaml(path, dict[str, Any], _TRAIN_AGAIN, written=True)
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, yaml.YAMLError, ValidationError) as error:
-            raise UserError(
-                f"{path}: not the configuration of a training ({type(error).__name__}).\n"
-                "Run the training again."
-            ) from error
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise damaged(path, fault_of(error), _TRAIN_AGAIN) from error
 
 
 def _option_names(conf: Path, group: str) -> list[str]:
@@ -151,22 +164,30 @@ def _known_keys(node: Any, prefix: str = "") -> Iterable[str]:
             yield from _known_keys(node._get_node(key), f"{prefix}{key}.")
 
 
-def _check_overrides(conf: Path, overrides: Sequence[str]) -> None:
-    """Raise UserError on an unknown option, with the nearest valid names, which Hydra's own errors lack."""
+def _chosen(conf: Path, overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the group and name of every file that the overrides choose.
+
+    Raises UserError on an unknown option, with the nearest valid names, which Hydra's own errors lack.
+    """
     groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
+    chosen = []
     for override in overrides:
         key, equals, value = override.partition("=")
-        if not equals:
+        name = key.lstrip("+~").strip()
+        if not equals or not name:
             raise UserError(
                 f"'{override}' is not an override.\nExpected KEY=VALUE, for instance adaptation=mmd."
             )
-        name = key.lstrip("+~")
-        if name in groups and value not in ("null", ""):
+        if re.split(r"[./@]", name)[0] in ("hydra", "choices"):
+            raise UserError(f"{override}: {name} is not a setting of mergershift.\nRemove it.")
+        if name in groups:
             options = _option_names(conf, name)
             if value not in options:
                 raise UserError(
                     f"{key}={value}: conf/{name}/ has no '{value}'.\nNearest: {nearest(value, options)}."
                 )
+            chosen.append((name, value))
+    return chosen
 
 
 def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
@@ -177,7 +198,7 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
     from mergershift.core.checkout import root
 
     conf = conf or root() / "conf"
-    _check_overrides(conf, overrides)
+    check_files(conf, _chosen(conf, overrides))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         try:
@@ -186,8 +207,9 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
             raise UserError(
                 f"conf/ contains a file that is not YAML: {' '.join(str(error).split())}.\nFix that file."
             ) from error
-        except HydraException as error:
-            with suppress(HydraException):  # without overrides: conf/ itself may be what is wrong
+        except (HydraException, ValueError, RecursionError) as error:
+            # Without overrides, since conf/ itself may be what is wrong.
+            with suppress(HydraException, ValueError, RecursionError):
                 keys = [
                     *_known_keys(hydra_compose("config")),
                     *(p.name for p in conf.iterdir() if p.is_dir()),
@@ -218,7 +240,7 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
             f"The configuration cannot be resolved: {first_line(error)}\nFix the override or the file in conf/."
         ) from error
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from error
+        raise UserError(_first_problem(error, choices)) from error
 
 
 def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
@@ -240,36 +262,11 @@ def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
     return selection
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, choices: Mapping[str, str]) -> str:
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    message = problem["msg"].removeprefix("Value error, ")
+    where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{where}: not a known configuration key.\nRemove it, or check its spelling in conf/."
-    found = "" if problem["loc"] == () else f", found {problem['input']!r}"
-    return f"{where}: {message}{found}.\nFix the override or the file in conf/."
-
-
-def locate(target: Target) -> Any:
-    """Return the class named by a `_target_`; raises UserError if there is no such class."""
-    name = target.get("_target_", "")
-    try:
-        return hydra_utils.get_class(name)
-    except (ImportError, ValueError) as error:
-        raise UserError(
-            f"_target_: there is no class '{name}'.\nFix the name in the file in conf/ that contains it."
-        ) from error
-
-
-def instantiate(target: Target, **arguments: Any) -> Any:
-    """Create the object described by a `_target_` and its arguments; raises UserError if that fails."""
-    locate(target)
-    try:
-        return hydra_utils.instantiate(target, **arguments)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error
-        reason = first_line(error.__cause__ or error)
-        raise UserError(
-            f"{target['_target_']}: {reason}.\nFix its arguments in conf/ or on the command line."
-        ) from error
+    group = str(problem["loc"][0]) if problem["loc"] else ""
+    file = f"conf/{group}/{choices[group]}.yaml" if group in choices else "the file in conf/"
+    return f"{fault_of(error)}.\nFix the override or {file}."

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mergershift.archive import FILTER_SETS, Domain
-
-Target = dict[str, Any]
-"""A `_target_` with its arguments, for `hydra.utils.instantiate`."""
+from mergershift.config.targets import Target
+from mergershift.core.reading import fault_of
 
 
 def _label_free(name: str) -> str:
@@ -61,7 +60,7 @@ FilterSetName = Annotated[str, AfterValidator(_filter_set)]
 class Section(BaseModel):
     """A part of the configuration, which is immutable and rejects unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ArchiveConfig(Section):
@@ -252,7 +251,7 @@ def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Range
             try:
                 yield f"{prefix}{key}", RangeConfig.model_validate(value)
             except ValidationError as error:
-                raise ValueError(f"space.{prefix}{key}: {error.errors()[0]['msg']}") from error
+                raise ValueError(f"space.{prefix}{key}: {fault_of(error)}") from error
         else:
             yield from _ranges(value, f"{prefix}{key}.")
 

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ruamel.yaml import YAML, YAMLError
 
+from mergershift.config.conf_files import check_files
 from mergershift.config.schema import FilterSetName, sees_target_labels
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.files import write_text
+from mergershift.core.reading import checked, damaged, read_text
+from mergershift.core.yaml_files import sound_yaml
 
 BASELINE = "source_only"
 PLAIN = "default"
 """Name of the experiment that changes nothing."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_REMEDY = "Fix the file; see conf/studies/ for examples."
 
 
 class Method(BaseModel):
@@ -77,7 +84,19 @@ class Study(BaseModel):
     tune: tuple[SearchEntry, ...]
     filters: tuple[FilterSetName, ...] = Field(min_length=1)
     methods: tuple[Method, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Self:
+        _require_distinct("filters", self.filters)
+        _require_distinct("seeds", self.seeds)
+        # Tables and figures know a method by its title.
+        _require_distinct(
+            "methods", (f"{method.title} with transfer {method.transfer}" for method in self.methods)
+        )
+        # A search writes its result to a file named after the method.
+        _require_distinct("tune", (search.adaptation for search in self.tune))
+        return self
 
     def cells(self) -> list[Cell]:
         """Return all cells, in the order of the lists."""
@@ -87,6 +106,14 @@ class Study(BaseModel):
             for method in self.methods
             for seed in self.seeds
         ]
+
+
+def _require_distinct(name: str, values: Iterable[object]) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{name}: {value} is listed twice, which would be trained twice")
+        seen.add(value)
 
 
 @dataclass(frozen=True)
@@ -128,19 +155,16 @@ def read_study() -> Study:
 
 def _read(path: Path) -> Study:
     conf = root() / "conf"
+    text = sound_yaml(path, _REMEDY)
     try:
-        study = Study.model_validate(YAML(typ="safe").load(path.read_text()))
-    except YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}.\nFix the file.") from error
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
-        raise UserError(
-            f"{path}: {where}: {problem['msg']}{found}.\nFix the file; see conf/studies/ for examples."
-        ) from error
+        content = YAML(typ="safe").load(text)  # as DVC reads it
+    except (YAMLError, ValueError) as error:
+        raise damaged(path, f"not YAML ({' '.join(str(error).split())})", _REMEDY) from error
+    if content is None:
+        raise damaged(path, "empty", _REMEDY)
+    study = checked(path, content, Study, _REMEDY)
     groups = ("network", "training", "trainer", "split", "selection")
-    for group, name in [
+    named = [
         *((group, getattr(study, group)) for group in groups),
         *(("transfer", method.transfer) for method in study.methods),
         *(("adaptation", method.adaptation) for method in study.methods),
@@ -151,38 +175,65 @@ def _read(path: Path) -> Study:
         ),
         *(("tuning", search.adaptation) for search in study.tune),
         *(("transfer", search.transfer) for search in study.tune),
-    ]:
+    ]
+    for group, name in named:
         if not (conf / group / f"{name}.yaml").is_file():
             known = sorted(option.stem for option in (conf / group).glob("*.yaml"))
             raise UserError(f"{path}: conf/{group}/ has no '{name}'.\nChoose one of: {', '.join(known)}.")
+    check_files(conf, named)
     return study
 
 
-def studies() -> dict[str, Study]:
-    """Read the studies in conf/studies/, by name; raises UserError if one of them is not valid."""
-    return {path.stem: _read(path) for path in sorted((root() / "conf" / "studies").glob("*.yaml"))}
+def study_names() -> list[str]:
+    """Return the names of the studies in conf/studies/."""
+    return sorted(path.stem for path in (root() / "conf" / "studies").glob("*.yaml"))
+
+
+def read_named_study(name: str) -> Study:
+    """Read conf/studies/`name`.yaml; raises UserError if it, or a file in conf/ that it names, is not valid."""
+    if name not in study_names():
+        raise UserError(f"conf/studies/ has no '{name}'.\nNearest: {nearest(name, study_names())}.")
+    return _read(_named(name))
+
+
+def _named(name: str) -> Path:
+    return root() / "conf" / "studies" / f"{name}.yaml"
+
+
+def study_in_use() -> str | None:
+    """Return the name of the study in conf/studies/ that conf/study.yaml is a copy of; None if it is another."""
+    used = _content(study_file())
+    return next((name for name in study_names() if used is not None and _content(_named(name)) == used), None)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def use_study(name: str) -> str:
     """Make conf/studies/`name`.yaml the study that the pipeline runs; return one line that describes it.
 
-    If the present study.yaml is not one of the files in conf/studies/, it is kept as study.yaml.bak. Raises
-    UserError if there is no study of this name.
+    If the present study.yaml is not one of the files in conf/studies/, it is kept as study.yaml.bak, or study.yaml.bak2
+    and so on. Raises UserError if there is no study of this name.
     """
-    path = study_file()
-    known = sorted(file.stem for file in (root() / "conf" / "studies").glob("*.yaml"))
-    if name not in known:
-        raise UserError(f"conf/studies/ has no '{name}'.\nNearest: {nearest(name, known)}.")
-    chosen = root() / "conf" / "studies" / f"{name}.yaml"
-    study, text = _read(chosen), chosen.read_text()
-    committed = {file.read_text() for file in chosen.parent.glob("*.yaml")}
-    own = path.is_file() and path.read_text() not in committed
-    if own:
-        shutil.copyfile(path, path.with_name(f"{path.name}.bak"))
-    write_text(path, text)
+    path, study = study_file(), read_named_study(name)
+    kept = ""
+    if path.is_file() and study_in_use() is None:
+        backup = _free_backup(path)
+        shutil.copyfile(path, backup)
+        kept = f" (the previous one is now {backup.name})"
+    write_text(path, read_text(_named(name), _REMEDY))
     cells = len(study.cells())
-    kept = f" (the previous one is now {path.name}.bak)" if own else ""
     return f"conf/study.yaml is now the study '{name}' with {cells} cells{kept}. Run it with `mergershift repro`."
+
+
+def _free_backup(path: Path) -> Path:
+    """Return the first of study.yaml.bak, study.yaml.bak2, ... that does not exist or has the same content."""
+    for number in itertools.count(1):
+        backup = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
+        if not backup.exists() or _content(backup) == _content(path):
+            return backup
+    raise AssertionError
 
 
 def set_filters(present: Sequence[str]) -> str:
@@ -200,7 +251,7 @@ def set_filters(present: Sequence[str]) -> str:
     if list(listed) == kept:
         return message
     yaml = YAML()
-    document = yaml.load(path.read_text())
+    document = yaml.load(read_text(path, _REMEDY))
     document["filters"][:] = kept
     yaml.indent(mapping=2, sequence=4, offset=2)
     text = io.StringIO()

@@ -53,11 +53,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
+def exclusive_lock(path: Path, refusal: str, *, keep: bool = True) -> Iterator[None]:
     """Hold the lock file at `path`; raises UserError with `refusal` at once if another process holds it.
 
     The file is kept after the lock is released, since a process that already has it open would otherwise lock
-    a deleted file.
+    a deleted file. Without `keep`, where it would lie among a user's files, it is deleted while the lock is held.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -68,4 +68,6 @@ def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if not keep:
+            path.unlink(missing_ok=True)
         lock.release()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
+from mergershift.core.reading import read_csv
 
 ROLES = ("source", "target")
 """Roles of the domains: the source provides the labels, and the classifier is applied to the target."""
@@ -77,13 +78,9 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """Read a file of `write_predictions`, exact to the last bit; raises UserError if it is missing or not valid."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file.\nEvaluate the training first: `mergershift evaluate`.")
-    try:
-        # pandas' own parser may get the last bit wrong, and its option for exact parsing is going to be removed.
-        table = pd.read_csv(path, converters={"probability": float, "threshold": float})
-    except ValueError as error:
-        raise UserError(f"{path}: not a CSV table ({error}).\nEvaluate the training again.") from error
+    types = {"role": str, "domain": str, "probability": float, "threshold": float}
+    columns = {name: types.get(name, int) for name in COLUMNS}
+    table = read_csv(path, columns, "Evaluate the training again with `mergershift evaluate`.")
     check_table(table, str(path))
     return table
 

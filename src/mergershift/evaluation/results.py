@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from mergershift.core.errors import UserError
 from mergershift.core.files import write_text
+from mergershift.core.reading import damaged, read_json, shortened
 from mergershift.evaluation.bootstrap import RESAMPLES, Interval, bootstrap
 from mergershift.evaluation.predictions import ROLES, check_table, unique_renderings
 
@@ -104,22 +105,27 @@ def write_results(results: Results, folder: Path) -> None:
 def read_results(folder: Path) -> Results:
     """Read the JSON file that `write_results` wrote to `folder`, with null as NaN.
 
-    Raises UserError if the file is missing or not JSON.
+    Raises DamagedFile if the file is missing or contains anything else.
     """
-    path = folder / JSON_NAME
-    try:
-        results: Results = json.loads(path.read_text(), object_hook=_null_as_nan)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: no such file.\nEvaluate the training first: `mergershift evaluate`."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}).\nEvaluate the training again.") from error
+    path, remedy = folder / JSON_NAME, "Evaluate the training again with `mergershift evaluate`."
+    stored = read_json(path, dict[str, dict[str, dict[str, dict[str, float | None]]]], remedy)
+    if not stored:
+        raise damaged(path, f"no scores, expected {' and '.join(ROLES)}", remedy)
+    results: Results = {}
+    for role, kinds in stored.items():
+        if role not in ROLES or "unique" not in kinds:
+            raise damaged(path, f"{role}: expected {' or '.join(ROLES)}, with scores of unique rows", remedy)
+        results[role] = {kind: {} for kind in kinds}
+        for kind, scores in kinds.items():
+            for metric, interval in scores.items():
+                known = {name: math.nan if value is None else value for name, value in interval.items()}
+                if "value" not in known or not known.keys() <= Interval.__annotations__.keys():
+                    fault = (
+                        f"{role}.{kind}.{metric}: found {shortened(interval)}, expected value, low and high"
+                    )
+                    raise damaged(path, fault, remedy)
+                results[role][kind][metric] = cast(Interval, known)
     return results
-
-
-def _null_as_nan(parsed: dict[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in parsed.items()}
 
 
 def _walk(results: Results) -> Iterator[tuple[str, str, str, Interval]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mergershift.archive import Domain
-from mergershift.core.errors import UserError
+from mergershift.core.errors import UserError, first_line
+from mergershift.core.reading import Columns, damaged, read_csv, read_json
 from mergershift.images.split import first_renderings
+
+_COLUMNS: Columns = dict.fromkeys(("row", "galaxy", "camera", "block"), int) | {"split": str, "trains": str}
+_PREPARE_AGAIN = "Run `mergershift prepare` again with the same filters and split, or `mergershift repro`."
 
 
 class LabelledImages(NamedTuple):
@@ -41,12 +44,12 @@ class Prepared:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """Filters, numbers of galaxies, provenance, split and data hash; raises UserError if they are not JSON."""
+        """Filters, numbers of galaxies, provenance, split and data hash; raises UserError if they are damaged."""
         path = self.folder / "prepared.json"
-        try:
-            facts: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not JSON ({error}).\nRun `mergershift prepare` again.") from error
+        facts = read_json(path, dict[str, Any], _PREPARE_AGAIN)
+        for name in ("data_hash", "provenance", "split"):
+            if not isinstance(facts.get(name), str if name == "data_hash" else dict):
+                raise damaged(path, f"{name}: missing or of another type", _PREPARE_AGAIN)
         return facts
 
     @property
@@ -57,7 +60,7 @@ class Prepared:
     @cached_property
     def table(self) -> pd.DataFrame:
         """Table with one line per row of the archive: row, galaxy, camera, block, split, trains."""
-        return pd.read_csv(self.folder / "rows.csv", keep_default_na=False)
+        return read_csv(self.folder / "rows.csv", _COLUMNS, _PREPARE_AGAIN)
 
     def rows(self, split: str, *, trains: str | None = None, unique: bool = False) -> NDArray[np.int64]:
         """Return the row numbers of a split.
@@ -76,10 +79,21 @@ class Prepared:
 
     def images(self, domain: Domain, rows: NDArray[np.int64]) -> Tensor:
         """Read the images `(N, C, H, W)` of `rows`, float32 in µJy/arcsec²; no other row is read."""
-        stored = np.load(self.folder / f"{domain}-images.npy", mmap_mode="r", allow_pickle=False)
-        return torch.from_numpy(stored[rows])
+        return torch.from_numpy(self._stored(f"{domain}-images.npy")[rows])
 
     def labelled(self, domain: Domain, rows: NDArray[np.int64]) -> LabelledImages:
         """Read the images and labels of `rows`."""
-        labels = np.load(self.folder / f"{domain}-labels.npy", allow_pickle=False)[rows]
+        labels = self._stored(f"{domain}-labels.npy")[rows]
         return LabelledImages(self.images(domain, rows), torch.from_numpy(labels.astype(np.int64)))
+
+    def _stored(self, name: str) -> NDArray[Any]:
+        try:
+            stored: NDArray[Any] = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise damaged(
+                self.folder / name, f"not an array ({first_line(error)})", _PREPARE_AGAIN
+            ) from error
+        if stored.ndim == 0 or len(stored) != len(self.table):
+            fault = f"shape {stored.shape}, expected {len(self.table)} rows as in rows.csv"
+            raise damaged(self.folder / name, fault, _PREPARE_AGAIN)
+        return stored

@@ -135,12 +135,11 @@ def _address() -> str:
 
 def _version(folder: Path) -> str:
     """Read the version under which the model in a folder is registered, as NAME/NUMBER; empty if not recorded."""
-    import yaml
-
+    from mergershift.core.yaml_files import read_yaml
     from mergershift.tracking.model_registry import VERSION_RECORD
 
     try:
-        record = yaml.safe_load((folder / VERSION_RECORD).read_text())
+        record = read_yaml(folder / VERSION_RECORD, dict[str, str], "")
         return f"{record['model_name']}/{record['model_version']}"
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (UserError, KeyError):
         return ""

@@ -162,6 +162,7 @@ class Candidate:
             folder: existing folder to write to.
             card_values: values of the model card that only the caller knows: choice, lineage, evaluations, references.
         """
+        self.training.test_predictions("label_free")  # damaged ones are not copied
         self.facts.write(folder)
         shutil.copy(self.weights, folder / WEIGHTS)
         shutil.copy(self.training.folder / EVALUATED / PREDICTIONS["label_free"], folder / TEST)

@@ -23,7 +23,7 @@ def domains_seen(config: Config) -> tuple[Domain, ...]:
 
     They are the labelled domain and, if the method used it in its penalty or after the training, the target.
     """
-    penalty: Adaptation = instantiate(config.adaptation.penalty)
+    penalty = instantiate(config.adaptation.penalty, Adaptation)
     methods = [module for module in penalty.modules() if isinstance(module, Adaptation)]
     single = [
         method for method in methods if not any(other in methods for other in list(method.modules())[1:])
@@ -44,7 +44,7 @@ def domain_features(
     The images are those of `split` ("train" or "validation"), each rendering once and at most `_MOST_IMAGES` of each
     domain, evenly spaced. They reach the network as they did in the training. No label is read.
     """
-    penalty: Adaptation = instantiate(config.adaptation.penalty)
+    penalty = instantiate(config.adaptation.penalty, Adaptation)
     parts = []
     for domain in domains_seen(config):
         labelled = domain == config.transfer.labelled_domain

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
 from mergershift.config import SplitConfig
-from mergershift.core.errors import UserError
+from mergershift.core.reading import damaged, read_json
 
 FACTS, WEIGHTS = "facts.json", "classifier.safetensors"
 COLUMNS = {
@@ -79,15 +79,11 @@ class ModelFacts(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read what `write` wrote; raises UserError if the folder does not contain the facts of a model."""
-        path = folder / FACTS
-        try:
-            return cls.model_validate_json(path.read_text())
-        except (OSError, ValueError) as error:  # text that is not UTF-8 is a ValueError, too
-            raise UserError(
-                f"{folder}: not a model of mergershift ({FACTS}: {type(error).__name__}).\n"
-                "Name a model that `mergershift register` made, as a folder or as models:/NAME@ALIAS."
-            ) from error
+        """Read what `write` wrote; raises DamagedFile if the folder does not contain the facts of a model."""
+        remedy = "Name a model that `mergershift register` made, as a folder or as models:/NAME@ALIAS."
+        if not (folder / FACTS).exists():
+            raise damaged(folder, f"not a model of mergershift ({FACTS}: no such file)", remedy)
+        return read_json(folder / FACTS, cls, remedy, strict=True)
 
     def fingerprint(self, weights: Path) -> str:
         """Compute the SHA-256 of these facts and of the weights in a safetensors file, equal for identical models."""

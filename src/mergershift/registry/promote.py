@@ -13,6 +13,7 @@ from rich.console import Console
 from mergershift import evaluation, tracking
 from mergershift.config import compose
 from mergershift.core.errors import UserError
+from mergershift.core.reading import Columns, read_csv
 from mergershift.evaluation import Challenge, Interval
 from mergershift.registry.candidate import TEST, VALIDATION
 from mergershift.registry.model_facts import ModelFacts
@@ -21,6 +22,8 @@ from mergershift.tracking.model_registry import FINGERPRINT, Registry, Version
 
 OUTCOME, DETAILS = "promotion.outcome", "promotion.details"
 """Tags of a version: the outcome (first, won, forced or refused), and the details of the comparison as JSON."""
+_TABLE: Columns = {"role": str, "row": int, "galaxy": int, "camera": int, "label": float, "log_odds": float}
+"""Columns of a model's table of validation images."""
 _ATTEMPTS = 3
 _MUST_AGREE = ("data_hash", "split", "filter_set", "source", "target")
 """Facts that must be equal for two models to be comparable."""
@@ -212,13 +215,7 @@ def _with_bounds(interval: Interval) -> str:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a table of a model's validation images ({type(error).__name__}).\n"
-            "Register the model again with `mergershift register`."
-        ) from error
+    return read_csv(path, _TABLE, "Register the model again with `mergershift register`.")
 
 
 def _shortened(value: object) -> str:

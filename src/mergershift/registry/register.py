@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import yaml
+from pydantic import BaseModel
 from rich.console import Console
 
 from mergershift import tracking
@@ -14,12 +15,15 @@ from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import BEST, EVALUATED, SUMMARY
 from mergershift.cells.records import STARTED_FROM
+from mergershift.cells.summary_files import read_best
 from mergershift.config import Config, compose
 from mergershift.config.schema import ORACLE_PREFIX, sees_target_labels
 from mergershift.config.study import read_study
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
 from mergershift.core.errors import UserError
+from mergershift.core.reading import LARGEST
+from mergershift.core.yaml_files import read_yaml
 from mergershift.images.locate import prepared_images
 from mergershift.registry.candidate import Candidate
 from mergershift.tracking.exported_models import save_program
@@ -94,31 +98,26 @@ def _read(cell: Path) -> Candidate:
 def _best_cell(config: Config) -> tuple[Path, str]:
     """Find the study's best training for these filters and domains, and describe what it was chosen from."""
     path = root() / SUMMARY / BEST
-    if not path.is_file():
-        raise UserError(f"{path}: missing.\nRun `mergershift repro` first, or name a training with --cell.")
-    wanted = {
-        "filters": config.filters.name,
-        "source": config.transfer.source,
-        "target": config.transfer.target,
-    }
-    settings = json.loads(path.read_text())
-    entry = next((setting for setting in settings if wanted.items() <= setting.items()), None)
-    if entry is None or entry["method"] is None:
+    wanted = config.filters.name, str(config.transfer.source), str(config.transfer.target)
+    remedy = "Run `mergershift repro` first, or name a training with --cell."
+    settings = {(entry.filters, entry.source, entry.target): entry for entry in read_best(remedy)}
+    entry = settings.get(wanted)
+    if entry is None or entry.method is None:
         available = "; ".join(
-            f"filters={setting['filters']} {setting['source']} to {setting['target']}" for setting in settings
+            f"filters={filters} {source} to {target}" for filters, source, target in settings
         )
         raise UserError(
-            f"{path}: no best method for filters={wanted['filters']}, {wanted['source']} to {wanted['target']}.\n"
-            f"It contains {available}. Choose one of these with filters=... and transfer=..."
+            f"{path}: no best method for filters={wanted[0]}, {wanted[1]} to {wanted[2]}.\n"
+            f"It contains {available or 'none'}. Choose one of these with filters=... and transfer=..."
         )
-    validator, scores = entry["validator"], {}
+    validator, scores = entry.validator, {}
     for cell in read_study().cells():
-        if cell.filters == wanted["filters"] and cell.method.model_dump() == entry["method"]:
+        if cell.filters == entry.filters and cell.method == entry.method:
             scores[root() / cell.folder] = FinishedTraining.read(root() / cell.folder).score(validator)
     if not scores:
         raise UserError(f"{path}: its best method is no longer in the study.\nRun `mergershift repro`.")
     best = max(scores, key=lambda folder: scores[folder])
-    methods = len(entry["scores"])
+    methods = len(entry.scores)
     return best, (
         f"{methods} method{'s' * (methods > 1)} by the mean of {validator} over seeds, then {len(scores)} "
         f"seed{'s' * (len(scores) > 1)} by the same validator, on validation images"
@@ -142,14 +141,24 @@ def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
     }
 
 
+class _LockedStage(BaseModel):
+    outs: list[dict[str, Any]] = []
+
+
+class _Lock(BaseModel):
+    """The part of dvc.lock that names stages and their outputs."""
+
+    stages: dict[str, _LockedStage] = {}
+
+
 def _stage(cell: Path) -> str:
     """Name of the pipeline stage that evaluated the cell; "none" outside the pipeline."""
     lock = root() / "dvc.lock"
-    if not lock.is_file():
+    if not lock.exists():
         return "none"
     output = (cell / EVALUATED).relative_to(root()).as_posix()
-    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
+    content = read_yaml(lock, _Lock, "Restore the file, or run `mergershift repro`.", LARGEST)
     names = (
-        name for name, stage in stages.items() if output in [out["path"] for out in stage.get("outs", [])]
+        name for name, stage in content.stages.items() if output in [out.get("path") for out in stage.outs]
     )
     return next(names, "none")

@@ -10,6 +10,7 @@ from mergershift.cells.finished import FinishedTraining
 from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.nesting import flattened
+from mergershift.core.reading import read_text
 from mergershift.core.redaction import public
 from mergershift.report.study_results import Contender, StudyResults
 
@@ -83,7 +84,7 @@ def _about(contender: Contender) -> str:
     else:
         group, name = "experiment", method.experiment
     path = root() / "conf" / group / f"{name}.yaml"
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = read_text(path, "Fix the file.").splitlines() if path.exists() else []
     comment = []
     for line in lines:
         if not line.startswith("#"):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mergershift.archive import FILTER_SETS
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import BEST, SUMMARY
+from mergershift.cells.summary_files import read_best, read_table
 from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
-from mergershift.core.errors import UserError
 from mergershift.report.style import BASELINE, ORACLE, Style, method_style, spelt
 
 AGAIN = "Run `mergershift repro`, which computes what is missing, then run this command again."
@@ -143,10 +138,7 @@ class StudyResults:
 def read_study_results() -> StudyResults:
     """Read the results of the study in conf/study.yaml; raises UserError if any part of them is missing."""
     study = read_study()
-    best = {
-        (entry["filters"], entry["source"], entry["target"]): entry
-        for entry in _json(root() / SUMMARY / BEST)
-    }
+    best = {(entry.filters, entry.source, entry.target): entry for entry in read_best(AGAIN)}
     styles = _names_and_styles(study)
     groups: dict[tuple[str, str, str], dict[Method, list[FinishedTraining]]] = {}
     for cell in study.cells():
@@ -162,10 +154,10 @@ def read_study_results() -> StudyResults:
             )
             for method, trainings in methods.items()
         )
-        named = best.get((filters, source, target), {"validator": "", "scores": {}})
-        scores = {name: score for name, score in named["scores"].items() if math.isfinite(score)}
-        settings.append(Setting(filters, source, target, contenders, named["validator"], scores))
-    tables = [_csv(root() / SUMMARY / f"{name}.csv") for name in ("transfer", "comparison", "validators")]
+        named = best.get((filters, source, target))
+        validator, scores = (named.validator, named.scores) if named else ("", {})
+        settings.append(Setting(filters, source, target, contenders, validator, scores))
+    tables = [read_table(name, AGAIN) for name in ("transfer", "comparison", "validators")]
     return StudyResults(study, tuple(settings), *tables)
 
 
@@ -184,26 +176,3 @@ def _names_and_styles(study: Study) -> dict[Method, tuple[str, Style]]:
         else:
             styles[method] = spelt(method.title), method_style(titles.index(method.title))
     return styles
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path}: missing.\n{AGAIN}")
-    return path
-
-
-def _json(path: Path) -> Any:
-    try:
-        record = json.loads(_existing(path).read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}).\n{AGAIN}") from error
-    return record
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(_existing(path))
-    except pd.errors.EmptyDataError:  # a table without rows is written without columns
-        return pd.DataFrame()
-    except ValueError as error:
-        raise UserError(f"{path}: not a CSV table ({error}).\n{AGAIN}") from error

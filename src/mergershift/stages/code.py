@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mergershift.cells.layout import CODE
+from mergershift.config.targets import is_allowed
 from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
+from mergershift.core.reading import DamagedFile
+from mergershift.core.yaml_files import read_yaml
 
 GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
 """Group in conf/ -> the package with its code; imports are followed within that package."""
@@ -30,26 +31,33 @@ def write_code() -> None:
         for group, package in GROUPS.items():
             (folder / group).mkdir()
             for path in sorted((root() / "conf" / group).glob("*.yaml")):
-                text = json.dumps(_code_of(path, package), indent=2) + "\n"
+                text = json.dumps(_code_of(path, package, {path}), indent=2) + "\n"
                 (folder / group / f"{path.stem}.json").write_text(text)
 
 
-def _code_of(path: Path, package: str) -> dict[str, str]:
+def _code_of(path: Path, package: str, seen: set[Path]) -> dict[str, str]:
     """Return the hash of every module's file, or what is wrong with the module or configuration.
 
     Problems are recorded, not raised: the training that needs the module reports them.
+
+    Args:
+        path: file in conf/.
+        package: package in which imports are followed.
+        seen: files that need not be followed again, to which this function adds.
     """
     try:
-        document = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        return {"not YAML": hashlib.sha256(str(error).encode()).hexdigest()}
+        document = read_yaml(path, dict[str, Any], "")
+    except DamagedFile:
+        return {"damaged": hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()}
     files: dict[str, str] = {}
     for parent in _parents(document):
         base = path.with_name(f"{parent}.yaml")
-        if base.is_file() and base != path:
+        if base.is_file() and base not in seen:
+            seen.add(base)
             files[f"conf/{path.parent.name}/{base.name}"] = hashlib.sha256(base.read_bytes()).hexdigest()
-            files |= _code_of(base, package)
-    waiting = [target.rpartition(".")[0] for target in _targets(document)]
+            files |= _code_of(base, package, seen)
+    # To look for a module imports the packages around it, which must not happen to one that is not allowed.
+    waiting = [target.rpartition(".")[0] for target in _targets(document) if is_allowed(target)]
     while waiting:
         module = waiting.pop()
         if module in files:
@@ -61,10 +69,11 @@ def _code_of(path: Path, package: str) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _parents(document: Any) -> list[str]:
+def _parents(document: dict[str, Any]) -> list[str]:
     """Return the names of the configurations in the same group from which this one is derived."""
-    defaults = document.get("defaults") if isinstance(document, dict) else None
-    return [name for name in defaults or [] if isinstance(name, str) and name != "_self_"]
+    defaults = document.get("defaults")
+    names = defaults if isinstance(defaults, list) else []
+    return [name for name in names if isinstance(name, str) and name != "_self_"]
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -97,7 +106,7 @@ def _source(module: str) -> Path | None:
 def _imports(source: Path) -> Iterator[str]:
     try:
         tree = ast.parse(source.read_text())
-    except SyntaxError:
+    except (SyntaxError, ValueError):  # the latter for bytes that are not text
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:

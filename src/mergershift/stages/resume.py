@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from mergershift.adaptation.weighting import Weighting
 from mergershift.cells.code_version import code_hash
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED, model_file
 from mergershift.config import Config, compose, instantiate
 from mergershift.config.schema import StartConfig
 from mergershift.core.errors import UserError
+from mergershift.core.reading import read_json
 from mergershift.images.locate import prepared_images
-from mergershift.stages.start import IDENTITY, Start, find_training
+from mergershift.stages.start import IDENTITY, KeptCheckpoints, Start, find_training
 
 RESUMABLE = ("training.epochs=", "training.patience=", "trainer=", "trainer.", "tracking=", "tracking.")
 """Beginnings of the overrides that a resumed training accepts."""
@@ -68,7 +69,7 @@ def _require_same_schedule(parent: FinishedTraining) -> None:
     if settings.schedule == "one_cycle":
         depends.append("the learning rate (training.schedule=one_cycle)")
     weighting = parent.config.adaptation.weighting
-    if instantiate(weighting).depends_on_progress:
+    if instantiate(weighting, Weighting).depends_on_progress:
         depends.append(f"the penalty's weight ({weighting['_target_'].rpartition('.')[2]})")
     if depends:
         raise UserError(
@@ -121,21 +122,17 @@ def _checkpoints(parent: FinishedTraining) -> Path:
     from mergershift.training.fit import damaged
 
     folder = parent.folder / TRAINED / CHECKPOINTS
-    try:
-        identity = json.loads((folder / IDENTITY).read_text())
-        training, code = identity["training"], identity["code_hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder}: has no checkpoint ({type(error).__name__}); trainings of the pipeline do not keep one.\n"
-            f"Start from its weights with --init {parent.folder}, or train anew with more epochs."
-        ) from error
-    if training != parent.record.training:
+    remedy = f"Start from its weights with --init {parent.folder}, or train anew with more epochs."
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; trainings of the pipeline keep no checkpoint.\n{remedy}")
+    kept = read_json(folder / IDENTITY, KeptCheckpoints, remedy)
+    if kept.training != parent.record.training:
         raise UserError(
             f"{folder}: belongs to another training than {RUN} beside it.\nDelete it, and use --init instead."
         )
     problem = damaged(folder)
     if problem is not None:
         raise UserError(f"{problem}.\nStart from its weights with --init {parent.folder}.")
-    if code != code_hash():
+    if kept.code_hash != code_hash():
         _log.warning("%s: trained by other code than the present, with which it is continued", parent.name)
     return folder

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED
-from mergershift.cells.records import DamagedRecord, RunRecord
+from mergershift.cells.records import RunRecord
 from mergershift.cells.state import Identity
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory, write_text
+from mergershift.core.reading import DamagedFile
 
 IDENTITY = "identity.json"
 """File in the folder of the checkpoints with the training and the code that they belong to."""
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+class KeptCheckpoints(BaseModel):
+    """The training and the code that kept checkpoints belong to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    training: str
+    code_hash: str
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,8 @@ def keep_checkpoints(checkpoints: Path, trained: Path, identity: Identity) -> No
     ignored = shutil.ignore_patterns("adapted")
     if checkpoints.is_dir():
         shutil.copytree(checkpoints, folder, ignore=ignored)
-        kept = {"training": identity.training, "code_hash": identity.code_hash}
-        write_text(folder / IDENTITY, json.dumps(kept))
+        kept = KeptCheckpoints(training=identity.training, code_hash=identity.code_hash)
+        write_text(folder / IDENTITY, kept.model_dump_json())
 
 
 def find_training(run: str) -> FinishedTraining:
@@ -72,7 +83,7 @@ def find_training(run: str) -> FinishedTraining:
     for path in sorted((root() / "outputs").rglob(f"{TRAINED}/{RUN}")):
         try:
             record = RunRecord.read(path)
-        except DamagedRecord:
+        except DamagedFile:
             continue
         if run in (record.run_id, record.training):
             return FinishedTraining.read(path.parents[1])

@@ -17,6 +17,7 @@ from mergershift import evaluation
 from mergershift.archive import images_of
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import BEST, PREDICTIONS, SUMMARY
+from mergershift.cells.summary_files import BestMethod, read_table
 from mergershift.config import Config
 from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
@@ -101,7 +102,7 @@ def write_summary() -> None:
             ),
         }.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        best = [_best(group) for group in groups.values()]
+        best = [_best(group).model_dump(mode="json") for group in groups.values()]
         (folder / BEST).write_text(json.dumps(best, indent=2) + "\n")
         (folder / "transfer.json").write_text(json.dumps(_nested(chosen), indent=2) + "\n")
 
@@ -190,7 +191,7 @@ def _validators(group: list[_MethodResults]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _best(group: list[_MethodResults]) -> dict[str, Any]:
+def _best(group: list[_MethodResults]) -> BestMethod:
     """Return the method with the highest mean score by the validator that conf/selection/ named beforehand."""
     named = set().union(*(results.best_by for results in group))
     if len(named) > 1:
@@ -212,10 +213,10 @@ def _best(group: list[_MethodResults]) -> dict[str, Any]:
     finite = {title: score for title, score in scores.items() if math.isfinite(score)}
     best = max(finite, key=lambda title: finite[title], default=None)
     method = next(
-        (results.method.model_dump() for results in group if results.label_free and results.title == best),
+        (results.method for results in group if results.label_free and results.title == best),
         None,
     )
-    return {**names, "validator": validator, "best": best, "method": method, "scores": finite}
+    return BestMethod(**names, validator=validator, best=best, method=method, scores=finite)
 
 
 def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
@@ -234,10 +235,7 @@ def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
 
 def print_summary() -> None:
     """Print the transfer table that `write_summary` wrote; raises UserError if it is missing."""
-    path = root() / SUMMARY / "transfer.csv"
-    if not path.is_file():
-        raise UserError(f"{path}: missing.\nRun `mergershift repro` first.")
-    table = pd.read_csv(path)
+    table = read_table("transfer", "Run `mergershift summary`, or `mergershift repro`, which makes it.")
     table = table[table["choice"] == "label_free"]
     kind = str(table["data"].iloc[0])
     seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())

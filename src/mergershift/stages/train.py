@@ -34,6 +34,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     are kept beside the results, so that a longer training can resume from them.
     """
     from mergershift import tracking
+    from mergershift.classifier.requirements import require_trainable
     from mergershift.evaluation.figures import learning_curves
     from mergershift.training.fit import train
 
@@ -41,6 +42,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     cell = cell_name(output)
     prepared = prepared_images(config)
     reading = prepared.facts.get("reading", {})
+    require_trainable(config, prepared)
     address = tracking.tracking_address(config.tracking.uri)
     code = read_code_version(root())
     started = time.monotonic()

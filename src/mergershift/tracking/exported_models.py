@@ -12,7 +12,6 @@ from pathlib import Path
 import mlflow.pytorch
 import numpy as np
 import torch
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
@@ -72,7 +71,7 @@ def load_program(folder: Path) -> Callable[[Tensor], Tensor]:
     logger.setLevel(logging.ERROR)  # it warns of other PyTorch versions, which run the program too
     try:
         program: Callable[[Tensor], Tensor] = mlflow.pytorch.load_model(str(folder))
-    except (MlflowException, OSError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # MLflow and PyTorch raise many kinds of exceptions on damaged files
         raise UserError(
             f"{folder}: not an MLflow model that can be loaded without pickle ({first_line(error)}).\n"
             "Fetch it again, or register it again with `mergershift register`."

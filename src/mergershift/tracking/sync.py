@@ -9,11 +9,12 @@ from pathlib import Path
 
 from mergershift.cells.finished import run_content
 from mergershift.cells.layout import RUN
-from mergershift.cells.records import DamagedRecord, RunRecord
+from mergershift.cells.records import RunRecord
 from mergershift.config import compose
 from mergershift.core.checkout import main_checkout, root
 from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
+from mergershift.core.reading import DamagedFile
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
 
 UNFINISHED = (".part", ".gone")
@@ -58,7 +59,7 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
             for folder in found:
                 try:
                     outcomes[publisher.publish(run_content(folder))] += 1
-                except DamagedRecord as error:
+                except DamagedFile as error:
                     problems.append(str(error))
                 except RefusedByServer as error:
                     problems.append(
@@ -77,7 +78,7 @@ def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
     for folder in _trainings(folders):
         try:
             record = RunRecord.read(folder / RUN)
-        except DamagedRecord as error:
+        except DamagedFile as error:
             problems.append(str(error))
             continue
         first = seen.setdefault(record.training, folder)

@@ -109,7 +109,7 @@ def train(
     classifier = build_classifier(config)
     if initial is not None:
         load_network(classifier, initial)
-    penalty: Adaptation = instantiate(config.adaptation.penalty)
+    penalty = instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
     data = TransferData(prepared, config, uses_target=penalty.uses_target)
     classifier.stretch.fit(data.source.images)

@@ -34,7 +34,7 @@ class TransferTask(pl.LightningModule):
         self.validation_weights: Tensor | None
         self.classifier = classifier
         self.penalty = penalty
-        self.weighting: Weighting = instantiate(config.adaptation.weighting)
+        self.weighting = instantiate(config.adaptation.weighting, Weighting)
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
@@ -106,7 +106,7 @@ class TransferTask(pl.LightningModule):
         """Return the configured optimiser of network, penalty and weighting, with its schedule per step."""
         learners = (self.classifier, self.penalty, self.weighting)
         parameters = [weight for learner in learners for weight in learner.parameters()]
-        optimizer = instantiate(self.settings.optimizer, params=parameters)
+        optimizer = instantiate(self.settings.optimizer, torch.optim.Optimizer, params=parameters)
         if self.settings.schedule == "constant":
             return optimizer
         rate = optimizer.param_groups[0]["lr"]

@@ -58,7 +58,7 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
     A file of that name that `mergershift tune` did not write is first renamed to <name>.yaml.bak.
     """
     path = root() / "conf" / "experiment" / f"{search.experiment}.yaml"
-    if path.is_file() and not path.read_text().partition("\n")[2].startswith(WRITTEN):
+    if path.is_file() and not path.read_bytes().partition(b"\n")[2].startswith(WRITTEN.encode()):
         os.replace(path, path.with_name(f"{path.name}.bak"))
     scores = ", ".join(
         f"{name} {value:.4f}" for name, value in zip(search.tuning.objectives, best.values, strict=True)

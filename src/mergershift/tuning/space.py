@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from mergershift.config import Config
 from mergershift.config.schema import RangeConfig
 from mergershift.core.errors import UserError, nearest
+from mergershift.core.reading import fault_of
 
 Values = dict[str, Any]
 """Value by configuration key; for a range with choices, the value is the name of a choice."""
@@ -41,7 +42,7 @@ def resolved(values: Mapping[str, Any], ranges: Mapping[str, RangeConfig]) -> di
 def applied(config: Config, values: Mapping[str, Any]) -> Config:
     """Copy of the configuration with `values` set at their keys.
 
-    Raises UserError if a key does not exist or a value is not valid there.
+    Raises UserError if a key does not exist, or if the configuration does not accept a value.
     """
     plain = config.model_dump(mode="json")
     for key, value in values.items():
@@ -50,17 +51,13 @@ def applied(config: Config, values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(plain)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise UserError(
-            f"{key} is {problem['input']}: {problem['msg']}.\nChange its range in conf/tuning/."
-        ) from error
+        raise UserError(f"tuning.space: {fault_of(error)}.\nFix the range in conf/tuning/.") from error
 
 
 def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
     """Values of the configuration at the searched keys, or None if one of them is outside its range.
 
-    Raises UserError if a searched key does not exist in the configuration.
+    Raises UserError if a searched key does not exist in the configuration, or is no number but has a numeric range.
     """
     plain = config.model_dump(mode="json")
     values: Values = {}
@@ -71,8 +68,16 @@ def current(config: Config, ranges: Mapping[str, RangeConfig]) -> Values | None:
             value = next((label for label, choice in searched.choices.items() if choice == value), None)
             if value is None:
                 return None
-        elif not searched.low <= value <= searched.high:
-            return None
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(
+                f"tuning.space: {key} is {value!r}, expected a number, since its range has low and high.\n"
+                "Give its range as choices in conf/tuning/."
+            )
+        else:
+            assert searched.low is not None
+            assert searched.high is not None
+            if not searched.low <= value <= searched.high:
+                return None
         values[key] = value
     return values
 

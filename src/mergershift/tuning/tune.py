@@ -18,6 +18,7 @@ from mergershift.cells.code_version import code_hash
 from mergershift.cells.finished import run_files
 from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, RUN
 from mergershift.cells.records import RunSpec
+from mergershift.classifier.requirements import require_trainable
 from mergershift.config import compose, compose_selection
 from mergershift.config.study import PLAIN
 from mergershift.core.checkout import root
@@ -63,6 +64,7 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
             "Leave it out, and pass the experiment's settings as overrides."
         )
     prepared = prepared_images(config)
+    require_trainable(config, prepared)
     plain = config.model_copy(update={"tuning": None})
     code = code_hash("tuning/objective.py")
     search = Search(plain, config.tuning, prepared.facts["data_hash"], code, selection.best_by)
