@@ -37,8 +37,10 @@ help:
 
 install: $(VENV)/installed
 
-# An environment holds absolute paths: after the checkout has been moved or copied, it is made anew.
+# An environment holds absolute paths: after the checkout has been moved or copied, its own is made anew. One elsewhere,
+# which VENV= names, is left to its owner.
 PLACE := $(shell cat "$(VENV)/installed" 2>/dev/null)
+ifeq ($(filter /% ~%,$(VENV)),)
 ifneq ($(PLACE),)
 ifneq ($(PLACE),$(CURDIR))
 .PHONY: moved
@@ -47,6 +49,7 @@ moved:
 	rm -rf "$(VENV)"
 
 $(VENV)/installed: moved
+endif
 endif
 endif
 

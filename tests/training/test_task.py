@@ -151,3 +151,9 @@ def test_the_one_cycle_rate_rises_to_the_configured_rate_and_falls_to_almost_zer
     assert found[0] < 0.002
     assert found[1:] == sorted(found[1:], reverse=True)
     assert found[-1] < 0.001
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8, 9, 10])
+def test_the_one_cycle_rate_is_defined_for_few_steps(prepared: Prepared, steps: int) -> None:
+    found = rates(prepared, steps, schedule="one_cycle")
+    assert all(0 < rate <= 0.02 for rate in found)

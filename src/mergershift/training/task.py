@@ -117,7 +117,10 @@ class TransferTask(pl.LightningModule):
                 optimizer, base_lr=rate / 10, max_lr=rate, step_size_up=half, cycle_momentum=False
             )
         else:
+            total = self.steps + 1
+            # PyTorch divides by the length of the rise less one step, which is 0 for a tenth of ten steps.
+            rise = 0.2 if total == 10 else 0.1
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, max_lr=rate, total_steps=self.steps + 1, pct_start=0.1
+                optimizer, max_lr=rate, total_steps=total, pct_start=rise
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
