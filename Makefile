@@ -7,6 +7,7 @@ MOCK ?=
 # Least coverage in percent under which `make test` fails; empty: coverage is not measured.
 COVERAGE ?=
 FAST_TESTS := $(addprefix tests/,classifier core evaluation images networks training)
+REHEARSAL := tests/rehearsal
 # Number of cells that run in parallel.
 JOBS ?= 2
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -24,12 +25,13 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo study test test-fast lint lock clean
+.PHONY: help install demo study test test-fast rehearsal lint lock clean
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
 	@echo "make test     set up and run all tests"
+	@echo "make rehearsal  the way from the archive's server to a champion's predictions, on a small archive: some minutes"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
 	@echo "make lock     update requirements.lock from pyproject.toml"
@@ -82,8 +84,12 @@ study: install
 
 # One thread for each of the two processes: more threads would slow each other down.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal --ignore $(REHEARSAL) \
 		$(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
+
+# The README's commands, one after the other; each starts processes of its own.
+rehearsal: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(REHEARSAL)
 
 test-fast: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow" \

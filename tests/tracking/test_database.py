@@ -190,7 +190,14 @@ def test_a_missing_driver_is_named_with_the_command_that_installs_it(monkeypatch
     assert "pip install pymysql" in failure("mysql+pymysql://bob:secret@db/runs")[1]
 
 
-@pytest.mark.parametrize("address", ["sqlite://folder/runs.db", "postgresql+nothing://bob:secret@db/runs"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite://folder/runs.db",
+        "postgresql+nothing://bob:secret@db/runs",
+        "postgresql+psycopg://bob:secret@db:port/runs",
+    ],
+)
 def test_what_is_no_address_of_a_database_is_named(address: str) -> None:
     what, remedy = failure(address)
     assert "is not the address of a database" in what

@@ -281,6 +281,7 @@ def test_the_configured_address_takes_precedence_over_the_environment(project, m
         ("http://bob:secret@team:5000/x", "http://team:5000/x"),
         ("http://bob:s@cr@t@team:5000", "http://team:5000"),
         ("postgresql+psycopg://bob@db/runs", "postgresql+psycopg://db/runs"),
+        ("postgresql+psycopg://db/runs?x=1&password=secret", "postgresql+psycopg://db/runs?x=1&password=..."),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
         ("sqlite:////home@x/a@b.db", "sqlite:////home@x/a@b.db"),
         ("no answer of //bob:p@ss@team and http://b@c/", "no answer of //team and http://c/"),

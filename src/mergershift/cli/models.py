@@ -99,7 +99,7 @@ def tune(workers: int, worker: bool, first_trial: int, overrides: tuple[str, ...
     from mergershift.tuning.tune import tune_step, worker_step
 
     if worker:
-        worker_step(overrides, first_trial)
+        worker_step(first_trial)
     else:
         click.echo(tune_step(overrides, workers))
 

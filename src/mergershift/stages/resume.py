@@ -9,7 +9,7 @@ from pathlib import Path
 from mergershift.adaptation.weighting import Weighting
 from mergershift.cells.code_version import code_hash
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED, model_file
+from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED, model_epochs, model_file
 from mergershift.config import Config, compose, instantiate
 from mergershift.config.schema import StartConfig
 from mergershift.core.errors import UserError
@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 def resumed(run: str, overrides: Sequence[str]) -> tuple[Config, Start]:
     """Configure a training that makes a finished one longer.
 
-    It ends as if it had had its number of epochs from the beginning, but it keeps the candidates that the finished
-    training has kept in addition to its own.
+    Its weights end as if it had had its number of epochs from the beginning. Of the epochs before, it has the
+    candidates that the finished training has kept, and not those that it would have kept itself.
 
     Args:
         run: folder or MLflow run id of the finished training.
@@ -49,6 +49,7 @@ def resumed(run: str, overrides: Sequence[str]) -> tuple[Config, Start]:
     checkpoints = _checkpoints(parent)
     prepared = prepared_images(config)
     parent.require_data(prepared.facts["data_hash"], prepared.folder)
+    _warn_of_missing_candidates(parent, config)
     chosen = _candidates(parent.config)
     best = parent.trained.best_epoch
     dropped = model_file(Path(), best) if best not in chosen else None
@@ -61,6 +62,19 @@ def _candidates(config: Config) -> set[int]:
 
     count = config.training.candidates
     return Candidates(config.training.epochs, count, lambda _: None).chosen if count else set()
+
+
+def _warn_of_missing_candidates(parent: FinishedTraining, config: Config) -> None:
+    kept = set(model_epochs(parent.folder / TRAINED))
+    missing = sorted(epoch for epoch in _candidates(config) - kept if epoch < parent.trained.epochs)
+    if missing:
+        _log.warning(
+            "%s: did not keep epochs %s, which a training of %d epochs keeps as candidates; the choice of the epoch "
+            "can differ from that of such a training.",
+            parent.name,
+            ", ".join(map(str, missing)),
+            config.training.epochs,
+        )
 
 
 def _require_same_schedule(parent: FinishedTraining) -> None:

@@ -78,51 +78,49 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
                 started=state.began,
             ),
         )
-        if code.diff:
-            run.log_text(code.diff, GIT_DIFF)
 
         def on_epoch(epochs: list[dict[str, float]], _classifier: object) -> None:
             state.write_progress(len(epochs), config.training.epochs)
             run.log_epochs(epochs)
 
-        try:
+        with run.stopped_by_errors():
+            if code.diff:
+                run.log_text(code.diff, GIT_DIFF)
+
             start.prepare(state.checkpoints)
             result = train(config, prepared, state.checkpoints, on_epoch, start.weights)
-        except BaseException as error:
-            run.stop("FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
-        metrics = {
-            "best_epoch": float(result.best_epoch),
-            f"best_{config.training.keep_best}": result.best_score,
-        }
-        trained = Trained(
-            cell=cell,
-            data_hash=prepared.facts["data_hash"],
-            provenance=prepared.facts["provenance"],
-            reading=reading,
-            split=config.split,
-            config_hash=config.digest(),
-            git_commit=code.commit,
-            git_dirty=code.dirty,
-            epochs=len(result.epochs),
-            best_epoch=result.best_epoch,
-            best_score=result.best_score,
-        )
-        with atomic_directory(output / TRAINED) as folder:
-            result.write(folder)
-            config.write(folder / CONFIG)
-            run.record(metrics, trained=trained).write(folder / RUN)
-            figures = folder / ARTIFACTS / FIGURES
-            figures.mkdir(parents=True)
-            learning_curves(result.table, result.best_epoch).savefig(figures / "learning_curves.png")
-            shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
-            if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands of its stages
-                keep_checkpoints(state.checkpoints, folder, state.identity)
-            if code.diff:
-                (folder / ARTIFACTS / GIT_DIFF).write_text(code.diff)
-        run.log_results(metrics)
-        run.log_files(run_files(output / TRAINED))
-        run.finish(result.epochs)
+            metrics = {
+                "best_epoch": float(result.best_epoch),
+                f"best_{config.training.keep_best}": result.best_score,
+            }
+            trained = Trained(
+                cell=cell,
+                data_hash=prepared.facts["data_hash"],
+                provenance=prepared.facts["provenance"],
+                reading=reading,
+                split=config.split,
+                config_hash=config.digest(),
+                git_commit=code.commit,
+                git_dirty=code.dirty,
+                epochs=len(result.epochs),
+                best_epoch=result.best_epoch,
+                best_score=result.best_score,
+            )
+            with atomic_directory(output / TRAINED) as folder:
+                result.write(folder)
+                config.write(folder / CONFIG)
+                run.record(metrics, trained=trained).write(folder / RUN)
+                figures = folder / ARTIFACTS / FIGURES
+                figures.mkdir(parents=True)
+                learning_curves(result.table, result.best_epoch).savefig(figures / "learning_curves.png")
+                shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
+                if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands of its stages
+                    keep_checkpoints(state.checkpoints, folder, state.identity)
+                if code.diff:
+                    (folder / ARTIFACTS / GIT_DIFF).write_text(code.diff)
+            run.log_results(metrics)
+            run.log_files(run_files(output / TRAINED))
+            run.finish(result.epochs)
     # The state is kept until the evaluation, so a kill before DVC has stored the result does not cost a training.
     seconds = time.monotonic() - started
     return (

@@ -101,12 +101,20 @@ def revisions() -> tuple[str, ...]:
     return tuple(script.revision for script in scripts.walk_revisions())
 
 
+def parsed(address: str) -> sqlalchemy.URL:
+    """Parse the address of a database; raises ArgumentError if it is none."""
+    try:
+        return sqlalchemy.make_url(address)
+    except ValueError as error:  # a port that is no number
+        raise ArgumentError(first_line(error)) from error
+
+
 def read_contents(address: str) -> Contents:
     """Read which tables the database at `address` has; none if it is a file that does not exist yet.
 
     Raises SQLAlchemyError if it does not answer or is no database, and ImportError if its driver is missing.
     """
-    url = sqlalchemy.make_url(address)
+    url = parsed(address)
     file = url.get_backend_name() == "sqlite"
     if file and (url.database in (None, "", ":memory:") or not Path(str(url.database)).exists()):
         return Contents()
@@ -163,7 +171,7 @@ def _check_version(contents: Contents, shown: str) -> None:
 
 def without_password(address: str) -> str:
     """Return the address of a database with its user but without the password."""
-    url = sqlalchemy.make_url(address).difference_update_query(["password"])
+    url = parsed(address).difference_update_query(["password"])
     parts = (url.drivername, url.username, None, url.host, url.port, url.database, url.query)
     return sqlalchemy.URL.create(*parts).render_as_string(hide_password=False)
 

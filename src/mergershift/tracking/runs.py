@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from matplotlib.figure import Figure
 
@@ -81,6 +82,15 @@ class Run:
         """Mark the run as KILLED or FAILED until the training is resumed; nobody waits for a server now."""
         self._end = status, now()
         self._send()
+
+    @contextmanager
+    def stopped_by_errors(self) -> Iterator[None]:
+        """Mark the run as FAILED if an error ends this context, or as KILLED if an interruption does; see `stop`."""
+        try:
+            yield
+        except BaseException as error:
+            self.stop("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
 
     def record(
         self, metrics: Mapping[str, float], status: RunStatus = "FINISHED", trained: Trained | None = None

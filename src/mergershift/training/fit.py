@@ -172,8 +172,9 @@ def train(
     best_metrics = pick(history.epochs, key=lambda metrics: metrics[settings.keep_best])
     best_epoch = int(best_metrics["epoch"])
     if checkpoint["epoch"] != best_epoch:
-        raise RuntimeError(
-            f"{state / BEST}.ckpt contains epoch {checkpoint['epoch']}, but the best epoch is {best_epoch}"
+        raise UserError(
+            f"{state / BEST}: epoch {checkpoint['epoch']}, expected the best one, which is epoch {best_epoch}.\n"
+            "The checkpoints are of different trainings: delete their folder, and train again."
         )
     classifier.cpu().eval()
     keep(best_epoch)

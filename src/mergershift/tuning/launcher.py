@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from mergershift.tuning.endings import (
 )
 from mergershift.tuning.storage import Search
 
+SEARCH = "MERGERSHIFT_SEARCH"
+"""Environment variable with a worker's overrides as JSON. Other users can read command lines, and the address of the
+study's database may contain a password."""
 RESTARTS = 3
 """How often a worker that was killed is restarted."""
 _POLL_SECONDS = 0.5
@@ -41,7 +45,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
     logs.mkdir(parents=True, exist_ok=True)
     before = study.get_trials(deepcopy=False)
     first = ["--first-trial", str(len(before))]
-    command = [sys.executable, "-m", "mergershift", "tune", "--worker", *first, *overrides]
+    command = [sys.executable, "-m", "mergershift", "tune", "--worker", *first]
     paths = [logs / f"{search.name}-{number}.log" for number in range(count)]
     restarts = [RESTARTS] * count
 
@@ -53,7 +57,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=environment() | gpus.variables[number],
+                env=environment() | {SEARCH: json.dumps(overrides)} | gpus.variables[number],
                 start_new_session=True,
             )
 
@@ -73,9 +77,9 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
                 alive = False
                 for number, process in enumerate(processes):
                     status = process.poll()
-                    if status is not None and status < 0 and restarts[number]:
+                    if status is not None and (killer := _signal(status)) and restarts[number]:
                         restarts[number] -= 1
-                        reporter.print(f"worker {number} was killed (signal {-status}); restarting it")
+                        reporter.print(f"worker {number} was killed (signal {killer}); restarting it")
                         processes[number] = start(number)
                     elif status:
                         raise UserError(_failure(paths[number], number, status))
@@ -92,6 +96,11 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
             f"Narrow the ranges (tuning.space.KEY.high=...) or free memory; {logs} has the full errors. The same "
             "command continues the search."
         )
+
+
+def _signal(status: int) -> int:
+    """Return the signal that ended a process with this exit code, or 0; one that stops a command adds 128."""
+    return max(-status, status - 128, 0)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

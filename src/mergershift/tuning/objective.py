@@ -129,8 +129,8 @@ class Objective:
     def _run(self, trial: Trial, number: int, config: Config) -> tuple[float, ...]:
         search = self._search
         folder = trial_folder(trial.study, number)
-        run = self._open_run(trial, number, config)
         validation = Validation(config, self._prepared)
+        run = self._open_run(trial, number, config)
         # A retry inherits the scores of the epochs before the interruption.
         scores = dict(trial.study.trials[trial.number].intermediate_values)
         logged: list[Scores] = []

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import optuna
-import sqlalchemy
 from filelock import FileLock
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -27,7 +26,7 @@ from mergershift.core.database_files import sqlite_address
 from mergershift.core.errors import UserError, first_line
 from mergershift.evaluation import DOMAIN_DISTANCE
 from mergershift.tracking import tracking_address
-from mergershift.tracking.database import read_contents
+from mergershift.tracking.database import read_contents, without_password
 
 DATABASE = "optuna.db"
 DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
@@ -97,8 +96,8 @@ def address(tuning: TuningConfig) -> str:
 
 
 def printable(url: str) -> str:
-    """Address with its password hidden."""
-    return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    """Address without its password."""
+    return without_password(url)
 
 
 def grace_period(tuning: TuningConfig) -> int:

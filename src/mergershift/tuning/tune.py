@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +30,7 @@ from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
 from mergershift.tuning import outcome
 from mergershift.tuning.endings import is_finished, original_number
-from mergershift.tuning.launcher import run_workers
+from mergershift.tuning.launcher import SEARCH, run_workers
 from mergershift.tuning.objective import study_folder, training_id, trial_folder
 from mergershift.tuning.space import Values, current, resolved
 from mergershift.tuning.storage import STARTED, TRAINING, Search, address, answering, open_study, printable
@@ -72,14 +74,13 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
     return search, prepared
 
 
-def worker_step(overrides: Sequence[str], first: int) -> None:
-    """Work on the study until it is finished; `tune_step` runs this in separate processes.
+def worker_step(first: int) -> None:
+    """Work on the study that the environment names until it is finished; `tune_step` runs this in other processes.
 
     Args:
-        overrides: the search.
         first: number of the first trial whose failure may end the search.
     """
-    search, prepared = read_search(overrides)
+    search, prepared = read_search(json.loads(os.environ[SEARCH]))
     with answering(search):
         work(search, prepared, first)
 
@@ -101,7 +102,7 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
         Console(stderr=True).print(
             f"[bold]{search.name}[/] in {printable(address(search.tuning))}", highlight=False, soft_wrap=True
         )
-        try:
+        with run.stopped_by_errors():
             run_workers(search, study, list(overrides), workers)
             # All machines that share the folder get here after the last trial.
             with FileLock(study_folder(study) / "outcome.lock"):
@@ -109,9 +110,6 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
                 best = outcome.winner(study, search)
                 facts = outcome.summary(search, study, best)
                 path = _write_results(search, study, run, best, facts)
-        except UserError:
-            run.finish([], "FAILED")
-            raise
     values = resolved(best.params, search.tuning.ranges)
     return "\n".join(
         [
