@@ -4,10 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Options of `mergershift data mock`, for instance MOCK="--mergers 406 --non-mergers 1827".
 MOCK ?=
-# Least coverage in percent under which `make test` fails; empty: coverage is not measured.
+# Least coverage in percent under which `make test-system` fails after `make test`; empty: coverage is not measured.
 COVERAGE ?=
 FAST_TESTS := $(addprefix tests/,classifier core evaluation images networks training)
-REHEARSAL := tests/rehearsal
 # Number of cells that run in parallel.
 JOBS ?= 2
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -25,13 +24,13 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo study test test-fast rehearsal lint lock clean
+.PHONY: help install demo study test test-fast test-system lint lock clean
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
-	@echo "make test     set up and run all tests"
-	@echo "make rehearsal  the way from the archive's server to a champion's predictions, on a small archive: some minutes"
+	@echo "make test     set up and run the tests, but for those of whole systems"
+	@echo "make test-system  those with real servers, real kills and whole pipelines"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
 	@echo "make lock     update requirements.lock from pyproject.toml"
@@ -83,17 +82,17 @@ study: install
 	$(BIN)/mergershift repro --jobs $(JOBS)
 
 # One thread for each of the two processes: more threads would slow each other down.
-test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal --ignore $(REHEARSAL) \
-		$(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
 
-# The README's commands, one after the other; each starts processes of its own.
-rehearsal: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(REHEARSAL)
+test: install
+	$(PYTEST) -m "not system" $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
+
+# The coverage is that of `make test` before and of this together.
+test-system: install
+	$(PYTEST) -m system $(if $(COVERAGE),--cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal -m "not slow" \
-		$(or $(TESTS),$(FAST_TESTS))
+	$(PYTEST) -m "not slow and not system" $(or $(TESTS),$(FAST_TESTS))
 
 lint: install
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     folders: dict[Path, list[pytest.Item]] = {}
     quick: list[pytest.Item] = []
     for item in items:
-        slow = item.get_closest_marker("slow") is not None
+        slow = any(item.get_closest_marker(name) for name in ("slow", "system"))
         folder = item.path.parent
         if folder == TESTS:  # what is slow there runs the pipeline's study
             folder = TESTS / "pipeline"

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 from studies import EPOCHS, cell_of, client, environment, ran, repro, write_study
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 METHOD = '''
 """Distance between the mean features of the two domains."""

@@ -33,7 +33,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return out + err
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_from_the_server_to_prepared_images(
     server: Archive, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

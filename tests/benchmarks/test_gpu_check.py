@@ -28,7 +28,7 @@ def test_a_failed_check_is_counted_and_the_others_go_on(capsys: pytest.CaptureFi
     assert "ZeroDivisionError" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_every_check_passes_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_check, "write_archive", lambda data, **_: write_sample(data, LARGER, ("two",)))
     done = CliRunner().invoke(gpu_check.main, ["--device", "cpu", "--methods", "mmd"])

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import jobs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 def test_a_clone_can_run_the_pipeline(tmp_path: Path, sample: Path) -> None:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import planning
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 def test_a_made_up_study_is_planned_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

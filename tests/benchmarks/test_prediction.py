@@ -11,7 +11,7 @@ import prediction
 from mergershift.registry import RegisteredModel
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_it_measures_a_real_prediction(tmp_path: Path) -> None:
     model = prediction.write_untrained(tmp_path, "three")
     stack = prediction.write_stack(tmp_path / "stack.npy", 300, channels=3)

@@ -56,7 +56,7 @@ def test_a_worktree_whose_main_checkout_was_moved_names_the_command_that_repairs
     assert main_checkout() == project.with_name("moved")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_temporary_experiment_of_dvc_belongs_to_its_checkout(project: Path) -> None:
     """DVC runs it in a git repository of its own, which it deletes afterwards."""
     code = (

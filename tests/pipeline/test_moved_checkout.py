@@ -9,7 +9,7 @@ import psutil
 import pytest
 from studies import EPOCHS, begin_repro, checkpoint, leave_page_out, ran, repro, runs, steps
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 NAME = "ünï cödé #1 100% ok?"
 
 

@@ -35,7 +35,7 @@ from mergershift.pipeline.graph import read_plan
 from mergershift.pipeline.repro import repro as pipeline_repro
 from mergershift.pipeline.results import open_pipeline
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 def result(project: Path, cell: str) -> str:

@@ -27,7 +27,7 @@ from studies import (
 
 from mergershift.config.study import read_study, set_filters
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 def test_repro_runs_all_once_and_prints_the_table(first_repro, studied):

@@ -7,7 +7,7 @@ from archive.samples import LARGER, write_sample
 
 from mergershift.pipeline.reproduce import reproduce
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 def test_one_command_prints_the_published_scores_next_to_ours(archive, capsys, monkeypatch):

@@ -17,7 +17,7 @@ from mergershift.pipeline import parallel
 from mergershift.pipeline.dvc import dvc_repro
 from mergershift.pipeline.graph import survey
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ def test_one_long_name_among_many_does_not_cost_memory() -> None:
     assert peak < 2e6
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_registered_model_can_be_used_outside_a_checkout(folder, images, tmp_path) -> None:
     address = f"sqlite:///{tmp_path}/mlflow.db"
     client = MlflowClient(address, address)

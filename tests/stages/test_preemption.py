@@ -18,7 +18,7 @@ from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
 from mergershift.training.task import TransferTask
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 SETTINGS = ["filters=two", "training.epochs=3", "training.batch_size=16", "trainer.threads=1"]
 SLURM = {
     "SLURM_NTASKS": "4",

@@ -134,7 +134,7 @@ def test_addresses_that_are_not_of_a_former_place_stay(project: Path, tmp_path: 
         assert located(own, former) == here
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_the_web_interface_shows_files_after_a_move(moved: tuple[Path, Path, str]) -> None:
     new, _, run_id = moved
     with socket.socket() as free:

@@ -24,7 +24,7 @@ NOBODY = "http://127.0.0.1:9"
 number = itertools.count()
 
 
-@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.slow)])
+@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.system)])
 def address(request, database):
     if request.param == "file":
         return database
@@ -184,7 +184,7 @@ def test_a_server_that_accepts_connections_but_never_answers_is_not_waited_for(
     assert caplog.text.count("does not answer: no answer in time") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_no_metric_is_lost_when_a_server_stops_and_restarts_during_training(
     project, server, spec, caplog, monkeypatch
 ):

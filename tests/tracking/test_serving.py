@@ -25,7 +25,7 @@ from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import FINGERPRINT, Registry
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 @contextmanager

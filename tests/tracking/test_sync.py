@@ -374,7 +374,7 @@ def content(run):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_an_empty_server_gets_the_same_run_as_the_first_one(archive, trained, server, capsys, monkeypatch):
     """The case of a cell that DVC took from its cache, or that a colleague trained."""
     cell = trained()
@@ -395,7 +395,7 @@ def test_an_empty_server_gets_the_same_run_as_the_first_one(archive, trained, se
     assert {"selected_epoch", "best_epoch", "target.unique.auc"} <= set(once["metrics"])
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_training_and_its_evaluation_without_a_server(archive, trained, capsys, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     (archive / "src/mergershift/new.py").write_text("x = 1\n")

@@ -153,7 +153,7 @@ def test_a_living_worker_is_given_some_seconds_on_a_busy_machine() -> None:
     assert grace_period(search_of(heartbeat=30).tuning) == 60
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_mlflow_and_optuna_keep_apart_on_a_database_server(checkout: Path, postgresql: str) -> None:
     open_study(search_of(storage=postgresql))
     with pytest.raises(Unusable, match="holds the studies of Optuna"):

@@ -86,7 +86,7 @@ def distribution(searched: RangeConfig) -> BaseDistribution:
     return FloatDistribution(searched.low, searched.high)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("storage", ["sqlite", "postgresql"])
 def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready, storage, request):
     overrides = [*QUICK, "tuning.trials=3", "tuning.pruning=false"]
@@ -149,7 +149,7 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     assert (ready / "conf/experiment/tuned_mmd.yaml").read_text() == written
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_search_of_impossible_values_ends_with_the_reason(ready, capfd):
     """The values of the first trials are beyond what a network accepts; the configured one is not searched."""
     impossible = ["tuning.space.network.dropout.low=1.2", "tuning.space.network.dropout.high=1.5"]

@@ -16,6 +16,8 @@ from astropy.table import Table
 from ruamel.yaml import YAML
 from studies import environment
 
+pytestmark = pytest.mark.system
+
 EPOCHS = 2
 # `mergershift` with one figure of the archive changed: the number of galaxies that `data verify` expects.
 SMALL = f"""
