@@ -27,6 +27,8 @@ class Archive:
     heads: bool = True
     pages: bool = False
     """Whether a web page with status 200 is sent in place of files that are not there."""
+    absent: int = 404
+    """Status of the response for files that are not there."""
     misdeeds: dict[str, list[Misdeed]] = field(default_factory=lambda: defaultdict(list))
     """Misbehaviours by file name; every GET uses up one."""
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
     def not_there(self) -> None:
         """Respond to the request for a file that does not exist."""
         if not self.archive.pages:
-            self.head(404, 0)
+            self.head(self.archive.absent, 0)
             return
         page = b"<html>This page does not exist.</html>"
         self.send_response(200)

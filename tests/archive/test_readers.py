@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -45,6 +47,18 @@ def test_fits_is_read_if_there_is_no_npy(tmp_path: Path) -> None:
     assert open_images(tmp_path, TWO).path.suffix == ".fits"
     assert read_labels(tmp_path, TWO).sum() == STRUCTURE.merger_rows
     assert available(tmp_path) == [DATA_SETS["two", domain] for domain in Domain]
+
+
+@pytest.mark.parametrize("lost", ["images", "labels"])
+def test_images_and_labels_come_from_the_same_format(
+    both_formats: Path, tmp_path: Path, lost: Literal["images", "labels"]
+) -> None:
+    np.save(tmp_path / TWO.labels_name, 1 - STRUCTURE.labels)
+    np.save(tmp_path / TWO.images_name, np.zeros((3, 2, 75, 75)))
+    (tmp_path / (TWO.images_name if lost == "images" else TWO.labels_name)).unlink()
+    shutil.copy(both_formats / TWO.fits_name, tmp_path)
+    assert open_images(tmp_path, TWO).path.name == TWO.fits_name
+    np.testing.assert_array_equal(read_labels(tmp_path, TWO), STRUCTURE.labels)
 
 
 def test_blocks_cover_every_row_once_and_own_their_memory(both_formats: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from archive.samples import images_of, write_sample
 
 from mergershift.archive import DATA_SETS, Domain, Rows, RowStructure, limits, read_rows, write_metadata
+from mergershift.archive.arrangement import FoundRows
 from mergershift.archive.authors_arrays import IDS_NAME, MASSES_NAME, STAGES_NAME, add_published_metadata
 from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
@@ -90,7 +91,7 @@ def test_shuffled_rows_are_grouped_by_rendering_and_the_limit_is_said(tmp_path: 
 
 def test_cameras_torn_apart_in_one_class_only_are_not_joined(tmp_path: Path) -> None:
     order = np.concatenate([np.arange(MERGERS), RANDOM.permutation(np.arange(MERGERS, N))])
-    # The labels and the copies of the mergers are as published, but nothing shows the order of the others.
+    # The labels and the copies of the mergers are as published, and 16 others are too few to show their order.
     assert read_rows(place(tmp_path, order)) == SMALL
     rows = read_rows(place(tmp_path, np.roll(order, -MERGERS)))
     assert rows.found_by == "renderings"
@@ -101,6 +102,74 @@ def test_mergers_in_another_order_under_published_labels_are_noticed(tmp_path: P
     rows = read_rows(place(tmp_path, order))
     assert rows.found_by == "renderings"
     assert same_groups(rows.galaxy, renderings(SMALL)[order])
+
+
+CLASSES = {
+    "mergers": RowStructure(mergers=20, non_mergers=2),
+    "others": RowStructure(mergers=1, non_mergers=32),
+}
+TORN = {
+    "any order": lambda rows: RANDOM.permutation(rows),
+    "camera by camera": lambda rows: rows.reshape(-1, 4).T.reshape(-1),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("how", TORN)
+def test_cameras_torn_apart_under_published_labels_and_copies_are_noticed(
+    tmp_path: Path, kind: str, how: str
+) -> None:
+    structure = CLASSES[kind]
+    size, merger_rows = structure.block_rows, structure.merger_rows
+    images, order = images_of(PRISTINE, structure), np.arange(structure.rows)
+    np.save(tmp_path / PRISTINE.labels_name, structure.labels)
+    np.save(tmp_path / PRISTINE.images_name, images)
+    assert read_rows(tmp_path) == structure
+    if kind == "mergers":
+        # The same order in all five blocks, so that the copies are where they should be.
+        torn = TORN[how](np.arange(size))
+        order[:merger_rows] = (torn + size * np.arange(5)[:, None]).reshape(-1)
+    else:
+        others = order[merger_rows:].copy()
+        order[merger_rows:] = np.concatenate([TORN[how](others[:120]), others[120:]])
+    np.save(tmp_path / PRISTINE.images_name, images[order])
+    rows = read_rows(tmp_path)
+    assert rows.found_by == "renderings"
+    assert "two cameras of a galaxy can be in training and in test" in limits(rows)
+    # The authors' ids are of the rows as they are, and identify the galaxies again.
+    np.save(tmp_path / IDS_NAME, structure.galaxy[order])
+    np.save(tmp_path / STAGES_NAME, np.stack([structure.labels, structure.labels, 0 * order], axis=1))
+    np.save(tmp_path / MASSES_NAME, np.full(structure.rows, 10.0))
+    add_published_metadata(tmp_path, tmp_path)
+    rows = read_rows(tmp_path)
+    assert rows.found_by == "metadata"
+    assert same_groups(rows.galaxy, structure.galaxy[order])
+
+
+def test_a_damaged_or_dark_file_in_published_order_stays_in_it(tmp_path: Path) -> None:
+    structure = CLASSES["others"]
+    images = images_of(PRISTINE, structure)
+    images[structure.merger_rows + 5, 0, 30, 30] = np.nan
+    np.save(tmp_path / PRISTINE.labels_name, structure.labels)
+    for pixels in (images, 0 * images_of(PRISTINE, structure)):
+        np.save(tmp_path / PRISTINE.images_name, pixels)
+        assert read_rows(tmp_path) == structure
+
+
+def test_metadata_that_differ_from_the_published_order_are_followed(tmp_path: Path) -> None:
+    order = np.concatenate([np.arange(MERGERS), RANDOM.permutation(np.arange(MERGERS, N))])
+    folder = place(tmp_path, order)
+    galaxy = SMALL.galaxy[order]
+    shown = FoundRows(SMALL.labels, galaxy, SMALL.camera, SMALL.block, "metadata")
+    write_metadata(folder, shown, stage=[""] * N, log_mstar=[0.0] * N)
+    rows = read_rows(folder)
+    assert rows.found_by == "metadata"
+    assert same_groups(rows.galaxy, galaxy)
+    # Other numbers for the same galaxies are no other order.
+    place(tmp_path, np.arange(N))
+    shown = FoundRows(SMALL.labels, 23 - SMALL.galaxy, SMALL.camera, SMALL.block, "metadata")
+    write_metadata(folder, shown, stage=[""] * N, log_mstar=[0.0] * N)
+    assert read_rows(folder) == SMALL
 
 
 def test_metadata_identify_the_galaxies_of_shuffled_rows(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tests of the conversion of archive files to prepared images."""
 
+import hashlib
 import json
 import shutil
 from importlib import import_module
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from archive.samples import LARGER, images_of, write_sample
 
-from mergershift.archive import DATA_SETS, Domain, RowStructure
+from mergershift.archive import DATA_SETS, Domain, RowStructure, write_metadata
+from mergershift.archive.arrangement import FoundRows
 from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared, prepare
@@ -115,6 +117,26 @@ def test_data_hash_covers_both_domains_and_the_labels(few: Path, tmp_path: Path,
     assert Prepared(tmp_path / "a").facts["data_hash"] != Prepared(tmp_path / "b").facts["data_hash"]
 
 
+def test_data_hash_covers_galaxies_and_split_that_metadata_alone_determine(few: Path, tmp_path: Path) -> None:
+    rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
+    folder = shutil.copytree(few, tmp_path / "data")
+    found = []
+    # Two of the non-mergers exchange a camera.
+    exchanged = FEW.galaxy.copy()
+    exchanged[[-1, -5]] = exchanged[[-5, -1]]
+    for number, galaxy in enumerate((None, FEW.galaxy, exchanged, FEW.galaxy)):
+        if galaxy is not None:
+            rows = FoundRows(FEW.labels, galaxy, FEW.camera, FEW.block, "metadata")
+            write_metadata(folder, rows, stage=[""] * FEW.rows, log_mstar=[0.0] * FEW.rows)
+        prepare(folder, "two", rule, tmp_path / str(number))
+        found.append(Prepared(tmp_path / str(number)).facts["data_hash"])
+    assert found[0] == found[1] == found[3] != found[2]
+    parts = [np.load(tmp_path / "2" / f"{domain}-images.npy").tobytes() for domain in Domain]
+    parts.append(np.load(tmp_path / "2" / "pristine-labels.npy").tobytes())
+    pixels = hashlib.sha256("".join(hashlib.sha256(part).hexdigest() for part in parts).encode()).hexdigest()
+    assert found[0] == pixels, "in the published order the hash is that of pixels and labels alone"
+
+
 def test_channels_in_another_order_are_prepared_in_the_named_one_and_recorded(tmp_path: Path) -> None:
     folder = write_sample(tmp_path / "data", FEW, filter_sets=("two", "three"))
     rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
@@ -129,14 +151,19 @@ def test_channels_in_another_order_are_prepared_in_the_named_one_and_recorded(tm
     assert not other["warnings"]
 
 
-def test_a_noisy_file_in_another_order_of_rows_is_warned_of(few: Path, tmp_path: Path) -> None:
+def test_a_noisy_file_of_other_galaxies_is_refused(few: Path, tmp_path: Path) -> None:
     rule = RULE.model_copy(update={"train": 0.34, "validation": 0.33})
     folder = shutil.copytree(few, tmp_path / "data")
     path = folder / DATA_SETS["two", Domain.NOISY].images_name
     np.save(path, np.load(path)[np.random.default_rng(0).permutation(FEW.rows)])
+    with pytest.raises(UserError, match="its rows show other galaxies than those of"):
+        prepare(folder, "two", rule, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    # Constant images decide nothing.
+    np.save(path, np.zeros_like(np.load(path)))
     prepare(folder, "two", rule, tmp_path / "out")
     (warning,) = Prepared(tmp_path / "out").facts["warnings"]
-    assert "its rows do not show the galaxies of the pristine images" in warning
+    assert "too few images that are not constant" in warning
 
 
 def test_rows_in_another_order_are_split_by_what_the_pixels_show(few: Path, tmp_path: Path) -> None:

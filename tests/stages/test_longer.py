@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from registry.samples import facts_of
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import default_output
 from mergershift.cells.records import RunRecord
-from mergershift.classifier.classifier import load_classifier
+from mergershift.classifier.classifier import build_classifier, load_classifier, save_classifier
 from mergershift.config import Config, compose
 from mergershift.core.errors import UserError
+from mergershift.images.locate import prepared_folder
 from mergershift.registry import WEIGHTS
 from mergershift.stages.initial import initialised
 from mergershift.stages.resume import resumed
@@ -191,6 +193,33 @@ def test_a_network_that_has_seen_target_labels_or_test_galaxies_is_refused(
     prepare_tiny(of())
     with pytest.raises(UserError, match=message):
         initialised(str(first.folder), [*SMALL, *wanted])
+
+
+@pytest.mark.parametrize(
+    ("trained", "present", "others"),
+    [
+        ("unknown", "archive", False),
+        ("archive", "unknown", False),
+        ("mock", "mock", False),
+        ("mock", "archive", True),
+        ("unknown", "mock", True),
+    ],
+)
+def test_images_of_unknown_provenance_can_be_the_archives(
+    project: Path, tmp_path: Path, trained: str, present: str, others: bool
+) -> None:
+    config = of()
+    model = tmp_path / "model"
+    model.mkdir()
+    save_classifier(build_classifier(config), model / WEIGHTS)
+    facts_of(split=config.split.model_copy(update={"seed": 7}), data_kind=trained).write(model)
+    path = prepared_folder(config) / "prepared.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": {"kind": present}}))
+    if others:
+        initialised(str(model), SMALL)
+    else:
+        with pytest.raises(UserError, match="another split"):
+            initialised(str(model), SMALL)
 
 
 def test_the_start_is_set_by_the_commands_alone(project: Path) -> None:

@@ -23,6 +23,8 @@ SEGMENT_GALAXIES = 100
 """Galaxies per segment in the comparison of fluxes; short segments reveal a shift in the middle of a file."""
 ADJACENT = 1e-3
 """Largest p-value with which the cameras of a galaxy are taken to be adjacent."""
+FEWEST_GALAXIES = 20
+"""Fewest galaxies with which comparisons between galaxies are conclusive."""
 
 
 class Rows(Protocol):

@@ -56,9 +56,15 @@ def showing(
     return [order for order in ranked if not _significant(best - scores(alike, order))]
 
 
-def same_galaxies(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Whether images `(N, C, H, W)` of the same filters show the same galaxies in the same rows, noise aside."""
-    known, unknown = _standardised(one), _standardised(other)
+def same_galaxies(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool | None:
+    """Whether images `(N, C, H, W)` of the same filters show the same galaxies in the same rows, noise aside.
+
+    Returns None if too few rows have images that are not constant.
+    """
+    varied = np.all([np.ptp(images, axis=(2, 3)).any(axis=1) for images in (one, other)], axis=0)
+    if np.count_nonzero(varied) < FEWEST_IMAGES:
+        return None
+    known, unknown = _standardised(one[varied]), _standardised(other[varied])
     elsewhere = np.roll(known, len(known) // 2, axis=0)
     return _significant(((known - elsewhere) * unknown).sum(axis=2).mean(axis=1))
 

@@ -88,7 +88,7 @@ class ChannelOrder:
 def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -> Images:
     """Open the images of a data set with their channels in the order of `data_set.filter_set`.
 
-    The format is by default npy if that file exists, else FITS. Raises UserError if the file is missing, truncated or
+    The format is by default that of `readers.open_images`. Raises UserError if the file is missing, truncated or
     pickled, if the shape is not `(N, C, 75, 75)` or if the type is not float64.
     """
     images = open_as_stored(folder, data_set, format)

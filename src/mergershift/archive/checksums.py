@@ -35,13 +35,13 @@ def checksummed(folder: Path) -> list[str]:
 def read_checksums(path: Path) -> dict[str, tuple[str, str]]:
     """Read a file of checksums: the algorithm and the hexadecimal hash of each file, by its name without folders.
 
-    Raises FileError if the file contains anything else.
+    A byte-order mark, as editors on Windows write it, is skipped. Raises FileError if the file contains anything else.
     """
     expected = "lines of a hash and a file name, as md5sum or sha256sum writes them"
     if path.stat().st_size > _LONGEST:
         raise FileError(path, f"{path.stat().st_size} bytes", expected)
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise FileError(path, "no text in UTF-8", expected) from None
     found = {}

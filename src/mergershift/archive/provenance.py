@@ -101,7 +101,7 @@ class ArchiveProvenance(_Recorded):
     date: datetime = Field(default_factory=_now)
     """When the last file was fetched, or the manifest of files that came by another way was written."""
     stated_by: Literal["fetch", "user"] = "fetch"
-    """Whether the files were fetched from the address, or a user stated that they come from there."""
+    """Whether all files were fetched from the address, or a user stated for some that they come from there."""
     licence: str = f"{LICENCE} {LICENCE_ADDRESS}"
     doi: str = DOI
     reference: str = REFERENCE
@@ -109,7 +109,7 @@ class ArchiveProvenance(_Recorded):
 
     def __str__(self) -> str:
         if self.stated_by == "user":
-            return f"archive from {self.address}, as a user stated; not fetched by mergershift"
+            return f"archive from {self.address}, as a user stated; not all of it fetched by mergershift"
         return f"archive fetched from {self.address}"
 
     @property

@@ -93,7 +93,8 @@ def labels_file(folder: Path, data_set: DataSet, format: Format) -> Path:
 def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -> Images:
     """Open the images of a data set as they are stored: see `channels.open_images` for the order of the filters.
 
-    The format is by default npy if that file exists, else FITS.
+    The format is by default the first that has both images and labels in the folder, or else the first with images:
+    npy or FITS.
 
     Raises UserError if the file is missing, truncated or pickled, if the shape is not `(N, C, 75, 75)` or if the
     type is not float64.
@@ -104,7 +105,8 @@ def open_images(folder: Path, data_set: DataSet, format: Format | None = None) -
 def read_labels(folder: Path, data_set: DataSet, format: Format | None = None) -> NDArray[np.int64]:
     """Read the labels of a data set, `(N,)`: 1 for a merger, 0 for a non-merger.
 
-    The file may have any of its possible names, the shape `(N,)` or `(N, 1)`, and any numeric type.
+    The format is by default the first that has both images and labels in the folder. The file may have any of its
+    possible names, the shape `(N,)` or `(N, 1)`, and any numeric type.
     Raises UserError if it is missing or unreadable, has another shape or contains anything but 0 and 1.
     """
     return labels_in(_choose(labels_names, folder, data_set, format))
@@ -170,7 +172,9 @@ def _choose(
     data_set: DataSet,
     format: Format | None,
 ) -> Path:
-    candidates = [names(data_set, name) for name in ([format] if format else FORMATS)]
+    # Images and labels come from the same format, as long as one has both.
+    possible_formats = [format] if format else formats(folder, data_set)[:1] or FORMATS
+    candidates = [names(data_set, name) for name in possible_formats]
     for possible in candidates:
         paths = _present(folder, possible)
         if others := differing(paths):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mergershift.archive import (
@@ -21,6 +22,7 @@ from mergershift.archive import (
     Domain,
     Images,
     Origin,
+    Rows,
     channel_order,
     limits,
     open_images,
@@ -49,8 +51,8 @@ def prepare(
     ``<domain>-labels.npy`` `(N,)` int8. It also contains ``rows.csv``, see `row_table`; ``statistics.json`` with the
     mean and standard deviation per filter and domain, over the rows that the labelled domain may train on; and
     ``prepared.json`` with the provenance, a hash, how channels and rows were identified, and what is uncertain about
-    that. `output` is written completely or not at all. Raises UserError if the files of the archive are not valid or
-    do not match.
+    that. Where the rows are not in the published order, the hash covers their galaxies and split. `output` is written
+    completely or not at all. Raises UserError if the files of the archive are not valid or do not match.
     """
     sets = [DATA_SETS[filters, domain] for domain in Domain]
     labels = {data_set.domain: read_labels(folder, data_set) for data_set in sets}
@@ -69,12 +71,8 @@ def prepare(
     orders = {data_set.domain: channel_order(folder, data_set) for data_set in sets}
     warnings = [order.warning for order in orders.values() if order.warning]
     images = {data_set.domain: open_images(folder, data_set) for data_set in sets}
-    if not same_galaxies(*(sample_of(opened) for opened in images.values())):
-        warnings.append(
-            f"{images[Domain.NOISY].path}: its rows do not show the galaxies of the pristine images, so that "
-            "training and test can have galaxies in common.\n"
-            "Run `mergershift data verify`, then fetch the archive again."
-        )
+    if uncertain := _whether_same_galaxies(images):
+        warnings.append(uncertain)
     if uncertain := limits(rows):
         warnings.append(f"{folder}: {uncertain}.\n{GALAXIES_REMEDY}")
 
@@ -93,7 +91,8 @@ def prepare(
             np.save(partial / f"{domain}-labels.npy", labels[domain].astype(np.int8))
         table.to_csv(partial / "rows.csv", index=False)
         label_hash = hashlib.sha256(labels[Domain.PRISTINE].astype(np.int8).tobytes()).hexdigest()
-        whole = hashlib.sha256("".join([*hashes.values(), label_hash]).encode()).hexdigest()
+        parts = [*hashes.values(), label_hash, *_hash_of_rows(rows, table)]
+        whole = hashlib.sha256("".join(parts).encode()).hexdigest()
         facts = {
             "filter_set": filters,
             "filters": list(FILTER_SETS[filters].filter_names),
@@ -110,6 +109,33 @@ def prepare(
         }
         (partial / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
         (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+
+
+def _whether_same_galaxies(images: Mapping[Domain, Images]) -> str:
+    """Return a warning if nothing shows whether a row has one galaxy in both domains, or ""; raises if it has two."""
+    noisy = images[Domain.NOISY].path
+    same = same_galaxies(*(sample_of(images[domain]) for domain in Domain))
+    if same is False:
+        raise UserError(
+            f"{noisy}: its rows show other galaxies than those of {images[Domain.PRISTINE].path.name}; expected the "
+            "same galaxy in the same row of both, or training and test have galaxies in common.\n"
+            "Run `mergershift data verify`, then fetch or generate the archive again."
+        )
+    if same is None:
+        return (
+            f"{noisy}: too few images that are not constant to compare its galaxies with the pristine ones, so that "
+            "training and test can have galaxies in common.\n"
+            "Run `mergershift data verify`, then fetch or generate the archive again."
+        )
+    return ""
+
+
+def _hash_of_rows(rows: Rows, table: pd.DataFrame) -> list[str]:
+    """Hash what pixels and labels do not determine: the galaxies in an unknown order of rows, and thus the split."""
+    if rows.found_by == "published order":
+        return []
+    columns = table[["galaxy", "camera", "split", "trains"]]
+    return [hashlib.sha256(columns.to_csv(index=False, lineterminator="\n").encode()).hexdigest()]
 
 
 def origin(folder: Path) -> dict[str, Any]:

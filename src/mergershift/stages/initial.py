@@ -98,8 +98,9 @@ def _require_unseen(origin: _Origin, config: Config) -> None:
             f"--init {origin.name}: trained or tuned with labels of the target, an oracle.\n"
             "Start from a network that has not seen them."
         )
-    if origin.data_kind != prepared_images(config).facts["provenance"]["kind"]:
-        return  # other galaxies
+    present = prepared_images(config).facts["provenance"]["kind"]
+    if (origin.data_kind == "mock") != (present == "mock"):
+        return  # other galaxies; those of unknown provenance can be the archive's
     if origin.labelled != config.transfer.labelled_domain:
         raise UserError(
             f"--init {origin.name}: trained with labels of {origin.labelled} images, which "

@@ -21,6 +21,7 @@ from archive.server import Archive, Handler, instead, serving, stall, status, tr
 from mergershift.archive import DATA_SETS, Domain, available
 from mergershift.archive.manifest import take
 from mergershift.archive.provenance import ArchiveProvenance, read_provenance
+from mergershift.archive.recording import record, require_recordable
 from mergershift.archive.verification.verify import verify
 from mergershift.core.errors import UserError
 
@@ -64,6 +65,21 @@ def test_a_second_filter_set_is_added(archive: Archive, data: Path) -> None:
     assert (data / "metadata.ecsv").read_text() == "mine"
     assert (data / "notes.txt").read_text() == "mine too"
     assert (data / PRISTINE.fits_name).read_bytes() == b"brought by hand"
+
+
+def test_files_that_a_user_brought_are_not_said_to_be_fetched(archive: Archive, data: Path) -> None:
+    write_sample(data, SMALL, ("three",))
+    record(data, require_recordable(data, archive.address))
+    get(archive, data)
+    found = read_provenance(data)
+    assert isinstance(found, ArchiveProvenance)
+    assert (found.stated_by, len(found.files)) == ("user", 6)
+    for path in data.glob("*.npy"):
+        path.unlink()
+    get(archive, data)
+    found = read_provenance(data)
+    assert isinstance(found, ArchiveProvenance)
+    assert (found.stated_by, len(found.files)) == ("fetch", 2)
 
 
 def test_only_missing_and_changed_files_are_fetched_again(archive: Archive, data: Path) -> None:

@@ -79,6 +79,24 @@ def test_a_web_page_in_place_of_a_file_is_no_file(archive: Archive, data: Path, 
     assert_fetched(archive, data, f"{BY_RULE}.fits")
 
 
+def test_a_file_that_a_server_without_listing_forbids_is_tried_under_other_names_and_formats(
+    archive: Archive, data: Path
+) -> None:
+    archive.absent = 403
+    only_fits(archive)
+    with pytest.raises(UserError, match=r"(?s)no .*-x\.npy or .*: HTTP 404 or 403, .*give --format fits"):
+        get(archive, data, [THREE], "npy")
+    rename(archive, ".fits")
+    done, _ = get(archive, data, [THREE], "any")
+    assert done.downloaded == [f"{BY_RULE}.fits"]
+    archive.files.clear()
+    with pytest.raises(UserError, match="HTTP 403, access is forbidden"):
+        get(archive, data, [DATA_SETS["two", Domain.NOISY]], "any")
+    (data / f"{BY_RULE}.fits").unlink()
+    with pytest.raises(UserError, match="HTTP 403, access is forbidden"):
+        get(archive, data, [THREE], "any")
+
+
 def test_files_that_changed_here_are_fetched_again_in_the_format_of_the_first_fetch(
     archive: Archive, data: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_manifest_of_fetched_or_made_files_is_never_rewritten(
     [
         ("md5", "md5sums.txt", "{hash}  ./{file}"),
         ("sha256", "SHA256SUMS", "{hash} *{file}"),
+        ("sha256", "SHA256SUMS.txt", "\ufeff{hash}  {file}"),
         ("md5", NOISY.images_name + ".md5", "{hash}  {file}"),
         ("sha256", "hlsp_deepmerge_sha256sum.txt", "# by the archive\n{hash}  {file}"),
     ],

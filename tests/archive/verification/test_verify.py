@@ -250,7 +250,7 @@ def test_cameras_in_adjacent_rows(larger: Path, tmp_path: Path) -> None:
 
     change_images(data, PRISTINE, slip)
     report = verify(data)
-    assert warnings(report, "in adjacent rows") == [PRISTINE.images_name]
+    assert warnings(report, "in adjacent rows") == [PRISTINE.labels_name]
 
 
 def test_domains_in_another_order_of_galaxies(larger: Path, tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ class RemoteFile:
     """Strong ETag or date of the last change, which proves that a later response is of the same version."""
 
 
+class Forbidden(UserError):
+    """The server denies access to a file; some that list no files respond so for one that they do not have."""
+
+
 class Stopped(Exception):
     """Raised in a download that stops because another one has failed for good."""
 
@@ -86,13 +90,21 @@ class _Retry(Exception):
 def find(address: str, names: Sequence[str], downloads: Downloads) -> RemoteFile | None:
     """Look for a file on the server under its possible names; None if it has none of them.
 
-    Raises UserError if the server refuses the request or cannot be reached.
+    Raises Forbidden if access under one name is denied and the file is under no other, and UserError if the server
+    refuses the request in another way or cannot be reached.
     """
+    refused: Forbidden | None = None
     for name in names:
         url = f"{address}/{name}"
-        remote = _patiently(url, partial(_ask, name, url, downloads), downloads)
+        try:
+            remote = _patiently(url, partial(_ask, name, url, downloads), downloads)
+        except Forbidden as error:
+            refused = refused or error
+            continue
         if remote is not None:
             return remote
+    if refused:
+        raise refused
     return None
 
 
@@ -218,7 +230,8 @@ def _expect_success(answer: requests.Response, url: str) -> None:
     if status in PASSING:
         raise _Retry(f"HTTP {status}", _retry_after(answer))
     what = FINAL.get(status, "the server refuses the request")
-    raise UserError(f"{url}: HTTP {status}, {what}.\nCheck the address ({WHERE_ADDRESS}).")
+    kind = Forbidden if status == 403 else UserError
+    raise kind(f"{url}: HTTP {status}, {what}.\nCheck the address ({WHERE_ADDRESS}).")
 
 
 def _retry_after(answer: requests.Response) -> float | None:

@@ -92,10 +92,14 @@ class _Fetch:
 
     def run(self, wanted: Sequence[Wanted], jobs: int) -> Fetched:
         require_same_origin(self.folder, self.provenance, self.replace)
-        manifest = self._manifest()
+        earlier = self._earlier()
+        manifest = earlier.files if earlier else {}
         done = Fetched()
         changed = self._compare(manifest)
         done.kept = [name for name in manifest if name not in changed]
+        if earlier and done.kept:
+            # That other files are fetched does not show where those came from that a user brought.
+            self.provenance = self.provenance.model_copy(update={"stated_by": earlier.stated_by})
         requested = [item.as_fetched(done.kept, manifest) for item in wanted]
         names = {name for file in all_files(requested) for name in file.names}
         done.restored = self._to_restore(changed, names)
@@ -119,14 +123,14 @@ class _Fetch:
             self._put_in_place(files, set(done.kept) | here - set(manifest) - set(files))
         return done
 
-    def _manifest(self) -> Manifest:
-        """Return the manifest of an earlier fetch from the same address; empty if there is none."""
+    def _earlier(self) -> ArchiveProvenance | None:
+        """Return the provenance of files that came from the same address earlier; None if there are none."""
         try:
             found = read_provenance(self.folder)
         except UserError:
             # This happens only with `replace`; otherwise `require_same_origin` has raised the error.
-            return {}
-        return found.files if found and self.provenance.same_origin(found) else {}
+            return None
+        return found if isinstance(found, ArchiveProvenance) and self.provenance.same_origin(found) else None
 
     def _compare(self, manifest: Manifest) -> dict[str, Difference]:
         sizes = [path.stat().st_size for name in manifest if (path := self.folder / name).is_file()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mergershift.archive.facts import DATA_SETS, DataSet
-from mergershift.archive.fetching.download import WHERE_ADDRESS, Downloads, RemoteFile, find
+from mergershift.archive.fetching.download import WHERE_ADDRESS, Downloads, Forbidden, RemoteFile, find
 from mergershift.archive.layouts import FileError
 from mergershift.archive.readers import FORMATS, Format, images_in, labels_in
 from mergershift.core.errors import UserError
@@ -89,14 +89,15 @@ class Wanted:
     def find(self, address: str, here: Collection[str], downloads: Downloads) -> Found:
         """Find the files that are not `here` on the server, in the first format that is complete.
 
-        Raises UserError if no format is complete or the server cannot be reached.
+        Raises UserError if no format is complete or the server cannot be reached, and Forbidden if it denies access
+        and has no file of the data set.
         """
         formats = sorted(
             self.formats, key=lambda format: not all(file.within(here) for file in self.files(format))
         )
         for format in formats:
             found: Found = [
-                (file, None if file.within(here) else find(address, file.names, downloads))
+                (file, None if file.within(here) else _unless_forbidden(file, address, downloads, []))
                 for file in self.files(format)
             ]
             if all(remote or file.within(here) for file, remote in found):
@@ -110,19 +111,24 @@ class Wanted:
 
     def _missing(self, address: str, downloads: Downloads) -> UserError:
         """Make the error for a data set that the server has in none of the formats, and name what it has instead."""
+        refused: list[Forbidden] = []
         found = {
-            format: [(file, find(address, file.names, downloads)) for file in self.files(format)]
+            format: [
+                (file, _unless_forbidden(file, address, downloads, refused)) for file in self.files(format)
+            ]
             for format in FORMATS
         }
         lacking = [file for format in self.formats for file, remote in found[format] if not remote]
         complete = [format for format in FORMATS if all(remote for _, remote in found[format])]
         present = " and ".join(remote.name for pairs in found.values() for _, remote in pairs if remote)
+        if refused and not present:
+            return refused[0]
         remedy = f"Check the address ({WHERE_ADDRESS})."
         if complete:
             remedy = f"It has {present}: give --format {complete[0]}, or leave --format out."
         elif present:
             remedy = f"It has only {present}. {remedy}"
-        return UserError(f"{_not_there(address, lacking)}\n{remedy}")
+        return UserError(f"{_not_there(address, lacking, forbidden=bool(refused))}\n{remedy}")
 
 
 def find_file(file: File, address: str, here: Collection[str], downloads: Downloads) -> Found:
@@ -135,10 +141,22 @@ def find_file(file: File, address: str, here: Collection[str], downloads: Downlo
     return [(file, remote)]
 
 
-def _not_there(address: str, files: Sequence[File]) -> str:
+def _unless_forbidden(
+    file: File, address: str, downloads: Downloads, refused: list[Forbidden]
+) -> RemoteFile | None:
+    """Find a file on the server; one to which access is denied counts as not there, and is noted in `refused`."""
+    try:
+        return find(address, file.names, downloads)
+    except Forbidden as error:
+        refused.append(error)
+        return None
+
+
+def _not_there(address: str, files: Sequence[File], forbidden: bool = False) -> str:
     names = " or ".join(file.names[0] for file in files)
     others = " (nor under another spelling)" if any(len(file.names) > 1 for file in files) else ""
-    return f"{address}: the server has no {names}{others}: HTTP 404, or a web page instead."
+    status = "HTTP 404 or 403" if forbidden else "HTTP 404"
+    return f"{address}: the server has no {names}{others}: {status}, or a web page instead."
 
 
 WHICH_FORMATS: Mapping[str, tuple[tuple[Format, ...], ...]] = {

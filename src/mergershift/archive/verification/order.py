@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from mergershift.archive.arrangement import Rows, Seen, arrange
 from mergershift.archive.channels import channel_order
-from mergershift.archive.facts import DataSet, Domain, RowStructure
+from mergershift.archive.facts import DataSet
 from mergershift.archive.layouts import FileError
 from mergershift.archive.metadata import read_metadata
 from mergershift.archive.readers import Format, Images
-from mergershift.archive.rows import GALAXIES_REMEDY, copies_agree, limits
+from mergershift.archive.rows import GALAXIES_REMEDY, confirmed, described_by, limits
 from mergershift.archive.verification.findings import Report
 from mergershift.archive.verification.scan import Scan
 from mergershift.core.errors import UserError
@@ -40,17 +40,12 @@ def rows_shown(
     """
     flux = found.means.mean(axis=1)
     try:
-        structure = RowStructure.from_labels(labels)
-    except ValueError:
-        structure = None
-    if structure:
-        blocks = flux[: structure.merger_rows].reshape(len(structure.BLOCKS), -1)
-        if data_set.domain is Domain.NOISY or not structure.mergers or copies_agree(blocks):
-            return structure
-    try:
         metadata = read_metadata(folder)
     except UserError:
         metadata = None  # The check of the metadata reports this.
+    structure = confirmed(data_set, labels, flux.__getitem__)
+    if structure and described_by(structure, metadata):
+        return structure
     try:
         rows = arrange(folder, labels, Seen.of(found.shapeless, flux), metadata)
     except FileError as error:

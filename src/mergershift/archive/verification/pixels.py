@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mergershift.archive.arrangement import ADJACENT, Rows, flux_segments
+from mergershift.archive.arrangement import ADJACENT, FEWEST_GALAXIES, Rows, flux_segments
 from mergershift.archive.facts import DataSet, Domain, RowStructure
 from mergershift.archive.renderings import turned_digests
 from mergershift.archive.verification.findings import FilterStatistics, Finding, Level, Remedy
@@ -14,8 +14,6 @@ from mergershift.archive.verification.scan import Scan
 MEAN_TOLERANCE = 0.20
 STD_TOLERANCE = 0.05
 """Tolerances as fractions of the published values; four standard errors are tolerated if that is more."""
-FEWEST_GALAXIES = 20
-"""Fewest galaxies with which the checks that compare galaxies are conclusive; with fewer they are skipped."""
 
 
 class PixelChecks:
