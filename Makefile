@@ -38,6 +38,9 @@ help:
 
 install: $(VENV)/installed
 
+CHECK_PYTHON = $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	{ echo "$(PYTHON) is older than Python 3.11. Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+
 # An environment holds absolute paths: after the checkout has been moved or copied, its own is made anew. One elsewhere,
 # which VENV= names, is left to its owner.
 PLACE := $(shell cat "$(VENV)/installed" 2>/dev/null)
@@ -46,6 +49,7 @@ ifneq ($(PLACE),)
 ifneq ($(PLACE),$(CURDIR))
 .PHONY: moved
 moved:
+	@$(CHECK_PYTHON)
 	@echo "$(VENV) belongs to another place of this checkout and is made anew."
 	rm -rf "$(VENV)"
 
@@ -55,8 +59,7 @@ endif
 endif
 
 $(VENV)/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
-		{ echo "$(PYTHON) is older than Python 3.11. Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(CHECK_PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)

@@ -1,6 +1,7 @@
 """The commands that `make` would run on different kinds of machines, as listed by `make -n`."""
 
 import http.server
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -82,21 +83,29 @@ def test_the_lock_contains_no_cuda_packages():
     assert not [name for name in names if name.startswith(("nvidia", "triton", "torch=", "cuda"))]
 
 
-def install_commands(tmp_path: Path, place: str) -> str:
-    """What `make install` would run, given an up-to-date environment that was made in `place`."""
-    (tmp_path / "venv").mkdir()
-    (tmp_path / "venv/installed").write_text(f"{place}\n")
-    command = ["make", "-n", "install", f"VENV={tmp_path}/venv", "TORCH=torch"]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+def install_commands(tmp_path: Path, place: str, venv: str = ".venv") -> str:
+    """What `make install` would run in a checkout, given an up-to-date environment that was made in `place`."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(CHECKOUT / name, tmp_path / name)
+    environment = tmp_path / venv
+    environment.mkdir()
+    (environment / "installed").write_text(f"{place}\n")
+    command = ["make", "-n", "install", f"VENV={venv}", "TORCH=torch"]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("place", ["/old/place", "/ünï cödé #1 100% ok?"])
 def test_an_environment_of_another_place_is_made_anew(tmp_path, place):
     commands = install_commands(tmp_path, place)
-    assert commands.index(f'rm -rf "{tmp_path}/venv"') < commands.index("--editable .")
+    check = commands.index("sys.version_info")
+    assert check < commands.index('rm -rf ".venv"') < commands.index("--editable .")
 
 
 def test_an_environment_of_this_place_is_kept(tmp_path):
-    commands = install_commands(tmp_path, str(CHECKOUT.resolve()))
+    commands = install_commands(tmp_path, str(tmp_path.resolve()))
     assert "rm -rf" not in commands
     assert "--editable" not in commands
+
+
+def test_an_environment_elsewhere_is_never_deleted(tmp_path):
+    assert "rm -rf" not in install_commands(tmp_path, "/old/place", f"{tmp_path}/shared")
