@@ -173,9 +173,10 @@ def test_an_exception_of_a_remote_s_library_costs_the_remote_and_not_the_command
 
     monkeypatch.setattr("dvc.data_cloud.DataCloud.pull", pull)
     remote = Remote()
-    for _ in range(2):
-        assert {"cells/a", "cells/b", "cells/c"} <= survey(cloned, remote)[1]
-    assert len(asked) == 1
+    assert {"cells/a", "cells/b", "cells/c"} <= survey(cloned, remote)[1]
+    before = len(asked)
+    survey(cloned, remote)
+    assert len(asked) == before
     assert capfd.readouterr().err.count("cannot be used: the server hung up") == 1
     with pytest.raises(UserError, match="cannot be used: the server hung up"):
         survey(cloned, pull=True)
@@ -194,7 +195,6 @@ def test_a_survey_runs_no_command(shell: Path, runs_of: RunCounter) -> None:
                 ("tuned", "tuned", ""),
             )
         )
-        + "  train: {cmd: 'true', deps: [kept]}\n"
     )
     dvc_repro(["always", "kept", "tuned"])
     for name in ("kept", "tuned"):
