@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
@@ -72,6 +73,15 @@ def begin_repro(project: Path, log: Path, *arguments: str) -> subprocess.Popen[b
             env=environment(project),
             start_new_session=True,
         )
+
+
+def kill_family(process: subprocess.Popen[bytes]) -> None:
+    """kill -9 of a process and all that it has started, so that none of them finds out that another was killed."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in reversed(family):
+        member.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=30)  # DVC honours the lock of a process that is not yet buried
 
 
 def environment(project: Path) -> dict[str, str]:

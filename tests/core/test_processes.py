@@ -16,6 +16,7 @@ from mergershift.core.files import exclusive_lock
 from mergershift.core.processes import (
     STOP_SIGNALS,
     available_cores,
+    end_processes,
     environment,
     interrupted_by,
     kill_processes,
@@ -92,6 +93,28 @@ def test_processes_are_found_by_the_variables_that_they_were_started_with() -> N
     assert process.stdout.readline() == "ready\n"
     kill_processes(lambda running: variable_of(running, "MARK") == "x")
     assert not psutil.pid_exists(process.pid), "it has ended, and been waited for"
+
+
+@pytest.mark.parametrize("signals", ["SIG_IGN", "default_int_handler"])
+def test_processes_are_asked_to_end_before_they_are_killed(
+    signals: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent says what it sees; the child of a training, such as a loader of images, is left to it."""
+    monkeypatch.setattr("mergershift.core.processes.GRACE_SECONDS", 0.5 if signals == "SIG_IGN" else 10)
+    code = (
+        "import signal, subprocess, sys, time\n"
+        f"signal.signal(signal.SIGTERM, signal.{signals})\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print('ready', flush=True)\n"
+        "try: time.sleep(60)\n"
+        "except KeyboardInterrupt: time.sleep(0.5); print('child', child.poll(), flush=True)"
+    )
+    command, variables = [sys.executable, "-c", code], os.environ | {"MARK": "x"}
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    end_processes(lambda running: variable_of(running, "MARK") == "x")
+    assert process.stdout.read() == ("" if signals == "SIG_IGN" else "child None\n")
 
 
 def test_a_signal_that_a_scheduler_repeats_interrupts_once() -> None:

@@ -38,7 +38,7 @@ stages:
     deps: [outputs/cells]
     outs: [outputs/summary.txt]
 """
-# Every call adds a line to $RUNS/<cell>. On request it waits for another cell, or for a long time.
+# Every call adds a line to $RUNS/<cell>. On request it waits for another cell, or for a long time, or trains.
 TRAIN = """
 set -e
 pwd >> "$RUNS/$1"
@@ -47,11 +47,29 @@ if [ -f "$RUNS/wait for" ]; then
   for i in $(seq 200); do [ -f "$RUNS/$(cat "$RUNS/wait for")" ] && break; sleep 0.1; done
 fi
 if [ -f "$RUNS/sleep" ]; then sleep 300; fi
+if [ -f "$RUNS/training.py" ]; then python "$RUNS/training.py" "$1"; fi
 if grep -q deadly "conf/$1.txt"; then kill -9 $$; fi
 if grep -q broken "conf/$1.txt"; then echo "$1 is broken" >&2; exit 3; fi
 mkdir -p "outputs/cells/$1/train"
 cat outputs/code/code.txt outputs/note.txt "conf/$1.txt" > "outputs/cells/$1/train/result.txt"
 ls src >> "outputs/cells/$1/train/result.txt"
+"""
+# Like a training it ends with DVC, or on a signal, and then takes a moment to save how far it has come.
+TRAINING = """
+import os, sys, time
+from mergershift.core.processes import STOP_SIGNALS, end_with_starter, interrupted_by
+
+def note(what):
+    open(os.path.join(os.environ["RUNS"], f"{sys.argv[1]} {what}"), "a").close()
+
+end_with_starter()
+with interrupted_by(*STOP_SIGNALS):
+    try:
+        note("trains")
+        time.sleep(300)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        note("saved")
 """
 
 
@@ -64,6 +82,14 @@ class RunCounter:
     def __call__(self, cell: str) -> int:
         path = self.folder / cell
         return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def train(self) -> None:
+        """Let the cells train until they are interrupted."""
+        (self.folder / "training.py").write_text(TRAINING)
+
+    def has(self, cell: str, what: str) -> bool:
+        """Whether the training of a cell "trains" or has "saved" since."""
+        return (self.folder / f"{cell} {what}").exists()
 
 
 def write_shell_project(folder: Path) -> Path:

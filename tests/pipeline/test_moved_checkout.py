@@ -1,13 +1,10 @@
 """A checkout that is moved to a folder with a difficult name while a training is interrupted."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from studies import EPOCHS, begin_repro, checkpoint, leave_page_out, ran, repro, runs, steps
+from studies import EPOCHS, begin_repro, checkpoint, kill_family, leave_page_out, ran, repro, runs, steps
 
 pytestmark = pytest.mark.system
 NAME = "ünï cödé #1 100% ok?"
@@ -21,13 +18,7 @@ def test_it_resumes_the_training_and_keeps_everything_else(studied: Path, tmp_pa
     deadline = time.monotonic() + 120
     while not checkpoint(studied, "mmd").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    os.killpg(process.pid, signal.SIGKILL)
-    for member in family:
-        if member.is_running():
-            member.kill()
-    process.wait()
-    psutil.wait_procs(family, timeout=30)
+    kill_family(process)
     assert checkpoint(studied, "mmd").exists(), (tmp_path / "log").read_text()
 
     moved = studied.rename(studied.with_name(NAME))

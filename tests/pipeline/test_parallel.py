@@ -17,6 +17,7 @@ from studies import (
     begin_repro,
     cell_of,
     checkpoint,
+    kill_family,
     leave_page_out,
     ran,
     repro,
@@ -30,7 +31,7 @@ from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.pipeline import parallel, worktrees
-from mergershift.pipeline.dvc import dvc_repro
+from mergershift.pipeline.dvc import _repeats, dvc_repro
 from mergershift.pipeline.graph import read_plan
 from mergershift.pipeline.repro import repro as pipeline_repro
 from mergershift.pipeline.results import open_pipeline
@@ -55,8 +56,13 @@ def wait_until(condition, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def start(project: Path, log: Path, jobs: int = 2) -> subprocess.Popen:
-    command = [sys.executable, "-c", f"from mergershift.pipeline import parallel; parallel.repro({jobs})"]
+PARALLEL = "from mergershift.pipeline import parallel; parallel.repro(2)"
+SERIAL = "from mergershift.pipeline.dvc import dvc_repro; dvc_repro(['train@a'])"
+INTERRUPTED = "from mergershift.core.processes import *\nwith interrupted_by(*STOP_SIGNALS): "
+
+
+def start(project: Path, log: Path, code: str = PARALLEL) -> subprocess.Popen:
+    command = [sys.executable, "-c", code]
     # What starts the tests in the background may have had Ctrl-C ignored, and children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -214,6 +220,50 @@ def test_an_interruption_leaves_no_process_running(shell, runs_of, tmp_path, num
     assert not marked(shell)
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "cells"),
+    [(signal.SIGUSR1, PARALLEL, "ab"), (signal.SIGINT, SERIAL, "a"), (signal.SIGTERM, SERIAL, "a")],
+    ids=["parallel", "serial, Ctrl-C", "serial"],
+)
+def test_an_interrupted_training_saves_how_far_it_has_come(shell, runs_of, tmp_path, number, code, cells):
+    """The signal reaches only the command, as a scheduler's does, not DVC or the trainings."""
+    runs_of.train()
+    process = start(shell, tmp_path / "log", INTERRUPTED + code)
+    wait_until(lambda: all(runs_of.has(cell, "trains") for cell in cells))
+    family = psutil.Process(process.pid).children(recursive=True)
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(timeout=30)
+    assert time.monotonic() - began < 9, "`docker stop` kills after 10 s"
+    assert all(runs_of.has(cell, "saved") for cell in cells)
+    assert len(family) >= 2 * len(cells)
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+
+
+def test_a_training_whose_dvc_is_killed_saves_how_far_it_has_come(shell, runs_of, tmp_path):
+    (shell / "conf/study.yaml").write_text("cells: [a]\n")
+    runs_of.train()
+    process = start(shell, tmp_path / "log")
+    wait_until(lambda: runs_of.has("a", "trains"))
+    (runs_of.folder / "training.py").unlink()
+    (dvc,) = psutil.Process(process.pid).children()
+    dvc.kill()
+    assert process.wait(timeout=60) == 0
+    assert runs_of.has("a", "saved")
+    assert runs_of("a") == 2
+
+
+def test_a_killed_pipeline_is_not_run_again_with_what_repeats_it(shell, runs_of):
+    (shell / "conf/a.txt").write_text("deadly\n")
+    with pytest.raises(UserError, match=r"killed by signal 9\. Probably the memory ran out") as error:
+        dvc_repro(["-f", "train@a"])
+    assert str(error.value).count("\n") == 1
+    assert "without --force and --interactive" in str(error.value)
+    assert runs_of("a") == 1
+    assert _repeats(["train@a", "-i"])
+    assert not _repeats(["--force-downstream", "train@a"])
+
+
 def test_an_edit_while_cells_run_is_not_mixed_with_their_results(shell, runs_of, tmp_path):
     (shell / "conf/study.yaml").write_text("cells: [a]\n")
     (runs_of.folder / "wait for").write_text("go")
@@ -347,11 +397,7 @@ def test_a_killed_study_goes_on_and_gives_the_same_bytes_as_one_after_the_other(
 
     process = begin_repro(studied, tmp_path / "log", "--jobs", "2")
     wait_until(checkpoint(studied, "mmd").exists, 120)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for each in family:
-        each.kill()
-    process.wait()
-    psutil.wait_procs(family, timeout=30)
+    kill_family(process)
     said = (tmp_path / "log").read_text()
     interrupted = {run.info.run_id: run.info.status for run in runs(studied)}
     assert "RUNNING" in interrupted.values(), said

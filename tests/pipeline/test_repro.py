@@ -1,13 +1,10 @@
 """The whole pipeline under DVC, on a small archive of noise."""
 
 import json
-import os
-import signal
 import subprocess
 import time
 
 import pandas as pd
-import psutil
 import pytest
 from checkouts import commit
 from studies import (
@@ -17,6 +14,7 @@ from studies import (
     checkpoint,
     client,
     dvc,
+    kill_family,
     leave_page_out,
     ran,
     repro,
@@ -62,10 +60,7 @@ def test_an_edit_runs_what_it_changes_and_a_kill_costs_no_second_run(studied, tm
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
-    family = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs(family, timeout=30)  # DVC honours the lock of a process that is not yet buried
+    kill_family(process)
     said = (tmp_path / "log").read_text()
     assert last.exists(), said
     (interrupted,) = (run for run in runs(studied) if run.info.run_id not in before)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from checkouts import copy
@@ -16,6 +19,7 @@ from mergershift.core.errors import UserError
 from mergershift.pipeline import parallel
 from mergershift.pipeline.dvc import dvc_repro
 from mergershift.pipeline.graph import survey
+from mergershift.pipeline.results import Remote
 
 pytestmark = pytest.mark.system
 
@@ -42,6 +46,21 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for command in (["add", "."], ["add", "--force", "outputs/note.txt"], ["commit", "-q", "-m", "results"]):
         subprocess.run(["git", *identity, *command], cwd=project, check=True)
     return folder
+
+
+class Dead(http.server.BaseHTTPRequestHandler):
+    """A server that answers every request with an error."""
+
+    requests: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        self.send_error(503)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -126,3 +145,64 @@ def test_a_remote_that_cannot_be_used_is_reported_in_two_lines(
     with pytest.raises(UserError, match="No DVC remote is configured") as error:
         survey(cloned, pull=True)
     assert str(error.value).count("\n") == 1
+
+
+def test_a_server_that_is_down_is_tried_once_per_command(cloned: Path, capfd) -> None:
+    with http.server.ThreadingHTTPServer(("localhost", 0), Dead) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://localhost:{server.server_port}/store"
+        (cloned / ".dvc/config.local").write_text(f"['remote \"store\"']\n    url = {address}\n")
+        remote = Remote()
+        for _ in range(2):
+            assert {"cells/a", "cells/b", "cells/c"} <= survey(cloned, remote)[1]
+        assert set(Dead.requests) == {"/store"}, "no result is asked for"
+        assert capfd.readouterr().err.count(f"({address}) cannot be used: 503") == 1
+        with pytest.raises(UserError, match="cannot be used: 503"):
+            survey(cloned, pull=True)
+        server.shutdown()
+
+
+def test_an_exception_of_a_remote_s_library_costs_the_remote_and_not_the_command(
+    cloned: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    asked = []
+
+    def pull(*_arguments: object, **_options: object) -> None:
+        asked.append(1)
+        raise ConnectionResetError("the server hung up")
+
+    monkeypatch.setattr("dvc.data_cloud.DataCloud.pull", pull)
+    remote = Remote()
+    assert {"cells/a", "cells/b", "cells/c"} <= survey(cloned, remote)[1]
+    before = len(asked)
+    survey(cloned, remote)
+    assert len(asked) == before
+    assert capfd.readouterr().err.count("cannot be used: the server hung up") == 1
+    with pytest.raises(UserError, match="cannot be used: the server hung up"):
+        survey(cloned, pull=True)
+
+
+def test_a_survey_runs_no_command(shell: Path, runs_of: RunCounter) -> None:
+    """Not even of stages that DVC's cache of runs refuses; what DVC's cache has of their results is restored."""
+    (shell / "dvc.yaml").write_text(
+        "stages:\n"
+        + "".join(
+            f"  {name}: {{cmd: 'echo >> $RUNS/{name}; echo > {name}; echo > git-{name}', "
+            f"deps: [src/code.txt], outs: [{out}, {{git-{name}: {{cache: false}}}}]{more}}}\n"
+            for name, out, more in (
+                ("always", "always", ", always_changed: true"),
+                ("kept", "{kept: {persist: true}}", ""),
+                ("tuned", "tuned", ""),
+            )
+        )
+    )
+    dvc_repro(["always", "kept", "tuned"])
+    for name in ("kept", "tuned"):
+        (shell / name).unlink()
+    assert survey(shell)[1] >= {"always"}
+    assert survey(shell)[1].isdisjoint({"kept", "tuned"})
+    assert (shell / "kept").exists()
+    assert (shell / "tuned").exists()
+    (shell / "git-kept").unlink()
+    assert survey(shell)[1] >= {"always", "kept"}
+    assert [runs_of(name) for name in ("always", "kept", "tuned")] == [1, 1, 1]

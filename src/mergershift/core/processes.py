@@ -26,6 +26,7 @@ GRACE_SECONDS = 20
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which a scheduler announces the end of a job (SLURM: `--signal=USR1@60`), or a terminal its own."""
 _REPETITION_SECONDS = 5.0
+_POLL_SECONDS = 0.2
 
 
 def set_environment_defaults() -> None:
@@ -99,6 +100,40 @@ def kill_processes(chosen: Callable[[psutil.Process], bool]) -> None:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(found, timeout=5)
+
+
+def end_processes(chosen: Callable[[psutil.Process], bool]) -> None:
+    """Ask all processes that `chosen` accepts to end, and kill those that still run `GRACE_SECONDS` later.
+
+    A process gets one SIGTERM. What a Python process has started is left to it until it has ended: a training whose
+    workers ended first would take that for a failure of theirs.
+    """
+    import psutil
+
+    asked: set[psutil.Process] = set()
+    deadline = time.monotonic() + GRACE_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            found = [process for process in psutil.process_iter() if chosen(process)]
+            if not found:
+                return
+            python = {process.pid for process in found if _is_python(process)}
+            for process in found:
+                with suppress(psutil.NoSuchProcess):
+                    if process not in asked and process.ppid() not in python:
+                        asked.add(process)
+                        process.terminate()
+            psutil.wait_procs(found, timeout=_POLL_SECONDS)
+    finally:
+        kill_processes(chosen)
+
+
+def _is_python(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        return os.path.basename(process.exe()).lower().startswith("python")
+    return False
 
 
 def variable_of(process: psutil.Process, name: str) -> str | None:

@@ -8,7 +8,7 @@ DVC does not promise to keep that interface stable, so pyproject.toml caps its v
 - `addressing`, `name`, `outs`, `changed`, `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`,
   `get_used_objs`, `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
 - `fs_path`, `exists`, `use_cache`, `hash_info` and `checkout` of an output;
-- `dvc.cli.main`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.config_schema.RelPath`,
+- `dvc.cli.main` and `parse_args`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.config_schema.RelPath`,
   `dvc.exceptions.DvcException`, `dvc.lock.LockError`, `dvc.stage.exceptions.StageCmdFailedError` and its message, and
   `dvc_data.hashfile.hash_info.HashInfo`.
 """
@@ -22,17 +22,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.processes import (
     ENDS_WITH,
-    GRACE_SECONDS,
+    end_processes,
     end_with_starter,
     environment,
-    kill_processes,
     variable_of,
 )
 
@@ -52,9 +51,18 @@ def dvc_command(*arguments: str) -> list[str]:
 
 
 def dvc_repro(arguments: Sequence[str] = ()) -> None:
-    """Run `dvc repro` with these arguments, and once more if it is killed; raises UserError if a stage fails."""
+    """Run `dvc repro` with these arguments, and once more if it is killed; raises UserError if a stage fails.
+
+    It is not run again with arguments that would repeat what has finished, or ask the user again.
+    """
     code = _run_repro(arguments)
-    if killed_by(code):
+    number = killed_by(code)
+    if number and _repeats(arguments):
+        raise UserError(
+            f"The pipeline was {reason(code)}. {REMEDY[number]}\n"
+            "Finished stages are kept: run the command again without --force and --interactive to go on from there."
+        )
+    if number:
         print(f"The pipeline was {reason(code)}; it is tried once more.", file=sys.stderr, flush=True)
         code = _run_repro(arguments)
     number = killed_by(code)
@@ -71,17 +79,29 @@ def dvc_repro(arguments: Sequence[str] = ()) -> None:
 
 
 def _run_repro(arguments: Sequence[str]) -> int:
-    """Exit code of `dvc repro`; nothing that it started is left running if it was killed."""
-    process = subprocess.Popen(dvc_command("repro", *arguments), cwd=root(), env=environment())
+    """Exit code of `dvc repro`; nothing that it started is left running if it was killed or this was interrupted."""
+    process = subprocess.Popen(
+        dvc_command("repro", *arguments),
+        cwd=root(),
+        env=environment(),
+        start_new_session=True,  # a signal of the terminal reaches only this process, as a scheduler's does
+    )
+    starters = (str(os.getpid()), str(process.pid))  # of DVC and of the stages' commands
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        with suppress(subprocess.TimeoutExpired):  # the terminal's Ctrl-C also reaches DVC and the stage
-            process.wait(GRACE_SECONDS)
+        end_processes(lambda other: variable_of(other, ENDS_WITH) in starters)
         raise
     if killed_by(code):
-        kill_processes(lambda other: variable_of(other, ENDS_WITH) == str(process.pid))
+        end_processes(lambda other: variable_of(other, ENDS_WITH) in starters)
     return code
+
+
+def _repeats(arguments: Sequence[str]) -> bool:
+    from dvc.cli import parse_args
+
+    parsed = parse_args(["repro", *arguments])
+    return bool(parsed.force or parsed.interactive)
 
 
 def finish(outdated: Collection[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import networkx
 
 from mergershift.pipeline.dvc import quiet_dvc
-from mergershift.pipeline.results import Stage, open_pipeline
+from mergershift.pipeline.results import Remote, Stage, open_pipeline
 
 FIRST = "train"
 """Name of the first stage of every cell."""
@@ -73,11 +73,11 @@ def read_plan(stages: Sequence[Stage]) -> PipelinePlan:
     )
 
 
-def survey(here: Path, *, pull: bool = False) -> tuple[PipelinePlan, set[str]]:
+def survey(here: Path, remote: Remote | None = None, *, pull: bool = False) -> tuple[PipelinePlan, set[str]]:
     """Restore all results that DVC's cache or its remote has; returns the plan and what is out of date.
 
-    That is names of cells and addresses of other stages; it includes what depends on them. Nothing is run. `pull` is
-    that of `Pipeline.restore`.
+    That is names of cells and addresses of other stages; it includes what depends on them. Nothing is run. `remote` and
+    `pull` are those of `Pipeline.restore`.
     """
     with (
         chdir(here),
@@ -88,7 +88,7 @@ def survey(here: Path, *, pull: bool = False) -> tuple[PipelinePlan, set[str]]:
         cell_of = {address: cell.name for cell in plan.cells for address in cell.stages}
         in_order = networkx.dfs_postorder_nodes(_graph(pipeline.stages))
         groups = {address: cell_of.get(address, address) for address in in_order}
-        return plan, pipeline.restore(groups, pull=pull)
+        return plan, pipeline.restore(groups, remote or Remote(), pull=pull)
 
 
 def _graph(stages: Sequence[Stage]) -> networkx.DiGraph:

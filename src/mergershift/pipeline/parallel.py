@@ -24,6 +24,7 @@ from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Dashboard
 from mergershift.pipeline.dvc import REMEDY, dvc_command, dvc_repro, finish, killed_by, quiet_dvc, reason
 from mergershift.pipeline.graph import CellStages, survey
+from mergershift.pipeline.results import Remote
 
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
@@ -39,23 +40,25 @@ class Worker:
     process: subprocess.Popen[bytes]
 
 
-def repro(jobs: int, accelerator: str = "cpu") -> None:
+def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None) -> None:
     """Run the stages that the cells need, then the outdated cells, `jobs` at a time, and then all later stages.
 
-    On the trainer's `accelerator` "gpu", the worktrees are spread over the machine's GPUs.
+    On the trainer's `accelerator` "gpu", the worktrees are spread over the machine's GPUs. `remote` is what the
+    command has found out about DVC's remote so far.
 
     If a cell fails, the others still run to their end and are kept, and then UserError is raised. It is also raised
     if a cell is outdated again at the end because something it depends on has changed while the cells ran.
     """
     here = root()
     state = workspace() / "state"
+    remote = remote or Remote()
     worktrees.check(here)
     with exclusive_lock(state / "jobs.lock", _BUSY):
-        worktrees.end_all(state / "worktrees")
-        plan, outdated = survey(here)
+        worktrees.kill_all(state / "worktrees")
+        plan, outdated = survey(here, remote)
         if not outdated.isdisjoint(plan.before):
             dvc_repro(plan.before)
-            plan, outdated = survey(here)
+            plan, outdated = survey(here, remote)
         stale = [cell for cell in plan.cells if cell.name in outdated]
         failed: dict[CellStages, int] = {}
         if stale:
@@ -66,7 +69,7 @@ def repro(jobs: int, accelerator: str = "cpu") -> None:
                 print(gpus.note, flush=True)
             dashboard = Dashboard([cell.name for cell in plan.cells], state)
             failed = run(here, stale, trees, state / "logs", dashboard, gpus.variables)
-            plan, outdated = survey(here)
+            plan, outdated = survey(here, remote)
             stale = [cell for cell in plan.cells if cell.name in outdated]
         failed = {cell: code for cell, code in failed.items() if cell.name in outdated}
         if failed:

@@ -12,6 +12,7 @@ from mergershift.core.errors import UserError
 from mergershift.images.locate import DATA
 from mergershift.pipeline.dvc import dvc_repro, finish
 from mergershift.pipeline.graph import survey
+from mergershift.pipeline.results import Remote
 
 
 def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -> None:
@@ -29,17 +30,18 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -
     if pull and "--dry" in arguments:
         raise UserError("--pull fetches files, which --dry rules out.\nLeave out one of them.")
     study = read_study()  # its errors say more than DVC's
+    remote = Remote()
     if pull:
-        survey(root(), pull=True)
+        survey(root(), remote, pull=True)
     _require_filter_sets(study)
     if jobs > 1:
         from mergershift.pipeline import parallel
 
-        parallel.repro(jobs, compose([f"trainer={study.trainer}"]).trainer.accelerator)
+        parallel.repro(jobs, compose([f"trainer={study.trainer}"]).trainer.accelerator, remote)
     elif arguments:
         dvc_repro(arguments)
     else:
-        _, outdated = survey(root())
+        _, outdated = survey(root(), remote)
         finish(outdated)
     if "--dry" not in arguments:
         from mergershift.stages.summary import print_summary

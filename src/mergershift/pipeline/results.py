@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from mergershift.core.redaction import public
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage as DvcStage
+    from fsspec.implementations.http import HTTPFileSystem
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ class Pipeline:
             needs = frozenset(other.addressing for other in graph.successors(stage))
             self.stages.append(Stage(address, name, key, outputs, needs))
 
-    def restore(self, groups: Mapping[str, str], *, pull: bool) -> set[str]:
+    def restore(self, groups: Mapping[str, str], remote: Remote, *, pull: bool) -> set[str]:
         """Restore the results that DVC's cache or its remote has, without running anything.
 
         Args:
             groups: Address of every stage, in order of execution, and the name of its group.
+            remote: What is known of DVC's remote since the command began.
             pull: Whether to fetch everything that the remote has. Otherwise it is asked only for results that
                 dvc.lock or the run cache lists but the cache lacks, and only if it answers.
 
@@ -78,7 +81,7 @@ class Pipeline:
         from dvc.exceptions import DvcException
         from dvc.lock import LockError
 
-        remote = Remote(self._repo, required=pull)
+        remote.open(self._repo, required=pull)
         needs = {stage.address: stage.needs for stage in self.stages}
         outdated: set[str] = set()
         restored: list[DvcStage] = []
@@ -118,45 +121,65 @@ def _restore(stage: DvcStage, remote: Remote) -> None:
         return
     if not stage.changed_stage() and stage.deps_cached():
         remote.fetch(stage)
-    if not stage.already_cached():
-        stage.save_deps()
-        for out in stage.outs:  # otherwise DVC would attribute the previous results to the new dependencies
-            out.hash_info = HashInfo()
-        remote.fetch_from_run_cache(stage)
-        stage.repo.stage_cache.restore(stage, dry=True)
+    if stage.already_cached():
+        stage.checkout(force=True)
+        if stage.changed():  # as one that DVC is to run every time
+            raise RunCacheNotFoundError(stage)
+        return
+    stage.save_deps()
+    for out in stage.outs:  # otherwise DVC would attribute the previous results to the new dependencies
+        out.hash_info = HashInfo()
+    remote.fetch_from_run_cache(stage)
+    stage.repo.stage_cache.restore(stage, dry=True)  # raises where `run` would run the command
     stage.run()
 
 
 class Remote:
-    """DVC's default remote.
+    """DVC's default remote during one command: tried when it is needed, and left alone once it has failed."""
 
-    Args:
-        repo: Repository that has the remote.
-        required: Whether the remote has to be usable; its run cache is then fetched at once. A remote that is not
-            required is tried when it is needed, and left alone once it has failed.
-    """
+    def __init__(self) -> None:
+        self._usable: bool | None = None
+        self._required = False
 
-    def __init__(self, repo: Repo, *, required: bool) -> None:
+    def open(self, repo: Repo, *, required: bool) -> None:
+        """Use the remote of `repo`. If it is required it must be usable, and its run cache is fetched at once."""
         from dvc.stage.cache import RunCacheNotSupported
 
         self._repo, self._required = repo, required
         self._name = repo.config["core"].get("remote")
-        self._usable: bool | None = None if self._name or required else False
         if required:
             self._check()
             print(f"fetching what the remote '{self._name}' has", flush=True)
-            with suppress(RunCacheNotSupported):  # as over HTTP: what dvc.lock lists can still be fetched
+            try:
                 repo.stage_cache.pull(None)
+            except RunCacheNotSupported:  # as over HTTP: what dvc.lock lists can still be fetched
+                pass
+            except Exception as error:  # every kind of remote has exceptions of its own
+                self._give_up(error)
+        elif not self._name:
+            self._usable = False
 
     def fetch(self, stage: DvcStage) -> None:
-        """Fetch the results that dvc.lock lists for a stage into the cache, as far as the remote has them."""
-        if all(out.hash_info for out in stage.outs) and not stage.outs_cached() and self._usable is not False:
-            if self._usable is None:
-                self._check()
+        """Fetch the results that dvc.lock lists for a stage into the cache, as far as the remote has them.
+
+        Raises a DvcException if it concerns these results, and UserError if the remote is required but unusable.
+        """
+        from dvc.exceptions import DvcException
+
+        if self._usable is False or not all(out.hash_info for out in stage.outs) or stage.outs_cached():
+            return
+        if self._usable is None:
+            self._check()
+        try:
             for odb, objects in stage.get_used_objs(force=True).items() if self._usable else ():
                 self._repo.cloud.pull(objects, odb=odb)
-            if self._usable and not stage.outs_cached():
-                self._check()  # DVC reports a broken connection in the same way as a missing result
+        except DvcException:
+            self._check()
+            raise
+        except Exception as error:
+            self._give_up(error)
+        if self._usable and not stage.outs_cached():
+            self._check()  # DVC reports a broken connection in the same way as a missing result
 
     def fetch_from_run_cache(self, stage: DvcStage) -> None:
         """Fetch the results of an earlier run of a stage with the present dependencies, if the run cache lists one."""
@@ -173,7 +196,9 @@ class Remote:
 
         try:
             remote = self._repo.cloud.get_remote(command="pull")
-            if remote.fs.protocol not in ("http", "https") and not remote.fs.exists(remote.path):
+            if remote.fs.protocol in ("http", "https"):
+                _require_answer(remote.fs.fs, remote.path)
+            elif not remote.fs.exists(remote.path):
                 raise FileNotFoundError(f"{remote.path} does not exist")
             self._usable = True
         except NoRemoteError as error:
@@ -181,12 +206,26 @@ class Remote:
                 "No DVC remote is configured that results could be fetched from.\n"
                 "Add one with `dvc remote add --default NAME URL`, or leave out --pull."
             ) from error
-        except Exception as error:  # every kind of remote has exceptions of its own
-            self._usable = False
-            url = public(str(self._repo.config["remote"].get(self._name, {}).get("url", "")))
-            found = f"DVC remote '{self._name}' ({url}) cannot be used: {first_line(error)}"
-            if self._required:
-                raise UserError(
-                    f"{found}\nCheck its address and credentials (`dvc remote list`), or leave out --pull."
-                ) from error
-            print(f"{found}\nWhat it may have is computed again.", file=sys.stderr, flush=True)
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._usable = False
+        url = public(str(self._repo.config["remote"].get(self._name, {}).get("url", "")))
+        found = f"DVC remote '{self._name}' ({url}) cannot be used: {first_line(error)}"
+        if self._required:
+            raise UserError(
+                f"{found}\nCheck its address and credentials (`dvc remote list`), or leave out --pull."
+            ) from error
+        print(f"{found}\nWhat it may have is computed again.", file=sys.stderr, flush=True)
+
+
+def _require_answer(files: HTTPFileSystem, url: str) -> None:
+    """Raise an OSError or one of aiohttp's exceptions unless a server answers; it need not list the folder `url`."""
+    from aiohttp import ClientResponseError
+
+    try:
+        files.exists(url, strict=True)
+    except ClientResponseError as error:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergershift.core.errors import UserError, first_line
-from mergershift.core.processes import kill_processes, variable_of
+from mergershift.core.processes import end_processes, kill_processes, variable_of
 from mergershift.pipeline.dvc import checkout_outputs, share_cache
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
 
 
 def end_all(folder: Path) -> None:
+    """End all processes that run in worktrees at or under `folder`; a training saves how far it has come."""
+    end_processes(lambda process: _runs_in(process, folder))
+
+
+def kill_all(folder: Path) -> None:
     """Kill all processes that run in worktrees at or under `folder`, including orphaned ones."""
     kill_processes(lambda process: _runs_in(process, folder))
 
