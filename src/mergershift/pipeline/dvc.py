@@ -84,7 +84,8 @@ def _run_repro(arguments: Sequence[str]) -> int:
         dvc_command("repro", *arguments),
         cwd=root(),
         env=environment(),
-        start_new_session=True,  # a signal of the terminal reaches only this process, as a scheduler's does
+        # A signal of the terminal then reaches only this process, as a scheduler's does. A dialogue needs the terminal.
+        start_new_session=not _asks(arguments),
     )
     starters = (str(os.getpid()), str(process.pid))  # of DVC and of the stages' commands
     try:
@@ -100,8 +101,11 @@ def _run_repro(arguments: Sequence[str]) -> int:
 def _repeats(arguments: Sequence[str]) -> bool:
     from dvc.cli import parse_args
 
-    parsed = parse_args(["repro", *arguments])
-    return bool(parsed.force or parsed.interactive)
+    return bool(parse_args(["repro", *arguments]).force) or _asks(arguments)
+
+
+def _asks(arguments: Sequence[str]) -> bool:
+    return any(word == "--interactive" or re.fullmatch("-[a-zA-Z]*i[a-zA-Z]*", word) for word in arguments)
 
 
 def finish(outdated: Collection[str]) -> None:
