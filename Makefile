@@ -41,6 +41,12 @@ install: $(VENV)/installed
 CHECK_PYTHON = $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	{ echo "$(PYTHON) is older than Python 3.11. Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 
+# MLflow's migrations take a percent sign in the environment's path for the beginning of a placeholder.
+ifneq ($(and $(findstring %,$(CURDIR)),$(if $(filter /% ~%,$(VENV)),,inside)),)
+CHECK_PYTHON = echo "$(CURDIR): MLflow cannot run in an environment below a path with %. Make it elsewhere:" \
+	"make VENV=$$HOME/mergershift-environment $(MAKECMDGOALS)"; exit 1
+endif
+
 # An environment holds absolute paths: after the checkout has been moved or copied, its own is made anew. One elsewhere,
 # which VENV= names, is left to its owner.
 PLACE := $(shell cat "$(VENV)/installed" 2>/dev/null)

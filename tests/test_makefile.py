@@ -109,3 +109,14 @@ def test_an_environment_of_this_place_is_kept(tmp_path):
 
 def test_an_environment_elsewhere_is_never_deleted(tmp_path):
     assert "rm -rf" not in install_commands(tmp_path, "/old/place", f"{tmp_path}/shared")
+
+
+def test_an_environment_under_a_path_with_a_percent_sign_is_refused(tmp_path):
+    checkout = tmp_path / "100% #1"
+    checkout.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(CHECKOUT / name, checkout / name)
+    done = subprocess.run(["make", "install"], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode
+    assert "make VENV=" in done.stdout
+    assert not (checkout / ".venv").exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import mlflow
 import optuna
 import pytest
 from mlflow import MlflowClient
@@ -210,3 +211,13 @@ def test_an_address_keeps_all_but_the_password() -> None:
         "postgresql+psycopg://bob@db:1/runs?sslmode=require"
     )
     assert without_password("sqlite:////home/x/mlflow.db") == "sqlite:////home/x/mlflow.db"
+
+
+def test_an_environment_that_mlflow_cannot_migrate_databases_from_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow, "__file__", "/100% ok/site-packages/mlflow/__init__.py")
+    what, remedy = failure(f"sqlite:///{project}/mlflow.db")
+    assert "path contains %" in what
+    assert "VENV=" in remedy
+    assert not (project / "mlflow.db").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -135,8 +136,14 @@ def check_database(address: str) -> None:
     """Raise Unusable if the database at `address` belongs to another program or another version of MLflow.
 
     MLflow itself would add its tables to another program's, and upgrade an older version's without asking, after
-    which that version's server could not use them any more.
+    which that version's server could not use them any more. It is also raised if MLflow is installed under a path with
+    a percent sign, which its migrations of databases take for the beginning of a placeholder.
     """
+    if "%" in mlflow.__file__:
+        raise Unusable(
+            f"MLflow cannot use databases from the environment {sys.prefix}, whose path contains %",
+            "Make the environment elsewhere: make install VENV=$HOME/mergershift-environment",
+        )
     contents = read_contents(address)
     shown = without_password(address)
     match contents.owner:
