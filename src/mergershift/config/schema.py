@@ -168,6 +168,10 @@ class StartConfig(Section):
     """Id of the training that is resumed, or that the network came from."""
     weights: str | None = None
     """SHA-256 of the network's file; None if a training is resumed."""
+    done: int = 0
+    """Number of epochs after which the schedules begin anew; 0 if they go on as they were."""
+    scheduled: int = 0
+    """Number of epochs that they were made for before."""
 
 
 class TrackingConfig(Section):

@@ -25,15 +25,16 @@ _log = logging.getLogger(__name__)
 def resumed(run: str, overrides: Sequence[str]) -> tuple[Config, Start]:
     """Configure a training that makes a finished one longer.
 
-    Its weights end as if it had had its number of epochs from the beginning. Of the epochs before, it has the
-    candidates that the finished training has kept, and not those that it would have kept itself.
+    Its weights end as if it had had its number of epochs from the beginning, unless a schedule depends on that number:
+    the learning rate of one_cycle then begins another cycle over the further epochs, and the penalty's weight goes on
+    where it ended. Of the epochs before, it has the candidates that the finished training has kept, and not those
+    that it would have kept itself.
 
     Args:
         run: folder or MLflow run id of the finished training.
         overrides: overrides of training.epochs, training.patience, trainer and tracking.
 
-    Raises UserError if there is no such training or checkpoint, for any other override, and if the learning rate or
-    the penalty's weight depends on the number of epochs, so that a longer training would have had others.
+    Raises UserError if there is no such training or checkpoint, and for any other override.
     """
     for override in overrides:
         if not override.startswith(RESUMABLE):
@@ -43,12 +44,19 @@ def resumed(run: str, overrides: Sequence[str]) -> tuple[Config, Start]:
                 f"To change anything else, start from its weights: --init {run}."
             )
     parent = find_training(run)
-    _require_same_schedule(parent)
     config = _longer(parent, overrides)
     _require_longer(parent, config)
     checkpoints = _checkpoints(parent)
     prepared = prepared_images(config)
     parent.require_data(prepared.facts["data_hash"], prepared.folder)
+    if ended := _ended_schedules(parent):
+        _log.warning(
+            "%s: in the %d further epochs, %s; a training of %d epochs from the beginning would have had other values.",
+            parent.name,
+            config.training.epochs - parent.trained.epochs,
+            " and ".join(ended),
+            config.training.epochs,
+        )
     _warn_of_missing_candidates(parent, config)
     chosen = _candidates(parent.config)
     best = parent.trained.best_epoch
@@ -77,25 +85,26 @@ def _warn_of_missing_candidates(parent: FinishedTraining, config: Config) -> Non
         )
 
 
-def _require_same_schedule(parent: FinishedTraining) -> None:
-    settings = parent.config.training
-    depends = []
+def _ended_schedules(parent: FinishedTraining) -> list[str]:
+    """List what has followed a schedule made for the number of epochs of the finished training."""
+    settings, weighting = parent.config.training, parent.config.adaptation.weighting
+    ended = []
     if settings.schedule == "one_cycle":
-        depends.append("the learning rate (training.schedule=one_cycle)")
-    weighting = parent.config.adaptation.weighting
+        ended.append("the learning rate (training.schedule=one_cycle) begins another cycle")
     if instantiate(weighting, Weighting).depends_on_progress:
-        depends.append(f"the penalty's weight ({weighting['_target_'].rpartition('.')[2]})")
-    if depends:
-        raise UserError(
-            f"{parent.name}: {' and '.join(depends)} ran to its end with training.epochs={settings.epochs}; a longer "
-            "training would have had another from the first epoch.\n"
-            "Train anew with more epochs, or start another schedule from its weights with --init."
+        ended.append(
+            f"the penalty's weight ({weighting['_target_'].rpartition('.')[2]}) goes on where it ended"
         )
+    return ended
 
 
 def _longer(parent: FinishedTraining, overrides: Sequence[str]) -> Config:
-    """Return the configuration of `parent` with the overrides applied."""
+    """Return the configuration of `parent` with the overrides applied, and with what its schedules were made for."""
     composed = compose(overrides)
+    before, start = parent.config.start, StartConfig(kind="resume", training=parent.record.training)
+    if _ended_schedules(parent):
+        scheduled = (before.scheduled if before else 0) or parent.config.training.epochs
+        start = start.model_copy(update={"done": parent.trained.epochs, "scheduled": scheduled})
     given = {
         name for name in ("epochs", "patience") if any(o.startswith(f"training.{name}=") for o in overrides)
     }
@@ -103,7 +112,7 @@ def _longer(parent: FinishedTraining, overrides: Sequence[str]) -> Config:
     update = {
         "training": parent.config.training.model_copy(update=changes),
         "tracking": composed.tracking,
-        "start": StartConfig(kind="resume", training=parent.record.training),
+        "start": start,
     }
     groups = ["tracking"]
     if any(override.startswith("trainer") for override in overrides):

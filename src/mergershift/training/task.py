@@ -38,6 +38,9 @@ class TransferTask(pl.LightningModule):
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
+        done, scheduled = (config.start.done, config.start.scheduled) if config.start else (0, 0)
+        self.first_step = done * data.steps_per_epoch
+        self.scheduled_steps = scheduled * data.steps_per_epoch or self.steps
         # The classes have other proportions in the validation rows, where every rendering may count only once.
         balanced = config.training.class_weights == "balanced"
         for name, labels in (("train", data.source.labels), ("validation", data.validation.labels)):
@@ -69,7 +72,7 @@ class TransferTask(pl.LightningModule):
             target = Activations(*(tensor[len(labels) :] for tensor in both))
         classification = functional.cross_entropy(source.logits.float(), labels, weight=self.train_weights)
         penalty = self.penalty(source, target, labels)
-        progress = min(1.0, self.global_step / self.steps)
+        progress = min(1.0, self.global_step / self.scheduled_steps)
         loss = self.weighting(classification, penalty, progress) + self.classifier.network.regularisation()
         metrics = {
             "train_loss": loss,
@@ -102,6 +105,19 @@ class TransferTask(pl.LightningModule):
         self.log("source_val_accuracy", scores["accuracy"])
         self.log("source_val_balanced_accuracy", scores["balanced_accuracy"], prog_bar=True)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Begin the schedule of the learning rate anew where a longer training goes on from a finished one."""
+        if self.first_step and checkpoint["global_step"] == self.first_step:
+            checkpoint["lr_schedulers"] = []
+
+    def on_train_start(self) -> None:
+        """Give the optimiser, which a checkpoint has restored, the first learning rate of a schedule begun anew."""
+        if self.first_step and self.global_step == self.first_step and self.settings.schedule == "one_cycle":
+            schedule = self.lr_schedulers()
+            assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+            for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+                group["lr"] = rate
+
     def configure_optimizers(self) -> Any:
         """Return the configured optimiser of network, penalty and weighting, with its schedule per step."""
         learners = (self.classifier, self.penalty, self.weighting)
@@ -117,7 +133,7 @@ class TransferTask(pl.LightningModule):
                 optimizer, base_lr=rate / 10, max_lr=rate, step_size_up=half, cycle_momentum=False
             )
         else:
-            total = self.steps + 1
+            total = self.steps - self.first_step + 1
             # PyTorch divides by the length of the rise less one step, which is 0 for a tenth of ten steps.
             rise = 0.2 if total == 10 else 0.1
             schedule = torch.optim.lr_scheduler.OneCycleLR(
