@@ -119,6 +119,17 @@ def test_schedules_made_for_fewer_epochs_end_and_another_cycle_begins(
     assert weights(again, 5) == weights(longer, 5)
 
 
+def test_a_triangular_rate_goes_on_where_the_penaltys_weight_has_ended(project: Path) -> None:
+    chosen = ["training.schedule=triangular", "training.cycle_length=4", "adaptation=entropy"]
+    short, whole = (train(of(*chosen, f"training.epochs={epochs}")) for epochs in (3, 6))
+    config, start = resumed(str(short.folder), ["training.epochs=6", TRACKING])
+    longer = train(config, start)
+    assert longer.epochs["learning_rate"].tolist() == whole.epochs["learning_rate"].tolist()
+    assert longer.epochs["penalty_weight"][3:].tolist() == pytest.approx(
+        [longer.epochs["penalty_weight"].max()] * 3
+    )
+
+
 def test_more_patience_continues_a_training_that_had_stopped(project: Path) -> None:
     stopped, whole = (train(of("training.epochs=30", f"training.patience={patience}")) for patience in (1, 3))
     assert stopped.trained.epochs < whole.trained.epochs

@@ -39,7 +39,8 @@ class TransferTask(pl.LightningModule):
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
         done, scheduled = (config.start.done, config.start.scheduled) if config.start else (0, 0)
-        self.first_step = done * data.steps_per_epoch
+        # Other schedules of the learning rate do not depend on the number of epochs, and go on.
+        self.first_step = done * data.steps_per_epoch if self.settings.schedule == "one_cycle" else 0
         self.scheduled_steps = scheduled * data.steps_per_epoch or self.steps
         # The classes have other proportions in the validation rows, where every rendering may count only once.
         balanced = config.training.class_weights == "balanced"
@@ -112,7 +113,7 @@ class TransferTask(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Give the optimiser, which a checkpoint has restored, the first learning rate of a schedule begun anew."""
-        if self.first_step and self.global_step == self.first_step and self.settings.schedule == "one_cycle":
+        if self.first_step and self.global_step == self.first_step:
             schedule = self.lr_schedulers()
             assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
             for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
