@@ -65,15 +65,19 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         save_file(weights, partial)
 
 
+def _read_weights(path: Path, remedy: str) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).\n{remedy}") from error
+
+
 def load_network(classifier: Classifier, path: Path) -> None:
     """Load the network's weights, but not the statistics of the stretch, from a file that `save_classifier` wrote.
 
     Raises UserError where the file is missing, damaged or has the weights of another network.
     """
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).\nName another model.") from error
+    state = _read_weights(path, "Name another model.")
     prefix = "network."
     weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
@@ -94,10 +98,7 @@ def load_classifier(path: Path, config: Config) -> Classifier:
 
     Raises UserError where the file is missing, damaged or does not fit the configured network.
     """
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).\nTrain again.") from error
+    state = _read_weights(path, "Train again.")
     classifier = build_classifier(config)
     try:
         classifier.load_state_dict(state)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import pytest
-from archive.samples import write_sample
 
 from mergershift.archive import DATA_SETS, Domain
 from mergershift.archive.manifest import take
@@ -24,16 +22,6 @@ from mergershift.core.errors import UserError
 
 NOISY = DATA_SETS["two", Domain.NOISY]
 ADDRESS = "https://example.org/deepmerge"
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sample(tmp_path_factory.mktemp("sound"))
-
-
-@pytest.fixture
-def data(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "data"))
 
 
 def flip(path: Path, bit: int) -> None:

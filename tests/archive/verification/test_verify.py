@@ -23,16 +23,6 @@ PRISTINE = DATA_SETS["two", Domain.PRISTINE]
 NOISY = DATA_SETS["two", Domain.NOISY]
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sample(tmp_path_factory.mktemp("sound"))
-
-
-@pytest.fixture
-def data(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "data"))
-
-
 def change_images(folder: Path, data_set: DataSet, change: Callable[[np.ndarray], np.ndarray | None]) -> None:
     path = folder / data_set.images_name
     images = np.load(path)
