@@ -17,8 +17,9 @@ from cells.samples import config_of, prepare_tiny, write_checkout, write_selecti
 
 from mergershift import evaluation
 from mergershift.archive import Domain
-from mergershift.cells.finished import FinishedTraining, run_content
+from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.records import RunRecord
+from mergershift.cells.run_content import run_content
 from mergershift.cells.summary_files import TABLES, read_best, read_table
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import compose

@@ -10,7 +10,8 @@ import pytest
 from cells.samples import DATA_HASH, config_of, record_of, write_selection, write_training
 
 from mergershift import evaluation
-from mergershift.cells.finished import FinishedTraining, run_content
+from mergershift.cells.finished import FinishedTraining
+from mergershift.cells.run_content import run_content
 from mergershift.core.errors import UserError
 
 EVALUATION = {"selection.json", "validators.csv", "metrics.json", "predictions.csv"}

@@ -18,7 +18,8 @@ from mergershift import evaluation
 from mergershift.config.study import Cell, read_study
 from mergershift.core.errors import UserError
 from mergershift.evaluation import ORACLE
-from mergershift.stages.summary import print_summary, write_summary
+from mergershift.stages.summary import write_summary
+from mergershift.stages.summary_table import print_summary
 
 FORWARD, UPPER_BOUND, TUNED = "pristine_to_noisy", "oracle_target_only", "oracle_tuned_mmd"
 METHODS = {

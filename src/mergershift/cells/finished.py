@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
 from mergershift import evaluation
 from mergershift.cells.layout import (
-    ARTIFACTS,
     CONFIG,
     EPOCHS,
     EVALUATED,
-    FIGURES,
     PREDICTIONS,
     RUN,
     SELECTION,
@@ -25,16 +23,13 @@ from mergershift.cells.layout import (
     model_epochs,
     model_file,
 )
-from mergershift.cells.records import RunContent, RunRecord, RunSpec, Selection, Trained
+from mergershift.cells.records import RunRecord, Selection, Trained
 from mergershift.config import Config
 from mergershift.core.errors import UserError
 from mergershift.core.reading import Columns, DamagedFile, damaged, read_csv
-from mergershift.core.yaml_files import read_yaml
-from mergershift.evaluation import JSON_NAME, ORACLE, Results
+from mergershift.evaluation import ORACLE, Results
 
-PUBLISHED = (SELECTION, VALIDATORS, JSON_NAME, PREDICTIONS["label_free"])
-"""Files of an evaluation that are uploaded to the MLflow run of its training."""
-_TRAIN_AGAIN = "Train and evaluate again to replace it."
+TRAIN_AGAIN = "Train and evaluate again to replace it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +56,7 @@ class FinishedTraining:
             )
         record = RunRecord.read(path)
         if record.trained is None:
-            raise damaged(path, "trained: missing", _TRAIN_AGAIN)
+            raise damaged(path, "trained: missing", TRAIN_AGAIN)
         return cls(folder, record, Config.read(folder / TRAINED / CONFIG))
 
     @property
@@ -78,7 +73,7 @@ class FinishedTraining:
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """Metrics of each epoch, one row per epoch."""
-        return _epochs(self.folder / TRAINED / EPOCHS, self.trained)
+        return read_epochs(self.folder / TRAINED / EPOCHS, self.trained)
 
     @property
     def model_epochs(self) -> list[int]:
@@ -123,7 +118,7 @@ class FinishedTraining:
     def validators(self) -> pd.DataFrame:
         """Score of each kept epoch by each validator; the column `chosen` marks the selected epoch."""
         path = self.folder / EVALUATED / VALIDATORS
-        scores = _validators(path, self._evaluate_again)
+        scores = read_validators(path, self._evaluate_again)
         chosen = scores["epoch"] == self.selection.epoch
         if chosen.sum() != 1:
             fault = f"epoch {self.selection.epoch}, which was chosen, is in {chosen.sum()} rows, expected one"
@@ -141,7 +136,7 @@ class FinishedTraining:
     def test_predictions(self, choice: str) -> pd.DataFrame:
         """Read the predictions on all test rows with the epoch that was chosen by "label_free" or "oracle"."""
         path = self.folder / EVALUATED / PREDICTIONS[choice]
-        return _read_predictions(path, self._evaluate_again)
+        return read_test_predictions(path, self._evaluate_again)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -160,73 +155,24 @@ class FinishedTraining:
         return evaluation.read_results(self.folder / EVALUATED)
 
 
-def run_files(trained: Path) -> dict[str, bytes]:
-    """Read the files that belong into the MLflow run of the training in the folder `trained`.
-
-    Returns their contents by their paths within the run.
-    """
-    files = {name: trained / name for name in (CONFIG, RUN) if (trained / name).is_file()}
-    artifacts = trained / ARTIFACTS
-    paths = (path for path in sorted(artifacts.rglob("*")) if path.is_file())
-    files |= {path.relative_to(artifacts).as_posix(): path for path in paths}
-    return {name: _bytes(path) for name, path in files.items()}
-
-
-def run_content(trained: Path) -> RunContent:
-    """Collect the content of the MLflow run of the training, trial or search in the folder `trained`.
-
-    It includes the evaluation if there is one. Raises DamagedFile where a file is missing, damaged or does not
-    belong to the training.
-    """
-    record = RunRecord.read(trained / RUN)
-    metrics = {name: (value, record.ended) for name, value in record.metrics.items()}
-    files = run_files(trained)
-    spec = RunSpec(
-        training=record.training,
-        experiment=record.experiment,
-        name=record.name,
-        config=_config(trained / CONFIG, record.trained),
-        tags=record.tags,
-        parent=record.parent,
-        started=record.started,
-    )
-    evaluated = trained.parent / EVALUATED
-    if trained.name == TRAINED and (evaluated / SELECTION).is_file():
-        selection = Selection.read(evaluated / SELECTION)
-        # Otherwise the evaluation belongs to an earlier training that this one has replaced.
-        if selection.training == record.training:
-            again = f"Evaluate the training again with `mergershift evaluate {trained.parent}`."
-            _validators(evaluated / VALIDATORS, again)
-            _read_predictions(evaluated / PREDICTIONS["label_free"], again)
-            scores = evaluation.flat(evaluation.read_results(evaluated))
-            evaluation_metrics = scores | {"selected_epoch": selection.epoch}
-            evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
-            metrics |= {name: (value, evaluated_at) for name, value in evaluation_metrics.items()}
-            files |= {name: _bytes(evaluated / name) for name in PUBLISHED}
-            figures = sorted(evaluated.glob("*.png"))
-            files |= {f"{FIGURES}/{path.name}": _bytes(path) for path in figures}
-    table = _epochs(trained / EPOCHS, record.trained)
-    epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
-    return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files)
-
-
-def _epochs(path: Path, trained: Trained | None) -> pd.DataFrame:
+def read_epochs(path: Path, trained: Trained | None) -> pd.DataFrame:
     """Read the metrics of each epoch; only a search, or a trial, may have none."""
     if trained is None and not path.exists():
         return pd.DataFrame()
-    table = read_csv(path, {"epoch": int}, _TRAIN_AGAIN, others=float, rows=int(trained is not None))
+    table = read_csv(path, {"epoch": int}, TRAIN_AGAIN, others=float, rows=int(trained is not None))
     if trained is not None and len(table) != trained.epochs:
         fault = f"{len(table)} rows, expected one for each of the {trained.epochs} epochs in {RUN}"
-        raise damaged(path, fault, _TRAIN_AGAIN)
+        raise damaged(path, fault, TRAIN_AGAIN)
     return table
 
 
-def _validators(path: Path, remedy: str) -> pd.DataFrame:
+def read_validators(path: Path, remedy: str) -> pd.DataFrame:
+    """Read the score of each kept epoch by each validator; raises DamagedFile, with `remedy`, if it is damaged."""
     columns: Columns = {"epoch": int, **dict.fromkeys([*evaluation.VALIDATORS, ORACLE], float)}
     return read_csv(path, columns, remedy, others=float)
 
 
-def _read_predictions(path: Path, remedy: str) -> pd.DataFrame:
+def read_test_predictions(path: Path, remedy: str) -> pd.DataFrame:
     """Read test predictions, which have to be of the same rows in both domains."""
     predictions = evaluation.read_predictions(path)
     rows = [set(predictions.loc[predictions["role"] == role, "row"]) for role in evaluation.ROLES]
@@ -236,16 +182,3 @@ def _read_predictions(path: Path, remedy: str) -> pd.DataFrame:
             path, f"source and target have different test rows ({numbers}), expected the same", remedy
         )
     return predictions
-
-
-def _config(path: Path, trained: Trained | None) -> dict[str, Any]:
-    if trained is None and not path.exists():
-        return {}
-    return read_yaml(path, dict[str, Any], _TRAIN_AGAIN, written=True)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error.strerror or error})", _TRAIN_AGAIN) from error

@@ -17,6 +17,8 @@ from mergershift.core.reading import damaged, read_json
 STARTED_FROM = ("resumed.training", "resumed.from", "initialised.training", "initialised.from")
 """Tags of a training that did not start anew: id and name of the training, or of the model, that it started from."""
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+VARIED = "varied"
+"""Tag with the settings that differ from what the chosen files in conf/ compose to, as a JSON object."""
 _Id = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 _Epoch = Annotated[int, Field(ge=0)]
 _Threshold = Annotated[float, Field(ge=0, le=1)]
@@ -92,6 +94,12 @@ class RunRecord(_Record):
     """Inputs and outcome of a training; None for a search and its trials."""
 
 
+def data_tags(data_hash: str, origin: Origin) -> dict[str, str]:
+    """Return the tags of a training, trial or search about the images that it used."""
+    tags = {"data_hash": data_hash, "data_kind": origin.kind}
+    return tags if origin.seed is None else {**tags, "data_seed": str(origin.seed)}
+
+
 class Selection(_Record):
     """selection.json: the epoch and threshold that were chosen, and those that the oracle chose."""
 
@@ -124,6 +132,8 @@ class RunSpec:
     """Id of the search that this trial belongs to."""
     started: int | None = None
     """Start time in milliseconds since 1970; if None, the current time is used."""
+    study: str | None = None
+    """Id of the study's own run, if a study (`summary_files.StudyTrainings`) contains the training."""
 
 
 @dataclass(frozen=True)

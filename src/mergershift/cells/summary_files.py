@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
@@ -30,8 +36,44 @@ TABLES: dict[str, Columns] = {
         **dict.fromkeys(("filters", "source", "target", "among", "validator"), str),
         **dict.fromkeys(("agreement", "agreement_std", "regret"), float),
     },
+    "trainings": {
+        **dict.fromkeys(("filters", "transfer", "adaptation", "experiment"), str),
+        "seed": int,
+        **dict.fromkeys(("training", "predictions"), str),
+        **dict.fromkeys(("gain", "gain_low", "gain_high"), float),
+    },
 }
 """Columns of each table, by the name of its CSV file, that other commands use."""
+
+
+class Gain(NamedTuple):
+    """A training's gain in balanced accuracy on the target's test over source-only with the same seed."""
+
+    value: float
+    low: float
+    high: float
+    predictions: str
+    """Digest (`predictions_digest`) of the test predictions from which it was computed."""
+
+
+@dataclass(frozen=True)
+class StudyTrainings:
+    """The trainings that the study's summary was made from."""
+
+    study: str
+    """Id of the study: it is another one as soon as one of the trainings is."""
+    trainings: frozenset[str]
+    """Their ids."""
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+    """Gain by the training's id; source-only has none."""
+
+    def gain(self, training: str, predictions: str) -> dict[str, float]:
+        """Return the training's gain and its bounds as metrics; none if it is not that of these test predictions."""
+        found = self.gains.get(training)
+        if found is None or found.predictions != predictions:
+            return {}
+        named = {"gain": found.value, "gain.low": found.low, "gain.high": found.high}
+        return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
 class BestMethod(BaseModel):
@@ -65,4 +107,31 @@ def read_table(name: str, remedy: str) -> pd.DataFrame:
 
     A study without a method to compare has no rows of `comparison`, and such a table has no columns either.
     """
-    return read_csv(root() / SUMMARY / f"{name}.csv", TABLES[name], remedy, rows=int(name == "transfer"))
+    return read_csv(
+        root() / SUMMARY / f"{name}.csv", TABLES[name], remedy, rows=int(name in ("transfer", "trainings"))
+    )
+
+
+def study_id(trainings: Iterable[str]) -> str:
+    """Identify a study by the ids of all its trainings."""
+    text = "\n".join(sorted(trainings))
+    return f"study-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def predictions_digest(content: bytes) -> str:
+    """Digest of a file of test predictions, by which a gain computed from other predictions is recognised."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def read_trainings(remedy: str) -> StudyTrainings | None:
+    """Read trainings.csv; None if the study has no summary yet. Raises DamagedFile, with `remedy`, if it is damaged."""
+    if not (root() / SUMMARY / "trainings.csv").exists():
+        return None
+    table = read_table("trainings", remedy)
+    gains = {
+        str(row["training"]): Gain(row["gain"], row["gain_low"], row["gain_high"], str(row["predictions"]))
+        for row in table.to_dict("records")
+        if math.isfinite(row["gain"])
+    }
+    ids = frozenset(map(str, table["training"]))
+    return StudyTrainings(study_id(ids), ids, gains)

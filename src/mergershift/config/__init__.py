@@ -9,6 +9,7 @@ from mergershift.config.schema import (
     TuningConfig,
 )
 from mergershift.config.targets import Target, instantiate, locate
+from mergershift.config.varied import varied
 
 __all__ = [
     "ArchiveConfig",
@@ -22,4 +23,5 @@ __all__ = [
     "compose_selection",
     "instantiate",
     "locate",
+    "varied",
 ]

@@ -44,7 +44,7 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -
         _, outdated = survey(root(), remote)
         finish(outdated)
     if "--dry" not in arguments:
-        from mergershift.stages.summary import print_summary
+        from mergershift.stages.summary_table import print_summary
 
         print_summary()
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from mergershift import evaluation, tracking
 from mergershift.cells import ledger
-from mergershift.cells.finished import FinishedTraining, run_content
+from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import EVALUATED, PREDICTIONS, SELECTION, TRAINED, VALIDATORS
 from mergershift.cells.records import Selection
+from mergershift.cells.run_content import run_content
 from mergershift.cells.state import clear_state
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier, load_classifier

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from mergershift import evaluation
-from mergershift.archive import images_of
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import BEST, PREDICTIONS, SUMMARY
-from mergershift.cells.summary_files import BestMethod, read_table
+from mergershift.cells.layout import BEST, EVALUATED, PREDICTIONS, SUMMARY
+from mergershift.cells.summary_files import BestMethod, predictions_digest
 from mergershift.config import Config
 from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
@@ -36,6 +33,8 @@ class _MethodResults:
     filters: str
     method: Method
     config: Config
+    trainings: list[FinishedTraining]
+    """One for each seed of the study."""
     predictions: dict[str, pd.DataFrame]
     """Test predictions by choice ("label_free" or "oracle"), with a column `seed`."""
     validators: pd.DataFrame
@@ -85,12 +84,14 @@ def write_summary() -> None:
         names = results.names
         groups.setdefault((names["filters"], names["source"], names["target"]), []).append(results)
     comparison = [_compared(group) for group in groups.values()]
+    trainings = [_trainings(group, study.seeds) for group in groups.values()]
     chosen = transfer[(transfer["choice"] == "label_free") & (transfer["metric"].isin(METRICS))]
     on_target = chosen[(chosen["role"] == "target") & (chosen["metric"] == "balanced_accuracy")]
     with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
             "transfer": transfer,
             "comparison": pd.concat(comparison, ignore_index=True),
+            "trainings": pd.concat(trainings, ignore_index=True),
             "validators": pd.concat([_validators(group) for group in groups.values()], ignore_index=True),
             "target": pd.DataFrame(
                 {
@@ -115,6 +116,7 @@ def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
         filters,
         method,
         trainings[0].config,
+        trainings,
         predictions={
             choice: _stacked([training.test_predictions(choice) for training in trainings], seeds)
             for choice in PREDICTIONS
@@ -154,6 +156,37 @@ def _compared(group: list[_MethodResults]) -> pd.DataFrame:
         for title in table.index:
             tables.append({**names[title], **table.loc[title].to_dict(), **drop})
     return pd.DataFrame(tables)
+
+
+def _trainings(group: list[_MethodResults], seeds: Sequence[int]) -> pd.DataFrame:
+    """List all trainings of a filter set and direction, with their gains over source-only with the same seed."""
+    baseline = next((results for results in group if results.method.is_baseline), None)
+    rows = []
+    for index, seed in enumerate(seeds):
+        tables = {}
+        for results in group:
+            predictions = results.predictions["label_free"]
+            tables[results.title] = predictions[predictions["seed"] == seed]
+        gains: dict[str, dict[Hashable, Any]] = {}
+        if baseline is not None and len(tables) > 1:
+            compared = evaluation.compare(tables, baseline.title)
+            gains = {row["method"]: row for row in compared.to_dict("records")}
+        for results in group:
+            training, gain = results.trainings[index], gains.get(results.title, {})
+            file = training.folder / EVALUATED / PREDICTIONS["label_free"]
+            rows.append(
+                {
+                    "filters": results.filters,
+                    **results.method.model_dump(),
+                    "seed": seed,
+                    "training": training.record.training,
+                    "predictions": predictions_digest(file.read_bytes()),
+                    "gain": gain.get("difference", math.nan),
+                    "gain_low": gain.get("low", math.nan),
+                    "gain_high": gain.get("high", math.nan),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _validators(group: list[_MethodResults]) -> pd.DataFrame:
@@ -231,39 +264,3 @@ def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
         }
         by_role.setdefault(row["role"], {})[row["metric"]] = interval
     return nested
-
-
-def print_summary() -> None:
-    """Print the transfer table that `write_summary` wrote; raises UserError if it is missing."""
-    table = read_table("transfer", "Run `mergershift summary`, or `mergershift repro`, which makes it.")
-    table = table[table["choice"] == "label_free"]
-    kind = str(table["data"].iloc[0])
-    seeds, galaxies = int(table["seeds"].max()), int(table["galaxies"].max())
-    page = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title=f"Transfer on {images_of(kind)}",
-        caption=f"Balanced accuracy and AUC on test images, each rendering once: {galaxies} galaxies, {seeds} training "
-        f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
-        + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
-        + f". Epochs and thresholds chosen without target labels. Split: {table['split'].iloc[0]}.",
-    )
-    for name in ("filters", "method", "source", "target", "target AUC"):
-        page.add_column(name, no_wrap=True, justify="left" if name in ("filters", "method") else "right")
-    names = ["transfer", "adaptation", "experiment"]
-    for (filters, *method), part in table.groupby(["filters", *names], sort=False):
-        page.add_row(
-            str(filters),
-            Method.model_validate(dict(zip(names, method, strict=True))).title,
-            _with_interval(part, "source", "balanced_accuracy"),
-            _with_interval(part, "target", "balanced_accuracy"),
-            _with_interval(part, "target", "auc"),
-        )
-    Console().print(page)
-
-
-def _with_interval(part: pd.DataFrame, role: str, metric: str) -> str:
-    chosen = part[(part["role"] == role) & (part["metric"] == metric)].iloc[0]
-    value, low, high = (f"{chosen[name]:.2f}" for name in ("value", "low", "high"))
-    # The bounds drop their leading zeros, so that the table fits into 80 columns.
-    return f"{value} ({low.removeprefix('0')}-{high.removeprefix('0')})"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import time
 from pathlib import Path
 
+from mergershift.archive import Origin
 from mergershift.cells.code_version import code_hash, read_code_version
-from mergershift.cells.finished import run_files
 from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, GIT_DIFF, RUN, TRAINED, cell_name
-from mergershift.cells.records import RunSpec, Trained
+from mergershift.cells.records import VARIED, RunSpec, Trained, data_tags
+from mergershift.cells.run_content import run_files
 from mergershift.cells.state import Identity, cell_state
-from mergershift.config import Config
+from mergershift.config import Config, varied
 from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
 from mergershift.images.locate import prepared_images
@@ -53,8 +55,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     with cell_state(cell, config.digest(), prepared.facts["data_hash"], code_hash(), supersede) as state:
         tags = {
             "cell": cell,
-            "data_hash": prepared.facts["data_hash"],
-            "data_kind": prepared.facts["provenance"]["kind"],
+            **data_tags(prepared.facts["data_hash"], Origin.model_validate(prepared.facts["provenance"])),
             **{f"read.{what}": how for what, how in reading.items()},
             "config_hash": config.digest(),
             "split": config.split.kind,
@@ -65,6 +66,9 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             "mlflow.source.name": "mergershift train",
             "mlflow.user": _user(),
             **{f"choice.{group}": name for group, name in config.choices.items()},
+            VARIED: json.dumps(varied(config)),
+            "dvc_stage": os.environ.get("DVC_STAGE"),
+            "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
             **start.tags,
         }
         run = tracking.open_run(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergershift.cells.finished import run_content
 from mergershift.cells.layout import RUN
 from mergershift.cells.records import RunRecord
+from mergershift.cells.run_content import run_content
 from mergershift.config import compose
 from mergershift.core.checkout import main_checkout, root
 from mergershift.core.files import exclusive_lock

@@ -17,9 +17,9 @@ from filelock import FileLock
 from optuna.trial import Trial, TrialState
 
 from mergershift import tracking
-from mergershift.cells.finished import run_files
 from mergershift.cells.layout import CONFIG, EPOCHS, RUN
 from mergershift.cells.records import RunSpec, RunStatus
+from mergershift.cells.run_content import run_files
 from mergershift.classifier.classifier import Classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config

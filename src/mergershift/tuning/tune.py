@@ -17,9 +17,9 @@ from rich.console import Console
 
 from mergershift import tracking
 from mergershift.cells.code_version import code_hash
-from mergershift.cells.finished import run_files
 from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, RUN
 from mergershift.cells.records import RunSpec
+from mergershift.cells.run_content import run_files
 from mergershift.classifier.requirements import require_trainable
 from mergershift.config import compose, compose_selection
 from mergershift.config.study import PLAIN

@@ -1,0 +1,111 @@
+"""What the MLflow run of a training, trial or search consists of, read from its folder."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mergershift import evaluation
+from mergershift.cells.finished import TRAIN_AGAIN, read_epochs, read_test_predictions, read_validators
+from mergershift.cells.layout import (
+    ARTIFACTS,
+    CONFIG,
+    EPOCHS,
+    EVALUATED,
+    FIGURES,
+    PREDICTIONS,
+    RUN,
+    SELECTION,
+    TRAINED,
+    VALIDATORS,
+)
+from mergershift.cells.records import RunContent, RunRecord, RunSpec, Selection, Trained, data_tags
+from mergershift.cells.summary_files import StudyTrainings, predictions_digest
+from mergershift.core.reading import damaged
+from mergershift.core.yaml_files import read_yaml
+from mergershift.evaluation import JSON_NAME
+
+PUBLISHED = (SELECTION, VALIDATORS, JSON_NAME, PREDICTIONS["label_free"])
+"""Files of an evaluation that are uploaded to the MLflow run of its training."""
+
+
+def run_files(trained: Path) -> dict[str, bytes]:
+    """Read the files that belong into the MLflow run of the training in the folder `trained`.
+
+    Returns their contents by their paths within the run.
+    """
+    files = {name: trained / name for name in (CONFIG, RUN) if (trained / name).is_file()}
+    artifacts = trained / ARTIFACTS
+    paths = (path for path in sorted(artifacts.rglob("*")) if path.is_file())
+    files |= {path.relative_to(artifacts).as_posix(): path for path in paths}
+    return {name: _bytes(path) for name, path in files.items()}
+
+
+def run_content(trained: Path, study: StudyTrainings | None = None) -> RunContent:
+    """Collect the content of the MLflow run of the training, trial or search in the folder `trained`.
+
+    It includes the evaluation if there is one, and what `study` says about the training if it is part of it. Raises
+    DamagedFile where a file is missing, damaged or does not belong to the training.
+    """
+    record = RunRecord.read(trained / RUN)
+    metrics = {name: (value, record.ended) for name, value in record.metrics.items()}
+    files = run_files(trained)
+    spec = RunSpec(
+        training=record.training,
+        experiment=record.experiment,
+        name=record.name,
+        config=_config(trained / CONFIG, record.trained),
+        # A record of an earlier version lacks some of the tags about the images.
+        tags=record.tags
+        | ({} if record.trained is None else data_tags(record.trained.data_hash, record.trained.provenance)),
+        parent=record.parent,
+        started=record.started,
+        study=study.study if study is not None and record.training in study.trainings else None,
+    )
+    evaluated = trained.parent / EVALUATED
+    if trained.name == TRAINED and (evaluated / SELECTION).is_file():
+        selection = Selection.read(evaluated / SELECTION)
+        # Otherwise the evaluation belongs to an earlier training that this one has replaced.
+        if selection.training == record.training:
+            again = f"Evaluate the training again with `mergershift evaluate {trained.parent}`."
+            scores = read_validators(evaluated / VALIDATORS, again)
+            read_test_predictions(evaluated / PREDICTIONS["label_free"], again)
+            evaluation_metrics = (
+                evaluation.flat(evaluation.read_results(evaluated))
+                | {"selected_epoch": selection.epoch, "threshold": selection.threshold}
+                | _chosen_scores(scores, selection.epoch)
+            )
+            evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
+            metrics |= {name: (value, evaluated_at) for name, value in evaluation_metrics.items()}
+            files |= {name: _bytes(evaluated / name) for name in PUBLISHED}
+            figures = sorted(evaluated.glob("*.png"))
+            files |= {f"{FIGURES}/{path.name}": _bytes(path) for path in figures}
+            if study is not None:
+                digest = predictions_digest(files[PREDICTIONS["label_free"]])
+                gain = study.gain(record.training, digest)
+                metrics |= {name: (value, evaluated_at) for name, value in gain.items()}
+    table = read_epochs(trained / EPOCHS, record.trained)
+    epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
+    return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files)
+
+
+def _chosen_scores(scores: pd.DataFrame, epoch: int) -> dict[str, float]:
+    """Return the finite scores of the chosen epoch by each validator."""
+    chosen = scores[scores["epoch"] == epoch].drop(columns="epoch").to_dict("records")
+    return {str(name): value for row in chosen for name, value in row.items() if math.isfinite(value)}
+
+
+def _config(path: Path, trained: Trained | None) -> dict[str, Any]:
+    if trained is None and not path.exists():
+        return {}
+    return read_yaml(path, dict[str, Any], TRAIN_AGAIN, written=True)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror or error})", TRAIN_AGAIN) from error

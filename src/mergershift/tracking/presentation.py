@@ -1,0 +1,242 @@
+"""What a run shows in MLflow's pages, derived from the facts that its training recorded.
+
+A name, a few parameters and tags by which runs are compared, metrics in groups, and a description. The facts
+themselves, with the whole configuration and all metrics, are files of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mergershift.cells.records import STARTED_FROM, VARIED, RunSpec
+from mergershift.config.study import PLAIN, Method
+from mergershift.core.nesting import flattened
+from mergershift.evaluation import DOMAIN_DISTANCE, ORACLE, SOURCE_ACCURACY, VALIDATORS
+from mergershift.tracking.colours import method_colour
+
+Kind = Literal["training", "trial", "search", "study"]
+
+NOTE, COLOUR, PARENT_TAG = "mlflow.note.content", "mlflow.runColor", "mlflow.parentRunId"
+TRAINING_TAG = "mergershift.training"
+"""Tag with the training's own id, by which its run is found on any server."""
+TARGET_TAG = "target_95"
+USUAL = {"network": "deepmerge", "split": "by_galaxy"}
+"""Choices that a run's name leaves out."""
+MOST_SETTINGS = 3
+"""Number of varied settings that a run's name gives."""
+OBJECTIVES = (*VALIDATORS, SOURCE_ACCURACY, DOMAIN_DISTANCE, ORACLE)
+
+SEPARATOR = " · "
+_EPOCH_METRICS = {
+    "penalty_weight": "train/penalty_weight",
+    "learning_rate": "train/learning_rate",
+    "source_val_loss": "validation/source_loss",
+    "source_val_accuracy": "validation/source_accuracy",
+    "source_val_balanced_accuracy": "validation/source_balanced_accuracy",
+}
+_FINAL_METRICS = {
+    "selected_epoch": "selection/epoch",
+    "threshold": "selection/threshold",
+    "completed": "search/completed",
+    "pruned": "search/pruned",
+    "failed": "search/failed",
+    **{name: f"selection/{name}" for name in OBJECTIVES},
+    **{f"best_{name}": f"selection/{name}" for name in OBJECTIVES},
+}
+_SCORES = {
+    "source.unique.balanced_accuracy": "source/balanced_accuracy",
+    "source.unique.auc": "source/auc",
+    "target.unique.balanced_accuracy": "target/balanced_accuracy",
+    "target.unique.auc": "target/auc",
+    "gain": "target/gain",
+}
+_SHOWN_TAGS = ("dvc_stage", "dvc_experiment", "search", *STARTED_FROM)
+_PARAMETERS = {
+    "network": "choices.network",
+    "trade_off": "adaptation.weighting.trade_off",
+    "learning_rate": "training.optimizer.lr",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "seed": "seed",
+    "experiment": "choices.experiment",
+    "training": "choices.training",
+    "split": "choices.split",
+}
+"""Parameter -> setting."""
+
+
+def metric_name(name: str, *, epoch: bool = False) -> str | None:
+    """Name a metric as MLflow shows it; None for one that it does not show.
+
+    Args:
+        name: name in the training's record, evaluation or table of epochs.
+        epoch: whether it is a column of the table of epochs, rather than a final metric.
+    """
+    if epoch:
+        group = "train/" if name.startswith("train_") else "validation/"
+        return _EPOCH_METRICS.get(name, group + name.removeprefix("train_"))
+    score, _, bound = name.rpartition(".")
+    if bound in ("low", "high") and score in _SCORES:
+        return f"interval/{_SCORES[score].replace('/', '_')}_{bound}"
+    return _FINAL_METRICS.get(name, _SCORES.get(name))
+
+
+def kind_of(spec: RunSpec) -> Kind:
+    """Return what a run records; the run of a study says so itself."""
+    if spec.tags.get("kind") == "study":
+        return "study"
+    if spec.parent is not None:
+        return "trial"
+    return "search" if "tuning" in spec.config else "training"
+
+
+def method_title(spec: RunSpec) -> str:
+    """Short name of the method: `oracle` for a training on target labels, the experiment's for a tuned method."""
+    choices = choices_of(spec)
+    if sees_labels_of_target(spec):
+        return "oracle"
+    return Method.model_construct(
+        transfer=choices.get("transfer", ""),
+        adaptation=choices.get("adaptation", ""),
+        experiment=choices.get("experiment", PLAIN),
+    ).title
+
+
+def direction(spec: RunSpec) -> str:
+    """Return source and target, for instance ``pristine→noisy``."""
+    transfer = spec.config.get("transfer", {})
+    return f"{transfer.get('source', '?')}→{transfer.get('target', '?')}"
+
+
+def run_name(spec: RunSpec) -> str:
+    """Name the run by what distinguishes it from others; a study names itself."""
+    kind, choices = kind_of(spec), choices_of(spec)
+    if kind == "study" or not choices:
+        return spec.name
+    settings = [f"{key.rpartition('.')[2]}={shown(value)}" for key, value in varied(spec).items()]
+    if kind == "trial":
+        return SEPARATOR.join([f"trial {spec.tags.get('trial', '?')}", *settings])
+    parts = [method_title(spec), spec.config["filters"]["name"], direction(spec)]
+    if kind == "search":
+        parts = ["search", *parts, *(name for name in _objectives(spec) if name == ORACLE)]
+    else:
+        parts.append(f"s{spec.config['seed']}")
+    parts += [choices[group] for group, usual in USUAL.items() if choices.get(group, usual) != usual]
+    parts += settings[:MOST_SETTINGS]
+    if experiment := spec.tags.get("dvc_experiment"):
+        parts.append(experiment)
+    return SEPARATOR.join(parts)
+
+
+def parameters(spec: RunSpec) -> dict[str, str]:
+    """Return all that people compare runs by; the whole configuration is a file of the run."""
+    settings = dict(flattened(spec.config))
+    if not choices_of(spec):
+        return {}
+    transfer = spec.config["transfer"]
+    found = {
+        "method": method_title(spec),
+        "filters": settings["filters.name"],
+        "source": transfer["source"],
+        "target": transfer["target"],
+        "labels": transfer["target"] if sees_labels_of_target(spec) else transfer["source"],
+        **{
+            name: settings[key]
+            for name, key in _PARAMETERS.items()
+            if key not in _searched(spec) and key in settings
+        },
+        "data": data(spec),
+        "varied": ", ".join(f"{key}={shown(value)}" for key, value in varied(spec).items()),
+    }
+    return {name: shown(value) for name, value in found.items() if value not in (None, "")}
+
+
+def shown_tags(spec: RunSpec, metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return the tags of the run, except those with its description, parent and files.
+
+    Args:
+        spec: facts of the run.
+        metrics: its final metrics, by their names in the record and the evaluation.
+    """
+    tags = {key: value for key, value in spec.tags.items() if value is not None}
+    kind = kind_of(spec)
+    found = {key: value for key, value in tags.items() if key.startswith("mlflow.") or key in _SHOWN_TAGS}
+    found |= {TRAINING_TAG: spec.training, "kind": kind}
+    if "data_kind" in tags:
+        found["data"] = tags["data_kind"]
+    if kind in ("search", "trial") and "study" in tags:
+        found.setdefault("search", tags["study"])
+    if "target.unique.balanced_accuracy" in metrics:
+        found[TARGET_TAG] = with_interval("target.unique.balanced_accuracy", metrics)
+    if kind != "study" and choices_of(spec):
+        colour = method_colour(
+            choices_of(spec).get("adaptation", ""), labels_of_target=sees_labels_of_target(spec)
+        )
+        found.setdefault(COLOUR, colour)
+    return found
+
+
+def with_interval(name: str, metrics: Mapping[str, float], sign: str = "") -> str:
+    """Write a score with its 95 % interval, for instance ``.66 [.58, .72]``."""
+    bounds = [metrics.get(f"{name}.{bound}", math.nan) for bound in ("low", "high")]
+    value = _decimal(metrics[name], sign)
+    return (
+        f"{value} [{', '.join(_decimal(bound) for bound in bounds)}]"
+        if all(map(math.isfinite, bounds))
+        else value
+    )
+
+
+def varied(spec: RunSpec) -> dict[str, Any]:
+    """Return the settings that differ from those that the chosen files in conf/ compose to, by their dotted keys."""
+    try:
+        found = json.loads(spec.tags.get(VARIED) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def data(spec: RunSpec) -> str | None:
+    """Name the data, for instance ``mock, seed 100``; None if the record does not."""
+    kind, seed = spec.tags.get("data_kind"), spec.tags.get("data_seed")
+    return f"{kind}, seed {seed}" if kind and seed else kind
+
+
+def shown(value: object) -> str:
+    """Write the value of a setting: numbers to four digits, and truth values as in YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def choices_of(spec: RunSpec) -> Mapping[str, str]:
+    """Return the name of the file chosen in each group of conf/; none if the record has no configuration."""
+    found: Mapping[str, str] = spec.config.get("choices", {})
+    return found
+
+
+def sees_labels_of_target(spec: RunSpec) -> bool:
+    """Return whether the network was trained with the target's labels."""
+    return bool(spec.config.get("transfer", {}).get("labelled") == "oracle_target")
+
+
+def _objectives(spec: RunSpec) -> list[str]:
+    return list(spec.config.get("tuning", {}).get("objectives", ()))
+
+
+def _searched(spec: RunSpec) -> set[str]:
+    """Keys of the settings that a search tries values of, so that none of its own says anything about it."""
+    space = spec.config.get("tuning", {}).get("space", {})
+    ranges = {"low", "high", "log", "choices"}
+    return {
+        key.rpartition(".")[0] if key.rpartition(".")[2] in ranges else key for key, _ in flattened(space)
+    }
+
+
+def _decimal(value: float, sign: str = "") -> str:
+    """Write a number between -1 and 1 without the zero before the point."""
+    text = format(value, f"{sign}.2f").replace("-0.00", "0.00")
+    return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
