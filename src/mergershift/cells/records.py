@@ -137,6 +137,17 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
+class RunModel:
+    """The classifier of the epoch that the evaluation of a training chose."""
+
+    epoch: int
+    evaluation: str
+    """Digest of the evaluation: after another one, the run has another model, even of the same epoch."""
+    files: Mapping[str, Path]
+    """Its files by their names in the model's folder."""
+
+
+@dataclass(frozen=True)
 class RunContent:
     """The whole content of the MLflow run of a finished training. Times are milliseconds since 1970."""
 
@@ -150,3 +161,5 @@ class RunContent:
     """Final metrics, each with the time at which it was computed."""
     files: Mapping[str, bytes]
     """Contents of the files by their paths within the run."""
+    model: RunModel | None = None
+    """None before the evaluation, or where the files of the classifier are missing."""

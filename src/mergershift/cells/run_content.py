@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from mergershift.cells.layout import (
     SELECTION,
     TRAINED,
     VALIDATORS,
+    model_file,
 )
-from mergershift.cells.records import RunContent, RunRecord, RunSpec, Selection, Trained, data_tags
+from mergershift.cells.records import RunContent, RunModel, RunRecord, RunSpec, Selection, Trained, data_tags
 from mergershift.cells.summary_files import StudyTrainings, predictions_digest
 from mergershift.core.reading import damaged
 from mergershift.core.yaml_files import read_yaml
@@ -53,43 +56,64 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
     record = RunRecord.read(trained / RUN)
     metrics = {name: (value, record.ended) for name, value in record.metrics.items()}
     files = run_files(trained)
+    # A record of an earlier version lacks some of the tags about the images.
+    known = record.trained
+    of_data = {} if known is None else data_tags(known.data_hash, known.provenance)
     spec = RunSpec(
         training=record.training,
         experiment=record.experiment,
         name=record.name,
         config=_config(trained / CONFIG, record.trained),
-        # A record of an earlier version lacks some of the tags about the images.
-        tags=record.tags
-        | ({} if record.trained is None else data_tags(record.trained.data_hash, record.trained.provenance)),
+        tags=record.tags | of_data,
         parent=record.parent,
         started=record.started,
         study=study.study if study is not None and record.training in study.trainings else None,
     )
+    model = None
     evaluated = trained.parent / EVALUATED
     if trained.name == TRAINED and (evaluated / SELECTION).is_file():
         selection = Selection.read(evaluated / SELECTION)
         # Otherwise the evaluation belongs to an earlier training that this one has replaced.
         if selection.training == record.training:
-            again = f"Evaluate the training again with `mergershift evaluate {trained.parent}`."
-            scores = read_validators(evaluated / VALIDATORS, again)
-            read_test_predictions(evaluated / PREDICTIONS["label_free"], again)
-            evaluation_metrics = (
-                evaluation.flat(evaluation.read_results(evaluated))
-                | {"selected_epoch": selection.epoch, "threshold": selection.threshold}
-                | _chosen_scores(scores, selection.epoch)
-            )
-            evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
-            metrics |= {name: (value, evaluated_at) for name, value in evaluation_metrics.items()}
-            files |= {name: _bytes(evaluated / name) for name in PUBLISHED}
-            figures = sorted(evaluated.glob("*.png"))
-            files |= {f"{FIGURES}/{path.name}": _bytes(path) for path in figures}
+            scores, of_evaluation = _evaluation(evaluated, selection)
             if study is not None:
-                digest = predictions_digest(files[PREDICTIONS["label_free"]])
-                gain = study.gain(record.training, digest)
-                metrics |= {name: (value, evaluated_at) for name, value in gain.items()}
+                digest = predictions_digest(of_evaluation[PREDICTIONS["label_free"]])
+                scores |= study.gain(record.training, digest)
+            evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
+            metrics |= {name: (value, evaluated_at) for name, value in scores.items()}
+            files |= of_evaluation
+            model = _model(trained, selection, of_evaluation)
     table = read_epochs(trained / EPOCHS, record.trained)
     epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
-    return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files)
+    return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files, model)
+
+
+def _evaluation(folder: Path, selection: Selection) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Read the metrics of an evaluation by name, and its files by their paths within the run."""
+    again = f"Evaluate the training again with `mergershift evaluate {folder.parent}`."
+    validators = read_validators(folder / VALIDATORS, again)
+    read_test_predictions(folder / PREDICTIONS["label_free"], again)
+    scores = (
+        evaluation.flat(evaluation.read_results(folder))
+        | {"selected_epoch": selection.epoch, "threshold": selection.threshold}
+        | _chosen_scores(validators, selection.epoch)
+    )
+    figures = {f"{FIGURES}/{path.name}": path for path in sorted(folder.glob("*.png"))}
+    paths = {name: folder / name for name in PUBLISHED} | figures
+    return scores, {name: _bytes(path) for name, path in paths.items()}
+
+
+def _model(trained: Path, selection: Selection, of_evaluation: Mapping[str, bytes]) -> RunModel | None:
+    weights = model_file(trained, selection.epoch)
+    if not weights.is_file():
+        return None
+    digest = hashlib.sha256(of_evaluation[SELECTION] + of_evaluation[JSON_NAME]).hexdigest()[:16]
+    files = {
+        weights.name: weights,
+        CONFIG: trained / CONFIG,
+        SELECTION: trained.parent / EVALUATED / SELECTION,
+    }
+    return RunModel(selection.epoch, digest, files)
 
 
 def _chosen_scores(scores: pd.DataFrame, epoch: int) -> dict[str, float]:

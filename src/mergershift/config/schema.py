@@ -181,6 +181,8 @@ class TrackingConfig(Section):
     experiment: str
     model: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     """Name of the registered model."""
+    system_metrics: bool = True
+    """Whether a training logs the load of the machine with every epoch."""
 
 
 class AdaptationConfig(Section):

@@ -81,6 +81,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
                 tags=tags,
                 started=state.began,
             ),
+            monitor=config.tracking.system_metrics,
         )
 
         def on_epoch(epochs: list[dict[str, float]], _classifier: object) -> None:

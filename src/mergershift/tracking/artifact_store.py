@@ -57,6 +57,11 @@ def located(address: str, uri: str) -> str:
     return uri if elsewhere else now.as_uri()
 
 
+def is_local(address: str, uri: str) -> bool:
+    """Return whether the files at `uri`, an address from the server or database at `address`, are on this machine."""
+    return located(address, uri).startswith(("file:", "/"))
+
+
 def store_of(client: MlflowClient, run: Run) -> ArtifactRepository:
     """Return the store of a run's files; may raise any exception of the library that accesses it."""
     address = client.tracking_uri

@@ -9,8 +9,9 @@ from mergershift.cells.records import RunSpec
 from mergershift.tracking.presentation import (
     OBJECTIVES,
     SEPARATOR,
+    TARGET_SCORE,
     Kind,
-    choices_of,
+    is_described,
     kind_of,
     method_title,
     sees_labels_of_target,
@@ -27,7 +28,7 @@ def description(spec: RunSpec, metrics: Mapping[str, float], study: str | None =
         study: address of the page of the study's run.
     """
     kind = kind_of(spec)
-    if kind == "study" or not choices_of(spec):
+    if kind == "study" or not is_described(spec):
         return None
     links = [f"[The study that it is part of]({study})"] if study else []
     stage = [f"DVC stage `{spec.tags['dvc_stage']}`"] if spec.tags.get("dvc_stage") else []
@@ -61,7 +62,7 @@ def _scores(kind: Kind, metrics: Mapping[str, float]) -> str:
     if kind == "trial":
         objectives = [f"{name} {metrics[name]:.4f}" for name in OBJECTIVES if name in metrics]
         return f"On validation images: {', '.join(objectives)}." if objectives else "Not finished yet."
-    if "target.unique.balanced_accuracy" not in metrics:
+    if TARGET_SCORE not in metrics:
         return "Not evaluated yet."
     parts = [
         f"{role} {with_interval(f'{role}.unique.balanced_accuracy', metrics)}"

@@ -10,10 +10,70 @@ from mergershift.core.checkout import main_checkout
 from mergershift.core.redaction import public
 from mergershift.tracking.artifact_store import FOLDER, new_experiment_location
 from mergershift.tracking.database import is_database
+from mergershift.tracking.experiment_page import describe_experiment, page_tags
 from mergershift.tracking.failures import ADDRESS, Unusable
+from mergershift.tracking.presentation import TRAINING_TAG
 
-TRAINING_TAG = "mergershift.training"
-"""Tag with the training's own id, by which its run is found on any server."""
+_PAGE = 1000
+"""Number of runs that are asked for at once."""
+
+
+class RunFinder:
+    """Finds the runs of trainings on the server or database at an address, singly or all of an experiment at once."""
+
+    def __init__(self, client: MlflowClient, address: str) -> None:
+        self.client = client
+        self._address = address
+        self._experiments: dict[tuple[str, bool], str | None] = {}
+        self._read: dict[str, dict[str, Run]] = {}
+
+    def experiment(self, name: str, *, restore: bool = False) -> str | None:
+        """Return the id of the experiment with this name; see `experiment_id`."""
+        if (name, restore) not in self._experiments:
+            self._experiments[name, restore] = experiment_id(
+                self.client, self._address, name, restore=restore
+            )
+        return self._experiments[name, restore]
+
+    def read_all(self, name: str) -> None:
+        """Read all runs of an experiment, so that `find` needs no request for each of them."""
+        experiment = self.experiment(name)
+        if experiment is None:
+            return
+        runs: dict[str, Run] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [experiment],
+                f"tags.`{TRAINING_TAG}` LIKE '%'",
+                run_view_type=ViewType.ALL,
+                max_results=_PAGE,
+                page_token=token,
+            )
+            for run in page:
+                training = run.data.tags[TRAINING_TAG]
+                known = runs.get(training)
+                if known is not None and not deleted(known) and not deleted(run):
+                    run = find(self.client, experiment, training) or run
+                if known is None or deleted(known):
+                    runs[training] = run
+            token = page.token
+            if not token:
+                break
+        self._read[experiment] = runs
+
+    def find(self, experiment: str, training: str) -> Run | None:
+        """Return the run of a training, as `find` does; as it was when `read_all` read the experiment."""
+        if experiment in self._read:
+            return self._read[experiment].get(training)
+        return find(self.client, experiment, training)
+
+    def find_again(self, experiment: str, training: str) -> Run | None:
+        """Return the run of a training as it is now."""
+        run = find(self.client, experiment, training)
+        if experiment in self._read and run is not None:
+            self._read[experiment][training] = run
+        return run
 
 
 def find(client: MlflowClient, experiment_id: str, training: str) -> Run | None:
@@ -54,7 +114,8 @@ def experiment_named(client: MlflowClient, name: str) -> Experiment | None:
 def experiment_id(client: MlflowClient, address: str, name: str, *, restore: bool) -> str | None:
     """Return the id of the experiment with this name, creating the experiment if it does not exist.
 
-    A deleted experiment is restored, with all its runs, only if `restore` is set; otherwise the result is None.
+    Its page is described if it is not yet. A deleted experiment is restored, with all its runs, only if `restore` is
+    set; otherwise the result is None.
     """
     found = experiment_named(client, name)
     if found is None:
@@ -63,7 +124,7 @@ def experiment_id(client: MlflowClient, address: str, name: str, *, restore: boo
             # MLflow's own default is a folder below the working directory, such as a worktree that is emptied later.
             where = (main_checkout() / FOLDER).as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=where))
+            return str(client.create_experiment(name, artifact_location=where, tags=page_tags()))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -74,4 +135,5 @@ def experiment_id(client: MlflowClient, address: str, name: str, *, restore: boo
         if not restore:
             return None
         client.restore_experiment(found.experiment_id)
+    describe_experiment(client, found)
     return str(found.experiment_id)

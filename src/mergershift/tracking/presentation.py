@@ -6,10 +6,11 @@ themselves, with the whole configuration and all metrics, are files of the run.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from mergershift.cells.records import STARTED_FROM, VARIED, RunSpec
 from mergershift.config.study import PLAIN, Method
@@ -19,10 +20,13 @@ from mergershift.tracking.colours import method_colour
 
 Kind = Literal["training", "trial", "search", "study"]
 
-NOTE, COLOUR, PARENT_TAG = "mlflow.note.content", "mlflow.runColor", "mlflow.parentRunId"
+COLOUR, PARENT_TAG = "mlflow.runColor", "mlflow.parentRunId"
 TRAINING_TAG = "mergershift.training"
 """Tag with the training's own id, by which its run is found on any server."""
+TARGET_SCORE = "target.unique.balanced_accuracy"
+"""Name of the metric that every evaluation of a training gives."""
 TARGET_TAG = "target_95"
+"""Tag with that metric and its 95 % interval."""
 USUAL = {"network": "deepmerge", "split": "by_galaxy"}
 """Choices that a run's name leaves out."""
 MOST_SETTINGS = 3
@@ -53,6 +57,8 @@ _SCORES = {
     "target.unique.auc": "target/auc",
     "gain": "target/gain",
 }
+_RANGE = ("low", "high", "log", "choices")
+"""Keys of a search range in conf/tuning/."""
 _SHOWN_TAGS = ("dvc_stage", "dvc_experiment", "search", *STARTED_FROM)
 _PARAMETERS = {
     "network": "choices.network",
@@ -66,8 +72,16 @@ _PARAMETERS = {
     "split": "choices.split",
 }
 """Parameter -> setting."""
+_NEEDED = (
+    *("seed", "filters.name", "transfer.source", "transfer.target"),
+    *("choices.transfer", "choices.adaptation"),
+)
 
 
+@overload
+def metric_name(name: str, *, epoch: Literal[True]) -> str: ...
+@overload
+def metric_name(name: str, *, epoch: Literal[False] = False) -> str | None: ...
 def metric_name(name: str, *, epoch: bool = False) -> str | None:
     """Name a metric as MLflow shows it; None for one that it does not show.
 
@@ -114,14 +128,14 @@ def direction(spec: RunSpec) -> str:
 def run_name(spec: RunSpec) -> str:
     """Name the run by what distinguishes it from others; a study names itself."""
     kind, choices = kind_of(spec), choices_of(spec)
-    if kind == "study" or not choices:
+    if kind == "study" or not is_described(spec):
         return spec.name
     settings = [f"{key.rpartition('.')[2]}={shown(value)}" for key, value in varied(spec).items()]
     if kind == "trial":
         return SEPARATOR.join([f"trial {spec.tags.get('trial', '?')}", *settings])
     parts = [method_title(spec), spec.config["filters"]["name"], direction(spec)]
     if kind == "search":
-        parts = ["search", *parts, *(name for name in _objectives(spec) if name == ORACLE)]
+        parts = ["search", *parts, *(name for name in _tuning(spec).get("objectives", ()) if name == ORACLE)]
     else:
         parts.append(f"s{spec.config['seed']}")
     parts += [choices[group] for group, usual in USUAL.items() if choices.get(group, usual) != usual]
@@ -133,9 +147,9 @@ def run_name(spec: RunSpec) -> str:
 
 def parameters(spec: RunSpec) -> dict[str, str]:
     """Return all that people compare runs by; the whole configuration is a file of the run."""
-    settings = dict(flattened(spec.config))
-    if not choices_of(spec):
+    if not is_described(spec):
         return {}
+    settings = dict(flattened(spec.config))
     transfer = spec.config["transfer"]
     found = {
         "method": method_title(spec),
@@ -169,9 +183,9 @@ def shown_tags(spec: RunSpec, metrics: Mapping[str, float]) -> dict[str, str]:
         found["data"] = tags["data_kind"]
     if kind in ("search", "trial") and "study" in tags:
         found.setdefault("search", tags["study"])
-    if "target.unique.balanced_accuracy" in metrics:
-        found[TARGET_TAG] = with_interval("target.unique.balanced_accuracy", metrics)
-    if kind != "study" and choices_of(spec):
+    if TARGET_SCORE in metrics:
+        found[TARGET_TAG] = with_interval(TARGET_SCORE, metrics)
+    if kind != "study" and is_described(spec):
         colour = method_colour(
             choices_of(spec).get("adaptation", ""), labels_of_target=sees_labels_of_target(spec)
         )
@@ -212,28 +226,33 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def is_described(spec: RunSpec) -> bool:
+    """Return whether the record has the configuration that names and descriptions are made from."""
+    settings = dict(flattened(spec.config))
+    return all(key in settings for key in _NEEDED)
+
+
 def choices_of(spec: RunSpec) -> Mapping[str, str]:
     """Return the name of the file chosen in each group of conf/; none if the record has no configuration."""
-    found: Mapping[str, str] = spec.config.get("choices", {})
-    return found
+    found = spec.config.get("choices")
+    return {str(group): str(name) for group, name in found.items()} if isinstance(found, Mapping) else {}
 
 
 def sees_labels_of_target(spec: RunSpec) -> bool:
     """Return whether the network was trained with the target's labels."""
-    return bool(spec.config.get("transfer", {}).get("labelled") == "oracle_target")
+    return bool(dict(flattened(spec.config)).get("transfer.labelled") == "oracle_target")
 
 
-def _objectives(spec: RunSpec) -> list[str]:
-    return list(spec.config.get("tuning", {}).get("objectives", ()))
+def _tuning(spec: RunSpec) -> Mapping[str, Any]:
+    found = spec.config.get("tuning")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _searched(spec: RunSpec) -> set[str]:
-    """Keys of the settings that a search tries values of, so that none of its own says anything about it."""
-    space = spec.config.get("tuning", {}).get("space", {})
-    ranges = {"low", "high", "log", "choices"}
-    return {
-        key.rpartition(".")[0] if key.rpartition(".")[2] in ranges else key for key, _ in flattened(space)
-    }
+    """Keys of the settings that a search tries values of, so that its own configuration does not determine them."""
+    space = _tuning(spec).get("space")
+    keys = (key.split(".") for key, _ in flattened(space if isinstance(space, Mapping) else {}))
+    return {".".join(itertools.takewhile(lambda part: part not in _RANGE, parts)) for parts in keys}
 
 
 def _decimal(value: float, sign: str = "") -> str:

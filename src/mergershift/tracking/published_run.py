@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -15,21 +16,39 @@ from typing import Any
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from mergershift.cells.layout import CONFIG
-from mergershift.cells.records import RunSpec
-from mergershift.core.nesting import flattened
-from mergershift.tracking.artifact_store import store_of
+from mergershift.cells.records import RunModel, RunSpec
+from mergershift.tracking.artifact_store import is_local, store_of
+from mergershift.tracking.data_sets import data_inputs
+from mergershift.tracking.description import description
 from mergershift.tracking.failures import check_store, reaching_store
-from mergershift.tracking.find_run import TRAINING_TAG, deleted, experiment_id, find
+from mergershift.tracking.logged_model import MODEL_TAG, replace_model
+from mergershift.tracking.notes import NOTE, note_tags
+from mergershift.tracking.presentation import (
+    COLOUR,
+    TARGET_SCORE,
+    metric_name,
+    parameters,
+    run_name,
+    shown_tags,
+)
 
-FILES_TAG = "mergershift.files"
-"""Tag with a digest of every file of the run, so that no file is downloaded to be compared."""
-PARENT_TAG = "mlflow.parentRunId"
-MOST_ENTRIES, MOST_METRICS, LONGEST_PARAMETER = 100, 1000, 6000
-"""MLflow's limits: parameters or tags in one request, metrics in one request, characters of a parameter."""
+FILES_TAG, FORMER_FILES_TAG = "mlflow.mergershift.files", "mergershift.files"
+"""Tag with a digest of every file of the run, so that no file is downloaded to be compared, and its former name."""
+MOST_ENTRIES, MOST_METRICS, LONGEST_PARAMETER, LONGEST_TAG = 100, 1000, 6000, 8000
+"""MLflow's limits: parameters or tags in one request, metrics in one request, characters of a parameter or tag."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """The runs that a run refers to, as far as the server has them."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags that link it to them."""
+    study: str | None = None
+    """Address of the page of the study's run, within MLflow's pages."""
 
 
 def now() -> int:
@@ -43,9 +62,10 @@ class PublishedRun:
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self._run = run
-        self._metrics: dict[str, float] = dict(run.data.metrics)
-        self._digests = _digests(run.data.tags.get(FILES_TAG, "{}"))
-        self._stored: set[str] | None = None
+        self._parameters: dict[str, str] = dict(run.data.params)
+        self._tags: dict[str, str] = dict(run.data.tags)
+        self._latest = {metric.key: metric for metric in run.data.to_proto().metrics}
+        self._digests = _digests(self._tags.get(FILES_TAG) or self._tags.get(FORMER_FILES_TAG) or "{}")
         self._steps: set[int] | None = None
         self.changed = False
         """Whether anything had to be sent because the server lacked it."""
@@ -59,27 +79,68 @@ class PublishedRun:
     def _files_store(self) -> ArtifactRepository:
         return store_of(self._client, self._run)
 
-    def describe(self, spec: RunSpec) -> None:
-        """Log the parameters and the configuration that the run lacks, and its tags."""
-        known = self._run.data.params
+    def describe(self, spec: RunSpec, metrics: Mapping[str, float], links: Links) -> None:
+        """Give the run the name, parameters, tags and description that it lacks, and remove obsolete tags.
+
+        What a user has changed in MLflow's pages stays: the name, the colour and the description.
+
+        Args:
+            spec: facts of the run.
+            metrics: its final metrics, by their names in the record and the evaluation.
+            links: the runs that it refers to.
+        """
+        wanted = {**shown_tags(spec, metrics), **links.tags}
+        if COLOUR in self._tags:
+            wanted.pop(COLOUR, None)
+        note = wanted.pop(NOTE, None) or description(spec, metrics, links.study)
+        if note is not None:
+            wanted |= note_tags(note, self._tags)
+        if self._digests and FILES_TAG not in self._tags:
+            wanted[FILES_TAG] = json.dumps(self._digests, sort_keys=True)
+        wanted = {key: value[:LONGEST_TAG] for key, value in wanted.items()}
+        tags = {key: value for key, value in wanted.items() if self._tags.get(key) != value}
         # A known parameter keeps its value: MLflow rejects a second one, and paths to data may have changed.
-        entries = [
-            Param(key, str(value)[:LONGEST_PARAMETER])
-            for key, value in flattened(spec.config)
-            if key not in known
-        ]
-        for batch in _batches(entries, MOST_ENTRIES):
-            self._log(params=batch)
+        lacking = {
+            key: value[:LONGEST_PARAMETER]
+            for key, value in parameters(spec).items()
+            if key not in self._parameters
+        }
+        if tags or lacking:
+            self._log(
+                params=[Param(key, value) for key, value in lacking.items()],
+                tags=[RunTag(key, value) for key, value in tags.items()],
+            )
+            self._parameters |= lacking
+        obsolete = {key for key, value in spec.tags.items() if self._tags.get(key) == value} - wanted.keys()
+        if FILES_TAG in self._tags and FORMER_FILES_TAG in self._tags:
+            obsolete.add(FORMER_FILES_TAG)
+        for key in obsolete - {COLOUR, NOTE}:
+            self._client.delete_tag(self.run_id, key)
+            del self._tags[key]
+            self.changed = True
+        name = run_name(spec)
+        if self._run.info.run_name == spec.name != name:  # the name that earlier versions gave it
+            self._client.update_run(self.run_id, name=name)
+            self._run = self._client.get_run(self.run_id)
+            self.changed = True
+
+    def configuration(self, spec: RunSpec) -> None:
+        """Log the file with the whole configuration if the run lacks it."""
         if spec.config:
             self.files({CONFIG: yaml.safe_dump(dict(spec.config), sort_keys=False).encode()})
-        tags = {key: value for key, value in spec.tags.items() if value is not None}
-        if spec.parent is not None:
-            parent = find(self._client, self._run.info.experiment_id, spec.parent)
-            if parent is not None:
-                tags[PARENT_TAG] = parent.info.run_id
-        missing = [RunTag(key, value) for key, value in tags.items() if self._run.data.tags.get(key) != value]
-        for tags_batch in _batches(missing, MOST_ENTRIES):
-            self._log(tags=tags_batch)
+
+    def data(self, spec: RunSpec, metrics: Mapping[str, float]) -> None:
+        """Log the data sets that the network was trained and tested on."""
+        present = self._run.inputs.dataset_inputs if self._run.inputs is not None else []
+        known = {(entry.dataset.name, entry.dataset.digest) for entry in present}
+        missing = [
+            entry
+            for entry in data_inputs(spec, evaluated=TARGET_SCORE in metrics).values()
+            if (entry.dataset.name, entry.dataset.digest) not in known
+        ]
+        if missing:
+            self._client.log_inputs(self.run_id, missing)
+            self.changed = True
 
     def begin(self) -> None:
         """Mark the run as running."""
@@ -108,63 +169,87 @@ class PublishedRun:
         if not names:
             return
         if self._steps is None:
-            # The metrics of an epoch are sent in one batch, which the server stores entirely or not at all, so
-            # one metric's history shows which epochs it has.
-            self._steps = {metric.step for metric in self._client.get_metric_history(self.run_id, names[0])}
+            self._steps = self._known_steps(metric_name(names[0], epoch=True), int(epochs[-1]["epoch"]))
         missing = [metrics for metrics in epochs if int(metrics["epoch"]) not in self._steps]
-        for batch in _batches(missing, max(1, MOST_METRICS // len(names))):
+        widest = max((len(metrics) for metrics in missing), default=1)
+        for batch in _batches(missing, max(1, MOST_METRICS // widest)):
             entries = []
             for metrics in batch:
                 number = int(metrics["epoch"])
                 entries += [
-                    Metric(name, value, times.get(number, default_time), number)
+                    Metric(metric_name(name, epoch=True), value, times.get(number, default_time), number)
                     for name, value in metrics.items()
                     if name != "epoch"
                 ]
             self._log(metrics=entries)
             self._steps |= {int(metrics["epoch"]) for metrics in batch}
 
+    def _known_steps(self, name: str, last: int) -> set[int]:
+        """Return the epochs that the run has: all if it has the last one, since they are sent in order.
+
+        The metrics of an epoch are sent in one batch, which the server stores entirely or not at all, so one metric's
+        history shows which epochs it has.
+        """
+        latest = self._latest.get(name)
+        if latest is None:
+            return set()
+        if latest.step >= last:
+            return set(range(last + 1))
+        return {metric.step for metric in self._client.get_metric_history(self.run_id, name)}
+
     def metrics(self, metrics: Mapping[str, tuple[float, int]]) -> None:
         """Log the final metrics, given as (value, time), that the run lacks or has with another value."""
         entries = []
-        for name, (value, time_of_value) in metrics.items():
-            if name in self._metrics:
-                if _same(self._metrics[name], value):
-                    continue
-                history = [m for m in self._client.get_metric_history(self.run_id, name) if m.step == 0]
-                last = max(history, key=lambda metric: metric.timestamp, default=None)
-                if last is not None and _same(last.value, value):
+        for plain, (value, time_of_value) in metrics.items():
+            name = metric_name(plain)
+            if name is None:
+                continue
+            known = self._latest.get(name)
+            if known is not None:
+                if _same(known.value, value):
                     continue
                 # MLflow shows the latest value, but one from a cached file may be older than the one it replaces.
-                time_of_value = max(time_of_value, last.timestamp + 1) if last is not None else time_of_value
+                time_of_value = max(time_of_value, known.timestamp + 1)
             entries.append(Metric(name, value, time_of_value, 0))
         for batch in _batches(entries, MOST_METRICS):
             self._log(metrics=batch)
-            self._metrics |= {metric.key: metric.value for metric in batch}
+            self._latest |= {metric.key: metric.to_proto() for metric in batch}
 
     def files(self, files: Mapping[str, bytes]) -> None:
         """Log the files, given by their paths in the run, that it lacks or has with other contents."""
         digests = {path: hashlib.sha256(content).hexdigest()[:16] for path, content in files.items()}
         check_store(self._client.tracking_uri, self._run.info.artifact_uri)
-        if self._stored is None:
-            with reaching_store("the files of the run could not be listed"):
-                self._stored = set(self._listed())
         missing = [
             path for path in files if path not in self._stored or self._digests.get(path) != digests[path]
         ]
         if not missing:
             return
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(prefix="mergershift-") as temporary:
             for path in missing:
-                local = Path(folder) / path
-                local.parent.mkdir(parents=True, exist_ok=True)
-                local.write_bytes(files[path])
-                parent = str(PurePosixPath(path).parent)
+                file = Path(temporary) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(files[path])
                 with reaching_store(f"{path} could not be stored"):
-                    self._files_store.log_artifact(str(local), None if parent == "." else parent)
-        self._stored |= set(missing)
+                    parent = str(PurePosixPath(path).parent)
+                    self._files_store.log_artifact(str(file), None if parent == "." else parent)
+        self._stored.update(missing)
         self._digests |= {path: digests[path] for path in missing}
         self._log(tags=[RunTag(FILES_TAG, json.dumps(self._digests, sort_keys=True))])
+
+    @cached_property
+    def _stored(self) -> set[str]:
+        """Paths of the run's files. Another machine's store is not asked for files that were stored there before."""
+        if self._digests and not is_local(self._client.tracking_uri, self._run.info.artifact_uri):
+            return set(self._digests)
+        with reaching_store("the files of the run could not be listed"):
+            return set(self._listed())
+
+    def model(self, spec: RunSpec, model: RunModel, metrics: Mapping[str, tuple[float, int]]) -> None:
+        """Log the classifier that an evaluation chose, in place of one that an earlier evaluation chose."""
+        if self._tags.get(MODEL_TAG) == model.evaluation:
+            return
+        replace_model(self._client, self._run, spec, model, metrics)
+        self._log(tags=[RunTag(MODEL_TAG, model.evaluation)])
 
     def _listed(self, folder: str | None = None) -> Iterator[str]:
         for entry in self._files_store.list_artifacts(folder):
@@ -175,38 +260,8 @@ class PublishedRun:
 
     def _log(self, **entries: Any) -> None:
         self._client.log_batch(self.run_id, **entries)
+        self._tags |= {tag.key: tag.value for tag in entries.get("tags", ())}
         self.changed = True
-
-
-def find_or_make(
-    client: MlflowClient, address: str, spec: RunSpec, *, restore: bool = False
-) -> PublishedRun | None:
-    """Return the run of a training with its parameters and tags, creating it if the server does not know it.
-
-    If the run or its experiment has been deleted, it is restored only if `restore` is set; otherwise the result
-    is None.
-    """
-    experiment = experiment_id(client, address, spec.experiment, restore=restore)
-    if experiment is None:
-        return None
-    run = find(client, experiment, spec.training)
-    created = run is None
-    if run is None:
-        tags = {key: value for key, value in spec.tags.items() if value is not None}
-        entries = {TRAINING_TAG: spec.training, **tags}
-        client.create_run(experiment, start_time=spec.started, tags=entries, run_name=spec.name)
-        # The run in the answer may be a duplicate: of a request sent twice, or of one that another process created.
-        run = find(client, experiment, spec.training)
-        if run is None:
-            raise MlflowException(f"the run of {spec.name} was created but cannot be found")
-    if deleted(run):
-        if not restore:
-            return None
-        client.restore_run(run.info.run_id)
-    published = PublishedRun(client, run)
-    published.changed = created
-    published.describe(spec)
-    return published
 
 
 def _batches(entries: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from matplotlib.figure import Figure
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
 from mergershift.tracking.diagnosis import answering, tolerating
-from mergershift.tracking.find_run import deleted, experiment_named, find
-from mergershift.tracking.published_run import PublishedRun, find_or_make
+from mergershift.tracking.find_or_make import find_or_make
+from mergershift.tracking.find_run import RunFinder, deleted, experiment_named, find
+from mergershift.tracking.published_run import PublishedRun
 from mergershift.tracking.runs import LATER, png_files
 from mergershift.tracking.server import connect, reach
 
 logger = logging.getLogger(__name__)
 
+FEW = 20
+"""Number of trainings up to which each one's run is searched for, rather than all runs of the experiment read."""
 Outcome = Literal["published", "complete", "deleted"]
 
 
@@ -34,7 +36,13 @@ class Publisher:
         self._address = address
         with answering(address):
             reach(address)
-            self._client = connect(address)
+            self._finder = RunFinder(connect(address), address)
+
+    def prepare(self, experiments: Iterable[str]) -> None:
+        """Read all runs of these experiments, which is quicker than one by one if most of them are published."""
+        with answering(self._address):
+            for experiment in experiments:
+                self._finder.read_all(experiment)
 
     def publish(self, content: RunContent) -> Outcome:
         """Add to the training's run on the server whatever it lacks, and return the outcome.
@@ -44,18 +52,23 @@ class Publisher:
         """
         with answering(self._address):
             try:
-                return _publish(self._client, self._address, content)
+                return _publish(self._finder, content)
             except MlflowException as error:
                 if error.error_code == "INVALID_PARAMETER_VALUE":
                     raise RefusedByServer(first_line(error)) from error
                 raise
 
 
-def publish(address: str, content: RunContent) -> None:
-    """Add to a training's run whatever it lacks; if no server answers, warn after a few seconds."""
-    with tolerating(address, f"{content.spec.name} is on disk; {LATER}"):
+def publish(address: str, contents: Sequence[RunContent]) -> None:
+    """Add to the runs of trainings whatever they lack; if no server answers, warn after a few seconds."""
+    names = contents[0].spec.name if len(contents) == 1 else f"the content of {len(contents)} runs"
+    with tolerating(address, f"{names} is on disk; {LATER}"):
         reach(address)
-        _publish(connect(address, brief=True), address, content)
+        finder = RunFinder(connect(address, brief=True), address)
+        if len(contents) > FEW:
+            finder.read_all(contents[0].spec.experiment)
+        for content in contents:
+            _publish(finder, content)
 
 
 def add_figures(
@@ -79,12 +92,19 @@ def add_figures(
                 PublishedRun(client, run).files(png_files(run_figures, folder))
 
 
-def _publish(client: MlflowClient, address: str, content: RunContent) -> Outcome:
-    published = find_or_make(client, address, content.spec)
-    if published is None:
+def _publish(finder: RunFinder, content: RunContent) -> Outcome:
+    found = find_or_make(finder, content.spec)
+    if found is None:
         return "deleted"
+    published, links = found
+    spec, metrics = content.spec, {name: value for name, (value, _) in content.metrics.items()}
+    published.describe(spec, metrics, links)
+    published.configuration(spec)
+    published.data(spec, metrics)
     published.epochs(content.epochs, content.epoch_times, content.ended)
     published.metrics(content.metrics)
     published.files(content.files)
+    if content.model is not None:
+        published.model(spec, content.model, content.metrics)
     published.end(content.status, content.ended)
     return "published" if published.changed else "complete"

@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from mergershift.cells.records import RunRecord, RunSpec, RunStatus, Trained
 from mergershift.tracking.diagnosis import tolerating, warn
-from mergershift.tracking.find_run import deleted, experiment_named, find
-from mergershift.tracking.published_run import PublishedRun, find_or_make, now
+from mergershift.tracking.find_or_make import find_or_make
+from mergershift.tracking.find_run import RunFinder, deleted, experiment_named, find
+from mergershift.tracking.published_run import Links, PublishedRun, now
 from mergershift.tracking.server import connect, reach
+from mergershift.tracking.system_metrics import SystemMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,16 @@ class Run:
     No method raises because of MLflow, and none waits for its server or database longer than a few seconds.
     """
 
-    def __init__(self, address: str, spec: RunSpec) -> None:
+    def __init__(self, address: str, spec: RunSpec, *, monitor: bool = False) -> None:
         self._address = address
         self._spec = spec
         self._published: PublishedRun | None = None
+        self._links = Links()
         self._run_id: str | None = None
         self._epochs: Sequence[Mapping[str, float]] = ()
         self._times: dict[int, int] = {}
+        self._system: dict[int, Mapping[str, float]] = {}
+        self._monitor = SystemMetrics() if monitor else None
         self._metrics: dict[str, tuple[float, int]] = {}
         self._files: dict[str, bytes] = {}
         self._end: tuple[str, int] | None = None
@@ -72,6 +77,7 @@ class Run:
     def finish(self, epochs: Sequence[Mapping[str, float]], status: RunStatus = "FINISHED") -> None:
         """Log whatever is still missing and end the run with `status` (FINISHED, FAILED or KILLED)."""
         self._keep_epochs(epochs)
+        self._stop_monitor()
         self._end = status, now()
         self._next_attempt = 0.0
         self._send()
@@ -80,6 +86,7 @@ class Run:
 
     def stop(self, status: RunStatus) -> None:
         """Mark the run as KILLED or FAILED until the training is resumed; nobody waits for a server now."""
+        self._stop_monitor()
         self._end = status, now()
         self._send()
 
@@ -113,10 +120,20 @@ class Run:
         )
 
     def _keep_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        self._epochs = list(epochs)
         logged = now()
-        for epoch in epochs:
-            self._times.setdefault(int(epoch["epoch"]), logged)
+        numbers = [int(epoch["epoch"]) for epoch in epochs]
+        if self._monitor is not None and numbers and numbers[-1] not in self._times:
+            self._system[numbers[-1]] = self._monitor.take()
+        for number in numbers:
+            self._times.setdefault(number, logged)
+        self._epochs = [
+            {**epoch, **self._system.get(number, {})} for number, epoch in zip(numbers, epochs, strict=True)
+        ]
+
+    def _stop_monitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop()
+            self._monitor = None
 
     def _send(self) -> None:
         """Send the server all that it lacks, unless it failed to answer a moment ago."""
@@ -124,6 +141,8 @@ class Run:
             return
         try:
             published = self._open()
+            metrics = {name: value for name, (value, _) in self._metrics.items()}
+            published.describe(self._spec, metrics, self._links)
             published.epochs(self._epochs, self._times, now())
             published.metrics(self._metrics)
             published.files(self._files)
@@ -141,10 +160,14 @@ class Run:
             reach(self._address)
             client = connect(self._address, brief=True)
             # A training in progress needs its run, even if somebody has deleted it.
-            published = find_or_make(client, self._address, self._spec, restore=True)
-            assert published is not None
+            found = find_or_make(RunFinder(client, self._address), self._spec, restore=True)
+            assert found is not None
+            published, self._links = found
             if self._end is None:
                 published.begin()
+            published.describe(self._spec, {}, self._links)
+            published.data(self._spec, {})
+            published.configuration(self._spec)
             self._published, self._run_id = published, published.run_id
         return self._published
 
@@ -157,9 +180,15 @@ class Run:
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
 
-def open_run(address: str, spec: RunSpec) -> Run:
-    """Find or create the run of a training; if no server answers within seconds, it is created later."""
-    return Run(address, spec)
+def open_run(address: str, spec: RunSpec, *, monitor: bool = False) -> Run:
+    """Find or create the run of a training; if no server answers within seconds, it is created later.
+
+    Args:
+        address: address of the server or database (`tracking_address`).
+        spec: what the run is created from.
+        monitor: whether to log the load of the machine with every epoch, until the run is finished or stopped.
+    """
+    return Run(address, spec, monitor=monitor)
 
 
 def png_files(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:

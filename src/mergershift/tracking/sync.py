@@ -10,12 +10,14 @@ from pathlib import Path
 from mergershift.cells.layout import RUN
 from mergershift.cells.records import RunRecord
 from mergershift.cells.run_content import run_content
+from mergershift.cells.summary_files import read_trainings
 from mergershift.config import compose
 from mergershift.core.checkout import main_checkout, root
 from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
+from mergershift.tracking.publisher import FEW
 
 UNFINISHED = (".part", ".gone")
 """Suffixes of folders that are being written or deleted."""
@@ -55,10 +57,19 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
     lock = main_checkout() / "state" / "sync.lock"
     with exclusive_lock(lock, "another process is publishing.\nWait for it to finish, or stop it."):
         found, problems = _in_order(folders or (root() / "outputs", main_checkout() / "state" / "tuning"))
+        study = None
+        try:
+            study = read_trainings(
+                "Run `mergershift summary` to write it anew; the gains in it are not published."
+            )
+        except DamagedFile as error:
+            problems.append(str(error))
+        if len(found) > FEW:
+            publisher.prepare(dict.fromkeys(record.experiment for record in found.values()))
         with progress_bar("publishing", len(found)) as advance:
             for folder in found:
                 try:
-                    outcomes[publisher.publish(run_content(folder))] += 1
+                    outcomes[publisher.publish(run_content(folder, study))] += 1
                 except DamagedFile as error:
                     problems.append(str(error))
                 except RefusedByServer as error:
@@ -69,10 +80,10 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
     return Synced(outcomes, problems, public(address))
 
 
-def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the folders of finished trainings, parents before children, and what is wrong with the others."""
-    parents: list[Path] = []
-    children: list[Path] = []
+def _in_order(folders: Sequence[Path]) -> tuple[dict[Path, RunRecord], list[str]]:
+    """Return the records of finished trainings by folder, the runs that others refer to first, and what is wrong."""
+    first_ones: dict[Path, RunRecord] = {}
+    others: dict[Path, RunRecord] = {}
     problems: list[str] = []
     seen: dict[str, Path] = {}
     for folder in _trainings(folders):
@@ -83,12 +94,14 @@ def _in_order(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
             continue
         first = seen.setdefault(record.training, folder)
         if first == folder:
-            (parents if record.parent is None else children).append(folder)
+            (others if record.trained is not None or record.parent is not None else first_ones)[folder] = (
+                record
+            )
         else:
             problems.append(
                 f"{folder}: the same training as {first}, which is published instead.\nMove one of them elsewhere."
             )
-    return parents + children, problems
+    return first_ones | others, problems
 
 
 def _trainings(folders: Sequence[Path]) -> list[Path]:
