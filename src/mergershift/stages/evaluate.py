@@ -86,7 +86,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
         for figure_name, figure in by_name.items():
             figure.savefig(folder / f"{figure_name}.png", dpi=150)
     address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
-    tracking.publish(address, [run_content(cell / TRAINED)])
+    tracking.publish(address, [run_content(cell / TRAINED)], name)
     clear_state(name, training.record.training)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
@@ -14,17 +16,24 @@ from mergershift.tracking.experiment_page import describe_experiment, page_tags
 from mergershift.tracking.failures import ADDRESS, Unusable
 from mergershift.tracking.presentation import TRAINING_TAG
 
+FEW = 20
+"""Number of runs of an experiment that are searched for one by one, before all of them are read at once."""
 _PAGE = 1000
-"""Number of runs that are asked for at once."""
+"""Number of runs that are asked for in one request when all are read."""
 
 
 class RunFinder:
-    """Finds the runs of trainings on the server or database at an address, singly or all of an experiment at once."""
+    """Finds the runs of trainings on the server or database at an address.
+
+    After the first `FEW` of an experiment, it reads all of the experiment's runs, so that there is no request for each of
+    thousands. Runs are then found as they were at that time.
+    """
 
     def __init__(self, client: MlflowClient, address: str) -> None:
         self.client = client
         self._address = address
         self._experiments: dict[tuple[str, bool], str | None] = {}
+        self._searched: Counter[str] = Counter()
         self._read: dict[str, dict[str, Run]] = {}
 
     def experiment(self, name: str, *, restore: bool = False) -> str | None:
@@ -35,11 +44,16 @@ class RunFinder:
             )
         return self._experiments[name, restore]
 
-    def read_all(self, name: str) -> None:
-        """Read all runs of an experiment, so that `find` needs no request for each of them."""
-        experiment = self.experiment(name)
-        if experiment is None:
-            return
+    def find(self, experiment: str, training: str) -> Run | None:
+        """Return the run of a training; see `find`."""
+        self._searched[experiment] += 1
+        if self._searched[experiment] <= FEW:
+            return find(self.client, experiment, training)
+        if experiment not in self._read:
+            self._read[experiment] = self._all(experiment)
+        return self._read[experiment].get(training)
+
+    def _all(self, experiment: str) -> dict[str, Run]:
         runs: dict[str, Run] = {}
         token = None
         while True:
@@ -54,19 +68,12 @@ class RunFinder:
                 training = run.data.tags[TRAINING_TAG]
                 known = runs.get(training)
                 if known is not None and not deleted(known) and not deleted(run):
-                    run = find(self.client, experiment, training) or run
-                if known is None or deleted(known):
+                    run = find(self.client, experiment, training) or run  # deletes the duplicate
+                if known is None or not deleted(run):
                     runs[training] = run
             token = page.token
             if not token:
-                break
-        self._read[experiment] = runs
-
-    def find(self, experiment: str, training: str) -> Run | None:
-        """Return the run of a training, as `find` does; as it was when `read_all` read the experiment."""
-        if experiment in self._read:
-            return self._read[experiment].get(training)
-        return find(self.client, experiment, training)
+                return runs
 
     def find_again(self, experiment: str, training: str) -> Run | None:
         """Return the run of a training as it is now."""

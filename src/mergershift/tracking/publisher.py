@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from matplotlib.figure import Figure
@@ -20,8 +20,6 @@ from mergershift.tracking.server import connect, reach
 
 logger = logging.getLogger(__name__)
 
-FEW = 20
-"""Number of trainings up to which each one's run is searched for, rather than all runs of the experiment read."""
 Outcome = Literal["published", "complete", "deleted"]
 
 
@@ -38,12 +36,6 @@ class Publisher:
             reach(address)
             self._finder = RunFinder(connect(address), address)
 
-    def prepare(self, experiments: Iterable[str]) -> None:
-        """Read all runs of these experiments, which is quicker than one by one if most of them are published."""
-        with answering(self._address):
-            for experiment in experiments:
-                self._finder.read_all(experiment)
-
     def publish(self, content: RunContent) -> Outcome:
         """Add to the training's run on the server whatever it lacks, and return the outcome.
 
@@ -59,14 +51,17 @@ class Publisher:
                 raise
 
 
-def publish(address: str, contents: Sequence[RunContent]) -> None:
-    """Add to the runs of trainings whatever they lack; if no server answers, warn after a few seconds."""
-    names = contents[0].spec.name if len(contents) == 1 else f"the content of {len(contents)} runs"
-    with tolerating(address, f"{names} is on disk; {LATER}"):
+def publish(address: str, contents: Iterable[RunContent], what: str = "what they show") -> None:
+    """Add to the runs of trainings whatever they lack; if no server answers, warn after a few seconds.
+
+    Args:
+        address: address of the server or database (`tracking_address`).
+        contents: content of the runs, those that others refer to first.
+        what: name of the content, as the warning gives it.
+    """
+    with tolerating(address, f"{what} is on disk; {LATER}"):
         reach(address)
         finder = RunFinder(connect(address, brief=True), address)
-        if len(contents) > FEW:
-            finder.read_all(contents[0].spec.experiment)
         for content in contents:
             _publish(finder, content)
 

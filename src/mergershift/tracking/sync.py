@@ -17,7 +17,6 @@ from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
-from mergershift.tracking.publisher import FEW
 
 UNFINISHED = (".part", ".gone")
 """Suffixes of folders that are being written or deleted."""
@@ -64,8 +63,6 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
             )
         except DamagedFile as error:
             problems.append(str(error))
-        if len(found) > FEW:
-            publisher.prepare(dict.fromkeys(record.experiment for record in found.values()))
         with progress_bar("publishing", len(found)) as advance:
             for folder in found:
                 try:
