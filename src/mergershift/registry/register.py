@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from mergershift import tracking
+from mergershift.archive import images_of
 from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import BEST, EVALUATED, SUMMARY
@@ -26,14 +27,19 @@ from mergershift.core.reading import LARGEST
 from mergershift.core.yaml_files import read_yaml
 from mergershift.images.locate import prepared_images
 from mergershift.registry.candidate import Candidate
+from mergershift.registry.model_card import CARD, title
+from mergershift.registry.model_facts import COLUMNS
+from mergershift.registry.pages import model_description, short_interval, version_description, version_tags
 from mergershift.tracking.exported_models import save_program
-from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.model_registry import Registry
+from mergershift.tracking.model_version import Version
+from mergershift.tracking.pages import model_page
 
 CANDIDATES = "_candidates"
 
 
 def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
-    """Register a training as a candidate; returns up to two lines to print.
+    """Register a training as a candidate; returns up to three lines to print.
 
     Without `cell` it is the study's best training for the filters and domains in `overrides`: among the seeds of the
     method that outputs/summary/best.json names, the one whose chosen epoch has the highest score by the same
@@ -60,12 +66,31 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
         )
     registered = f"{name}{CANDIDATES}"
     known = registry.same(registered, candidate.fingerprint)
-    if known is not None:
-        return f"{training.name}: this model is already registered as {known.uri}"
-    lineage = _lineage(training, run_id)
-    # Computing the features of thousands of images takes a while, so a terminal shows a spinner.
-    spinner = Console(stderr=True).status(f"{training.name}: computing features and exporting the model")
-    with spinner, TemporaryDirectory() as temporary:
+    if known is None:
+        # Computing the features of thousands of images takes a while, so a terminal shows a spinner.
+        message = f"{training.name}: computing features and exporting the model"
+        with Console(stderr=True).status(message):
+            version, new = _publish(registry, candidate, name, run_id, choice)
+    else:
+        version, new = known, False
+    page = registry.page(version)
+    shown = f"\nIts page: {page}" if page else ""
+    if not new:
+        return f"{training.name}: this model is already registered as {version.uri}{shown}"
+    return (
+        f"{title(candidate.facts)}: registered as {version.uri}, with a balanced accuracy on the target's test images "
+        f"({images_of(candidate.facts.data_kind)}) of {short_interval(candidate.accuracy)}.\n"
+        f"Compare it with the champion of '{name}' with `mergershift promote {version.number}`.{shown}"
+    )
+
+
+def _publish(
+    registry: Registry, candidate: Candidate, name: str, run_id: str, choice: str
+) -> tuple[Version, bool]:
+    """Register the model as a candidate for `name`; returns the version and whether it is new."""
+    training, registered = candidate.training, f"{name}{CANDIDATES}"
+    lineage = _lineage(training, run_id) | {"fingerprint": candidate.fingerprint}
+    with TemporaryDirectory() as temporary:
         staged, model = Path(temporary) / "files", Path(temporary) / "model"
         staged.mkdir()
         files = candidate.write(
@@ -77,15 +102,15 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
             ),
             references=references(),
         )
-        save_program(candidate.program, candidate.example, model, files)
-        tags = {FINGERPRINT: candidate.fingerprint, **lineage}
-        version, new = registry.publish(model, registered, run_id, tags, candidate.summary)
-    if not new:
-        return f"{training.name}: this model is already registered as {version.uri}"
-    return (
-        f"{training.name}: registered as {version.uri}, seed {candidate.facts.seed}, epoch {candidate.facts.epoch}.\n"
-        f"Let it challenge the champion of '{name}' with `mergershift promote {version.number}`."
-    )
+        save_program(candidate.program, candidate.example, list(COLUMNS), model, files)
+        run = registry.run_page(training.record.training, training.record.experiment)
+        links = {"Run of the training": run} if run else {}
+        links["How to use the model"] = model_page("", registered)
+        description = version_description((staged / CARD).read_text(), links)
+        tags = version_tags(candidate.facts, candidate.accuracy, lineage)
+        outcome = registry.publish(model, registered, run_id, candidate.fingerprint, tags, description)
+    registry.describe_model(registered, model_description(name, registered))
+    return outcome
 
 
 def _read(cell: Path) -> Candidate:
@@ -125,7 +150,7 @@ def _best_cell(config: Config) -> tuple[Path, str]:
 
 
 def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
-    """Collect the lineage of a model, for the tags of its version and for its card."""
+    """Collect the lineage of a model, for its card and the tags of its version."""
     trained = training.trained
     return {
         "run_id": run_id,
