@@ -41,8 +41,10 @@ class Measured:
         if of_champion:
             low, value, high = -high, -value, -low
             values = values and values[::-1]
-        against = f" {values[0]:.3g} against {values[1]:.3g} of {other}" if values else f" against {other}"
-        return f"{self.score}{against}, difference {value:+.3g} [{low:+.3g}, {high:+.3g}], on {self.images}"
+        against = f"against {_number(values[1])} of {other}" if values else f"against {other}"
+        score = f"{self.score} {_number(values[0])}" if values else self.score
+        bounds = f"[{_number(low, '+')}, {_number(high, '+')}]"
+        return f"{score} {against}, difference {_number(value, '+')} {bounds}, on {self.images}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ def _incomparable(error: UserError) -> Comparison:
 
 def _table(path: Path) -> pd.DataFrame:
     return read_csv(path, _TABLE, "Register the model again with `mergershift register`.")
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Write a number with three decimals, or two digits if it is closer to 0 than that."""
+    return format(value, f"{sign}.3f" if abs(value) >= 0.001 or value == 0 else f"{sign}.2g")
 
 
 def _shortened(value: object) -> str:

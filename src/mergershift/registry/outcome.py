@@ -41,7 +41,7 @@ def record_promotion(
     """Record on the new champion, on the candidate that it is a copy of and on the former champion what happened."""
     day, why = _today(), decision.why(champion)
     _record(registry, copy, f"Champion since {day}: {why}.", decision.outcome)
-    # The candidate is not told when its copy is replaced, so it says only what stays true.
+    # The candidate's page does not learn when its copy is replaced, so it says only what stays true.
     _record(registry, candidate, f"Promoted on {day} as {copy.title}: {why}.", decision.outcome)
     if champion is not None:
         found = decision.comparison.clause(copy.title, of_champion=True)

@@ -39,7 +39,7 @@ mergershift predict "my_images/*.fits" --model {uri} --output mergers.ecsv
 **Serve**, on a machine that has MLflow and PyTorch alone:
 
 ```
-MLFLOW_TRACKING_URI=... mlflow models serve -m {uri} --env-manager local --port 5001
+MLFLOW_TRACKING_URI={address} mlflow models serve -m {uri} --env-manager local --port 5001
 ```
 
 A request holds images (N, filters, 75, 75) in µJy/arcsec²; the answer has {columns} for each:
@@ -54,16 +54,18 @@ print(answer.json()["predictions"])
 """
 
 
-def model_description(model: str, name: str) -> str:
+def model_description(model: str, name: str, address: str) -> str:
     """Describe a registered model in Markdown: what it is and how it is used.
 
     Args:
         model: name of the model that has the champion.
         name: name of the described model: the same, or that of its candidates.
+        address: address of the MLflow server or database, without credentials.
     """
     candidates = name != model
     return _USE.format(
         begin=_CANDIDATES.format(model=model) if candidates else _CHAMPIONS,
+        address=address,
         uri=f"models:/{name}/1" if candidates else f"models:/{name}@champion",
         columns=" and ".join(f"`{column}`" for column in COLUMNS).replace(
             "` and `", "`, `", len(COLUMNS) - 2
@@ -79,6 +81,8 @@ def version_description(card: str, links: Mapping[str, str]) -> str:
     """
     start, *sections = card.split("\n## ")
     heading, summary, notes = start.split("\n\n", 2)
+    # MLflow's list of versions shows the first line as it is, so the heading is marked in the second one.
+    heading = f"{heading.removeprefix('# ')}\n==="
     linked = " · ".join(f"[{text}]({address})" for text, address in links.items())
     begin = "\n\n".join([heading, summary, *([linked] if linked else []), notes.strip()])
     parts = {section.partition("\n")[0]: _with_space(f"## {section.strip()}") for section in sections}
@@ -117,10 +121,10 @@ def with_promotion(description: str, sentence: str) -> str:
         return description
     if PROMOTIONS in lines:
         place = lines.index(PROMOTIONS) + 2
-        lines.insert(place, line)
+        lines[place:place] = [line]
     else:
         blanks = [number for number, text in enumerate(lines) if not text.strip()]
-        after = 2 if description.startswith("#") else 1  # the summary
+        after = 2 if "===" in lines[:2] else 1  # the heading, if there is one, and the summary
         place = blanks[after - 1] if len(blanks) >= after else len(lines)
         lines[place:place] = ["", PROMOTIONS, "", line]
         place += 3

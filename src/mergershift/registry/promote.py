@@ -5,12 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 
 from mergershift import tracking
-from mergershift.config import compose
+from mergershift.config import Config
 from mergershift.core.errors import UserError
+from mergershift.registry.choice import CANDIDATES
 from mergershift.registry.comparison import Comparison, compare
 from mergershift.registry.outcome import Decision, record_promotion, record_refusal
 from mergershift.registry.pages import model_description
-from mergershift.registry.register import CANDIDATES
 from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.model_version import Version
 
@@ -18,7 +18,7 @@ _ATTEMPTS = 3
 
 
 def promote_step(
-    overrides: tuple[str, ...], number: int | None, force: str | None = None, oracle_gate: bool = False
+    config: Config, number: int | None, force: str | None = None, oracle_gate: bool = False
 ) -> str:
     """Make a candidate the champion if it beats the current one; returns up to three lines to print.
 
@@ -29,14 +29,13 @@ def promote_step(
     comparison, the candidate challenges the new one.
 
     Args:
-        overrides: overrides of the configuration, for instance selection.best_by=target_entropy.
+        config: names the model, the server and the validator (selection.best_by).
         number: version of the candidate; the newest one if None.
         force: reason for promoting the candidate regardless of the comparison; it is recorded.
         oracle_gate: require in addition that the candidate beats the champion on the labels of the target's test rows.
 
     Raises UserError if there is no candidate, if it does not win, or if it cannot be compared with the champion.
     """
-    config = compose(overrides)
     assert config.selection is not None, "conf/config.yaml names a selection"
     model = config.tracking.model
     registry = Registry(tracking.tracking_address(config.tracking.uri))
@@ -66,7 +65,7 @@ def promote_step(
             )
         # Only now, so that a version that did not become the champion does not claim that it did.
         record_promotion(registry, candidate, copy, champion, decision)
-        registry.describe_model(model, model_description(model, model))
+        registry.describe_model(model, model_description(model, model, registry.address))
         return (
             f"{candidate.uri} is now the champion, as {copy.uri}: {decision.why(champion)}.\n"
             f"Use it with `mergershift predict IMAGES --model models:/{model}@champion`.{_page(registry, copy)}"

@@ -14,7 +14,8 @@ from mlflow import artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from mergershift.core.checkout import main_checkout
+from mergershift.core.checkout import enclosing, main_checkout
+from mergershift.core.database_files import SQLITE, sqlite_path
 from mergershift.core.errors import UserError
 from mergershift.core.model_uri import ModelUri
 from mergershift.core.redaction import public
@@ -44,6 +45,13 @@ class Registry:
         self._address = address
         with answering(address):
             self._client = connect(address)
+
+    @property
+    def address(self) -> str:
+        """Address without credentials; a database in a checkout is given relative to it, wherever that is moved."""
+        path = sqlite_path(self._address)
+        inside = path is not None and enclosing(path.parent) == path.parent
+        return f"{SQLITE}{path.name}" if path is not None and inside else public(self._address)
 
     def run_of(self, training: str, experiment: str) -> str | None:
         """Return the id of a training's run; None if the server does not know the run or it has been deleted."""
