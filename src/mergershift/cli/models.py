@@ -58,13 +58,15 @@ def predict(
     pixel scale (WCS, PIXSCALE) and redshift (REDSHIFT) in their headers. FITS images without a pixel scale, and npy
     images, have to be on that grid already.
     """
+    from mergershift.predicting.arguments import check_arguments
+
+    check_arguments(images, model, output, overwrite=overwrite, unit=unit)
+
     from mergershift.predicting.command import predict_step
     from mergershift.predicting.conversion import Assumed
 
     assumed = Assumed(unit, pixel_arcsec, redshift)
-    lines, refused = predict_step(
-        images, model, output, assumed=assumed, overwrite=overwrite, threads=threads
-    )
+    lines, refused = predict_step(images, model, output, assumed=assumed, threads=threads)
     for line in lines:
         click.echo(line)
     for name, reason in list(refused.items())[:MOST_REFUSALS]:
@@ -119,9 +121,15 @@ def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
     label-free: it uses no target labels. The model gets a model card. A model that is already registered keeps its
     version.
     """
+    from mergershift.config import compose
+    from mergershift.registry.choice import choose
+
+    config = compose(overrides)
+    choice = choose(config, cell)
+
     from mergershift.registry.register import register_step
 
-    click.echo(register_step(overrides, cell))
+    click.echo(register_step(config, choice))
 
 
 @click.command(cls=Command)
@@ -138,8 +146,6 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
     The candidate is VERSION, or the newest one. The two are compared on the target's validation images by the
     label-free validator selection.best_by.
     """
-    from mergershift.registry.promote import promote_step
-
     numbers = [argument for argument in arguments if argument.isdecimal()]
     if len(numbers) > 1:
         raise click.UsageError(f"{' and '.join(numbers)}: only one VERSION can be promoted.")
@@ -151,7 +157,14 @@ def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) ->
         raise click.UsageError("--force needs a reason that other people will understand.")
     overrides = tuple(argument for argument in arguments if not argument.isdecimal())
     number = int(numbers[0]) if numbers else None
-    click.echo(promote_step(overrides, number, force, oracle_gate))
+
+    from mergershift.config import compose
+
+    config = compose(overrides)
+
+    from mergershift.registry.promote import promote_step
+
+    click.echo(promote_step(config, number, force, oracle_gate))
 
 
 @click.command(cls=Command)

@@ -21,8 +21,13 @@ class Challenge(NamedTuple):
     """The result of the comparison of a candidate with a champion."""
 
     validator: str
+    candidate: float
+    champion: float
+    """Their scores; higher is better."""
     difference: Interval
     """Score of the candidate minus score of the champion."""
+    images: int
+    """Number of images of each domain."""
     galaxies: int
     resamples: int
 
@@ -71,20 +76,22 @@ def challenge(
     logits = [np.stack([np.zeros(len(model)), model["log_odds"]], axis=1) for model in models]
     score = VALIDATORS[validator]
 
-    def difference(weights: NDArray[np.int64]) -> float:
+    def scores(weights: NDArray[np.int64]) -> tuple[float, float]:
         source, target = (np.repeat(places, weights[members[places]]) for places in by_role)
         of_source = labels[source].astype(np.int64)
         of_candidate, of_champion = (
             score(Evidence(model[source], model[source], of_source, model[target], model[target]))
             for model in logits
         )
-        return of_candidate - of_champion
+        return of_candidate, of_champion
 
-    value = difference(np.ones(galaxies, dtype=np.int64))
+    ours, theirs = scores(np.ones(galaxies, dtype=np.int64))
     replicates: list[float] = []
     for weights, _ in draws(np.zeros(galaxies, dtype=np.int64), 1, len(images), resamples, rng_seed):
-        replicates += [difference(replicate.astype(np.int64)) for replicate in weights]
-    return Challenge(validator, percentile_interval(value, np.array(replicates)), galaxies, resamples)
+        drawn = [scores(replicate.astype(np.int64)) for replicate in weights]
+        replicates += [of_candidate - of_champion for of_candidate, of_champion in drawn]
+    interval = percentile_interval(ours - theirs, np.array(replicates))
+    return Challenge(validator, ours, theirs, interval, len(by_role[1]), galaxies, resamples)
 
 
 def _sorted(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -7,6 +7,13 @@ table = model.predict(images)
 `images` is an array `(N, C, 75, 75)` in µJy/arcsec² or a list of file names; `table` is an astropy Table.
 """
 
-from mergershift.predicting.model import Model, load_model
+from typing import TYPE_CHECKING
+
+from mergershift.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from mergershift.predicting.model import Model, load_model
 
 __all__ = ["Model", "load_model"]
+
+__getattr__ = lazy_exports(__name__, dict.fromkeys(__all__, "model"))

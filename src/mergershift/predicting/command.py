@@ -14,7 +14,7 @@ from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import Inputs
 from mergershift.predicting.model import load_model, no_images_error
 from mergershift.predicting.table import NOT_FINITE, Form, Rows
-from mergershift.predicting.writers import check_output, fits_text, table_writer
+from mergershift.predicting.writers import fits_text, table_writer
 
 PIECE = 64
 """Number of batches that are written to the table at a time."""
@@ -26,17 +26,15 @@ def predict_step(
     output: Path,
     *,
     assumed: Assumed,
-    overwrite: bool = False,
     threads: int | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Write a table of predictions for all usable images.
+    """Write a table of predictions for all usable images; its arguments have passed `check_arguments`.
 
     Args:
         images: Files, folders and patterns.
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a folder.
-        output: Path of the table; its suffix determines the format.
+        output: Path of the table, which replaces any existing one; its suffix determines the format.
         assumed: Properties of images whose files do not give them.
-        overwrite: Whether to replace an existing table.
         threads: Number of threads; all available cores by default.
 
     Returns a summary in lines of text, and the reasons for refused files by their names.
@@ -44,7 +42,6 @@ def predict_step(
     """
     import torch
 
-    check_output(output, overwrite)
     names = find_files(images, leave_out=output)
     loaded = load_model(model)
     torch.set_num_threads(threads or available_cores())
@@ -58,7 +55,7 @@ def predict_step(
             tally.add(loaded.form, piece)
         if not tally.images:
             raise no_images_error(inputs)
-    return tally.lines(output, loaded.form.threshold), inputs.refused
+    return tally.lines(output, loaded.form), inputs.refused
 
 
 class _Tally:
@@ -72,16 +69,18 @@ class _Tally:
             self.empty += int(np.count_nonzero(np.isnan(rows.scores[:, 0])))
             self.outliers += int(np.count_nonzero(rows.scores[:, 2] > 1))
 
-    def lines(self, output: Path, threshold: float) -> list[str]:
-        text = [
-            f"{output}: {self.images} images, {self.mergers} classified as mergers (probability >= {threshold:.3f})"
-        ]
+    def lines(self, output: Path, form: Form) -> list[str]:
+        images = f"{self.images} image{'' if self.images == 1 else 's'}"
+        rule = f"probability >= {form.threshold:.3f}"
+        text = [f"{output}: {images}, {self.mergers} classified as mergers ({rule})"]
+        if form.warning:
+            text.append(form.warning)
         if self.outliers:
             text.append(
-                f"{self.outliers} are unlike the images that the model was trained on (out_of_domain > 1)"
+                f"{self.outliers} unlike the images that the model was trained on (out_of_domain > 1)"
             )
         if self.empty:
-            text.append(f"{self.empty} have no prediction (flag '{NOT_FINITE}')")
+            text.append(f"{self.empty} without a prediction (flag '{NOT_FINITE}')")
         return text
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from astropy.table import Table
 
 from mergershift.core.errors import UserError
+from mergershift.core.model_uri import SCHEME
 from mergershift.core.progress import progress_bar
+from mergershift.predicting.arguments import CHAMPION, check_model
 from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import Inputs, ahead
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-URI = "models:/"
-CHAMPION = f"{URI}mergershift@champion"
 _log = logging.getLogger(__name__)
 
 
@@ -88,16 +88,13 @@ def load_model(model: str | Path = CHAMPION) -> Model:
     Raises UserError if there is no such model.
     """
     name = str(model)
-    if name.startswith(URI):
+    check_model(name)
+    if name.startswith(SCHEME):
         from mergershift.tracking import fetch_model
 
         folder = fetch_model(_address(), name)
-    elif Path(model).is_dir():
-        folder = Path(model)
     else:
-        raise UserError(
-            f"{name}: no such folder.\nGive a registered model, such as {CHAMPION}, or the folder of one."
-        )
+        folder = Path(model)
     package = RegisteredModel.read(folder)
     return Model(package, Form(package.facts, name, _version(folder)))
 

@@ -11,6 +11,7 @@ from astropy.table import Column, MaskedColumn, Table
 from numpy.typing import NDArray
 
 from mergershift import __version__
+from mergershift.archive import images_of
 from mergershift.registry import COLUMNS
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ class Rows:
     notes: Sequence[str]
 
 
+def warning(facts: ModelFacts) -> str | None:
+    """Warn that a model's training images were not the archive's; None if they were."""
+    if facts.data_kind == "archive":
+        return None
+    consequence = {"mock": "its predictions carry no information about real galaxies"}
+    return (
+        f"The model was trained on {images_of(facts.data_kind)}: "
+        f"{consequence.get(facts.data_kind, 'do not cite its predictions')}."
+    )
+
+
 class Form:
     """The format and metadata that all pieces of one table share.
 
@@ -50,16 +62,19 @@ class Form:
 
     def __init__(self, facts: ModelFacts, model: str, version: str) -> None:
         self.threshold = facts.threshold
+        self.warning = warning(facts)
         grid = f"{facts.image_size} x {facts.image_size} pixels, {facts.field_kpc:g} kpc wide"
         self.meta: dict[str, Any] = {
             "MODEL": model,
             "VERSION": version,
             "TRAINING": facts.name,
+            "DATAKIND": facts.data_kind,
             "PROGRAM": f"mergershift {__version__}",
             "THRESHLD": facts.threshold,
             "TEMPERAT": facts.temperature,
             "FILTERS": ",".join(facts.filters),
             "comments": [
+                *([self.warning] if self.warning else []),
                 f"The model expects images of {grid}, in {facts.unit}, in the filters {', '.join(facts.filters)}.",
                 f"It was trained on simulated galaxies at z = {facts.redshift:g} ({', '.join(facts.domains)}). "
                 "If out_of_domain is above 1, the image is unlike those, and its probabilities are meaningless.",

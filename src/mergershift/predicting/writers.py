@@ -14,8 +14,8 @@ from astropy.table import Table
 from astropy.table.meta import get_yaml_from_table
 from numpy.typing import NDArray
 
-from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
+from mergershift.predicting.arguments import FORMATS
 
 Write = Callable[[Table], object]
 Width = Callable[[str], int]
@@ -23,16 +23,6 @@ Width = Callable[[str], int]
 NULL = 255
 """Value that represents a masked small integer in a FITS table."""
 _FITS_FORMATS = {"i": ("K", ">i8"), "u": ("B", "u1"), "f": ("D", ">f8")}
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise UserError if the suffix of `path` is not that of a format, or `path` exists and must not be replaced."""
-    if path.suffix not in WRITERS:
-        raise UserError(
-            f"{path}: unknown format.\nUse a name that ends with {', '.join(WRITERS)} (ECSV, FITS, Parquet)."
-        )
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise UserError(f"{path}: already exists.\nGive --overwrite to replace it, or another --output.")
 
 
 @contextmanager
@@ -148,5 +138,5 @@ def fits_text(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
-WRITERS = {".ecsv": _ecsv, ".fits": _fits, ".parquet": _parquet}
+WRITERS = dict(zip(FORMATS, (_ecsv, _fits, _parquet), strict=True))
 """Writers by the suffix of the file."""

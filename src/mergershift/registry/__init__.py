@@ -1,9 +1,14 @@
 """Registered models: the program and the facts of a trained classifier, and how candidates become champions."""
 
-from mergershift.registry.model_facts import COLUMNS, FACTS, WEIGHTS, ModelFacts
-from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
-from mergershift.registry.program import ExportableModel
-from mergershift.registry.registered_model import RegisteredModel
+from typing import TYPE_CHECKING
+
+from mergershift.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from mergershift.registry.model_facts import COLUMNS, FACTS, WEIGHTS, ModelFacts
+    from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
+    from mergershift.registry.program import ExportableModel
+    from mergershift.registry.registered_model import RegisteredModel
 
 __all__ = [
     "COLUMNS",
@@ -15,3 +20,13 @@ __all__ = [
     "RegisteredModel",
     "fit_distance",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        **dict.fromkeys(("COLUMNS", "FACTS", "WEIGHTS", "ModelFacts"), "model_facts"),
+        **dict.fromkeys(("FeatureDistance", "fit_distance"), "out_of_domain"),
+        "ExportableModel": "program",
+        "RegisteredModel": "registered_model",
+    },
+)

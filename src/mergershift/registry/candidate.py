@@ -20,10 +20,10 @@ from mergershift.cells.layout import EVALUATED, PREDICTIONS
 from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config
-from mergershift.evaluation import Evidence
+from mergershift.evaluation import Evidence, Interval
 from mergershift.images import Prepared
 from mergershift.registry.domains import domain_features, domains_seen
-from mergershift.registry.model_card import CARD, summary, write_card
+from mergershift.registry.model_card import CARD, write_card
 from mergershift.registry.model_facts import WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
 from mergershift.registry.program import ExportableModel
@@ -135,9 +135,9 @@ class Candidate:
         return np.asarray(images.numpy(), dtype=np.float32)
 
     @property
-    def summary(self) -> str:
-        """Short description of the model and its balanced accuracy."""
-        return f"{summary(self.facts, self.training.results)} See {CARD} among its files."
+    def accuracy(self) -> Interval:
+        """Balanced accuracy on the target's test images."""
+        return self.training.results["target"]["unique"]["balanced_accuracy"]
 
     def validation_table(self) -> pd.DataFrame:
         """Build the table by which `evaluation.challenge` compares models; it contains no label of the target."""

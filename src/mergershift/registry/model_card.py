@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mergershift.archive import DOI, images_of, terms_of
+from mergershift.config.study import PLAIN
 from mergershift.evaluation import Interval, Results
 from mergershift.registry.model_facts import COLUMNS, ModelFacts
 
@@ -20,17 +21,32 @@ _THRESHOLDS = {
 }
 
 
+def title(facts: ModelFacts) -> str:
+    """Name the model as the pages of MLflow name its run: method, filters, direction and seed."""
+    tuned = facts.experiment not in (None, PLAIN)
+    method = "oracle" if facts.labelled == facts.target else facts.experiment if tuned else facts.adaptation
+    return f"{method} · {facts.filter_set} · {facts.source}→{facts.target} · s{facts.seed}"
+
+
 def summary(facts: ModelFacts, results: Results) -> str:
-    """Describe the model and its balanced accuracy in two sentences, which name mock images as such."""
+    """Describe the model and its balanced accuracy in a few sentences, which name oracles and mock images as such."""
     accuracies = [
         f"{with_interval(results[role]['unique']['balanced_accuracy'])} on {domain} images ({role})"
         for role, domain in (("source", facts.source), ("target", facts.target))
     ]
+    if facts.labelled == facts.target:
+        trained = f"trained with labels of {facts.target} images, which makes it an oracle"
+    elif facts.oracle:
+        trained = (
+            f"trained with labels of {facts.labelled} images, and tuned with labels of {facts.target} ones, "
+            "which makes it an oracle"
+        )
+    else:
+        trained = f"trained with labels of {facts.labelled} images, for {facts.target} ones"
     return (
-        f"Classifies galaxies as mergers or non-mergers: network {facts.network}, method {facts.adaptation}, "
-        f"{facts.source} to {facts.target}, filters {', '.join(facts.filters)}. "
-        f"Balanced accuracy on test galaxies ({images_of(facts.data_kind)}): "
-        f"{' and '.join(accuracies)}."
+        f"Classifies galaxies as mergers or non-mergers in filters {', '.join(facts.filters)}: network "
+        f"{facts.network}, method {facts.adaptation}, {trained}. Balanced accuracy on test galaxies "
+        f"({images_of(facts.data_kind)}): {' and '.join(accuracies)}."
     )
 
 
@@ -61,6 +77,7 @@ def write_card(facts: ModelFacts, results: Results, **values: Any) -> str:
     target: Mapping[str, Interval] = results["target"]["unique"]
     return template.render(
         facts=facts,
+        title=title(facts),
         summary=summary(facts, results),
         data_kind=facts.data_kind,
         doi=DOI,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,14 +10,12 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from mergershift import tracking
+from mergershift.archive import images_of
 from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import BEST, EVALUATED, SUMMARY
+from mergershift.cells.layout import EVALUATED
 from mergershift.cells.records import STARTED_FROM
-from mergershift.cells.summary_files import read_best
-from mergershift.config import Config, compose
-from mergershift.config.schema import ORACLE_PREFIX, sees_target_labels
-from mergershift.config.study import read_study
+from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
 from mergershift.core.errors import UserError
@@ -26,29 +23,24 @@ from mergershift.core.reading import LARGEST
 from mergershift.core.yaml_files import read_yaml
 from mergershift.images.locate import prepared_images
 from mergershift.registry.candidate import Candidate
+from mergershift.registry.choice import CANDIDATES, Choice
+from mergershift.registry.model_card import CARD, title
+from mergershift.registry.model_facts import COLUMNS
+from mergershift.registry.pages import model_description, short_interval, version_description, version_tags
 from mergershift.tracking.exported_models import save_program
-from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.model_registry import Registry
+from mergershift.tracking.model_version import Version
+from mergershift.tracking.pages import model_page
 
-CANDIDATES = "_candidates"
 
+def register_step(config: Config, choice: Choice) -> str:
+    """Register a training as a candidate; returns up to three lines to print.
 
-def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
-    """Register a training as a candidate; returns up to two lines to print.
-
-    Without `cell` it is the study's best training for the filters and domains in `overrides`: among the seeds of the
-    method that outputs/summary/best.json names, the one whose chosen epoch has the highest score by the same
-    validator. No target label is used. Registering the same model again returns the existing version.
+    Registering the same model again returns the existing version.
     """
-    config = compose(overrides)
     name = config.tracking.model
-    folder, choice = (cell.resolve(), "no others: named by hand") if cell else _best_cell(config)
-    candidate = _read(folder)
+    candidate = _candidate(choice.training)
     training = candidate.training
-    if training.config.is_oracle and not sees_target_labels(name):
-        raise UserError(
-            f"{training.name}: trained or tuned with labels of the target.\n"
-            f"Register it under a name that marks it as an oracle: tracking.model={ORACLE_PREFIX}{name}."
-        )
     address = tracking.tracking_address(config.tracking.uri)
     registry = Registry(address)
     record = training.record
@@ -60,72 +52,61 @@ def register_step(overrides: tuple[str, ...], cell: Path | None) -> str:
         )
     registered = f"{name}{CANDIDATES}"
     known = registry.same(registered, candidate.fingerprint)
-    if known is not None:
-        return f"{training.name}: this model is already registered as {known.uri}"
-    lineage = _lineage(training, run_id)
-    # Computing the features of thousands of images takes a while, so a terminal shows a spinner.
-    spinner = Console(stderr=True).status(f"{training.name}: computing features and exporting the model")
-    with spinner, TemporaryDirectory() as temporary:
+    if known is None:
+        # Computing the features of thousands of images takes a while, so a terminal shows a spinner.
+        message = f"{training.name}: computing features and exporting the model"
+        with Console(stderr=True).status(message):
+            version, new = _publish(registry, candidate, name, run_id, choice.among)
+    else:
+        version, new = known, False
+    page = registry.page(version)
+    shown = f"\nIts page: {page}" if page else ""
+    if not new:
+        return f"{training.name}: this model is already registered as {version.uri}{shown}"
+    return (
+        f"{title(candidate.facts)}: registered as {version.uri}, with a balanced accuracy on the target's test images "
+        f"({images_of(candidate.facts.data_kind)}) of {short_interval(candidate.accuracy)}.\n"
+        f"Compare it with the champion of '{name}' with `mergershift promote {version.number}`.{shown}"
+    )
+
+
+def _publish(
+    registry: Registry, candidate: Candidate, name: str, run_id: str, among: str
+) -> tuple[Version, bool]:
+    """Register the model as a candidate for `name`; returns the version and whether it is new."""
+    training, registered = candidate.training, f"{name}{CANDIDATES}"
+    lineage = _lineage(training, run_id) | {"fingerprint": candidate.fingerprint}
+    with TemporaryDirectory() as temporary:
         staged, model = Path(temporary) / "files", Path(temporary) / "model"
         staged.mkdir()
         files = candidate.write(
             staged,
-            choice=choice,
+            choice=among,
             lineage=lineage,
             evaluations=ledger.count(
                 training.trained.data_hash, training.trained.split.model_dump(mode="json")
             ),
             references=references(),
         )
-        save_program(candidate.program, candidate.example, model, files)
-        tags = {FINGERPRINT: candidate.fingerprint, **lineage}
-        version, new = registry.publish(model, registered, run_id, tags, candidate.summary)
-    if not new:
-        return f"{training.name}: this model is already registered as {version.uri}"
-    return (
-        f"{training.name}: registered as {version.uri}, seed {candidate.facts.seed}, epoch {candidate.facts.epoch}.\n"
-        f"Let it challenge the champion of '{name}' with `mergershift promote {version.number}`."
-    )
+        save_program(candidate.program, candidate.example, list(COLUMNS), model, files)
+        run = registry.run_page(training.record.training, training.record.experiment)
+        links = {"Run of the training": run} if run else {}
+        links["How to use the model"] = model_page("", registered)
+        description = version_description((staged / CARD).read_text(), links)
+        tags = version_tags(candidate.facts, candidate.accuracy, lineage)
+        outcome = registry.publish(model, registered, run_id, candidate.fingerprint, tags, description)
+    registry.describe_model(registered, model_description(name, registered, registry.address))
+    return outcome
 
 
-def _read(cell: Path) -> Candidate:
-    training = FinishedTraining.read(cell)
+def _candidate(training: FinishedTraining) -> Candidate:
     prepared = prepared_images(training.config)
     training.require_data(prepared.facts["data_hash"], prepared.folder)
     return Candidate(training, prepared)
 
 
-def _best_cell(config: Config) -> tuple[Path, str]:
-    """Find the study's best training for these filters and domains, and describe what it was chosen from."""
-    path = root() / SUMMARY / BEST
-    wanted = config.filters.name, str(config.transfer.source), str(config.transfer.target)
-    remedy = "Run `mergershift repro` first, or name a training with --cell."
-    settings = {(entry.filters, entry.source, entry.target): entry for entry in read_best(remedy)}
-    entry = settings.get(wanted)
-    if entry is None or entry.method is None:
-        available = "; ".join(
-            f"filters={filters} {source} to {target}" for filters, source, target in settings
-        )
-        raise UserError(
-            f"{path}: no best method for filters={wanted[0]}, {wanted[1]} to {wanted[2]}.\n"
-            f"It contains {available or 'none'}. Choose one of these with filters=... and transfer=..."
-        )
-    validator, scores = entry.validator, {}
-    for cell in read_study().cells():
-        if cell.filters == entry.filters and cell.method == entry.method:
-            scores[root() / cell.folder] = FinishedTraining.read(root() / cell.folder).score(validator)
-    if not scores:
-        raise UserError(f"{path}: its best method is no longer in the study.\nRun `mergershift repro`.")
-    best = max(scores, key=lambda folder: scores[folder])
-    methods = len(entry.scores)
-    return best, (
-        f"{methods} method{'s' * (methods > 1)} by the mean of {validator} over seeds, then {len(scores)} "
-        f"seed{'s' * (len(scores) > 1)} by the same validator, on validation images"
-    )
-
-
 def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
-    """Collect the lineage of a model, for the tags of its version and for its card."""
+    """Collect the lineage of a model, for its card and the tags of its version."""
     trained = training.trained
     return {
         "run_id": run_id,
@@ -133,7 +114,6 @@ def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
         "dvc_stage": _stage(training.folder),
         "data_kind": trained.provenance.kind,
         "data_hash": trained.data_hash,
-        "split": json.dumps(trained.split.model_dump(mode="json"), sort_keys=True),
         "git_commit": trained.git_commit or "none",
         "git_dirty": str(trained.git_dirty).lower(),
         "config_hash": trained.config_hash,

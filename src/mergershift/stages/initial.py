@@ -11,10 +11,9 @@ from mergershift.cells.layout import EVALUATED, SELECTION
 from mergershift.config import Config, SplitConfig, compose
 from mergershift.config.schema import StartConfig
 from mergershift.core.errors import UserError
+from mergershift.core.model_uri import SCHEME
 from mergershift.images.locate import prepared_images
 from mergershift.stages.start import Start, find_training
-
-_MODEL = "models:/"
 
 
 def initialised(source: str, overrides: Sequence[str]) -> tuple[Config, Start]:
@@ -58,7 +57,7 @@ def _registered(source: str, config: Config) -> _Origin | None:
     from mergershift import tracking
     from mergershift.registry import FACTS, WEIGHTS, ModelFacts
 
-    if source.startswith(_MODEL):
+    if source.startswith(SCHEME):
         folder = tracking.fetch_model(tracking.tracking_address(config.tracking.uri), source)
     elif (Path(source) / FACTS).is_file():
         folder = Path(source)

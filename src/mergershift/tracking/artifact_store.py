@@ -64,8 +64,13 @@ def is_local(address: str, uri: str) -> bool:
 
 def store_of(client: MlflowClient, run: Run) -> ArtifactRepository:
     """Return the store of a run's files; may raise any exception of the library that accesses it."""
+    return store_at(client, run.info.artifact_uri)
+
+
+def store_at(client: MlflowClient, uri: str) -> ArtifactRepository:
+    """Return the store of the files at `uri`, an address that the server or database gave; see `store_of`."""
     address = client.tracking_uri
-    return get_artifact_repository(located(address, run.info.artifact_uri), tracking_uri=address)
+    return get_artifact_repository(located(address, uri), tracking_uri=address)
 
 
 def update_addresses(address: str) -> None:

@@ -5,31 +5,36 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import mlflow.pytorch
 import numpy as np
-import torch
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from torch import Tensor, nn
 
 from mergershift.core.errors import UserError, first_line
+from mergershift.tracking import named_columns
 from mergershift.tracking.server import set_defaults
 
+CODE = "code"
+"""Folder of a model with the Python file that MLflow loads it by."""
 REQUIRED = ("mlflow", "numpy", "torch")
 """Packages that a served model needs; mergershift is not one of them."""
 
 
-def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: Iterable[Path]) -> None:
+def save_program(
+    program: nn.Module, example: np.ndarray, columns: Sequence[str], folder: Path, files: Iterable[Path]
+) -> None:
     """Export a program and save it as an MLflow model that any MLflow server can serve.
 
     Args:
         program: maps `(N, ...)` float32 to `(N, M)` float64, for any N.
         example: input `(N, ...)`, float32, of at least two images: with a single one, the export would fix the
             batch size at 1.
+        columns: names of the M columns, by which a server's answers give them.
         folder: folder of the model; it must not exist yet.
         files: further files, copied into the folder under their own names.
 
@@ -38,11 +43,9 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
     if len(example) < 2:
         raise ValueError(f"the example has {len(example)} images, expected at least two")
     set_defaults()
-    with torch.inference_mode():
-        columns = program(torch.from_numpy(example)).shape[1]
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
-        Schema([TensorSpec(np.dtype(np.float64), (-1, columns))]),
+        Schema([ColSpec(DataType.double, name) for name in columns]),
     )
     with warnings.catch_warnings():
         # Weights in channels-last memory format are complete; the warning takes their order for a gap.
@@ -55,9 +58,15 @@ def save_program(program: nn.Module, example: np.ndarray, folder: Path, files: I
             serialization_format="pt2",
             pip_requirements=[_requirement(name) for name in REQUIRED],
         )
-    # The program was exported on the CPU; on a machine with a GPU, MLflow would default to the GPU and fail.
     model = Model.load(folder)
-    model.flavors["python_function"]["config"] = {"device": "cpu"}
+    served = model.flavors["python_function"]
+    # The program was exported on the CPU; on a machine with a GPU, MLflow would default to the GPU and fail.
+    served["config"] = {"device": "cpu"}
+    # MLflow's own loader returns rows without names. This one, which the model carries with it, names them.
+    loader = Path(named_columns.__file__)
+    (folder / CODE).mkdir()
+    shutil.copy(loader, folder / CODE)
+    served |= {"loader_module": loader.stem, "code": CODE}
     model.save(folder / "MLmodel")
     for path in files:
         shutil.copy(path, folder)

@@ -5,57 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import artifacts
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from mergershift.core.checkout import main_checkout
+from mergershift.core.checkout import enclosing, main_checkout
+from mergershift.core.database_files import SQLITE, sqlite_path
 from mergershift.core.errors import UserError
+from mergershift.core.model_uri import ModelUri
 from mergershift.core.redaction import public
-from mergershift.tracking.artifact_store import located, store_of
+from mergershift.tracking.answers import is_server
+from mergershift.tracking.artifact_store import located
 from mergershift.tracking.diagnosis import answering
 from mergershift.tracking.failures import check_store, reaching_store
 from mergershift.tracking.find_run import deleted, experiment_named, find
+from mergershift.tracking.linked_model import link_model
+from mergershift.tracking.model_version import DIGITS, FINGERPRINT, FORMER_FINGERPRINT, Version
+from mergershift.tracking.pages import model_page, run_page
 from mergershift.tracking.server import connect
 
 CHAMPION = "champion"
 VERSION_RECORD = "registered_model_meta"
 """File in a fetched model's folder with its name and version, as MLflow's own loader writes it."""
-FINGERPRINT = "mergershift.fingerprint"
-"""Tag with the hash by which two models are recognised as the same (`registry.ModelFacts.fingerprint`)."""
-_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a registered model."""
-
-    name: str
-    number: int
-    tags: Mapping[str, str]
-    run_id: str | None
-    created: int
-    """Milliseconds since 1970; a deleted version's number may be assigned again, with another time."""
-
-    @property
-    def uri(self) -> str:
-        """URI of the version, for instance models:/mergershift/3."""
-        return f"models:/{self.name}/{self.number}"
-
-    @classmethod
-    def of(cls, found: ModelVersion) -> Version:
-        """Convert what MLflow's client returns."""
-        return cls(
-            found.name, int(found.version), dict(found.tags), found.run_id or None, found.creation_timestamp
-        )
 
 
 class Registry:
@@ -68,6 +45,13 @@ class Registry:
         self._address = address
         with answering(address):
             self._client = connect(address)
+
+    @property
+    def address(self) -> str:
+        """Address without credentials; a database in a checkout is given relative to it, wherever that is moved."""
+        path = sqlite_path(self._address)
+        inside = path is not None and enclosing(path.parent) == path.parent
+        return f"{SQLITE}{path.name}" if path is not None and inside else public(self._address)
 
     def run_of(self, training: str, experiment: str) -> str | None:
         """Return the id of a training's run; None if the server does not know the run or it has been deleted."""
@@ -89,8 +73,8 @@ class Registry:
 
     def same(self, name: str, fingerprint: str) -> Version | None:
         """Return the version of `name` whose model has this fingerprint, the first if there are several."""
-        versions = self.versions(name)
-        return next((version for version in versions if version.tags.get(FINGERPRINT) == fingerprint), None)
+        known = (version for version in self.versions(name) if version.fingerprint)
+        return next((version for version in known if version.fingerprint == fingerprint[:DIGITS]), None)
 
     def champion(self, name: str) -> Version | None:
         """Return the version of `name` that is the champion; None if there is none."""
@@ -107,26 +91,30 @@ class Registry:
                 return None
 
     def publish(
-        self, folder: Path, name: str, run_id: str, tags: Mapping[str, str], description: str
+        self,
+        folder: Path,
+        name: str,
+        run_id: str,
+        fingerprint: str,
+        tags: Mapping[str, str],
+        description: str,
     ) -> tuple[Version, bool]:
         """Log the model in `folder` to its training's run and register it as a version of `name`.
 
         If a version with the same fingerprint exists already, or another process creates one at the same time, the
         lower version is kept. Returns the version and whether it is new.
         """
-        fingerprint = tags[FINGERPRINT]
         known = self.same(name, fingerprint)
         if known is not None:
             return known, False
-        # Two models of one training, with different thresholds for instance, must not overwrite each other.
-        path_in_run = f"models/{fingerprint[:16]}"
         with answering(self._address):
             run = self._client.get_run(run_id)
-            check_store(self._address, run.info.artifact_uri)
-            with reaching_store("the model's files could not be stored"):
-                store_of(self._client, run).log_artifacts(str(folder), path_in_run)
-            source = f"{located(self._address, run.info.artifact_uri)}/{path_in_run}"
-        created = self._create(name, source, run_id, tags, description)
+            # Two models of one training, with different thresholds for instance, must not overwrite each other.
+            linked = link_model(
+                self._client, self._address, run, f"registered-{fingerprint[:DIGITS]}", folder
+            )
+        tags = {**tags, FINGERPRINT: fingerprint[:DIGITS]}
+        created = self._create(name, linked.artifact_location, run_id, tags, description, linked.model_id)
         first = self.same(name, fingerprint) or created
         if first.number == created.number:
             return created, True
@@ -134,19 +122,23 @@ class Registry:
             self._client.delete_model_version(name, str(created.number))
         return first, False
 
-    def copy(self, version: Version, name: str, tags: Mapping[str, str]) -> Version:
-        """Return the same model as a version of `name`, an existing one or a new copy, with `tags` added to its own."""
-        known = self.same(name, version.tags[FINGERPRINT])
-        if known is None:
-            with answering(self._address):
-                original = self._client.get_model_version(version.name, str(version.number))
-            all_tags = {**version.tags, **tags}
-            return self._create(name, version.uri, version.run_id, all_tags, original.description)
-        self.tag(known, tags)
-        return known
+    def copy(self, version: Version, name: str) -> Version:
+        """Return the same model as a version of `name`: an existing one, or a new copy with its tags."""
+        known = self.same(name, version.fingerprint)
+        if known is not None:
+            return known
+        tags = {**version.tags, FINGERPRINT: version.fingerprint}
+        tags.pop(FORMER_FINGERPRINT, None)
+        return self._create(name, version.uri, version.run_id, tags, version.description)
 
     def _create(
-        self, name: str, source: str, run_id: str | None, tags: Mapping[str, str], description: str | None
+        self,
+        name: str,
+        source: str,
+        run_id: str | None,
+        tags: Mapping[str, str],
+        description: str,
+        model_id: str | None = None,
     ) -> Version:
         with answering(self._address):
             try:
@@ -154,52 +146,76 @@ class Registry:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            return Version.of(
-                self._client.create_model_version(
-                    name, source, run_id, tags=dict(tags), description=description
-                )
+            created = self._client.create_model_version(
+                name, source, run_id, tags=dict(tags), description=description, model_id=model_id
             )
+            if model_id is not None and not is_server(self._address):  # a server does this itself
+                listed = json.dumps([{"name": name, "version": int(created.version)}])
+                self._client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: listed})
+            return Version.of(created)
+
+    def describe_model(self, name: str, description: str) -> None:
+        """Describe a registered model, unless somebody has described it already."""
+        with answering(self._address):
+            if not self._client.get_registered_model(name).description:
+                self._client.update_registered_model(name, description=description)
+
+    def describe(self, version: Version, description: str) -> None:
+        """Replace the description of a version."""
+        with answering(self._address):
+            self._client.update_model_version(version.name, str(version.number), description=description)
 
     def set_champion(self, version: Version) -> None:
         """Make a version the champion of its model."""
         with answering(self._address):
             self._client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
 
-    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Set tags of a version; its other tags stay."""
+    def tag(self, version: Version, tags: Mapping[str, str | None]) -> None:
+        """Set tags of a version, or remove those that are None; its other tags stay."""
         with answering(self._address):
             for key, value in tags.items():
-                self._client.set_model_version_tag(version.name, str(version.number), key, value)
+                if value is not None:
+                    self._client.set_model_version_tag(version.name, str(version.number), key, value)
+                elif key in version.tags:
+                    self._client.delete_model_version_tag(version.name, str(version.number), key)
+
+    def run_page(self, training: str, experiment: str) -> str | None:
+        """Return the address of the page of a training's run, relative to MLflow's pages; None if there is no run."""
+        run_id = self.run_of(training, experiment)
+        with answering(self._address):
+            found = experiment_named(self._client, experiment)
+        return None if run_id is None or found is None else run_page("", found.experiment_id, run_id)
+
+    def page(self, version: Version) -> str | None:
+        """Return the address of the page of a version; None if it is in a database, which no server shows by itself."""
+        if not is_server(self._address):
+            return None
+        return model_page(public(self._address), version.name, version.number)
 
     def resolve(self, uri: str) -> Version:
         """Return the version that models:/NAME@ALIAS or models:/NAME/VERSION names; raises UserError if unknown."""
-        parts = _URI.fullmatch(uri)
-        if parts is None:
-            raise UserError(
-                f"'{uri}' is not a model URI.\nExpected models:/NAME@ALIAS or models:/NAME/VERSION."
-            )
-        versions = self.versions(parts["name"])
+        wanted = ModelUri.parse(uri)
+        versions = self.versions(wanted.name)
         if not versions:
             raise UserError(
-                f"{uri}: {public(self._address)} has no model '{parts['name']}'.\n"
+                f"{uri}: {public(self._address)} has no model '{wanted.name}'.\n"
                 "Register it with `mergershift register`, or set MLFLOW_TRACKING_URI to the server that has it."
             )
-        if parts["alias"]:
-            found = self._by_alias(parts["name"], parts["alias"])
+        if wanted.alias:
+            found = self._by_alias(wanted.name, wanted.alias)
             advice = "Run `mergershift promote` to choose a champion."
         else:
-            number = int(parts["version"])
-            found = next((version for version in versions if version.number == number), None)
+            found = next((version for version in versions if version.number == wanted.version), None)
             advice = f"Its versions: {', '.join(str(version.number) for version in versions)}."
         if found is None:
-            missing = f"alias '{parts['alias']}'" if parts["alias"] else f"version {parts['version']}"
-            raise UserError(f"{uri}: the model '{parts['name']}' has no {missing}.\n{advice}")
+            missing = f"alias '{wanted.alias}'" if wanted.alias else f"version {wanted.version}"
+            raise UserError(f"{uri}: the model '{wanted.name}' has no {missing}.\n{advice}")
         return found
 
     def fetch(self, version: Version) -> Path:
         """Return the local folder of a version, which is downloaded first if necessary."""
         # The address is left out: a database is at another path after the checkout has been moved.
-        identity = f"{version.uri} {version.created} {version.tags.get(FINGERPRINT)}"
+        identity = f"{version.uri} {version.created} {version.fingerprint}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         folder = _cache() / version.name / f"{version.number}-{digest}"
         if not folder.is_dir():

@@ -1,0 +1,68 @@
+"""Checks of a prediction's arguments that need no library, so that a mistake is reported at once."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mergershift.core.errors import UserError
+from mergershift.core.model_uri import SCHEME, ModelUri
+
+FORMATS = (".ecsv", ".fits", ".parquet")
+"""Suffixes of tables."""
+CHAMPION = f"{SCHEME}mergershift@champion"
+
+
+def check_arguments(
+    images: Sequence[str], model: str, output: Path, *, overwrite: bool, unit: str | None
+) -> None:
+    """Raise UserError for arguments with which no prediction is possible.
+
+    Args:
+        images: files, folders and patterns.
+        model: models:/NAME@ALIAS, models:/NAME/VERSION or a folder.
+        output: path of the table.
+        overwrite: whether to replace an existing table.
+        unit: unit of images whose files do not give one.
+    """
+    _check_output(output, overwrite)
+    check_model(model)
+    if not any(map(_exists, images)):
+        others = f"{len(images) - 1} more were not found" if len(images) > 1 else "There are no other images"
+        raise UserError(f"{images[0]}: refused: no such file.\n{others}; no table is made.")
+    if unit is not None:
+        from mergershift.predicting.units import Refused, brightness
+
+        try:
+            brightness(unit, pixel_arcsec2=1.0)
+        except Refused as reason:
+            raise UserError(f"--unit {unit}: {reason}.\nCorrect the unit, or leave it out.") from None
+
+
+def check_model(model: str) -> None:
+    """Raise UserError unless `model` is written as a registered model's URI, or is an existing folder."""
+    if model.startswith(SCHEME):
+        ModelUri.parse(model)
+    elif not Path(model).is_dir():
+        raise UserError(
+            f"{model}: no such folder.\nGive a registered model, such as {CHAMPION}, or the folder of one."
+        )
+
+
+def _exists(name: str) -> bool:
+    return os.path.lexists(name) or (glob.has_magic(name) and any(glob.iglob(name, recursive=True)))
+
+
+def _check_output(path: Path, overwrite: bool) -> None:
+    if path.suffix not in FORMATS:
+        raise UserError(
+            f"{path}: unknown format.\nUse a name that ends with {', '.join(FORMATS)} (ECSV, FITS, Parquet)."
+        )
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise UserError(f"{path}: already exists.\nGive --overwrite to replace it, or another --output.")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        found = "not writable" if folder.is_dir() else "not a folder"
+        raise UserError(f"{path}: cannot be written, because {folder} is {found}.\nGive another --output.")

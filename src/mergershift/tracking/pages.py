@@ -1,0 +1,42 @@
+"""Addresses of MLflow's pages.
+
+They say which kind of pages is meant: without that, MLflow opens those for language models, which list no metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import quote, urlencode
+
+_KIND = {"workflowType": "machine_learning"}
+_VIEW = "viewStateShareKey"
+
+
+def experiment_page(address: str, experiment_id: str | None, view: str | None = None) -> str:
+    """Return the address of an experiment's list of runs.
+
+    Args:
+        address: address of MLflow's server, without credentials; empty for an address relative to its pages.
+        experiment_id: id of the experiment; without it, the page lists all experiments.
+        view: name of the saved view that the list opens with.
+    """
+    path = "experiments" if experiment_id is None else f"experiments/{experiment_id}/runs"
+    return _page(address, path, {_VIEW: view} if view else {})
+
+
+def run_page(address: str, experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page; `address` is as for `experiment_page`."""
+    return _page(address, f"experiments/{experiment_id}/runs/{run_id}")
+
+
+def model_page(address: str, name: str, version: int | None = None) -> str:
+    """Return the address of the page of a registered model, or of a version; `address` is as for `experiment_page`."""
+    path = f"models/{quote(name, safe='')}"
+    return _page(address, path if version is None else f"{path}/versions/{version}")
+
+
+def _page(address: str, path: str, query: Mapping[str, str] = MappingProxyType({})) -> str:
+    # Without an address, the slash in front is left out: behind a proxy, the pages are not at the host's root.
+    start = f"{address.rstrip('/')}/" if address else ""
+    return f"{start}#/{path}?{urlencode(_KIND | dict(query))}"
