@@ -18,6 +18,7 @@ from mergershift.core.files import atomic_directory
 from mergershift.report import gallery, method_figures, prose, tables
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
+from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Setting, StudyResults, read_study_results
 from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
@@ -130,7 +131,7 @@ def _setting(setting: Setting, gathered: StudyResults, add: _FigureWriter) -> di
 def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
     """Examples by outcome, and saliency maps or the reason why there are none."""
     slug = setting.slug
-    stamps = gallery.Stamps(setting, prepared_images(setting.shown.first))
+    stamps = gallery.Stamps(setting.filters, prepared_images(setting.shown.first))
     examples = []
     for outcome in gallery.OUTCOMES:
         figure = gallery.examples(setting, stamps, outcome)
@@ -159,7 +160,13 @@ def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
             reason = "The study has no source-only training and adapted training to compare."
     except NoConvolution:
         reason = "Grad-CAM does not apply, because the networks have no convolution."
-    return {"examples": examples, "saliency": maps, "no_saliency": reason, "noise": stamps.noise}
+    return {
+        "examples": examples,
+        "saliency": maps,
+        "no_saliency": reason,
+        "colours": stamps.caption,
+        "field": field(gallery.EXAMPLE_PIXELS),
+    }
 
 
 def _slug(contender: Contender) -> str:
