@@ -59,8 +59,8 @@ class Stamps:
         green = names[1] if len(names) > 2 else "their mean"
         return (
             f"Colours: {names[-1]} red, {green} green, {names[0]} blue, without smoothing. Each filter is in units of "
-            f"its noise per pixel, all images under the same asinh stretch: black at 0, linear up to {LINEAR:.0f} times "
-            f"the noise, logarithmic above, white from {WHITE:.0f} times."
+            f"its noise per pixel, all images under the same asinh stretch: black at 0, linear up to {LINEAR:.0f} "
+            f"times the noise, logarithmic above, white from {WHITE:.0f} times."
         )
 
 
