@@ -131,7 +131,7 @@ def _setting(setting: Setting, gathered: StudyResults, add: _FigureWriter) -> di
 def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
     """Examples by outcome, and saliency maps or the reason why there are none."""
     slug = setting.slug
-    stamps = gallery.Stamps(setting.filters, prepared_images(setting.shown.first))
+    stamps = gallery.Stamps(setting, prepared_images(setting.shown.first))
     examples = []
     for outcome in gallery.OUTCOMES:
         figure = gallery.examples(setting, stamps, outcome)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mergershift.archive import FIELD_KPC, FILTER_SETS, IMAGE_SIZE, PIXEL_ARCSEC, Domain
 from mergershift.evaluation.metrics import Floats
 from mergershift.images import Prepared
+from mergershift.report.study_results import Setting
 from mergershift.report.style import INK, MUTED
 from mergershift.report.svg import STRIP, TEXT
 
@@ -32,8 +33,8 @@ class Stamps:
     every filter by itself). The filters are in the order of their wavelength.
     """
 
-    def __init__(self, filters: str, prepared: Prepared) -> None:
-        self._prepared, self._facts = prepared, FILTER_SETS[filters].filters
+    def __init__(self, setting: Setting, prepared: Prepared) -> None:
+        self._prepared, self._facts = prepared, FILTER_SETS[setting.filters].filters
 
     def images(self, domain: str, rows: Iterable[int], width: int = IMAGE_SIZE) -> Colours:
         """Read the central `width` pixels of the images of these rows as RGB `(N, width, width, 3)`."""
@@ -56,11 +57,11 @@ class Stamps:
     def caption(self) -> str:
         """What the colours mean, in two sentences."""
         names = [facts.name.upper() for facts in self._facts]
-        green = names[1] if len(names) > 2 else "their mean"
+        green = f"{names[1]} green" if len(names) > 2 else "the mean of both green"
         return (
-            f"Colours: {names[-1]} red, {green} green, {names[0]} blue, without smoothing. Each filter is in units of "
-            f"its noise per pixel, all images under the same asinh stretch: black at 0, linear up to {LINEAR:.0f} "
-            f"times the noise, logarithmic above, white from {WHITE:.0f} times."
+            f"Colours: {names[0]} blue, {green}, {names[-1]} red, without smoothing. Each filter is in units of "
+            "its noise per pixel, and all images are under the same asinh stretch: black at 0, linear up to "
+            f"{LINEAR:.0f} times the noise, logarithmic above, white from {WHITE:.0f} times."
         )
 
 
