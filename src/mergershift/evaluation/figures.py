@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 
@@ -19,30 +22,57 @@ FEWEST_IN_A_BIN = 10
 """Smallest number of images for which a bin is drawn in a reliability diagram."""
 
 
-def learning_curves(epochs: pd.DataFrame, best_epoch: int) -> Figure:
-    """Draw the training and source-validation losses and the source-validation balanced accuracy over the epochs."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+@dataclass(frozen=True)
+class Heading:
+    """What every figure of a training states, so that a copy of it can be understood without the training."""
+
+    title: str
+    """Method, filters, direction and seed, for instance ``mmd · two · pristine → noisy · seed 0``."""
+    images: str
+    """Whose images they are, a mock's or the archive's."""
+
+    def put_on(self, figure: Figure, detail: str) -> Figure:
+        """Write the title above the figure, and the images' origin and `detail` below it."""
+        figure.suptitle(self.title, fontsize=9, fontweight="bold", x=0.01, ha="left")
+        figure.supxlabel(f"{self.images}\n{detail}", fontsize=7, color=NEUTRAL, x=0.01, ha="left", ma="left")
+        return figure
+
+
+def learning_curves(
+    epochs: pd.DataFrame, best_epoch: int, heading: Heading, labelled: tuple[str, str], sizes: str
+) -> Figure:
+    """Draw the training and validation losses and the validation balanced accuracy over the epochs.
+
+    Args:
+        epochs: metrics by epoch; the columns are called the source's, also for an oracle.
+        best_epoch: the epoch to mark.
+        heading: what the figure states.
+        labelled: role and domain of the labelled images, which an oracle takes from the target.
+        sizes: numbers of images for training and validation.
+    """
+    role, domain = labelled
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
+    validation, colour = f"validation, {role} ({domain})", COLOURS[role]
     losses.plot(epochs["epoch"], epochs["train_classification_loss"], color=NEUTRAL, label="training")
-    losses.plot(
-        epochs["epoch"], epochs["source_val_loss"], color=COLOURS["source"], label="source validation"
-    )
+    losses.plot(epochs["epoch"], epochs["source_val_loss"], color=colour, label=validation)
     losses.set_ylabel("cross-entropy")
-    losses.set_title("loss")
-    accuracy.plot(epochs["epoch"], epochs["source_val_balanced_accuracy"], color=COLOURS["source"])
+    losses.set_title("loss", fontsize=10)
+    accuracy.plot(epochs["epoch"], epochs["source_val_balanced_accuracy"], color=colour)
     accuracy.set_ylabel("balanced accuracy")
-    accuracy.set_title("source validation")
+    accuracy.set_title(validation, fontsize=10)
     for axes in (losses, accuracy):
-        axes.set_xlabel("epoch")
-        axes.axvline(best_epoch, color="#999999", linestyle=":", label="kept epoch")
+        axes.set_xlabel("epoch (the first is 0)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.axvline(best_epoch, color="#999999", linestyle=":", label=f"kept epoch {best_epoch}")
         _clean(axes)
-    losses.legend(frameon=False)
-    return figure
+    losses.legend(frameon=False, fontsize=8)
+    return heading.put_on(figure, f"labels of the {role} ({domain}): {sizes}")
 
 
-def roc(predictions: pd.DataFrame) -> Figure:
+def roc(predictions: pd.DataFrame, heading: Heading) -> Figure:
     """Draw the ROC curves, true against false positive rate, of the source's and the target's test images."""
-    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    figure = Figure(figsize=(4.2, 4.5), layout="constrained")
     axes = figure.subplots()
     draw_roc_frame(axes, colour="#bbbbbb")
     for role, part in _by_role(predictions):
@@ -50,12 +80,12 @@ def roc(predictions: pd.DataFrame) -> Figure:
         axes.plot(false, true, color=COLOURS[role], label=f"{role} ({part['domain'].iloc[0]})")
     axes.legend(frameon=False, loc="lower right")
     _clean(axes)
-    return figure
+    return heading.put_on(figure, _tested(predictions))
 
 
-def reliability(predictions: pd.DataFrame) -> Figure:
+def reliability(predictions: pd.DataFrame, heading: Heading) -> Figure:
     """Draw the share of mergers against the predicted probability, in the bins of the expected calibration error."""
-    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    figure = Figure(figsize=(4.2, 4.5), layout="constrained")
     axes = figure.subplots()
     draw_reliability_frame(axes, colour="#bbbbbb")
     for role, part in _by_role(predictions):
@@ -63,7 +93,7 @@ def reliability(predictions: pd.DataFrame) -> Figure:
         axes.plot(probability, share, "o-", color=COLOURS[role], label=f"{role} ({part['domain'].iloc[0]})")
     axes.legend(frameon=False, loc="upper left")
     _clean(axes)
-    return figure
+    return heading.put_on(figure, f"{_tested(predictions)}, bins with at least {FEWEST_IN_A_BIN} images")
 
 
 def roc_points(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
@@ -100,10 +130,10 @@ def draw_reliability_frame(axes: Axes, colour: str) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
-def confusion(predictions: pd.DataFrame) -> Figure:
+def confusion(predictions: pd.DataFrame, heading: Heading) -> Figure:
     """Draw the confusion counts at the chosen threshold (column `prediction`), with their shares of each true class."""
     names = ["non-merger", "merger"]
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     for axes, (role, part) in zip(figure.subplots(1, 2), _by_role(predictions), strict=True):
         counts = np.zeros((2, 2), dtype=int)
         np.add.at(counts, (part["label"].to_numpy(), part["prediction"].to_numpy()), 1)
@@ -117,13 +147,19 @@ def confusion(predictions: pd.DataFrame) -> Figure:
         axes.set(
             xlabel="predicted class",
             ylabel="true class",
-            title=f"{role} ({part['domain'].iloc[0]})\nthreshold {part['threshold'].iloc[0]:.2f}",
         )
-    return figure
+        threshold = part["threshold"].iloc[0]
+        axes.set_title(f"{role} ({part['domain'].iloc[0]}), threshold {threshold:.3f}", fontsize=10)
+    return heading.put_on(figure, f"{_tested(predictions)}; shares are of the true class")
 
 
 def _by_role(predictions: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(role, predictions[predictions["role"] == role]) for role in ("source", "target")]
+
+
+def _tested(predictions: pd.DataFrame) -> str:
+    part = predictions[predictions["role"] == predictions["role"].iloc[0]]
+    return f"test galaxies: {part['galaxy'].nunique()}, images in each domain: {len(part)}"
 
 
 def _clean(axes: Axes) -> None:

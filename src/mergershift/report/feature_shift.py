@@ -17,7 +17,7 @@ from mergershift.images import Prepared
 from mergershift.images.locate import prepared_folder
 from mergershift.report.study_results import Contender, Setting
 
-MOST_IMAGES = 600
+MOST_IMAGES = 300
 """Largest number of validation images of each domain that are compared; more would not make a plane clearer."""
 
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from mergershift.archive import FILTER_SETS, PIXEL_ARCSEC, Domain
+from mergershift.archive import Domain
 from mergershift.classifier.saliency import grad_cam
 from mergershift.evaluation.metrics import Floats
-from mergershift.images import Prepared
 from mergershift.report.feature_shift import chosen_classifier, prepared_images
+from mergershift.report.stamps import Sheet, Stamps
 from mergershift.report.study_results import Contender, Setting
 from mergershift.report.style import INK, MUTED
 
-SHOWN_FILTER = "f160w"
-"""The filter that both filter sets of the archive contain and that traces the older stars."""
 OUTCOMES = {
     "true positives": (1, 1),
     "false negatives": (1, 0),
@@ -30,38 +21,15 @@ OUTCOMES = {
     "true negatives": (0, 0),
 }
 """Label and prediction of each outcome."""
-COLUMNS = 4
-BAR_ARCSEC = 5
-COLOURS = "magma"
-UNIT = "µJy/arcsec²"
+EXAMPLES, COMPARED = 3, 4
+"""Number of galaxies in a gallery of an outcome, and of galaxies on which two networks are compared."""
+EXAMPLE_PIXELS = 51
+"""Width in pixels of the central part that shows a galaxy and its neighbours."""
+EVIDENCE = (0.5, 0.8)
+"""Contours of a saliency map as fractions of its maximum."""
 
 
-class Stamps:
-    """Stamps of a setting's test rows in a single filter, all under the same asinh stretch."""
-
-    def __init__(self, setting: Setting, prepared: Prepared) -> None:
-        self._prepared = prepared
-        facts = FILTER_SETS[setting.filters]
-        self.channel = facts.filter_names.index(SHOWN_FILTER)
-        self.noise = facts.filters[self.channel].noise_std
-        test = setting.contenders[0].first.target["row"].to_numpy()
-        spread = self.images(Domain.PRISTINE, test[:: max(1, len(test) // 200)])
-        # Linear within the noise and logarithmic above it; a single bright nucleus must not set the scale.
-        self._brightest = float(np.quantile(spread, 0.9995))
-        self.norm = AsinhNorm(self.noise / 2, vmin=-self.noise / 2, vmax=self._brightest)
-
-    def images(self, domain: str, rows: Iterable[int]) -> Floats:
-        """Read the images of these rows, `(N, 75, 75)` in µJy/arcsec²."""
-        stored = self._prepared.images(Domain(domain), np.asarray(list(rows), dtype=np.int64))
-        return stored[:, self.channel].double().numpy()
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round values for the colour bar."""
-        return [tick for tick in (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0) if tick < self._brightest]
-
-
-def example_rows(target: pd.DataFrame, outcome: str, count: int = COLUMNS) -> pd.DataFrame:
+def example_rows(target: pd.DataFrame, outcome: str, count: int = EXAMPLES) -> pd.DataFrame:
     """Choose test images of an outcome, at most one per galaxy.
 
     They are evenly spaced in the ranking by probability, so that the gallery does not show the best images only.
@@ -73,46 +41,39 @@ def example_rows(target: pd.DataFrame, outcome: str, count: int = COLUMNS) -> pd
     return ranked.iloc[ranks]
 
 
+def against(probability: float, threshold: float) -> str:
+    """Compare a probability with the threshold, with as many digits as it takes to see which one is larger."""
+    sign = "≥" if probability >= threshold else "<"
+    for digits in range(2, 7):
+        texts = f"{probability:.{digits}f}", f"{threshold:.{digits}f}"
+        if texts[0] != texts[1]:
+            break
+    return f"{texts[0]} {sign} {texts[1]}"
+
+
 def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
     """Draw images of one outcome in both domains, pristine above noisy; None if no image has this outcome."""
     training = setting.shown.first
     chosen = example_rows(training.target, outcome)
     if chosen.empty:
         return None
-    probability = training.predictions.set_index(["domain", "row"])["probability"]
-    figure = _sheet(2.62)
-    grid = figure.subplots(2, COLUMNS)
-    image = None
-    for grid_row, domain in enumerate(("pristine", "noisy")):
-        pixels = stamps.images(domain, chosen["row"])
-        for column, axes in enumerate(grid[grid_row]):
-            _empty(axes)
-            if column >= len(chosen):
-                axes.set_visible(False)
-                continue
-            example = chosen.iloc[column]
-            image = _stamp(axes, pixels[column], stamps.norm, COLOURS)
-            axes.set_xlabel(f"p = {probability[domain, example['row']]:.2f}", fontsize=7.5, labelpad=2)
-            if grid_row == 0:
-                axes.set_title(
-                    f"galaxy {example['galaxy']} ({example['camera']})",
-                    fontsize=7,
-                    fontweight="normal",
-                    pad=3,
-                )
-        grid[grid_row, 0].set_ylabel(domain + (" (target)" if domain == setting.target else ""), fontsize=8)
-    _scale_bar(grid[0, 0])
-    assert image is not None, "at least one image was chosen"
-    bar = figure.colorbar(image, ax=list(grid.flat), ticks=stamps.ticks, shrink=0.9, aspect=26, pad=0.02)
-    bar.ax.set_yticks(stamps.ticks, [f"{tick:g}" for tick in stamps.ticks], fontsize=7)
-    bar.ax.minorticks_off()
-    bar.outline.set_visible(False)
-    bar.set_label(f"{SHOWN_FILTER.upper()}, {UNIT}", fontsize=7.5)
-    return figure
+    predictions = training.predictions.set_index(["domain", "row"])
+    sheet = Sheet(EXAMPLES, rows=2, left=14, gap=5, labels=(13, 13))
+    for sheet_row, domain in enumerate(("pristine", "noisy")):
+        images = stamps.images(domain, chosen["row"], EXAMPLE_PIXELS)
+        for column, example in enumerate(chosen.itertuples()):
+            sheet.stamp(column, sheet_row, images[column])
+            found = predictions.loc[(domain, example.row)]
+            sheet.below(column, sheet_row, f"p {against(found['probability'], found['threshold'])}")
+            if sheet_row == 0:
+                sheet.above(column, sheet_row, _named(example))
+        sheet.beside(sheet_row, domain + (" (target)" if domain == setting.target else ""))
+    sheet.scale_bar(0, 0, EXAMPLE_PIXELS)
+    return sheet.figure
 
 
 def compared_rows(
-    baseline: pd.DataFrame, adapted: pd.DataFrame, label: int, count: int = COLUMNS
+    baseline: pd.DataFrame, adapted: pd.DataFrame, label: int, count: int = COMPARED
 ) -> pd.DataFrame:
     """Choose test images of a class on which to compare two networks, at most one per galaxy.
 
@@ -137,10 +98,11 @@ def compared_rows(
 
 
 def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:
-    """Draw Grad-CAM maps for the merger class, of source-only and of an adapted network on the same target images.
+    """Draw Grad-CAM contours for the merger class, of source-only and of an adapted network on the same target images.
 
-    The images are of the class `label`. Returns None if the study does not have both networks or there is no such
-    image. Raises NoConvolution as `grad_cam` does.
+    Each row shows a galaxy of the class `label`: in the source's domain, and twice in the target's, with the evidence
+    of each network. Returns None if the study does not have both networks or there is no such image. Raises
+    NoConvolution as `grad_cam` does.
     """
     baseline, adapted = setting.baseline, setting.adapted
     if baseline is None or adapted is None:
@@ -150,33 +112,28 @@ def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:
         return None
     rows = chosen["row"].to_numpy()
     inputs = prepared_images(baseline.first).images(Domain(setting.target), rows)
-    images = stamps.images(setting.target, rows)
-    figure = _sheet(3.72)
-    grid = figure.subplots(3, COLUMNS)
-    for axes in grid.flat[:]:
-        _empty(axes)
-        axes.set_visible(False)
-    for column, example in enumerate(chosen.itertuples()):
-        _stamp(grid[0, column], images[column], stamps.norm, COLOURS)
-        grid[0, column].set_title(
-            f"galaxy {example.galaxy} ({example.camera})", fontsize=7, fontweight="normal", pad=3
-        )
-    for grid_row, contender in enumerate((baseline, adapted), start=1):
+    sheet = Sheet(3, rows=len(rows), left=0, gap=5, labels=(13, 14))
+    before, images = stamps.images(setting.source, rows), stamps.images(setting.target, rows)
+    sheet.above(0, 0, f"{setting.source} image")
+    for sheet_row, example in enumerate(chosen.itertuples()):
+        sheet.stamp(0, sheet_row, before[sheet_row])
+        sheet.below(0, sheet_row, _named(example))
+    for column, contender in enumerate((baseline, adapted), start=1):
         maps = _maps(contender, inputs)
         predictions = contender.first.target.set_index("row")
-        for column, row in enumerate(rows):
-            axes = grid[grid_row, column]
-            axes.set_visible(True)
-            axes.imshow(
-                _overlaid(stamps.norm(images[column]), maps[column]), origin="lower", interpolation="none"
-            )
-            right = predictions.loc[row, "prediction"] == label
-            text = f"p = {predictions.loc[row, 'probability']:.2f}, {'right' if right else 'wrong'}"
-            axes.set_xlabel(text, fontsize=7.5, labelpad=2, fontweight="normal" if right else "bold")
-        grid[grid_row, 0].set_ylabel(contender.name, fontsize=8)
-    grid[0, 0].set_ylabel(f"{setting.target} image", fontsize=8)
-    _scale_bar(grid[0, 0])
-    return figure
+        sheet.above(column, 0, f"{setting.target}: {contender.name}", fontweight="bold")
+        for sheet_row, row in enumerate(rows):
+            sheet.stamp(column, sheet_row, images[sheet_row])
+            if maps[sheet_row].any():
+                sheet.outline(column, sheet_row, maps[sheet_row], EVIDENCE)
+            else:
+                sheet.on(column, sheet_row, "no evidence")
+            found = predictions.loc[row]
+            right = found["prediction"] == label
+            text = f"{against(found['probability'], found['threshold'])}, {'right' if right else 'wrong'}"
+            sheet.below(column, sheet_row, text, color=(MUTED if right else INK).light)
+    sheet.scale_bar(0, 0, images.shape[1])
+    return sheet.figure
 
 
 def _maps(contender: Contender, inputs: object) -> Floats:
@@ -187,38 +144,6 @@ def _maps(contender: Contender, inputs: object) -> Floats:
     return np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)
 
 
-def _overlaid(brightness: Floats, evidence: Floats) -> Floats:
-    """Overlay evidence from 0 to 1 in colour on a grey image from 0 to 1; returns RGB `(H, W, 3)`."""
-    grey = np.repeat(np.clip(brightness, 0, 1)[..., None], 3, axis=2)
-    colour = colormaps["inferno"](0.25 + 0.75 * evidence)[..., :3]
-    share = 0.85 * evidence[..., None]
-    # The image is dimmed so that noise in the sky does not outshine the evidence.
-    return (1 - share) * 0.8 * grey + share * colour
-
-
-def _sheet(height: float) -> Figure:
-    figure = Figure(figsize=(4.7, height), layout="constrained")
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine), "the layout is constrained"
-    engine.set(w_pad=0.02, h_pad=0.02, hspace=0.02, wspace=0.02)
-    return figure
-
-
-def _stamp(axes: Axes, image: Floats, norm: Normalize, colours: str) -> AxesImage:
-    axes.set_visible(True)
-    # Row 0 is drawn at the bottom, as in FITS viewers; without interpolation the pixels remain those of the archive.
-    return axes.imshow(image, norm=norm, cmap=colours, origin="lower", interpolation="none")
-
-
-def _empty(axes: Axes) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.xaxis.label.set_color(INK.light)
-    axes.yaxis.label.set_color(MUTED.light)
-
-
-def _scale_bar(axes: Axes) -> None:
-    length = BAR_ARCSEC / PIXEL_ARCSEC
-    axes.plot([4, 4 + length], [5, 5], color="#ffffff", linewidth=1.4, solid_capstyle="butt")
-    axes.text(4 + length / 2, 8, f"{BAR_ARCSEC}″", color="#ffffff", fontsize=6.5, ha="center")
+def _named(example: object) -> str:
+    """Name the image in a row of `itertuples`."""
+    return f"galaxy {example.galaxy}, camera {example.camera}"  # type: ignore[attr-defined]

@@ -25,6 +25,8 @@ from mergershift.report.tables import of_method
 
 MOST_POINTS = 200
 """Number of points of each domain in a feature plane above which they would hide each other."""
+MOST_CURVES = 6
+"""Largest number of methods whose curves can all be distinguished in one figure."""
 GRID = np.linspace(0, 1, 201)
 """False positive rates at which the ROC curves of seeds are averaged."""
 
@@ -107,8 +109,8 @@ def roc_curves(setting: Setting) -> Figure:
             curves.append(np.interp(GRID, false, true))
         mean = np.mean(curves, axis=0)
         mean[0] = 0.0
-        axes.plot(GRID, mean, label=method.name, color=method.style.light, **_stroke(setting, method))
-    _legend_below(figure, axes)
+        axes.plot(GRID, mean, **_stroke(setting, method))
+    _legend_below(figure, axes, setting)
     return figure
 
 
@@ -119,17 +121,18 @@ def reliability_curves(setting: Setting) -> Figure:
     for method in setting.contenders:
         pooled = pd.concat([training.target for training in method.trainings])
         probability, share = reliability_points(pooled["label"], pooled["probability"])
-        axes.plot(
-            probability,
-            share,
-            label=method.name,
-            color=method.style.light,
-            marker=method.style.marker,
-            markersize=4.5,
-            **_stroke(setting, method),
-        )
-    _legend_below(figure, axes)
+        marker = {"marker": method.style.marker, "markersize": 4.5} if method in highlighted(setting) else {}
+        axes.plot(probability, share, **marker, **_stroke(setting, method))
+    _legend_below(figure, axes, setting)
     return figure
+
+
+def highlighted(setting: Setting) -> list[Contender]:
+    """The methods that curves distinguish: all of a few, otherwise the best, source-only and the oracles."""
+    if len(setting.contenders) <= MOST_CURVES:
+        return list(setting.contenders)
+    leading = (setting.best, setting.adapted, setting.baseline)
+    return [contender for contender in setting.contenders if contender in leading or contender.is_oracle]
 
 
 def learning(contender: Contender) -> Figure:
@@ -150,7 +153,7 @@ def learning(contender: Contender) -> Figure:
         for axes, name in ((losses, "source_val_loss"), (accuracy, "source_val_balanced_accuracy")):
             axes.plot(chosen["epoch"], chosen[name], "o", color=contender.style.light, markersize=5.5)
     losses.set(title=contender.name, ylabel="cross-entropy")
-    accuracy.set(xlabel="epoch", ylabel="balanced acc.")
+    accuracy.set(xlabel="epoch (the first is 0)", ylabel="balanced acc.")
     accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     figure.align_ylabels()
     return figure
@@ -199,15 +202,27 @@ def feature_plane(setting: Setting, shift: Shift) -> Figure:
 
 
 def _stroke(setting: Setting, contender: Contender) -> dict[str, Any]:
+    """How the curve of a method is drawn; those that are not distinguished are thin and grey, below the others."""
+    if contender not in highlighted(setting):
+        return {"color": MUTED.light, "alpha": 0.4, "linewidth": 0.8, "zorder": 1.5}
     leading = contender is setting.best or contender.is_baseline or contender.is_oracle
-    return {"linestyle": contender.style.line, "linewidth": 2.0 if leading else 1.3}
+    return {
+        "color": contender.style.light,
+        "linestyle": contender.style.line,
+        "linewidth": 2.0 if leading else 1.3,
+        "label": contender.name,
+    }
 
 
 def _square_panel(setting: Setting) -> tuple[Figure, Axes]:
     """Create a figure with room for square axes and, below them, a legend of two columns."""
-    return panel(height=4.35 + 0.17 * -(-len(setting.contenders) // 2))
+    entries = len(highlighted(setting)) + 1
+    return panel(height=4.35 + 0.17 * -(-entries // 2))
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def _legend_below(figure: Figure, axes: Axes, setting: Setting) -> None:
     handles, names = axes.get_legend_handles_labels()
+    if others := len(setting.contenders) - len(handles):
+        handles.append(Line2D([], [], color=MUTED.light, alpha=0.4, linewidth=0.8))
+        names.append("another method" if others == 1 else f"{others} other methods")
     figure.legend(handles, names, loc="outside lower center", ncols=2, handlelength=3, columnspacing=1.5)

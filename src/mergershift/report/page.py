@@ -18,6 +18,7 @@ from mergershift.core.files import atomic_directory
 from mergershift.report import gallery, method_figures, prose, tables
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
+from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Setting, StudyResults, read_study_results
 from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
@@ -159,7 +160,13 @@ def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
             reason = "The study has no source-only training and adapted training to compare."
     except NoConvolution:
         reason = "Grad-CAM does not apply, because the networks have no convolution."
-    return {"examples": examples, "saliency": maps, "no_saliency": reason, "noise": stamps.noise}
+    return {
+        "examples": examples,
+        "saliency": maps,
+        "no_saliency": reason,
+        "colours": stamps.caption,
+        "field": field(gallery.EXAMPLE_PIXELS),
+    }
 
 
 def _slug(contender: Contender) -> str:

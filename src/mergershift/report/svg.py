@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,15 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from mergershift.report.inline_svg import inline
 from mergershift.report.style import CARD, FONTS, INK, MUTED, PAGE, RULE, Style
 
 PANEL = (4.6, 3.9)
 """Width and height in inches of a figure that fits a phone, so that its text need not be scaled down there."""
+TEXT = 8.5
+"""Smallest size of text in points: a phone shows a figure as wide as `PANEL` with it at about nine pixels."""
+STRIP = 13.0
+"""Height in points of the strip above a figure for the note on the images' provenance."""
 DPI = 160
 
 _STYLE: dict[Any, Any] = {
@@ -89,11 +92,11 @@ def panel(width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Figure, Ax
 
 def mark(figure: Figure, note: str) -> None:
     """Write `note` above the top right corner of the figure, for instance that the images are from a mock."""
-    strip = 0.13 / figure.get_figheight()
+    strip = STRIP / 72 / figure.get_figheight()
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(rect=(0, 0, 1, 1 - strip))
-    figure.text(0.995, 0.998, note, ha="right", va="top", fontsize=6, color=MUTED.light, fontweight="bold")
+    figure.text(0.995, 0.998, note, ha="right", va="top", fontsize=TEXT, color=MUTED.light, fontweight="bold")
 
 
 def save(drawing: Drawing, folder: Path, styles: Iterable[Style], number: int) -> str:
@@ -111,70 +114,10 @@ def save(drawing: Drawing, folder: Path, styles: Iterable[Style], number: int) -
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     svg = _plain(text.getvalue())
     (folder / f"{drawing.name}.svg").write_text(svg)
-    return inline(svg, drawing, styles, number)
+    return inline(svg, drawing.alt, {style.light: style.variable for style in (*styles, *PAGE)}, number)
 
 
 def _plain(svg: str) -> str:
     """Remove the metadata, and name fonts that every machine has."""
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     return re.sub(r"'DejaVu Sans'(, [^;\"]*)?", FONTS, svg)
-
-
-def inline(svg: str, drawing: Drawing, styles: Iterable[Style], number: int) -> str:
-    """Convert an SVG for the page: with unique ids, its text alternative, and the page's variables as colours."""
-    start = svg.index("<svg")
-    box = re.search(r'viewBox="([^"]+)"', svg[start:])
-    assert box is not None, "matplotlib writes a viewBox"
-    body = svg[svg.index(">", start) + 1 :].strip()
-    # A style element inside an SVG would apply to the whole page.
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", body, count=1, flags=re.DOTALL)
-    # Only elements that are referred to keep their ids: the other ids are numerous and not always unique.
-    wanted = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
-    body = re.sub(
-        r' id="([^"]*)"', lambda match: f' id="f{number}-{match[1]}"' if match[1] in wanted else "", body
-    )
-    body = re.sub(r"url\(#", f"url(#f{number}-", body)
-    body = re.sub(
-        r'xlink:href="(#?)', lambda match: f'href="{match[1]}' + f"f{number}-" * bool(match[1]), body
-    )
-    variables = {style.light: style.variable for style in (*styles, *PAGE)}
-    body = re.sub(
-        r"\b(fill|stroke): (#[0-9a-f]{6})",
-        lambda match: f"{match[1]}: var(--{variables[match[2]]})" if match[2] in variables else match[0],
-        body,
-    )
-    width = float(box[1].split()[2])
-    return (
-        f'<svg role="img" aria-label="{escape(drawing.alt)}" viewBox="{box[1]}" '
-        f'style="max-width: {1.5 * width / 12:.1f}rem">{_compact(body)}'
-    )
-
-
-def _compact(body: str) -> str:
-    """Halve the size of the same figure: no blanks, the page's fonts, and a shared style for consecutive points."""
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^>]+>", lambda match: _compact_tag(match[0]), body)
-    body = re.sub(r">\s+<", "><", body)
-    return re.sub(r'(?:<use [^>]*? style="[^"]*"/>){2,}', lambda match: _grouped(match[0]), body)
-
-
-def _compact_tag(tag: str) -> str:
-    if "data:image" in tag:
-        return re.sub(r"\n", "", tag)
-    tag = re.sub(r"font-family: [^;\"]*;", "", tag)
-    tag = re.sub(r"\s+", " ", tag)
-    # Round paths and positions only, because a matrix needs all its digits.
-    return re.sub(
-        r'( (?:d|x|y)=")([^"]*)"',
-        lambda match: match[1] + re.sub(r"(\.\d\d)\d+", r"\1", match[2]).strip() + '"',
-        tag,
-    )
-
-
-def _grouped(points: str) -> str:
-    """Group consecutive points of the same style, so that the style is written once."""
-    parts = re.findall(r'(<use [^>]*?) style="([^"]*)"/>', points)
-    groups = groupby(parts, key=lambda part: part[1])
-    return "".join(
-        f'<g style="{style}">{"".join(f"{point}/>" for point, _ in members)}</g>' for style, members in groups
-    )

@@ -23,6 +23,7 @@ from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE, THRESHOLD, figures
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
+from mergershift.stages.headings import heading_of
 
 
 def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:
@@ -78,10 +79,11 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
         ).write(folder / SELECTION)
         evaluation.write_results(results, folder)
         unique = evaluation.unique_renderings(tables["label_free"])
+        heading = heading_of(config, facts.provenance.kind)
         by_name = {
-            "roc": figures.roc(unique),
-            "reliability": figures.reliability(unique),
-            "confusion": figures.confusion(unique),
+            "roc": figures.roc(unique, heading),
+            "reliability": figures.reliability(unique, heading),
+            "confusion": figures.confusion(unique, heading),
         }
         for figure_name, figure in by_name.items():
             figure.savefig(folder / f"{figure_name}.png", dpi=150)

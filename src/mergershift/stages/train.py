@@ -19,6 +19,7 @@ from mergershift.config import Config, varied
 from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
 from mergershift.images.locate import prepared_images
+from mergershift.stages.headings import heading_of, labelled_domain, labelled_sizes
 from mergershift.stages.start import ANEW, Start, keep_checkpoints
 
 
@@ -117,7 +118,14 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
                 run.record(metrics, trained=trained).write(folder / RUN)
                 figures = folder / ARTIFACTS / FIGURES
                 figures.mkdir(parents=True)
-                learning_curves(result.table, result.best_epoch).savefig(figures / "learning_curves.png")
+                curves = learning_curves(
+                    result.table,
+                    result.best_epoch,
+                    heading_of(config, prepared.facts["provenance"]["kind"]),
+                    labelled_domain(config),
+                    labelled_sizes(config, prepared),
+                )
+                curves.savefig(figures / "learning_curves.png", dpi=150)
                 shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
                 if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands of its stages
                     keep_checkpoints(state.checkpoints, folder, state.identity)
