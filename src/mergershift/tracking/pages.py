@@ -1,0 +1,28 @@
+"""Addresses of MLflow's pages.
+
+They say which kind of pages is meant: without that, MLflow opens those for language models, which list no metrics.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+_KIND = {"workflowType": "machine_learning"}
+_VIEW = "viewStateShareKey"
+
+
+def experiment_page(address: str, experiment_id: str | None, view: str | None = None) -> str:
+    """Return the address of an experiment's list of runs.
+
+    Args:
+        address: address of MLflow's server, without credentials; empty for an address relative to its pages.
+        experiment_id: id of the experiment; without it, the page lists all experiments.
+        view: name of the saved view that the list opens with.
+    """
+    path = "experiments" if experiment_id is None else f"experiments/{experiment_id}/runs"
+    return f"{address.rstrip('/')}/#/{path}?{urlencode(_KIND | ({_VIEW: view} if view else {}))}"
+
+
+def run_page(address: str, experiment_id: str, run_id: str) -> str:
+    """Return the address of a run's page; `address` is as for `experiment_page`."""
+    return f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{urlencode(_KIND)}"
