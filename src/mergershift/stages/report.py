@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mergershift import tracking
-from mergershift.cells.layout import REPORT
+from mergershift.cells.layout import PAGE_NAME, REPORT
 from mergershift.config import compose
 from mergershift.core.checkout import root
-from mergershift.report.page import PAGE_NAME, write_report
+from mergershift.report.page import write_report
 
 
 def report_step() -> str:
