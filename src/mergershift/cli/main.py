@@ -12,7 +12,7 @@ import click
 
 from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
-from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
+from mergershift.cli.models import OVERRIDES, compare, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.processes import (
     STOP_SIGNALS,
@@ -248,6 +248,7 @@ def ui(
     serve_ui(Serving(host, port, names, static_prefix, arguments), study=study)
 
 
+cli.add_command(compare)
 cli.add_command(tune)
 cli.add_command(register)
 cli.add_command(promote)

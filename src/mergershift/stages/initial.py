@@ -12,7 +12,8 @@ from mergershift.config import Config, SplitConfig, compose
 from mergershift.config.schema import StartConfig
 from mergershift.core.errors import UserError
 from mergershift.images.locate import prepared_images
-from mergershift.stages.start import Start, find_training
+from mergershift.stages.start import Start
+from mergershift.tracking.find_training import find_training
 
 _MODEL = "models:/"
 

@@ -60,7 +60,7 @@ _SCORES = {
 _RANGE = ("low", "high", "log", "choices")
 """Keys of a search range in conf/tuning/."""
 _SHOWN_TAGS = ("dvc_stage", "dvc_experiment", "search", *STARTED_FROM)
-_PARAMETERS = {
+PARAMETERS = {
     "network": "choices.network",
     "trade_off": "adaptation.weighting.trade_off",
     "learning_rate": "training.optimizer.lr",
@@ -159,7 +159,7 @@ def parameters(spec: RunSpec) -> dict[str, str]:
         "labels": transfer["target"] if sees_labels_of_target(spec) else transfer["source"],
         **{
             name: settings[key]
-            for name, key in _PARAMETERS.items()
+            for name, key in PARAMETERS.items()
             if key not in _searched(spec) and key in settings
         },
         "data": data(spec),
