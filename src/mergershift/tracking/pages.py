@@ -20,9 +20,15 @@ def experiment_page(address: str, experiment_id: str | None, view: str | None = 
         view: name of the saved view that the list opens with.
     """
     path = "experiments" if experiment_id is None else f"experiments/{experiment_id}/runs"
-    return f"{address.rstrip('/')}/#/{path}?{urlencode(_KIND | ({_VIEW: view} if view else {}))}"
+    return _page(address, path, **({_VIEW: view} if view else {}))
 
 
-def run_page(address: str, experiment_id: str, run_id: str) -> str:
-    """Return the address of a run's page; `address` is as for `experiment_page`."""
-    return f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{urlencode(_KIND)}"
+def run_page(address: str, experiment_id: str, run_id: str, artifact: str | None = None) -> str:
+    """Return the address of a run's page, or of one of its files there; `address` is as for `experiment_page`."""
+    path = f"experiments/{experiment_id}/runs/{run_id}" + (f"/artifacts/{artifact}" if artifact else "")
+    return _page(address, path)
+
+
+def _page(address: str, path: str, **further: str) -> str:
+    base = f"{address.rstrip('/')}/" if address else ""
+    return f"{base}#/{path}?{urlencode(_KIND | further)}"

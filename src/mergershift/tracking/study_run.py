@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from mergershift.archive import images_of
-from mergershift.cells.layout import PAGE_NAME, REPORT, SUMMARY
-from mergershift.cells.records import RunContent, RunSpec
+from mergershift.cells.layout import PAGE_NAME, REPORT, RUN, SUMMARY, TRAINED
+from mergershift.cells.records import RunContent, RunRecord, RunSpec
 from mergershift.cells.summary_files import (
     PAGE_RECORD,
     STUDY_COPY,
@@ -20,14 +20,13 @@ from mergershift.cells.summary_files import (
     summary_digest,
     summary_files,
 )
-from mergershift.config.study import Method, name_of_study
+from mergershift.config.study import Cell, Method, name_of_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
-from mergershift.core.reading import damaged, read_json
-from mergershift.tracking.presentation import NOTE, SEPARATOR, with_interval
+from mergershift.core.reading import DamagedFile, damaged, read_json
+from mergershift.tracking.notes import NOTE
+from mergershift.tracking.presentation import SEPARATOR, STUDY_PAGE, with_interval
 
-PAGE = f"report/{PAGE_NAME}"
-"""Path of the study's page within its run."""
 _AGAIN = "Run `mergershift repro`, which makes the summary and the page again."
 _SCORE = "balanced_accuracy"
 
@@ -46,9 +45,10 @@ def study_content() -> RunContent | None:
     record = read_json(report / PAGE_RECORD, PageRecord, _AGAIN)
     if (record.study, record.summary) != (trainings.study, summary_digest()):
         raise UserError(f"{report / PAGE_NAME}: made from a summary other than {root() / SUMMARY}.\n{_AGAIN}")
-    paths = {PAGE: report / PAGE_NAME, STUDY_COPY: report / STUDY_COPY}
+    paths = {STUDY_PAGE: report / PAGE_NAME, STUDY_COPY: report / STUDY_COPY}
     paths |= {f"{SUMMARY.name}/{path.name}": path for path in summary_files()}
     transfer = read_table("transfer", _AGAIN)
+    made = int((report / PAGE_NAME).stat().st_mtime * 1000)
     spec = RunSpec(
         training=record.study,
         experiment=record.experiment,
@@ -58,10 +58,11 @@ def study_content() -> RunContent | None:
             "kind": "study",
             "data_kind": str(transfer["data"].iloc[0]),
             "mlflow.source.name": "mergershift report",
+            **_origin(),
             NOTE: _description(transfer),
         },
+        started=made,
     )
-    made = int((report / PAGE_NAME).stat().st_mtime * 1000)
     files = {name: _bytes(path) for name, path in paths.items()}
     return RunContent(spec, "FINISHED", made, epochs=[], epoch_times={}, metrics={}, files=files)
 
@@ -76,6 +77,19 @@ def _name(study: Path) -> str:
     return SEPARATOR.join(["study", *parts, filters, f"{seeds} seed{'s' * (seeds != 1)}"])
 
 
+def _origin() -> dict[str, str]:
+    """Return the tags with the user and the commit that made the first training, if it has not been replaced."""
+    first = read_table("trainings", _AGAIN).iloc[0]
+    method = Method.model_validate({name: first[name] for name in ("transfer", "adaptation", "experiment")})
+    path = root() / Cell(first["filters"], method, int(first["seed"])).folder / TRAINED / RUN
+    try:
+        record = RunRecord.read(path)
+    except DamagedFile:
+        return {}
+    known = record.tags if record.training == first["training"] else {}
+    return {name: known[name] for name in ("mlflow.user", "mlflow.source.git.commit") if name in known}
+
+
 def _description(transfer: pd.DataFrame) -> str:
     """Describe the study in Markdown: its images, and for each filter set and direction what was lost and won back."""
     galaxies, seeds = int(transfer["galaxies"].max()), int(transfer["seeds"].max())
@@ -84,7 +98,7 @@ def _description(transfer: pd.DataFrame) -> str:
         f"**Study on {images}.** Balanced accuracy with 95 % intervals on {galaxies} test galaxies, {seeds} training "
         f"seed{'s' * (seeds != 1)}:"
     )
-    foot = f"The page of the study is the artifact `{PAGE}`, its tables are in `{SUMMARY.name}/`."
+    foot = f"The page of the study is the artifact `{STUDY_PAGE}`, its tables are in `{SUMMARY.name}/`."
     return "\n\n".join([head, "\n".join(_results(transfer)), foot])
 
 
