@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +17,14 @@ from mlflow.server.security_utils import (
     is_allowed_host_header,
     should_block_cors_request,
 )
+from studies import environment
+from tracking.server import Server
 
 from mergershift.cli.main import main
 from mergershift.tracking import ui
+from mergershift.tracking.server import connect
 from mergershift.tracking.ui import Serving, server_command, server_environment
+from mergershift.tracking.views import write_views
 
 DATABASE = "postgresql+psycopg://bob:secret@db/runs"
 
@@ -110,32 +116,129 @@ def run(*arguments: str) -> int | str | None:
     return ended.value.code
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+SERVER = """
+import http.server, subprocess, sys, time
+if len(sys.argv) == 3:  # as MLflow's command does, the server is a process of its own
+    sys.exit(subprocess.run([sys.executable, *sys.orig_argv[1:], "inner"]).returncode)
+time.sleep(0.5)
+open("started", "w").close()
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
 def test_unknown_options_are_handed_to_mlflows_server(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
 
-    def start(command: list[str], env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    def start(command: list[str], env: dict[str, str], cwd: Path) -> SimpleNamespace:
         started.append(command)
         assert env["MLFLOW_BACKEND_STORE_URI"] == "sqlite:///mlflow.db"
         assert database == f"sqlite:///{cwd}/mlflow.db"
         assert "hub.org" in env["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
-        return subprocess.CompletedProcess(command, 0)
+        assert env["UVICORN_ACCESS_LOG"] == "false"
+        return SimpleNamespace(poll=lambda: 0, wait=lambda: 0, returncode=0)
 
-    monkeypatch.setattr(ui, "subprocess", SimpleNamespace(run=start))
+    monkeypatch.setattr(ui, "subprocess", SimpleNamespace(Popen=start))
+    port = str(free_port())
     for further in (["--workers", "2"], ["--workers=2"], ["--dev"]):
         for separator in ([], ["--"]):
-            assert (
-                run("--allowed-hosts", "a.org, hub.org", "--static-prefix", "/x", *separator, *further) == 0
-            )
+            names = ["--port", port, "--allowed-hosts", "a.org, hub.org", "--static-prefix", "/x"]
+            assert run(*names, *separator, *further) == 0
             assert started[-1][-len(further) - 1 :] == ["/x", *further]
 
 
 def test_a_server_that_fails_is_reported_in_two_lines(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failed = SimpleNamespace(run=lambda command, env, cwd: subprocess.CompletedProcess(command, 2))
-    monkeypatch.setattr(ui, "subprocess", failed)
-    assert run("--no-such-option") == 1
-    assert capsys.readouterr().err.splitlines()[0] == "Error: MLflow's server stopped with exit code 2."
+    monkeypatch.setattr(
+        ui, "server_command", lambda serving, store: [sys.executable, "-c", "raise SystemExit(2)"]
+    )
+    assert run("--port", str(free_port())) == 1
+    output = capsys.readouterr()
+    assert output.err.splitlines()[0] == "Error: MLflow's server stopped with exit code 2."
+    assert "http://" not in output.out, "nothing answers there"
+
+
+def test_a_busy_port_is_reported_in_two_lines_before_a_server_is_started(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ui, "subprocess", None)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert run("--port", str(port)) == 1
+    output = capsys.readouterr()
+    assert f"port {port} of 127.0.0.1 is in use" in output.err
+    assert output.err.count("\n") == 2
+    assert output.out == ""
+
+
+def test_an_address_of_another_machine_is_reported_in_two_lines(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--host", "192.0.2.1") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Error: cannot listen on port 5000 of 192.0.2.1")
+    assert err.count("\n") == 2
+
+
+def test_the_page_is_announced_when_the_server_answers_and_sigterm_stops_the_server(database: str) -> None:
+    project, port = Path.cwd(), free_port()
+    program = (
+        "import sys; from mergershift.cli.main import main; from mergershift.tracking import ui\n"
+        f"ui.server_command = lambda serving, store: [sys.executable, '-c', {SERVER!r}, str(serving.port), 'outer']\n"
+        f"main(['ui', '--port', '{port}'])"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment(project)
+    )
+    assert command.stdout is not None
+    assert command.stdout.readline() == "Starting MLflow's server ...\n"
+    assert command.stdout.readline() == (
+        f"MLflow's runs: http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n"
+    )
+    assert (project / "started").exists()
+    command.terminate()
+    assert command.wait(20) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server still listens"
+
+
+def test_the_studys_page_needs_its_view(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--study") == 1
+    err = capsys.readouterr().err
+    assert "has no saved view of the study" in err
+    assert err.count("\n") == 2
+
+
+def test_the_pages_of_a_tracking_server_are_printed(
+    server: Server, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    client = connect(server.address)
+    found = client.get_experiment_by_name("mergershift")
+    experiment = found.experiment_id if found else client.create_experiment("mergershift")
+    runs = f"{server.address}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    assert run() == 0
+    assert capsys.readouterr().out == f"MLflow's runs: {runs}\n"
+    write_views(client, experiment)
+    assert run("--study") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"The study: {runs}&viewStateShareKey=study",
+        f"Means over seeds: {runs}&viewStateShareKey=study-by-method",
+    ]
 
 
 @pytest.mark.parametrize(

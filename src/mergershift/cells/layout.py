@@ -32,6 +32,8 @@ PREDICTIONS = {"label_free": "predictions.csv", "oracle": "oracle_predictions.cs
 """File with the predictions on test images, by how the epoch was chosen."""
 
 SUMMARY, REPORT, CODE = Path("outputs/summary"), Path("outputs/report"), Path("outputs/code")
+PAGE_NAME = "index.html"
+"""In `REPORT`: the page of the study."""
 BEST = "best.json"
 """In `SUMMARY`: the method that the validator named beforehand ranks first, for each filter set and direction."""
 

@@ -56,19 +56,7 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
     record = RunRecord.read(trained / RUN)
     metrics = {name: (value, record.ended) for name, value in record.metrics.items()}
     files = run_files(trained)
-    # A record of an earlier version lacks some of the tags about the images.
-    known = record.trained
-    of_data = {} if known is None else data_tags(known.data_hash, known.provenance)
-    spec = RunSpec(
-        training=record.training,
-        experiment=record.experiment,
-        name=record.name,
-        config=_config(trained / CONFIG, record.trained),
-        tags=record.tags | of_data,
-        parent=record.parent,
-        started=record.started,
-        study=study.study if study is not None and record.training in study.trainings else None,
-    )
+    spec = run_spec(trained, record, study)
     model = None
     evaluated = trained.parent / EVALUATED
     if trained.name == TRAINED and (evaluated / SELECTION).is_file():
@@ -114,6 +102,29 @@ def _model(trained: Path, selection: Selection, of_evaluation: Mapping[str, byte
         SELECTION: trained.parent / EVALUATED / SELECTION,
     }
     return RunModel(selection.epoch, digest, files)
+
+
+def run_spec(trained: Path, record: RunRecord, study: StudyTrainings | None = None) -> RunSpec:
+    """Return what the MLflow run of the training, trial or search in the folder `trained` is created from.
+
+    Args:
+        trained: folder of the record and the configuration.
+        record: its record.
+        study: the trainings of the study, which may be among them.
+    """
+    # A record of an earlier version lacks some of the tags about the images.
+    known = record.trained
+    of_data = {} if known is None else data_tags(known.data_hash, known.provenance)
+    return RunSpec(
+        training=record.training,
+        experiment=record.experiment,
+        name=record.name,
+        config=_config(trained / CONFIG, known),
+        tags=record.tags | of_data,
+        parent=record.parent,
+        started=record.started,
+        study=study.study if study is not None and record.training in study.trainings else None,
+    )
 
 
 def _chosen_scores(scores: pd.DataFrame, epoch: int) -> dict[str, float]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from mergershift.cells.layout import BEST, SUMMARY
 from mergershift.config import LabelFree
-from mergershift.config.study import Method
+from mergershift.config.study import Method, study_file
 from mergershift.core.checkout import root
+from mergershift.core.files import write_text
 from mergershift.core.reading import Columns, damaged, read_csv, read_json
 
+PAGE_RECORD, STUDY_COPY = "study.json", "study.yaml"
+"""Files beside the study's page: what it was made from (`PageRecord`), and conf/study.yaml as it was then."""
 _METHOD: Columns = dict.fromkeys(("filters", "transfer", "adaptation", "experiment", "source", "target"), str)
 TABLES: dict[str, Columns] = {
     "transfer": {
@@ -110,6 +115,41 @@ def read_table(name: str, remedy: str) -> pd.DataFrame:
     return read_csv(
         root() / SUMMARY / f"{name}.csv", TABLES[name], remedy, rows=int(name in ("transfer", "trainings"))
     )
+
+
+class PageRecord(BaseModel):
+    """study.json beside the study's page: what the page was made from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    study: str
+    """Id of the study (`study_id`)."""
+    summary: str
+    """Digest of the summary (`summary_digest`)."""
+    experiment: str
+    """MLflow experiment of its trainings."""
+
+
+def write_page_record(folder: Path, trainings: Iterable[str], experiment: str) -> None:
+    """Record in the folder of the study's page what the page was made from: trainings, the summary, conf/study.yaml."""
+    record = PageRecord(study=study_id(trainings), summary=summary_digest(), experiment=experiment)
+    write_text(folder / PAGE_RECORD, record.model_dump_json(indent=2) + "\n")
+    shutil.copyfile(study_file(), folder / STUDY_COPY)
+
+
+def summary_digest() -> str:
+    """Digest of the files in outputs/summary/, whatever their order on disk."""
+    digest = hashlib.sha256()
+    for path in summary_files():
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def summary_files() -> list[Path]:
+    """Return the tables of the study in outputs/summary/, by name."""
+    folder = root() / SUMMARY
+    return sorted(path for path in folder.glob("*") if path.suffix in (".csv", ".json"))
 
 
 def study_id(trainings: Iterable[str]) -> str:

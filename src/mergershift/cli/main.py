@@ -12,7 +12,7 @@ import click
 
 from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
-from mergershift.cli.models import OVERRIDES, predict, promote, register, sync, tune
+from mergershift.cli.models import OVERRIDES, compare, predict, promote, register, sync, tune
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.processes import (
     STOP_SIGNALS,
@@ -225,20 +225,30 @@ def reproduce(experiment: str, overrides: tuple[str, ...]) -> None:
     metavar="/PATH",
     help="Path under which a proxy serves the pages: /proxy/absolute/5000 in JupyterHub.",
 )
+@click.option(
+    "--study", is_flag=True, help="Print the address of the study's view: its columns and order are chosen."
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[MLFLOW-SERVER-OPTION]...")
 def ui(
-    host: str, port: int, allowed_hosts: str | None, static_prefix: str | None, arguments: tuple[str, ...]
+    host: str,
+    port: int,
+    allowed_hosts: str | None,
+    static_prefix: str | None,
+    study: bool,
+    arguments: tuple[str, ...],
 ) -> None:
-    """Start MLflow's web interface on the recorded trainings.
+    """Start MLflow's web interface on the recorded trainings and print the address of its pages.
 
-    Further options, such as `--workers 4`, are passed to `mlflow server`.
+    Further options, such as `--workers 4`, are passed to `mlflow server`. If the runs are on a tracking server
+    (MLFLOW_TRACKING_URI), the address of its pages is printed and nothing is started.
     """
     from mergershift.tracking.ui import Serving, serve_ui
 
     names = tuple(name.strip() for name in (allowed_hosts or "").split(",") if name.strip())
-    serve_ui(Serving(host, port, names, static_prefix, arguments))
+    serve_ui(Serving(host, port, names, static_prefix, arguments), study=study)
 
 
+cli.add_command(compare)
 cli.add_command(tune)
 cli.add_command(register)
 cli.add_command(promote)

@@ -202,7 +202,12 @@ def _named(name: str) -> Path:
 
 def study_in_use() -> str | None:
     """Return the name of the study in conf/studies/ that conf/study.yaml is a copy of; None if it is another."""
-    used = _content(study_file())
+    return name_of_study(study_file())
+
+
+def name_of_study(path: Path) -> str | None:
+    """Return the name of the study in conf/studies/ that a file is a copy of; None if it is another."""
+    used = _content(path)
     return next((name for name in study_names() if used is not None and _content(_named(name)) == used), None)
 
 

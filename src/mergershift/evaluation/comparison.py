@@ -33,9 +33,13 @@ class WonBack(NamedTuple):
 
 
 def compare(
-    methods: Mapping[str, pd.DataFrame], baseline: str, resamples: int = RESAMPLES, rng_seed: int = 0
+    methods: Mapping[str, pd.DataFrame],
+    baseline: str,
+    resamples: int = RESAMPLES,
+    rng_seed: int = 0,
+    role: str = TARGET,
 ) -> pd.DataFrame:
-    """Compare each method's balanced accuracy on the target's test with the baseline's, paired by image.
+    """Compare each method's balanced accuracy on a domain's test with the baseline's, paired by image.
 
     The difference is that between the means over the seeds. For its 95 % interval, galaxies (within their class,
     with all their renderings) and seeds are drawn jointly, with the same draws for method and baseline, as in
@@ -48,18 +52,19 @@ def compare(
     covers the latter. `p_holm` is corrected for the number of methods (`holm`).
 
     Args:
-        methods: predictions by name of the method, with the columns `paired.NEEDED`. Only the target's test is used,
+        methods: predictions by name of the method, with the columns `paired.NEEDED`. Only the test of `role` is used,
             with every rendering once (`unique_renderings`), and the decisions in the column `prediction`.
         baseline: name of the method with which the others are compared.
         resamples: number of bootstrap replicates.
         rng_seed: seed of the resampling and of the sign flips.
+        role: whose test it is, the target's or the source's.
 
     Returns a table with the columns method, difference, low, high, p, p_holm, images, galaxies, seeds, and one row
         per method except the baseline, in the given order. Bounds are NaN if a class has a single galaxy.
-    Raises UserError if the baseline is unknown, if a table lacks a needed column, the target's test or a class, if
+    Raises UserError if the baseline is unknown, if a table lacks a needed column, the role's test or a class, if
         methods or seeds were not tested on the same images, or if methods do not have the same seeds.
     """
-    decided = read_decisions(methods, baseline, TARGET)
+    decided = read_decisions(methods, baseline, role)
     place = decided.methods.index(baseline)
     values = decided.mean_over_seeds()
     replicates = _replicates([decided], resamples, rng_seed)[0]

@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mergershift import __version__
-from mergershift.cells.layout import REPORT
+from mergershift.cells.layout import PAGE_NAME, REPORT
+from mergershift.cells.summary_files import write_page_record
 from mergershift.classifier.saliency import NoConvolution
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
@@ -23,7 +24,6 @@ from mergershift.report.study_results import Contender, Setting, StudyResults, r
 from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
 
-PAGE_NAME = "index.html"
 ByRun = dict[tuple[str, str], dict[str, Figure]]
 
 
@@ -40,6 +40,8 @@ def write_report() -> ByRun:
         add = _FigureWriter(folder / "figures", gathered, by_run)
         settings = [_setting(setting, gathered, add) for setting in gathered.settings]
         (folder / PAGE_NAME).write_text(_render(gathered, settings))
+        records = [training.record for training in gathered.trainings]
+        write_page_record(folder, [record.training for record in records], records[0].experiment)
     return by_run
 
 

@@ -13,7 +13,8 @@ from mergershift.config.schema import StartConfig
 from mergershift.core.errors import UserError
 from mergershift.core.model_uri import SCHEME
 from mergershift.images.locate import prepared_images
-from mergershift.stages.start import Start, find_training
+from mergershift.stages.start import Start
+from mergershift.tracking.find_training import find_training
 
 
 def initialised(source: str, overrides: Sequence[str]) -> tuple[Config, Start]:

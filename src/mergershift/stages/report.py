@@ -1,25 +1,43 @@
-"""The stage that writes the report of the study and logs its figures to the MLflow runs of the trainings."""
+"""The stage that writes the report of the study and publishes the study's run and those of its trainings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from mergershift import tracking
-from mergershift.cells.layout import REPORT
+from mergershift.cells.layout import PAGE_NAME, REPORT, TRAINED
+from mergershift.cells.records import RunContent
+from mergershift.cells.run_content import run_content
+from mergershift.cells.summary_files import read_trainings
 from mergershift.config import compose
+from mergershift.config.study import read_study
 from mergershift.core.checkout import root
-from mergershift.report.page import PAGE_NAME, write_report
+from mergershift.report.page import ByRun, write_report
 
 
 def report_step() -> str:
-    """Write the report and log the figures of every method to its MLflow runs; returns a line to print.
+    """Write the report, and publish the study's run and, with a link to it, those of its trainings.
 
-    If no MLflow server answers, the report is written all the same, with a warning.
+    The figures that show a single method are logged to the run of its first training. If no MLflow server answers,
+    the report is written all the same, with a warning. Returns a line to print.
     """
     figures_by_run = write_report()
     address = tracking.tracking_address(compose().tracking.uri)
-    tracking.add_figures(
-        address, figures_by_run, "report", "run `mergershift report` again later to log its figures"
-    )
+    tracking.publish(address, list(_contents(figures_by_run)))
     page = root() / REPORT / PAGE_NAME
     count = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6
     return f"{page.relative_to(root())}: {size:.1f} MB, with {count} figures; open it in a browser"
+
+
+def _contents(figures_by_run: ByRun) -> Iterator[RunContent]:
+    """Yield the content of the study's run, then that of its trainings' runs, whose descriptions refer to it."""
+    study = tracking.study_content()
+    if study is not None:
+        yield study
+    trainings = read_trainings("Run `mergershift summary`, which makes it again.")
+    for cell in read_study().cells():
+        content = run_content(root() / cell.folder / TRAINED, trainings)
+        figures = figures_by_run.get((content.spec.experiment, content.spec.training), {})
+        yield replace(content, files={**content.files, **tracking.png_files(figures, "report")})

@@ -15,7 +15,8 @@ from mergershift.config.schema import StartConfig
 from mergershift.core.errors import UserError
 from mergershift.core.reading import read_json
 from mergershift.images.locate import prepared_images
-from mergershift.stages.start import IDENTITY, KeptCheckpoints, Start, find_training
+from mergershift.stages.start import IDENTITY, KeptCheckpoints, Start
+from mergershift.tracking.find_training import find_training
 
 RESUMABLE = ("training.epochs=", "training.patience=", "trainer=", "trainer.", "tracking=", "tracking.")
 """Beginnings of the overrides that a resumed training accepts."""

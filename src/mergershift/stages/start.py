@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +9,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED
-from mergershift.cells.records import RunRecord
+from mergershift.cells.layout import CHECKPOINTS
 from mergershift.cells.state import Identity
-from mergershift.core.checkout import root
-from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory, write_text
-from mergershift.core.reading import DamagedFile
 
 IDENTITY = "identity.json"
 """File in the folder of the checkpoints with the training and the code that they belong to."""
-_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class KeptCheckpoints(BaseModel):
@@ -68,25 +61,3 @@ def keep_checkpoints(checkpoints: Path, trained: Path, identity: Identity) -> No
         shutil.copytree(checkpoints, folder, ignore=ignored)
         kept = KeptCheckpoints(training=identity.training, code_hash=identity.code_hash)
         write_text(folder / IDENTITY, kept.model_dump_json())
-
-
-def find_training(run: str) -> FinishedTraining:
-    """Read the finished training in a folder, or that of an MLflow run."""
-    folder = Path(run)
-    if folder.is_dir():
-        inside = folder.name == TRAINED and (folder / RUN).is_file()
-        return FinishedTraining.read((folder.parent if inside else folder).resolve())
-    if not _ID.fullmatch(run):
-        raise UserError(
-            f"{run}: no such folder.\nGive the folder of a finished training, or its MLflow run id."
-        )
-    for path in sorted((root() / "outputs").rglob(f"{TRAINED}/{RUN}")):
-        try:
-            record = RunRecord.read(path)
-        except DamagedFile:
-            continue
-        if run in (record.run_id, record.training):
-            return FinishedTraining.read(path.parents[1])
-    raise UserError(
-        f"{run}: no training in outputs/ has this MLflow run.\nRestore its folder (`dvc pull`), or name another."
-    )

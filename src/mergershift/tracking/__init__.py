@@ -2,9 +2,10 @@
 
 from mergershift.core.redaction import public
 from mergershift.tracking.model_registry import fetch_model
-from mergershift.tracking.publisher import Outcome, Publisher, RefusedByServer, add_figures, publish
-from mergershift.tracking.runs import Run, abandon, open_run
+from mergershift.tracking.publisher import Outcome, Publisher, RefusedByServer, publish
+from mergershift.tracking.runs import Run, abandon, open_run, png_files
 from mergershift.tracking.server import recorded_address, tracking_address
+from mergershift.tracking.study_run import study_content
 
 __all__ = [
     "Outcome",
@@ -12,11 +13,12 @@ __all__ = [
     "RefusedByServer",
     "Run",
     "abandon",
-    "add_figures",
     "fetch_model",
     "open_run",
+    "png_files",
     "public",
     "publish",
     "recorded_address",
+    "study_content",
     "tracking_address",
 ]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mergershift.cells.records import RunSpec
 from mergershift.tracking.find_run import RunFinder, deleted
-from mergershift.tracking.presentation import PARENT_TAG, TRAINING_TAG, run_name, shown_tags
+from mergershift.tracking.notes import NOTE
+from mergershift.tracking.pages import run_page
+from mergershift.tracking.presentation import PARENT_TAG, STUDY_PAGE, TRAINING_TAG, run_name, shown_tags
 from mergershift.tracking.published_run import Links, PublishedRun
-
-WORKFLOW = "workflowType=machine_learning"
-"""Part of an address by which MLflow shows its pages for models rather than those for language models."""
 
 
 def find_or_make(
@@ -30,6 +28,7 @@ def find_or_make(
     created = run is None
     if run is None:
         tags = {TRAINING_TAG: spec.training, **shown_tags(spec, {})}
+        tags.pop(NOTE, None)  # `describe` adds it, with the digest by which an edited one is recognised
         client.create_run(experiment, start_time=spec.started, tags=tags, run_name=run_name(spec))
         # The run in the answer may be a duplicate: of a request sent twice, or of one that another process created.
         run = finder.find_again(experiment, spec.training)
@@ -44,15 +43,12 @@ def find_or_make(
     return published, _links(finder, experiment, spec)
 
 
-def run_page(run: Run) -> str:
-    """Return the address of a run's page within MLflow's pages."""
-    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?{WORKFLOW}"
-
-
 def _links(finder: RunFinder, experiment: str, spec: RunSpec) -> Links:
     parent = finder.find(experiment, spec.parent) if spec.parent is not None else None
     study = finder.find(experiment, spec.study) if spec.study is not None else None
     return Links(
         tags={} if parent is None else {PARENT_TAG: parent.info.run_id},
-        study=None if study is None or deleted(study) else run_page(study),
+        study=None
+        if study is None or deleted(study)
+        else run_page("", experiment, study.info.run_id, STUDY_PAGE),
     )

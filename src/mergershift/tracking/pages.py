@@ -25,9 +25,10 @@ def experiment_page(address: str, experiment_id: str | None, view: str | None = 
     return _page(address, path, {_VIEW: view} if view else {})
 
 
-def run_page(address: str, experiment_id: str, run_id: str) -> str:
-    """Return the address of a run's page; `address` is as for `experiment_page`."""
-    return _page(address, f"experiments/{experiment_id}/runs/{run_id}")
+def run_page(address: str, experiment_id: str, run_id: str, artifact: str | None = None) -> str:
+    """Return the address of a run's page, or of one of its files there; `address` is as for `experiment_page`."""
+    file = f"/artifacts/{artifact}" if artifact else ""
+    return _page(address, f"experiments/{experiment_id}/runs/{run_id}{file}")
 
 
 def model_page(address: str, name: str, version: int | None = None) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, overload
 
+from mergershift.cells.layout import PAGE_NAME
 from mergershift.cells.records import STARTED_FROM, VARIED, RunSpec
 from mergershift.config.study import PLAIN, Method
 from mergershift.core.nesting import flattened
@@ -25,6 +26,8 @@ TRAINING_TAG = "mergershift.training"
 """Tag with the training's own id, by which its run is found on any server."""
 TARGET_SCORE = "target.unique.balanced_accuracy"
 """Name of the metric that every evaluation of a training gives."""
+STUDY_PAGE = f"report/{PAGE_NAME}"
+"""Path of the study's page within the study's run."""
 TARGET_TAG = "target_95"
 """Tag with that metric and its 95 % interval."""
 USUAL = {"network": "deepmerge", "split": "by_galaxy"}
@@ -60,7 +63,7 @@ _SCORES = {
 _RANGE = ("low", "high", "log", "choices")
 """Keys of a search range in conf/tuning/."""
 _SHOWN_TAGS = ("dvc_stage", "dvc_experiment", "search", *STARTED_FROM)
-_PARAMETERS = {
+PARAMETERS = {
     "network": "choices.network",
     "trade_off": "adaptation.weighting.trade_off",
     "learning_rate": "training.optimizer.lr",
@@ -159,7 +162,7 @@ def parameters(spec: RunSpec) -> dict[str, str]:
         "labels": transfer["target"] if sees_labels_of_target(spec) else transfer["source"],
         **{
             name: settings[key]
-            for name, key in _PARAMETERS.items()
+            for name, key in PARAMETERS.items()
             if key not in _searched(spec) and key in settings
         },
         "data": data(spec),

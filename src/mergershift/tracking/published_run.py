@@ -75,6 +75,11 @@ class PublishedRun:
         """MLflow's id of the run."""
         return str(self._run.info.run_id)
 
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment."""
+        return str(self._run.info.experiment_id)
+
     @cached_property
     def _files_store(self) -> ArtifactRepository:
         return store_of(self._client, self._run)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal
 
-from matplotlib.figure import Figure
 from mlflow.exceptions import MlflowException
 
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
 from mergershift.tracking.diagnosis import answering, tolerating
 from mergershift.tracking.find_or_make import find_or_make
-from mergershift.tracking.find_run import RunFinder, deleted, experiment_named, find
-from mergershift.tracking.published_run import PublishedRun
-from mergershift.tracking.runs import LATER, png_files
+from mergershift.tracking.find_run import RunFinder
+from mergershift.tracking.presentation import kind_of
+from mergershift.tracking.runs import LATER
 from mergershift.tracking.server import connect, reach
+from mergershift.tracking.views import write_views
 
 logger = logging.getLogger(__name__)
 
@@ -66,27 +66,6 @@ def publish(address: str, contents: Iterable[RunContent], what: str = "what they
             _publish(finder, content)
 
 
-def add_figures(
-    address: str, figures: Mapping[tuple[str, str], Mapping[str, Figure]], folder: str, remedy: str
-) -> None:
-    """Log figures as PNG files under `folder` to the runs that the server knows.
-
-    Args:
-        address: address of the server or database (`tracking_address`).
-        figures: figures by name, by the (experiment, training) that identifies the run.
-        folder: path inside the run.
-        remedy: end of the warning that is logged after a few seconds if no server answers.
-    """
-    with tolerating(address, remedy):
-        reach(address)
-        client = connect(address, brief=True)
-        for (experiment, training), run_figures in figures.items():
-            found = experiment_named(client, experiment)
-            run = find(client, found.experiment_id, training) if found is not None else None
-            if run is not None and not deleted(run):
-                PublishedRun(client, run).files(png_files(run_figures, folder))
-
-
 def _publish(finder: RunFinder, content: RunContent) -> Outcome:
     found = find_or_make(finder, content.spec)
     if found is None:
@@ -102,4 +81,6 @@ def _publish(finder: RunFinder, content: RunContent) -> Outcome:
     if content.model is not None:
         published.model(spec, content.model, content.metrics)
     published.end(content.status, content.ended)
+    if kind_of(spec) == "study":
+        published.changed |= write_views(finder.client, published.experiment_id)
     return "published" if published.changed else "complete"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from mergershift.cells.run_content import run_content
 from mergershift.cells.summary_files import read_trainings
 from mergershift.config import compose
 from mergershift.core.checkout import main_checkout, root
+from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
+from mergershift.tracking.study_run import study_content
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED = (".part", ".gone")
 """Suffixes of folders that are being written or deleted."""
@@ -30,6 +35,8 @@ class Synced:
     problems: list[str]
     """For every training that could not be published, a message that names it and the reason."""
     address: str
+    study: Outcome | None = None
+    """Outcome of publishing the study's own run; None if there is no such run."""
 
     def __str__(self) -> str:
         parts = [
@@ -41,14 +48,16 @@ class Synced:
         if self.problems:
             parts.append(f"{len(self.problems)} not published, see above")
         count = self.outcomes.total() + len(self.problems)
-        return f"{count} training{'s' * (count != 1)}: {', '.join(parts)}"
+        study = f"; the study: {self.study}" if self.study else ""
+        return f"{count} training{'s' * (count != 1)}: {', '.join(parts)}{study}"
 
 
 def sync(folders: Sequence[Path] = ()) -> Synced:
     """Publish whatever the MLflow runs of the finished trainings in `folders` lack.
 
-    The default folders are outputs/ and that of the tuning studies. Publishing may be interrupted and repeated
-    without duplicating anything. Raises UserError if the server does not answer or another process is publishing.
+    The default folders are outputs/ and that of the tuning studies, and with them the study's own run is published if
+    its page and its summary belong together. Publishing may be interrupted and repeated without duplicating anything.
+    Raises UserError if the server does not answer or another process is publishing.
     """
     address = tracking_address(compose().tracking.uri)
     publisher = Publisher(address)
@@ -63,6 +72,7 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
             )
         except DamagedFile as error:
             problems.append(str(error))
+        of_study = None if folders else _publish_study(publisher, problems)
         with progress_bar("publishing", len(found)) as advance:
             for folder in found:
                 try:
@@ -74,7 +84,23 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
                         f"{folder}: MLflow rejects this training ({error}).\nFix it or move it elsewhere."
                     )
                 advance(1)
-    return Synced(outcomes, problems, public(address))
+    return Synced(outcomes, problems, public(address), of_study)
+
+
+def _publish_study(publisher: Publisher, problems: list[str]) -> Outcome | None:
+    """Publish the study's own run, to which the descriptions of its trainings refer."""
+    try:
+        content = study_content()
+        return None if content is None else publisher.publish(content)
+    except DamagedFile as error:
+        problems.append(str(error))
+    except RefusedByServer as error:
+        problems.append(
+            f"outputs/report: MLflow rejects the study's run ({error}).\nFix it or move it elsewhere."
+        )
+    except UserError as error:
+        logger.warning("The study's run is not published. %s", error)
+    return None
 
 
 def _in_order(folders: Sequence[Path]) -> tuple[dict[Path, RunRecord], list[str]]:
