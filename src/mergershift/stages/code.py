@@ -1,4 +1,4 @@
-"""List the source files of every method and network, so that an edit to a file re-trains only what uses it."""
+"""The stage before all trainings: are the cells those of the study, and which source files make up each method?"""
 
 from __future__ import annotations
 
@@ -11,14 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from mergershift.cells.layout import CODE
+from mergershift.config.cells_file import CELLS_FILE, update_cells
+from mergershift.config.study import read_study
 from mergershift.config.targets import is_allowed
-from mergershift.core.checkout import root
+from mergershift.core.checkout import is_temporary, root
+from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory
 from mergershift.core.reading import DamagedFile
 from mergershift.core.yaml_files import read_yaml
 
 GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
 """Group in conf/ -> the package with its code; imports are followed within that package."""
+
+
+def require_cells() -> None:
+    """Raise UserError if conf/cells.yaml, by which DVC knows the cells, was not up to date; it then is.
+
+    DVC has read the file before it runs this stage, so only the next command runs the right cells.
+    """
+    changed = update_cells(read_study())
+    if changed and is_temporary():
+        raise UserError(
+            f"{CELLS_FILE}: not the cells of conf/study.yaml, and `--temp` and `--queue` cannot change which there are.\n"
+            f"Edit conf/study.yaml instead of using --set-param, run `dvc repro code`, which updates {CELLS_FILE}, and "
+            "start the experiment again."
+        )
+    if changed:
+        raise UserError(f"{changed}, which was edited after it was written.\nRun the same command again.")
 
 
 def write_code() -> None:
