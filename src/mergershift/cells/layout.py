@@ -32,6 +32,8 @@ PREDICTIONS = {"label_free": "predictions.csv", "oracle": "oracle_predictions.cs
 """File with the predictions on test images, by how the epoch was chosen."""
 
 SUMMARY, REPORT, CODE = Path("outputs/summary"), Path("outputs/report"), Path("outputs/code")
+METRICS, PLOTS = Path("outputs/metrics"), Path("outputs/plots")
+"""Folders of what `dvc metrics` and `dvc plots` show."""
 BEST = "best.json"
 """In `SUMMARY`: the method that the validator named beforehand ranks first, for each filter set and direction."""
 

@@ -29,7 +29,7 @@ def update_cells(study: Study) -> str | None:
         return None
     write_text(path, text)
     cells = len(study.cells())
-    return f"{CELLS_FILE} now lists the {cells} cell{'s' * (cells != 1)} of conf/study.yaml"
+    return f"{CELLS_FILE} now lists its {cells} cell{'s' * (cells != 1)}"
 
 
 def cells_text(study: Study) -> str:

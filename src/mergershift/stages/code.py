@@ -32,12 +32,14 @@ def require_cells() -> None:
     changed = update_cells(read_study())
     if changed and is_temporary():
         raise UserError(
-            f"{CELLS_FILE}: not the cells of conf/study.yaml, and `--temp` and `--queue` cannot change which there are.\n"
-            f"Edit conf/study.yaml instead of using --set-param, run `dvc repro code`, which updates {CELLS_FILE}, and "
-            "start the experiment again."
+            f"{CELLS_FILE}: not the cells of conf/study.yaml, which `dvc exp run --temp` and --queue cannot change.\n"
+            "Edit conf/study.yaml itself, run `mergershift repro --dry`, which updates conf/cells.yaml, and start the "
+            "experiment again."
         )
     if changed:
-        raise UserError(f"{changed}, which was edited after it was written.\nRun the same command again.")
+        raise UserError(
+            f"conf/study.yaml was edited: {changed}.\nRun the same command again: it runs these cells."
+        )
 
 
 def write_code() -> None:
