@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mergershift.evaluation.figures import COLOURS, NEUTRAL
 
@@ -31,7 +32,9 @@ def accuracies(rows: pd.DataFrame, title: str) -> Figure:
         axes.plot(part["value"], places, "o", color=colour, label=label)
     axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(methods)), methods)
-    axes.set(xlabel="balanced accuracy on test images, with 95 % intervals", ylim=(-0.6, len(methods) - 0.4))
+    # The same range for every version of a study, so that DVC can show two of them side by side.
+    axes.set(xlim=(min(0.4, rows["low"].min() - 0.02), 1.01), ylim=(-0.6, len(methods) - 0.4))
+    axes.set_xlabel("balanced accuracy on test images, with 95 % intervals")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title)
@@ -50,11 +53,14 @@ def learning_curves(trainings: Mapping[str, Sequence[tuple[pd.DataFrame, int]]],
     for axes, (name, seeds) in zip(panels.flat, trainings.items(), strict=False):
         _draw_losses(axes, seeds)
         axes.set_title(name, fontsize="medium")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelbottom=True)
     for axes in panels.flat[len(trainings) :]:
         axes.set_visible(False)
-    figure.supxlabel("epoch", fontsize="medium")
-    figure.supylabel("cross-entropy", fontsize="medium")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("cross-entropy")
+    for column in range(columns):
+        panels[(len(trainings) - 1 - column) // columns, column].set_xlabel("epoch")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
