@@ -34,6 +34,8 @@ PREDICTIONS = {"label_free": "predictions.csv", "oracle": "oracle_predictions.cs
 SUMMARY, REPORT, CODE = Path("outputs/summary"), Path("outputs/report"), Path("outputs/code")
 PAGE_NAME = "index.html"
 """In `REPORT`: the page of the study."""
+METRICS, PLOTS = Path("outputs/metrics"), Path("outputs/plots")
+"""Folders of what `dvc metrics` and `dvc plots` show."""
 BEST = "best.json"
 """In `SUMMARY`: the method that the validator named beforehand ranks first, for each filter set and direction."""
 

@@ -108,9 +108,10 @@ def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
 
 @cli.command(hidden=True)
 def code() -> None:
-    """Record which source files each method and network consists of; the pipeline runs this command."""
-    from mergershift.stages.code import write_code
+    """Check that conf/cells.yaml is that of the study, and record the source files of each method and network."""
+    from mergershift.stages.code import require_cells, write_code
 
+    require_cells()
     write_code()
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ruamel.yaml import YAML, YAMLError
 
+from mergershift.config.cells_file import update_cells
 from mergershift.config.conf_files import check_files
 from mergershift.config.schema import FilterSetName, sees_target_labels
 from mergershift.core.checkout import root
@@ -24,6 +25,8 @@ from mergershift.core.yaml_files import sound_yaml
 BASELINE = "source_only"
 PLAIN = "default"
 """Name of the experiment that changes nothing."""
+USUAL = ("pristine_to_noisy", "oracle_target_only")
+"""Transfers that the names of stages leave out: the published direction, and the oracle that bounds it."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -59,6 +62,15 @@ class Method(BaseModel):
             return self.transfer
         return self.adaptation if self.experiment == PLAIN else self.experiment
 
+    @property
+    def name(self) -> str:
+        """Name that is unique within a study, and stays the same whatever else the study contains.
+
+        It is the title (`oracle` for the usual oracle), followed by the transfer unless that is the usual one.
+        """
+        title = "oracle" if self.title == USUAL[1] else self.title
+        return title if self.transfer in (*USUAL, title) else f"{title}-{self.transfer}"
+
 
 class SearchEntry(BaseModel):
     """A method whose hyper-parameters are tuned before it is trained."""
@@ -90,10 +102,8 @@ class Study(BaseModel):
     def _nothing_twice(self) -> Self:
         _require_distinct("filters", self.filters)
         _require_distinct("seeds", self.seeds)
-        # Tables and figures know a method by its title.
-        _require_distinct(
-            "methods", (f"{method.title} with transfer {method.transfer}" for method in self.methods)
-        )
+        # Stages, tables and figures know a method by its name.
+        _require_distinct("methods", (method.name for method in self.methods))
         # A search writes its result to a file named after the method.
         _require_distinct("tune", (search.adaptation for search in self.tune))
         return self
@@ -123,6 +133,11 @@ class Cell:
     filters: str
     method: Method
     seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its stages, for instance `three-mmd-s0` in ``train@three-mmd-s0``."""
+        return f"{self.filters}-{self.method.name}-s{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -228,6 +243,7 @@ def use_study(name: str) -> str:
         shutil.copyfile(path, backup)
         kept = f" (the previous one is now {backup.name})"
     write_text(path, read_text(_named(name), _REMEDY))
+    update_cells(study)
     cells = len(study.cells())
     return f"conf/study.yaml is now the study '{name}' with {cells} cells{kept}. Run it with `mergershift repro`."
 
@@ -248,12 +264,14 @@ def set_filters(present: Sequence[str]) -> str:
     if conf/study.yaml is missing or not valid.
     """
     path = study_file()
-    listed = read_study().filters
+    study = read_study()
+    listed = study.filters
     kept = [str(name) for name in listed if name in present] or list(present)
     unused = [name for name in present if name not in kept]
     more = f"; data/ also has {', '.join(unused)}, which you can add to its list `filters`" if unused else ""
     message = f"conf/study.yaml runs filters {', '.join(kept)}{more}"
     if list(listed) == kept:
+        update_cells(study)
         return message
     yaml = YAML()
     document = yaml.load(read_text(path, _REMEDY))
@@ -262,4 +280,5 @@ def set_filters(present: Sequence[str]) -> str:
     text = io.StringIO()
     yaml.dump(document, text)
     write_text(path, text.getvalue())
+    update_cells(read_study())
     return message

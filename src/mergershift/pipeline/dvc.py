@@ -127,6 +127,17 @@ def reason(code: int) -> str:
     return f"killed by signal {int(number)}" if number else f"exit code {code}"
 
 
+class _News(logging.Filter):
+    """Passes on what DVC runs and what goes wrong: not that it wrote dvc.lock, nor its advice on git after each part."""
+
+    LOGGERS = ("dvc.dvcfile", "dvc.repo.scm_context", "dvc.stage")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to print a record: all warnings, and of the rest what says which stage runs."""
+        skips = "didn't change, skipping" in str(record.msg)
+        return record.levelno != logging.INFO or (record.name == "dvc.stage" and not skips)
+
+
 class _KilledStage(logging.Handler):
     """Remembers the signal that killed the command of a stage; DVC only logs it and exits with the code of an error."""
 
@@ -155,6 +166,8 @@ def main(arguments: Sequence[str]) -> int:
 
     killed = _KilledStage(logging.ERROR)
     logging.getLogger("dvc").addHandler(killed)
+    for name in _News.LOGGERS:
+        logging.getLogger(name).addFilter(_News())
     code = dvc_main(list(arguments))
     return 128 + killed.number if killed.number else code
 

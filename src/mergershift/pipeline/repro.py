@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mergershift.archive import available
 from mergershift.config import compose
+from mergershift.config.cells_file import update_cells
 from mergershift.config.study import Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
@@ -30,6 +31,9 @@ def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -
     if pull and "--dry" in arguments:
         raise UserError("--pull fetches files, which --dry rules out.\nLeave out one of them.")
     study = read_study()  # its errors say more than DVC's
+    changed = update_cells(study)
+    if changed:
+        print(f"conf/study.yaml was edited: {changed}.", flush=True)
     remote = Remote()
     if pull:
         survey(root(), remote, pull=True)

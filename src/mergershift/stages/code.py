@@ -1,4 +1,4 @@
-"""List the source files of every method and network, so that an edit to a file re-trains only what uses it."""
+"""The stage before all trainings: are the cells those of the study, and which source files make up each method?"""
 
 from __future__ import annotations
 
@@ -11,14 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from mergershift.cells.layout import CODE
+from mergershift.config.cells_file import CELLS_FILE, update_cells
+from mergershift.config.study import read_study
 from mergershift.config.targets import is_allowed
-from mergershift.core.checkout import root
+from mergershift.core.checkout import is_temporary, root
+from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory
 from mergershift.core.reading import DamagedFile
 from mergershift.core.yaml_files import read_yaml
 
 GROUPS = {"adaptation": "mergershift.adaptation", "network": "mergershift.networks"}
 """Group in conf/ -> the package with its code; imports are followed within that package."""
+
+
+def require_cells() -> None:
+    """Raise UserError if conf/cells.yaml, by which DVC knows the cells, was not up to date; it then is.
+
+    DVC has read the file before it runs this stage, so only the next command runs the right cells.
+    """
+    changed = update_cells(read_study())
+    if changed and is_temporary():
+        raise UserError(
+            f"{CELLS_FILE}: not the cells of conf/study.yaml, which `dvc exp run --temp` and --queue cannot change.\n"
+            "Edit conf/study.yaml itself, run `mergershift repro --dry`, which updates conf/cells.yaml, and start the "
+            "experiment again."
+        )
+    if changed:
+        raise UserError(
+            f"conf/study.yaml was edited: {changed}.\nRun the same command again: it runs these cells."
+        )
 
 
 def write_code() -> None:

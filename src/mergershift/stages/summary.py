@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,7 @@ from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE
-
-METRICS = ("balanced_accuracy", "auc", "ece")
-"""Metrics that `dvc metrics show` lists."""
+from mergershift.stages import at_a_glance
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,28 +81,22 @@ def write_summary() -> None:
         names = results.names
         groups.setdefault((names["filters"], names["source"], names["target"]), []).append(results)
     comparison = [_compared(group) for group in groups.values()]
-    trainings = [_trainings(group, study.seeds) for group in groups.values()]
-    chosen = transfer[(transfer["choice"] == "label_free") & (transfer["metric"].isin(METRICS))]
-    on_target = chosen[(chosen["role"] == "target") & (chosen["metric"] == "balanced_accuracy")]
+    trainings = pd.concat([_trainings(group, study.seeds) for group in groups.values()], ignore_index=True)
     with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
             "transfer": transfer,
             "comparison": pd.concat(comparison, ignore_index=True),
-            "trainings": pd.concat(trainings, ignore_index=True),
+            "trainings": trainings,
             "validators": pd.concat([_validators(group) for group in groups.values()], ignore_index=True),
-            "target": pd.DataFrame(
-                {
-                    "method": on_target[["filters", "transfer", "adaptation", "experiment"]].agg(
-                        " ".join, axis=1
-                    ),
-                    "balanced_accuracy": on_target["value"],
-                }
-            ),
         }.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         best = [_best(group).model_dump(mode="json") for group in groups.values()]
         (folder / BEST).write_text(json.dumps(best, indent=2) + "\n")
-        (folder / "transfer.json").write_text(json.dumps(_nested(chosen), indent=2) + "\n")
+    finished = dict(
+        zip(study.cells(), (one for results in methods for one in results.trainings), strict=True)
+    )
+    at_a_glance.write_metrics(finished, trainings.set_index("training")["gain"].to_dict())
+    at_a_glance.write_plots(finished, transfer)
 
 
 def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
@@ -250,17 +241,3 @@ def _best(group: list[_MethodResults]) -> BestMethod:
         None,
     )
     return BestMethod(**names, validator=validator, best=best, method=method, scores=finite)
-
-
-def _nested(chosen: pd.DataFrame) -> dict[str, Any]:
-    """Return the metrics for `dvc metrics show`; an undefined one is null, because JSON has no NaN."""
-    nested: dict[str, Any] = {}
-    for row in chosen.to_dict("records"):
-        by_role = nested.setdefault(
-            f"{row['filters']}/{row['transfer']}/{row['adaptation']}/{row['experiment']}", {}
-        )
-        interval = {
-            name: row[name] if math.isfinite(row[name]) else None for name in ("value", "low", "high")
-        }
-        by_role.setdefault(row["role"], {})[row["metric"]] = interval
-    return nested

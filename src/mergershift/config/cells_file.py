@@ -1,0 +1,53 @@
+"""conf/cells.yaml: the cells and searches of the study by the names of their stages, as dvc.yaml needs them.
+
+DVC names a stage after a key of a mapping, but cannot build one from the lists in conf/study.yaml.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mergershift.core.checkout import root
+from mergershift.core.files import write_text
+
+if TYPE_CHECKING:
+    from mergershift.config.study import Study
+
+CELLS_FILE = Path("conf/cells.yaml")
+_HEADER = """\
+# Written by mergershift from conf/study.yaml: edit that file. The pipeline's stages are named after these keys.
+"""
+
+
+def update_cells(study: Study) -> str | None:
+    """Make conf/cells.yaml list the cells and searches of `study`; returns a line about it if it did not yet."""
+    path, text = root() / CELLS_FILE, cells_text(study)
+    if path.is_file() and path.read_bytes() == text.encode():
+        return None
+    write_text(path, text)
+    cells = len(study.cells())
+    return f"{CELLS_FILE} now lists its {cells} cell{'s' * (cells != 1)}"
+
+
+def cells_text(study: Study) -> str:
+    """Return the content of conf/cells.yaml: a line for each cell and each search, in the order of the study."""
+    cells = {
+        cell.name: {"filters": cell.filters, **cell.method.model_dump(), "seed": cell.seed}
+        for cell in study.cells()
+    }
+    searches = {search.adaptation: search.model_dump() for search in study.tune}
+    return _HEADER + _lines("cells", cells) + _lines("searches", searches)
+
+
+def _lines(name: str, entries: dict[str, dict[str, Any]]) -> str:
+    if not entries:
+        return f"{name}: {{}}\n"
+    lines = [
+        # On one line, however wide.
+        yaml.safe_dump({key: entry}, sort_keys=False, default_flow_style=True, width=10_000).strip()[1:-1]
+        for key, entry in entries.items()
+    ]
+    return f"{name}:\n" + "".join(f"  {line}\n" for line in lines)

@@ -1,0 +1,83 @@
+"""Figures of all trainings of one filter set and direction, for `dvc plots show`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mergershift.evaluation.figures import COLOURS, NEUTRAL
+
+COLUMNS = 4
+"""Panels in a row."""
+
+
+def accuracies(rows: pd.DataFrame, title: str) -> Figure:
+    """Draw the balanced accuracy on the test images of both domains by method, with 95 % intervals.
+
+    `rows` has the columns method, role, domain, value, low and high; the methods are drawn from the top in their order.
+    """
+    methods = list(dict.fromkeys(rows["method"]))[::-1]
+    figure = Figure(figsize=(7.5, 1.6 + 0.32 * len(methods)), layout="constrained")
+    axes = figure.subplots()
+    for role, offset in (("source", 0.13), ("target", -0.13)):
+        part = rows[rows["role"] == role]
+        places = [methods.index(method) + offset for method in part["method"]]
+        colour, label = COLOURS[role], f"{role} ({part['domain'].iloc[0]})"
+        axes.hlines(places, part["low"], part["high"], colors=colour, linewidth=2)
+        axes.plot(part["value"], places, "o", color=colour, label=label)
+    axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(methods)), methods)
+    # The same range for every version of a study, so that DVC can show two of them side by side.
+    axes.set(xlim=(min(0.4, rows["low"].min() - 0.02), 1.01), ylim=(-0.6, len(methods) - 0.4))
+    axes.set_xlabel("balanced accuracy on test images, with 95 % intervals")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def learning_curves(trainings: Mapping[str, Sequence[tuple[pd.DataFrame, int]]], title: str) -> Figure:
+    """Draw the training and validation losses over the epochs, in a panel for each method with a line for each seed.
+
+    `trainings` holds, by the name of the method, each seed's metrics by epoch and its chosen epoch, which a dot marks.
+    """
+    columns = min(COLUMNS, len(trainings))
+    rows = math.ceil(len(trainings) / columns)
+    figure = Figure(figsize=(max(3.2 * columns, 6.4), 1.0 + 2.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (name, seeds) in zip(panels.flat, trainings.items(), strict=False):
+        _draw_losses(axes, seeds)
+        axes.set_title(name, fontsize="medium")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelbottom=True)
+    for axes in panels.flat[len(trainings) :]:
+        axes.set_visible(False)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("cross-entropy")
+    for column in range(columns):
+        panels[(len(trainings) - 1 - column) // columns, column].set_xlabel("epoch")
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_losses(axes: Axes, seeds: Sequence[tuple[pd.DataFrame, int]]) -> None:
+    for number, (epochs, chosen) in enumerate(seeds):
+        labels = ("training", "validation, labelled domain", "chosen epoch") if not number else (None,) * 3
+        axes.plot(
+            epochs["epoch"],
+            epochs["train_classification_loss"],
+            color=NEUTRAL,
+            linewidth=0.9,
+            label=labels[0],
+        )
+        losses = epochs.set_index("epoch")["source_val_loss"]
+        axes.plot(losses.index, losses, color=COLOURS["source"], linewidth=1.2, label=labels[1])
+        axes.plot([chosen], [losses.get(chosen, math.nan)], "o", color=COLOURS["source"], label=labels[2])
+    axes.spines[["top", "right"]].set_visible(False)
