@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -16,8 +17,9 @@ from mergershift.cells.records import VARIED, RunSpec, Trained, data_tags
 from mergershift.cells.run_content import run_files
 from mergershift.cells.state import Identity, cell_state
 from mergershift.config import Config, varied
-from mergershift.core.checkout import root
+from mergershift.core.checkout import root, shown
 from mergershift.core.files import atomic_directory
+from mergershift.core.words import counted
 from mergershift.images.locate import prepared_images
 from mergershift.stages.start import ANEW, Start, keep_checkpoints
 
@@ -30,7 +32,7 @@ def _user() -> str:
 
 
 def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
-    """Train, log to one MLflow run and write `output`/train; returns a line to print.
+    """Train, log to one MLflow run and write `output`/train; returns lines to print.
 
     After an interruption at any moment, the same call resumes the training. Outside of DVC's pipeline, the checkpoints
     are kept beside the results, so that a longer training can resume from them.
@@ -48,6 +50,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     address = tracking.tracking_address(config.tracking.uri)
     code = read_code_version(root())
     started = time.monotonic()
+    in_pipeline = "DVC_STAGE" in os.environ  # DVC sets it for the commands of its stages
 
     def supersede(identity: Identity) -> None:
         tracking.abandon(address, identity.training, config.tracking.experiment)
@@ -119,7 +122,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
                 figures.mkdir(parents=True)
                 learning_curves(result.table, result.best_epoch).savefig(figures / "learning_curves.png")
                 shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
-                if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands of its stages
+                if not in_pipeline:
                     keep_checkpoints(state.checkpoints, folder, state.identity)
                 if code.diff:
                     (folder / ARTIFACTS / GIT_DIFF).write_text(code.diff)
@@ -128,7 +131,8 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             run.finish(result.epochs)
     # The state is kept until the evaluation, so a kill before DVC has stored the result does not cost a training.
     seconds = time.monotonic() - started
-    return (
-        f"{cell}: {len(result.epochs)} epochs in {seconds:.0f} s, kept epoch {result.best_epoch} "
+    line = (
+        f"{shown(output)}: {counted(len(result.epochs), 'epoch')} in {seconds:.0f} s, kept epoch {result.best_epoch} "
         f"with {config.training.keep_best} {result.best_score:.3f}"
     )
+    return line if in_pipeline else f"{line}\nNext: mergershift evaluate {shlex.quote(shown(output))}"

@@ -16,6 +16,7 @@ from mergershift.core.checkout import main_checkout, root
 from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
+from mergershift.core.words import counted
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
 from mergershift.tracking.publisher import FEW
 
@@ -42,7 +43,7 @@ class Synced:
         if self.problems:
             parts.append(f"{len(self.problems)} not published, see above")
         count = self.outcomes.total() + len(self.problems)
-        return f"{count} training{'s' * (count != 1)}: {', '.join(parts)}"
+        return f"{counted(count, 'training')}: {', '.join(parts)}"
 
 
 def sync(folders: Sequence[Path] = ()) -> Synced:

@@ -45,7 +45,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
     logs.mkdir(parents=True, exist_ok=True)
     before = study.get_trials(deepcopy=False)
     first = ["--first-trial", str(len(before))]
-    command = [sys.executable, "-m", "mergershift", "tune", "--worker", *first]
+    command = [sys.executable, "-m", "mergershift", "tune", "--as-worker", *first]
     paths = [logs / f"{search.name}-{number}.log" for number in range(count)]
     restarts = [RESTARTS] * count
 

@@ -22,6 +22,7 @@ from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.files import write_text
 from mergershift.core.nesting import flattened, nested
+from mergershift.core.words import counted
 from mergershift.tuning.endings import REASON, WHY, finished, numbers_of, original_number
 from mergershift.tuning.space import resolved
 from mergershift.tuning.storage import Search
@@ -68,7 +69,7 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
     lines = [
         "# @package _global_",
         f"{WRITTEN}: trial {best.number} of {done} in the study {search.name}, {scores} ({labels}).",
-        f"# Data {search.data_hash[:16]}, {search.config.training.epochs} epochs per trial, "
+        f"# Data {search.data_hash[:16]}, {counted(search.config.training.epochs, 'epoch')} per trial, "
         f"split={search.config.choices['split']}, seed {search.config.seed}.",
     ]
     defaults = [{f"override /{group}": search.config.choices[group]} for group in _GROUPS]
