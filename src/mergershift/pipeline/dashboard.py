@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mergershift.cells.state import read_progress
-from mergershift.core.words import counted
+from mergershift.core.words import roughly
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
@@ -129,7 +128,7 @@ class Dashboard:
         left = (time.monotonic() - self._started) * (len(to_run) / max(done, LEAST_DONE) - 1)
         if done < LEAST_DONE or done == len(to_run):
             return ""
-        return f", about {counted(math.ceil(left / 60), 'minute')} left"
+        return f", {roughly(left)} left"
 
     def _fraction(self, name: str) -> float:
         """Share of a cell's work that is done, from 0 to 1."""

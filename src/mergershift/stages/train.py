@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shlex
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 from mergershift.archive import Origin
-from mergershift.cells.code_version import code_hash, read_code_version
+from mergershift.cells.code_version import code_hash, read_code_version, source_tags
 from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, GIT_DIFF, RUN, TRAINED, cell_name
 from mergershift.cells.records import VARIED, RunSpec, Trained, data_tags
 from mergershift.cells.run_content import run_files
@@ -22,13 +21,6 @@ from mergershift.core.files import atomic_directory
 from mergershift.core.words import counted
 from mergershift.images.locate import prepared_images
 from mergershift.stages.start import ANEW, Start, keep_checkpoints
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id without a name
-        return str(os.getuid())
 
 
 def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
@@ -63,15 +55,9 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             "config_hash": config.digest(),
             "split": config.split.kind,
             "disjoint_domains": str(config.split.disjoint_domains).lower(),
-            "git_commit": code.commit,
-            "git_dirty": str(code.dirty).lower(),
-            "mlflow.source.git.commit": code.commit,
-            "mlflow.source.name": "mergershift train",
-            "mlflow.user": _user(),
+            **source_tags(code, "train"),
             **{f"choice.{group}": name for group, name in config.choices.items()},
             VARIED: json.dumps(varied(config)),
-            "dvc_stage": os.environ.get("DVC_STAGE"),
-            "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
             **start.tags,
         }
         run = tracking.open_run(
