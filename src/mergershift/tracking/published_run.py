@@ -111,7 +111,11 @@ class PublishedRun:
                 tags=[RunTag(key, value) for key, value in tags.items()],
             )
             self._parameters |= lacking
-        obsolete = {key for key, value in spec.tags.items() if self._tags.get(key) == value} - wanted.keys()
+        obsolete = {
+            key
+            for key, value in spec.tags.items()
+            if value is not None and self._tags.get(key) == value and key not in wanted
+        }
         if FILES_TAG in self._tags and FORMER_FILES_TAG in self._tags:
             obsolete.add(FORMER_FILES_TAG)
         for key in obsolete - {COLOUR, NOTE}:
