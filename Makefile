@@ -38,7 +38,9 @@ help:
 
 install: $(VENV)/installed
 
-CHECK_PYTHON = $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+CHECK_PYTHON = command -v "$(PYTHON)" >/dev/null || \
+	{ echo "$(PYTHON): no such program. Install Python 3.11 or later, or name one that is there: make PYTHON=python3 $(MAKECMDGOALS)"; exit 1; }; \
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	{ echo "$(PYTHON) is older than Python 3.11. Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 
 # MLflow's migrations take a percent sign in the environment's path for the beginning of a placeholder.
@@ -47,35 +49,72 @@ CHECK_PYTHON = echo "$(CURDIR): MLflow cannot run in an environment below a path
 	"make VENV=$$HOME/mergershift-environment $(MAKECMDGOALS)"; exit 1
 endif
 
-# An environment holds absolute paths: after the checkout has been moved or copied, its own is made anew. One elsewhere,
-# which VENV= names, is left to its owner.
-PLACE := $(shell cat "$(VENV)/installed" 2>/dev/null)
-ifeq ($(filter /% ~%,$(VENV)),)
+# An environment holds absolute paths: after the checkout has been moved or copied, its own is made anew, as it is for
+# another PYTHON= or TORCH= than it was made with. One elsewhere, which VENV= names, is left to its owner.
+line = $(shell sed -n $(1)p "$(VENV)/installed" 2>/dev/null)
+given = $(filter-out file,$(firstword $(origin $(1))))
+version = $(shell { $(1) -c "import sys; print(sys.version)"; } 2>/dev/null)
+ELSEWHERE := $(filter /% ~%,$(VENV))
+PLACE := $(call line,1)
+ANEW :=
 ifneq ($(PLACE),)
+ifneq ($(call given,TORCH),)
+ifneq ($(strip $(TORCH)),$(call line,2))
+ANEW := $(if $(call line,2),was made with another TORCH=,$(if $(ELSEWHERE),,does not record which TORCH= it was made with))
+endif
+endif
+ifneq ($(call given,PYTHON),)
+ifneq ($(call version,$(PYTHON)),$(call version,"$(BIN)/python"))
+ANEW := was made with another Python
+endif
+endif
+ifeq ($(ELSEWHERE),)
 ifneq ($(PLACE),$(CURDIR))
-.PHONY: moved
-moved:
+ANEW := belongs to another place of this checkout
+endif
+endif
+endif
+
+ifneq ($(ANEW),)
+.PHONY: outdated
+outdated:
 	@$(CHECK_PYTHON)
-	@echo "$(VENV) belongs to another place of this checkout and is made anew."
+ifneq ($(ELSEWHERE),)
+	@echo "$(VENV) $(ANEW). Delete it or choose another VENV=."
+	@exit 1
+else
+	@echo "$(VENV) $(ANEW) and is made anew."
 	rm -rf "$(VENV)"
-
-$(VENV)/installed: moved
-endif
-endif
 endif
 
+$(VENV)/installed: outdated
+endif
+
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off
+PACKAGES := $(shell grep -c == requirements.lock)
+# Prints how far pip has come, in place of a line or more for every package.
+COUNTED = awk '/^Collecting/ && ++n % 40 == 0 { print "        " n " found"; fflush() } \
+	/^Installing/ { print "        all found; unpacking them takes as long again"; fflush() }'
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(CHECK_PYTHON)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	@pwd -P > $@
+	@echo "Installing into $(VENV), which takes 1 to 3 minutes on a fast network. 1 of 3: the environment"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --quiet --upgrade pip
+	@echo "2 of 3: $(firstword $(TORCH)), 200 MB or more"
+	$(PIP) --quiet $(TORCH)
+	@echo "3 of 3: $(PACKAGES) packages of requirements.lock"
+	@rm -f $(VENV)/failed
+	@{ $(PIP) --require-hashes -r requirements.lock || touch $(VENV)/failed; } | $(COUNTED)
+	@test ! -e $(VENV)/failed
+	@$(PIP) --quiet --no-deps --editable .
+	@{ pwd -P; echo '$(strip $(TORCH))'; } > $@
+	@echo "Installed."
 
 demo: install
+	@echo "1 of 2: a mock archive, about a minute"
 	$(BIN)/mergershift data mock $(MOCK)
 	$(BIN)/mergershift study use demo
+	@echo "2 of 2: the pipeline, 5 to 10 minutes on two cores"
 	$(BIN)/mergershift repro --jobs $(JOBS)
 	@echo
 	@echo "Next:  source $(BIN)/activate    puts mergershift, dvc and mlflow on the PATH"

@@ -3,6 +3,7 @@
 import http.server
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def torch_line(tmp_path: Path, *arguments: str, system: str = "Linux", nvidia: b
     done = subprocess.run(
         command, cwd=CHECKOUT, capture_output=True, text=True, env={"PATH": path}, check=True
     )
-    (line,) = [line for line in done.stdout.splitlines() if "torch==" in line]
+    (line,) = [line for line in done.stdout.splitlines() if "pip" in line and "torch==" in line]
     return line.partition("--quiet ")[2]
 
 
@@ -83,14 +84,20 @@ def test_the_lock_contains_no_cuda_packages():
     assert not [name for name in names if name.startswith(("nvidia", "triton", "torch=", "cuda"))]
 
 
-def install_commands(tmp_path: Path, place: str, venv: str = ".venv") -> str:
-    """What `make install` would run in a checkout, given an up-to-date environment that was made in `place`."""
+def install_commands(
+    tmp_path: Path, place: str, *arguments: str, torch: str = "", venv: str = ".venv"
+) -> str:
+    """What `make install` would run in a checkout, given an up-to-date environment that was made in `place`.
+
+    The environment has the Python that runs the tests, and records `torch` unless that is empty.
+    """
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy2(CHECKOUT / name, tmp_path / name)
     environment = tmp_path / venv
-    environment.mkdir()
-    (environment / "installed").write_text(f"{place}\n")
-    command = ["make", "-n", "install", f"VENV={venv}", "TORCH=torch"]
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    (environment / "installed").write_text(f"{place}\n{torch}\n" if torch else f"{place}\n")
+    command = ["make", "-n", "install", f"VENV={venv}", *arguments]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
 
@@ -101,14 +108,57 @@ def test_an_environment_of_another_place_is_made_anew(tmp_path, place):
     assert check < commands.index('rm -rf ".venv"') < commands.index("--editable .")
 
 
-def test_an_environment_of_this_place_is_kept(tmp_path):
-    commands = install_commands(tmp_path, str(tmp_path.resolve()))
+@pytest.mark.parametrize(
+    "arguments", [[], ["TORCH=torch==2.9"], [f"PYTHON={sys.executable}"], ["TORCH=torch==2.9 "]]
+)
+def test_an_environment_of_this_place_is_kept(tmp_path, arguments):
+    commands = install_commands(tmp_path, str(tmp_path.resolve()), *arguments, torch="torch==2.9")
     assert "rm -rf" not in commands
     assert "--editable" not in commands
 
 
-def test_an_environment_elsewhere_is_never_deleted(tmp_path):
-    assert "rm -rf" not in install_commands(tmp_path, "/old/place", f"{tmp_path}/shared")
+@pytest.mark.parametrize(
+    ("torch", "argument", "why"),
+    [
+        ("torch==2.9", "TORCH=torch==2.10", "made with another TORCH="),
+        ("", "TORCH=torch==2.10", "does not record"),
+        ("torch==2.9", "PYTHON={other}", "made with another Python"),
+    ],
+)
+def test_an_environment_of_another_python_or_torch_is_made_anew(tmp_path, torch, argument, why):
+    other = tmp_path / "python9"
+    other.write_text("#!/bin/sh\necho 9.9\n")
+    other.chmod(0o755)
+    commands = install_commands(tmp_path, str(tmp_path), argument.format(other=other), torch=torch)
+    assert f"{why} " in commands
+    assert commands.index('rm -rf ".venv"') < commands.index("--editable .")
+
+
+@pytest.mark.parametrize("torch", ["", "torch==2.9"])
+def test_an_environment_elsewhere_is_never_deleted(tmp_path, torch):
+    commands = install_commands(
+        tmp_path, "/old/place", "TORCH=torch==2.10", torch=torch, venv=f"{tmp_path}/shared"
+    )
+    assert "rm -rf" not in commands
+    assert ("Delete it or choose another VENV=" in commands) == bool(torch)
+
+
+@pytest.mark.parametrize(
+    ("python", "expected"), [("python3.99", "no such program"), ("./old", "is older than Python 3.11")]
+)
+def test_a_python_that_is_missing_or_too_old_is_named(tmp_path, python, expected):
+    shutil.copy2(CHECKOUT / "Makefile", tmp_path / "Makefile")
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "old").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "old").chmod(0o755)
+    done = subprocess.run(
+        ["make", "install", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode
+    assert done.stdout.startswith(f"{python}")
+    assert expected in done.stdout
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_an_environment_under_a_path_with_a_percent_sign_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The command line: it starts quickly and reports a mistake in two lines."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,23 @@ def test_every_command_has_help(capsys, name):
         (["train", "transfer.labelled=oracle_target"], ["pristine_to_noisy", "oracle_"]),
         (["train", "split=published_leaky", "split.disjoint_domains=true"], ["by_galaxy"]),
         (["train", "mmd"], ["'mmd' is not an override", "KEY=VALUE"]),
+        (["train", "epochs=3"], ["epochs=3", "'training.epochs'"]),
+        (["train", "training.epochs=2,"], ["training.epochs=2,: its value cannot be read", "quote"]),
+        (["train", "training.epochs='2"], ["training.epochs='2: its value cannot be read"]),
+        (["train", "training.epochs=2,3"], ["several values", "training.epochs=[2,3]"]),
+        (["train", "adaptation=mmd,dann"], ["several values"]),
+        (["tune", "tuning.objectives=[foo]"], ["tuning.objectives=[foo]: found 'foo', expected one of"]),
+        (
+            ["tune", "tuning.objectives=[target_entropy,5]"],
+            ["target_entropy,5]: found 5", "Fix the override."],
+        ),
+        (["train", "--epochs", "3"], ["'--epochs' is not an option", "training.epochs=3."]),
+        (["train", "--epoch=3"], ["'--epoch' is not an option", "training.epochs=3 "]),
+        (["train", "--batch-size"], ["training.batch_size=VALUE."]),
+        (["train", "--adaptation", "mmd", "--gpu"], ["adaptation=mmd."]),
+        (["train", "--gpu"], ["trainer=gpu."]),
+        (["train", "--resmue", "x"], ["'--resume'."]),
+        (["tune", "--worker", "3"], ["'--workers'."]),
         (["reproduce", "deepmerge_2002"], ["deepmerge_2002", "'deepmerge_2020'"]),
     ],
 )
@@ -61,6 +79,28 @@ def test_a_mistake_is_reported_in_two_lines_with_the_nearest_names(project, caps
     assert err.count("\n") == 2
     for name in names:
         assert name in err
+
+
+@pytest.mark.parametrize("arguments", [["coed"], ["tune", "--as-workr"], ["tune", "--first-trail"]])
+def test_no_hidden_name_is_suggested(project, capsys, arguments):
+    _, _, err = run(capsys, *arguments)
+    suggested = err.partition("\n")[2]
+    assert suggested
+    assert not {"'code'", "'--as-worker'", "'--first-trial'"} & set(re.findall(r"'[^']*'", suggested))
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"], ["study"]])
+def test_without_a_command_the_help_is_printed_and_not_called_an_error(capsys, arguments):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: mergershift")
+
+
+def test_the_help_lists_every_command_once(capsys):
+    _, out, _ = run(capsys, "--help")
+    listed = [line.split()[0] for line in out.partition("Options:")[2].splitlines() if line.startswith("  ")]
+    names = [name for name, command in cli.commands.items() if not command.hidden]
+    assert sorted(name for name in listed if not name.startswith("-")) == sorted(names)
 
 
 def test_outside_a_checkout_the_message_asks_for_one(tmp_path, monkeypatch, capsys):

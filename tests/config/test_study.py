@@ -86,7 +86,7 @@ def test_every_study_of_ones_own_is_kept(project):
     ("old", "new", "expected"),
     [
         ("seeds:\n", "seeds:\n  - 0\n", "seeds: 0 is listed twice"),
-        ("seeds:\n", "seeds:\n  - -1\n", "seeds.0: found -1"),
+        ("seeds:\n", "seeds:\n  - -1\n", "entry 1 of seeds: found -1"),
         ("filters:\n", "filters:\n  - three\n", "filters: three is listed twice"),
         ("methods:\n", "methods:\n  - {transfer: pristine_to_noisy, adaptation: mmd, experiment: default}\n",
          "methods: mmd"),

@@ -73,4 +73,32 @@ def test_a_log_file_gets_a_line_for_each_event(tmp_path, capsys):
         dashboard.start(NAMES[0], tmp_path / "log")
         dashboard.draw()
         dashboard.end(NAMES[0], failed=False)
-    assert capsys.readouterr().out == "two/method0: started\ntwo/method0: done after 0:00\n"
+    assert capsys.readouterr().out == "two/method0: started\ntwo/method0: done after 0:00; 1 of 1 cells\n"
+
+
+def test_the_time_left_follows_from_cells_and_epochs_that_are_done(tmp_path, capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("mergershift.pipeline.dashboard.time.monotonic", lambda: clock[0])
+    log = tmp_path / "log"
+    log.write_text("Running stage 'train@two-method1-0':\n")
+    dashboard = Dashboard(NAMES, tmp_path, Console(file=io.StringIO()))
+    for name in NAMES[1:]:
+        dashboard.wait(name)
+    dashboard.start(NAMES[1], log)
+    dashboard.start(NAMES[2], log)
+    progress = tmp_path / NAMES[2] / "progress.json"
+    progress.parent.mkdir(parents=True)
+    progress.write_text(json.dumps({"epoch": 1, "epochs": 18}))
+    clock[0] = 30.0
+    assert "left" not in str(dashboard.drawing().renderables[1]), "a twentieth of a cell says too little"
+    progress.write_text(json.dumps({"epoch": 10, "epochs": 18}))
+    clock[0] = 300.0
+    dashboard.end(NAMES[1], failed=False)
+    dashboard.start(NAMES[3], log)
+    # one and a half cells in five minutes, and as many are left
+    assert capsys.readouterr().out.splitlines()[2] == (
+        "two/method1: done after 5:00; 1 of 3 cells, about 5 minutes left"
+    )
+    dashboard.end(NAMES[2], failed=False)
+    dashboard.end(NAMES[3], failed=True)
+    assert "left" not in capsys.readouterr().out.splitlines()[-1]

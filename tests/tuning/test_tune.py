@@ -309,7 +309,7 @@ def test_a_diverged_training_is_a_pruned_trial(ready):
     (trial,) = open_study(search).trials
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["why"] == "diverged"
-    with pytest.raises(UserError, match="none of 1 trials was completed"):
+    with pytest.raises(UserError, match="none of 1 trial was completed"):
         outcome.winner(open_study(search), search)
 
 

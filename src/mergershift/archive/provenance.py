@@ -19,6 +19,7 @@ from mergershift.archive.facts import DOI, LICENCE, LICENCE_ADDRESS, REFERENCE
 from mergershift.archive.manifest import published_files
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
+from mergershift.core.words import counted
 
 PROVENANCE_NAME = "PROVENANCE.json"
 
@@ -44,7 +45,7 @@ class Origin(BaseModel):
     @property
     def universe(self) -> str:
         """Description of the mock universe: its seed, numbers of galaxies and version."""
-        galaxies = f"{self.mergers} mergers, {self.non_mergers} non-mergers"
+        galaxies = f"{counted(self.mergers, 'merger')}, {counted(self.non_mergers, 'non-merger')}"
         return f"seed {self.seed}, {galaxies}, version {self.mock_version}"
 
 

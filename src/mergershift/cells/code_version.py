@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,26 @@ def read_code_version(folder: Path) -> CodeVersion:
             # git exits with 1 if the two files differ, and a new file always differs from /dev/null.
             parts.append(git("diff", *_PLAIN, "--no-index", "--", "/dev/null", name, folder=folder, fine=1))
     return CodeVersion(commit, public("\n".join(part for part in parts if part)) or None)
+
+
+def source_tags(code: CodeVersion, command: str) -> dict[str, str | None]:
+    """Return the tags of a training, search or trial about its code, the command that made it, and the user."""
+    return {
+        "git_commit": code.commit,
+        "git_dirty": str(code.dirty).lower(),
+        "mlflow.source.git.commit": code.commit,
+        "mlflow.source.name": f"mergershift {command}",
+        "mlflow.user": _user(),
+        "dvc_stage": os.environ.get("DVC_STAGE"),
+        "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a user id without a name
+        return str(os.getuid())
 
 
 def code_hash(*further: str) -> str:

@@ -25,6 +25,7 @@ from mergershift.cells.layout import (
 )
 from mergershift.cells.records import RunRecord, Selection, Trained
 from mergershift.config import Config
+from mergershift.core.checkout import shown
 from mergershift.core.errors import UserError
 from mergershift.core.reading import Columns, DamagedFile, damaged, read_csv
 from mergershift.evaluation import ORACLE, Results
@@ -51,7 +52,7 @@ class FinishedTraining:
         if not path.is_file():
             raise DamagedFile(
                 f"{path}: missing, so this cell has no finished training.\n"
-                f"Train it first with `mergershift train --output {folder}`, or run the pipeline with "
+                f"Train it first with `mergershift train --output {shown(folder)}`, or run the pipeline with "
                 "`mergershift repro`."
             )
         record = RunRecord.read(path)
@@ -94,7 +95,7 @@ class FinishedTraining:
 
     @property
     def _evaluate_again(self) -> str:
-        return f"Evaluate the training again with `mergershift evaluate {self.folder}`."
+        return f"Evaluate the training again with `mergershift evaluate {shown(self.folder)}`."
 
     @cached_property
     def selection(self) -> Selection:
@@ -103,7 +104,7 @@ class FinishedTraining:
         if not path.is_file():
             raise UserError(
                 f"{path}: missing, so this training has not been evaluated.\n"
-                f"Evaluate it first with `mergershift evaluate {self.folder}`, or run the pipeline with "
+                f"Evaluate it first with `mergershift evaluate {shown(self.folder)}`, or run the pipeline with "
                 "`mergershift repro`."
             )
         selection = Selection.read(path)

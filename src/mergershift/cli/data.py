@@ -12,6 +12,7 @@ import click
 from mergershift.archive.facts import FILTER_SETS
 from mergershift.cli import data_folder
 from mergershift.cli.groups import OrderedGroup
+from mergershift.core.words import counted
 
 WHICH_FILTERS = {**{name: (name,) for name in FILTER_SETS}, "both": tuple(FILTER_SETS)}
 WHICH_DOMAINS = {"pristine": ("pristine",), "noisy": ("noisy",), "both": ("pristine", "noisy")}
@@ -85,8 +86,8 @@ def info(chosen: Path | None) -> None:
     except UserError as error:
         click.echo(f"      {error}")
         return
-    galaxies = f"{rows_here.mergers} mergers, {rows_here.non_mergers} non-mergers (by {rows_here.found_by})"
-    click.echo(f"      {rows_here.rows} rows, {galaxies}")
+    mergers, others = counted(rows_here.mergers, "merger"), counted(rows_here.non_mergers, "non-merger")
+    click.echo(f"      {counted(rows_here.rows, 'row')}, {mergers}, {others} (by {rows_here.found_by})")
     if uncertain := archive.limits(rows_here):
         click.echo(f"      {uncertain}")
 
@@ -163,7 +164,7 @@ def fetch(
     source = address or (config.address if config else BASE_ADDRESS)
     done = fetch_files(folder, wanted(sets, which), source, replace=replace, jobs=jobs)
     click.echo(
-        f"{folder}: {len(done.downloaded)} files fetched, {len(done.kept)} kept (they match the manifest)"
+        f"{folder}: {counted(len(done.downloaded), 'file')} fetched, {len(done.kept)} kept (they match the manifest)"
     )
     if done.downloaded and not data_folder.verified(folder):
         click.echo("The archive has errors, so it was not pinned; `dvc add` pins it anyway.")
@@ -279,7 +280,7 @@ def leakage(chosen: Path | None) -> None:
     here = archive.available(folder)
     rows: archive.Rows = archive.read_rows(folder) if here else archive.PUBLISHED_ROWS
     click.echo(
-        f"{rows.rows} rows, as in {folder if here else 'the published archive (there are no files here)'}"
+        f"{counted(rows.rows, 'row')}, as in {folder if here else 'the published archive (there are no files here)'}"
     )
     if uncertain := archive.limits(rows):
         click.echo(f"warning: {uncertain}.\n  {archive.GALAXIES_REMEDY}")

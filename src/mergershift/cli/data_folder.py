@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mergershift.core.words import counted
+
 if TYPE_CHECKING:
     from mergershift.archive import DataSet
     from mergershift.archive.provenance import Provenance
@@ -74,7 +76,9 @@ def record(folder: Path, address: str | None) -> None:
         if not verified(folder, provenance):
             click.echo("The files have errors, so no manifest was written.")
             click.get_current_context().exit(1)
-        click.echo(f"{folder}: hashes of {recording.record(folder, provenance)} files recorded: {provenance}")
+        click.echo(
+            f"{folder}: hashes of {counted(recording.record(folder, provenance), 'file')} recorded: {provenance}"
+        )
     hand_over(folder)
 
 
@@ -93,7 +97,7 @@ def _print(report: Report) -> None:
         click.echo(str(finding))
     errors = sum(finding.level == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
-    click.echo(f"{len(report.checked)} files checked; errors: {errors}, warnings: {warnings}")
+    click.echo(f"{counted(len(report.checked), 'file')} checked; errors: {errors}, warnings: {warnings}")
 
 
 def hand_over(place: Path) -> None:

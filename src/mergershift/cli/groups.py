@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
-from mergershift.core.errors import UserError, nearest
+from mergershift.core.errors import UserError, nearest, similar
 
 _DEBUG = "mergershift.debug"
 _REMEDIES = {
@@ -61,10 +62,69 @@ def system_error(operation: str, error: OSError) -> str:
     return f"{operation}: {where}{error.strerror or error} ({type(error).__name__}).\n{remedy}"
 
 
+def no_such_option(error: click.NoSuchOption, arguments: Sequence[str]) -> str:
+    """Word the mistake of an unknown option, with the override or the options that were probably meant.
+
+    Args:
+        error: the error.
+        arguments: the whole command line, in which the option's value is looked up.
+    """
+    option, context = error.option_name, error.ctx
+    where = context.command_path if context else "mergershift"
+    first = f"'{option}' is not an option of {where}."
+    parameters = context.command.get_params(context) if context else []
+    options = [
+        name
+        for parameter in parameters
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for name in parameter.opts
+    ]
+    value = _value_of(option, arguments)
+    meant: list[str] = []
+    close = [name for name in options if name.lstrip("-") in similar(option.lstrip("-"), _bare(options))]
+    if any(parameter.name == "overrides" for parameter in parameters):
+        from mergershift.config import meant_by
+
+        meant = meant_by(option, value, exact=True) or ([] if close else meant_by(option, value, exact=False))
+    if meant:
+        return f"{first}\nSettings are written KEY=VALUE, without hyphens: {' or '.join(meant)}."
+    return f"{first}\nNearest: {', '.join(map(repr, close or options))}."
+
+
+def _bare(options: Sequence[str]) -> list[str]:
+    return [name.lstrip("-") for name in options]
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    for number, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            following = arguments[number + 1 : number + 2]
+            return value if equals else next((text for text in following if not text.startswith("-")), None)
+    return None
+
+
 class OrderedGroup(click.Group):
     """A group that lists its commands in order of use and suggests the nearest ones for a misspelt name."""
 
     command_class = Command
+    sections: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Names of the commands under each heading of the help; empty: one heading for all."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under the headings of `sections`."""
+        if not self.sections:
+            super().format_commands(ctx, formatter)
+            return
+        width = max(len(name) for names in self.sections.values() for name in names)
+        for heading, names in self.sections.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((name.ljust(width), command.get_short_help_str(formatter.width - width - 6)))
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands, in the order in which they were added."""
@@ -75,7 +135,11 @@ class OrderedGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that `args` names; raises UserError if there is none of that name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            known = self.list_commands(ctx)
+            known = [
+                name
+                for name in self.list_commands(ctx)
+                if (command := self.get_command(ctx, name)) and not command.hidden
+            ]
             raise UserError(
                 f"'{args[0]}' is not a command of {ctx.command_path}.\nNearest: {nearest(args[0], known)}."
             )

@@ -6,14 +6,15 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from mergershift import __version__
-from mergershift.cli.groups import LazyGroup, OrderedGroup, system_error
+from mergershift.cli.groups import LazyGroup, OrderedGroup, no_such_option, system_error
 from mergershift.cli.models import OVERRIDES, compare, predict, promote, register, sync, tune
-from mergershift.core.errors import UserError, nearest
+from mergershift.cli.study import study
+from mergershift.core.errors import UserError
 from mergershift.core.processes import (
     STOP_SIGNALS,
     end_with_starter,
@@ -22,12 +23,29 @@ from mergershift.core.processes import (
 )
 
 
-@click.group(cls=OrderedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(OrderedGroup):
+    """The whole command line."""
+
+    sections: ClassVar = {
+        "A study, from the archive to the report": ("data", "study", "repro", "ui", "compare"),
+        "Its stages, which `repro` runs": ("prepare", "tune", "train", "evaluate", "summary", "report"),
+        "Models": ("register", "promote", "predict"),
+        "More": ("reproduce", "sync"),
+    }
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mergershift")
 def cli() -> None:
-    """Galaxy-merger classifiers that have to survive a change of domain.
+    r"""Galaxy-merger classifiers that have to survive a change of domain.
 
-    KEY=VALUE arguments override conf/, for instance `mergershift train adaptation=mmd training.epochs=50`.
+    KEY=VALUE arguments override the settings in conf/: mergershift train adaptation=mmd training.epochs=50
+
+    \b
+    A first study, as `make demo` runs it:
+      mergershift data mock          makes simulated images (`data fetch`: the archive)
+      mergershift study use demo     chooses what is trained
+      mergershift repro --jobs 2     runs it, about 10 minutes, and prints the results
     """
 
 
@@ -113,45 +131,6 @@ def code() -> None:
 
     require_cells()
     write_code()
-
-
-@cli.group(cls=OrderedGroup)
-def study() -> None:
-    """List the studies, or choose the one that the pipeline runs.
-
-    The chosen study is kept in conf/study.yaml.
-    """
-
-
-@study.command("list")
-def study_list() -> None:
-    """List the studies in conf/studies/ with their sizes.
-
-    An asterisk marks the study that conf/study.yaml contains.
-    """
-    from mergershift.config.study import read_named_study, study_in_use, study_names
-
-    in_use = study_in_use()
-    for name in study_names():
-        start = f"{'*' if name == in_use else ' '} {name:<12}"
-        try:
-            known = read_named_study(name)
-        except UserError as error:
-            click.echo(f"{start} cannot be used: {str(error).splitlines()[0]}")
-            continue
-        click.echo(
-            f"{start} {len(known.cells()):>4} cells: filters {', '.join(known.filters)}; "
-            f"{len(known.methods)} methods; {len(known.seeds)} seeds; training={known.training}"
-        )
-
-
-@study.command("use")
-@click.argument("name")
-def study_use(name: str) -> None:
-    """Copy the study NAME from conf/studies/ to conf/study.yaml."""
-    from mergershift.config.study import use_study
-
-    click.echo(use_study(name))
 
 
 @cli.command()
@@ -250,6 +229,7 @@ def ui(
 
 
 cli.add_command(compare)
+cli.add_command(study)
 cli.add_command(tune)
 cli.add_command(register)
 cli.add_command(promote)
@@ -281,11 +261,12 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"Error: {system_error('mergershift', error)}", err=True)
         sys.exit(1)
     except click.NoSuchOption as error:
-        known = [name for option in error.ctx.command.params for name in option.opts] if error.ctx else []
-        where = error.ctx.command_path if error.ctx else "mergershift"
-        click.echo(f"Error: '{error.option_name}' is not an option of {where}.", err=True)
-        click.echo(f"Nearest: {nearest(error.option_name, [*known, '--help'])}.", err=True)
+        given = sys.argv[1:] if arguments is None else arguments
+        click.echo(f"Error: {no_such_option(error, given)}", err=True)
         sys.exit(2)
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the command's help
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         click.echo(f"Error: {error.format_message()}", err=True)
         if isinstance(error, click.UsageError) and error.ctx:

@@ -86,12 +86,12 @@ def predict(
     metavar="N",
     help="Number of processes that run trials in parallel.",
 )
-@click.option("--worker", is_flag=True, hidden=True, help="Run as one of these processes.")
+@click.option("--as-worker", is_flag=True, hidden=True, help="Run as one of these processes.")
 @click.option(
     "--first-trial", type=int, default=0, hidden=True, help="First trial of this run of the search."
 )
 @OVERRIDES
-def tune(workers: int, worker: bool, first_trial: int, overrides: tuple[str, ...]) -> None:
+def tune(workers: int, as_worker: bool, first_trial: int, overrides: tuple[str, ...]) -> None:
     """Search for better hyperparameters of a method.
 
     conf/tuning/<adaptation>.yaml sets the ranges, and the best trial becomes an experiment file. The search uses no
@@ -100,7 +100,7 @@ def tune(workers: int, worker: bool, first_trial: int, overrides: tuple[str, ...
     """
     from mergershift.tuning.tune import tune_step, worker_step
 
-    if worker:
+    if as_worker:
         worker_step(first_trial)
     else:
         click.echo(tune_step(overrides, workers))

@@ -1,6 +1,6 @@
 """The configuration in conf/, composed, typed and validated."""
 
-from mergershift.config.composition import Config, compose, compose_selection
+from mergershift.config.composition import Config, compose, compose_selection, meant_by
 from mergershift.config.schema import (
     ArchiveConfig,
     LabelFree,
@@ -23,5 +23,6 @@ __all__ = [
     "compose_selection",
     "instantiate",
     "locate",
+    "meant_by",
     "varied",
 ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -15,12 +14,13 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mergershift.archive import FILTER_SETS
 from mergershift.config.conf_files import check_files
+from mergershift.config.overrides import check_overrides, fault_of_value, overrides_for, unknown_key
 from mergershift.config.schema import (
     AdaptationConfig,
     ArchiveConfig,
@@ -37,7 +37,7 @@ from mergershift.config.schema import (
     sees_target_labels,
 )
 from mergershift.config.targets import Target
-from mergershift.core.errors import UserError, first_line, nearest
+from mergershift.core.errors import UserError, first_line
 from mergershift.core.reading import damaged, fault_of
 from mergershift.core.redaction import public
 from mergershift.core.yaml_files import read_yaml
@@ -153,43 +153,6 @@ class Config(Section):
             raise damaged(path, fault_of(error), _TRAIN_AGAIN) from error
 
 
-def _option_names(conf: Path, group: str) -> list[str]:
-    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
-
-
-def _known_keys(node: Any, prefix: str = "") -> Iterable[str]:
-    if isinstance(node, DictConfig):
-        for key in map(str, node):
-            yield f"{prefix}{key}"
-            yield from _known_keys(node._get_node(key), f"{prefix}{key}.")
-
-
-def _chosen(conf: Path, overrides: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the group and name of every file that the overrides choose.
-
-    Raises UserError on an unknown option, with the nearest valid names, which Hydra's own errors lack.
-    """
-    groups = sorted(path.name for path in conf.iterdir() if path.is_dir())
-    chosen = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        name = key.lstrip("+~").strip()
-        if not equals or not name:
-            raise UserError(
-                f"'{override}' is not an override.\nExpected KEY=VALUE, for instance adaptation=mmd."
-            )
-        if re.split(r"[./@]", name)[0] in ("hydra", "choices"):
-            raise UserError(f"{override}: {name} is not a setting of mergershift.\nRemove it.")
-        if name in groups:
-            options = _option_names(conf, name)
-            if value not in options:
-                raise UserError(
-                    f"{key}={value}: conf/{name}/ has no '{value}'.\nNearest: {nearest(value, options)}."
-                )
-            chosen.append((name, value))
-    return chosen
-
-
 def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
     """Compose conf/ with Hydra overrides.
 
@@ -198,7 +161,7 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
     from mergershift.core.checkout import root
 
     conf = conf or root() / "conf"
-    check_files(conf, _chosen(conf, overrides))
+    check_files(conf, check_overrides(conf, overrides))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         try:
@@ -209,17 +172,11 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
             ) from error
         except (HydraException, ValueError, RecursionError) as error:
             # Without overrides, since conf/ itself may be what is wrong.
+            unknown = None
             with suppress(HydraException, ValueError, RecursionError):
-                keys = [
-                    *_known_keys(hydra_compose("config")),
-                    *(p.name for p in conf.iterdir() if p.is_dir()),
-                ]
-                for override in overrides:
-                    key = override.partition("=")[0].lstrip("+~")
-                    if key not in keys:
-                        raise UserError(
-                            f"{override}: unknown configuration key '{key}'.\nNearest: {nearest(key, keys)}."
-                        ) from error
+                unknown = unknown_key(conf, hydra_compose("config"), overrides)
+            if unknown is not None:
+                raise unknown from error
             raise UserError(
                 f"The configuration cannot be composed: {first_line(error)}\n"
                 "Fix the override or the file in conf/."
@@ -240,7 +197,7 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
             f"The configuration cannot be resolved: {first_line(error)}\nFix the override or the file in conf/."
         ) from error
     except ValidationError as error:
-        raise UserError(_first_problem(error, choices)) from error
+        raise fault_of_value(error, overrides, choices) from error
 
 
 def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
@@ -262,11 +219,21 @@ def compose_selection(overrides: Sequence[str] = ()) -> SelectionConfig:
     return selection
 
 
-def _first_problem(error: ValidationError, choices: Mapping[str, str]) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: not a known configuration key.\nRemove it, or check its spelling in conf/."
-    group = str(problem["loc"][0]) if problem["loc"] else ""
-    file = f"conf/{group}/{choices[group]}.yaml" if group in choices else "the file in conf/"
-    return f"{fault_of(error)}.\nFix the override or {file}."
+def meant_by(option: str, value: str | None, *, exact: bool) -> list[str]:
+    """Return the overrides that somebody may have meant who wrote ``--option value``; see `overrides_for`.
+
+    Empty outside a checkout and if conf/ itself cannot be composed.
+    """
+    from mergershift.core.checkout import root
+
+    try:
+        conf = root() / "conf"
+    except UserError:
+        return []
+    GlobalHydra.instance().clear()
+    with (
+        initialize_config_dir(str(conf.resolve()), version_base="1.3"),
+        suppress(HydraException, ValueError, RecursionError, yaml.YAMLError),
+    ):
+        return overrides_for(conf, hydra_compose("config"), option, value, exact=exact)
+    return []

@@ -20,6 +20,7 @@ from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.files import write_text
 from mergershift.core.reading import checked, damaged, read_text
+from mergershift.core.words import counted
 from mergershift.core.yaml_files import sound_yaml
 
 BASELINE = "source_only"
@@ -244,8 +245,8 @@ def use_study(name: str) -> str:
         kept = f" (the previous one is now {backup.name})"
     write_text(path, read_text(_named(name), _REMEDY))
     update_cells(study)
-    cells = len(study.cells())
-    return f"conf/study.yaml is now the study '{name}' with {cells} cells{kept}. Run it with `mergershift repro`."
+    cells = counted(len(study.cells()), "cell")
+    return f"conf/study.yaml is now the study '{name}' with {cells}{kept}. Run it with `mergershift repro`."
 
 
 def _free_backup(path: Path) -> Path:

@@ -18,6 +18,7 @@ from pydantic import AfterValidator
 
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, first_line
+from mergershift.core.reading import shortened
 from mergershift.core.yaml_files import read_yaml
 
 T = TypeVar("T")
@@ -137,8 +138,9 @@ def instantiate(target: dict[str, Any], kind: type[T], **arguments: Any) -> T:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
         reason = first_line(error.__cause__ or error)
+        given = ", ".join(f"{key}={shortened(value)}" for key, value in target.items() if key != "_target_")
         raise UserError(
-            f"{target['_target_']}: {reason}.\nFix its arguments in conf/ or on the command line."
+            f"{target['_target_']}({given}): {reason}.\nFix its arguments in conf/ or on the command line."
         ) from error
     if not isinstance(created, kind):  # _partial_ makes a function
         raise UserError(

@@ -27,6 +27,12 @@ def root() -> Path:
     return found
 
 
+def shown(path: Path) -> str:
+    """Write a path as it can be given to the next command: relative to the working directory if it is below it."""
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def enclosing(folder: Path) -> Path | None:
     """Return the checkout that contains `folder`; None if there is none."""
     return next((place for place in (folder, *folder.parents) if _is_checkout(place)), None)

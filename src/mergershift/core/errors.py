@@ -24,8 +24,13 @@ class Diverged(UserError):
 def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
     """List the up to `count` names most similar to `name`, as ``'a', 'b'``; without a match, the first twelve."""
     known = sorted(set(names))
-    close = difflib.get_close_matches(name, known, n=count, cutoff=0.5)
+    close = similar(name, known, count)
     return ", ".join(f"'{match}'" for match in close or known[:12])
+
+
+def similar(name: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """Return the up to `count` names that may be misspelt as `name`, the most similar first."""
+    return difflib.get_close_matches(name, sorted(set(names)), n=count, cutoff=0.5)
 
 
 def first_line(error: BaseException) -> str:

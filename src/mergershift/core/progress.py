@@ -27,6 +27,7 @@ class ProgressBars:
     Args:
         unit: What the bars count.
         shown: Whether to draw bars on a terminal.
+        time_left: Whether to estimate the time that is left, from the last half minute.
         console: Console to draw on; standard error by default.
     """
 
@@ -35,6 +36,7 @@ class ProgressBars:
         unit: Literal["items", "bytes"] = "items",
         *,
         shown: bool = True,
+        time_left: bool = True,
         console: Console | None = None,
     ) -> None:
         self._console = console or Console(stderr=True)
@@ -45,7 +47,7 @@ class ProgressBars:
             TextColumn("{task.description}"),
             BarColumn(),
             *counts,
-            TimeRemainingColumn(),
+            *((TimeRemainingColumn(),) if time_left else ()),
             console=self._console,
             transient=unit == "items",
             disable=not (shown and self._console.is_terminal),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,8 @@ LARGEST = 256 * 2**20
 """Largest size, in bytes, of a file that is read."""
 CUT_OFF = "its last line has no end, so the file was cut off"
 _LONGEST_VALUE = 60
+_UNION = ("int", "float", "str", "bool")
+"""Names of types that pydantic adds to a path where a value may have several."""
 _EXPECTED = {int: "an integer", float: "a number", str: "text"}
 
 
@@ -86,23 +88,42 @@ def checked(path: Path, content: Any, kind: type[T], remedy: str) -> T:
 
 def fault_of(error: ValidationError) -> str:
     """Word the first fault that pydantic found: the entry, what was found and what was expected."""
+    place = place_of(error.errors(include_url=False)[0]["loc"])
+    finding = finding_of(error)
+    return f"{place}: {finding}" if place else finding
+
+
+def place_of(path: Sequence[str | int]) -> str:
+    """Word the path to an entry: ``training.epochs``, or ``entry 3 of methods: transfer`` inside of a list."""
+    place, inside = "", False
+    for part in path:
+        if place and part in _UNION:
+            continue
+        if isinstance(part, int):
+            place, inside = f"entry {part + 1} of {place}" if place else f"entry {part + 1}", True
+        else:
+            place, inside = f"{place}{': ' if inside else '.'}{part}" if place else part, False
+    return place
+
+
+def finding_of(error: ValidationError) -> str:
+    """Word the first fault that pydantic found without its entry: what was found and what was expected."""
     problem = error.errors(include_url=False)[0]
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
-    where = ".".join(str(part) for part in problem["loc"])
-    entry = f"{where}: " if where else ""
     if kind == "json_invalid":
         return f"not JSON ({message.removeprefix('Invalid JSON: ')})"
     if kind == "missing":
-        return f"{entry}missing"
+        return "missing"
     if kind == "extra_forbidden":
-        return f"{entry}not a known entry"
+        return "not a known entry"
     message = re.sub(r"Input should be (?=greater|less)", "expected a value ", message)
     message = message.replace("Input should be", "expected")
     message = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
+    # that a number was expected says it all
+    message = re.sub(r", unable to parse string as an? \w+", "", message)
     if kind == "value_error" and not message.startswith("expected"):  # it says itself what was found
-        return f"{entry}{message}"
-    found = shortened(problem["input"])
-    return f"{entry}found {found}, {message[0].lower()}{message[1:]}"
+        return message
+    return f"found {shortened(problem['input'])}, {message[0].lower()}{message[1:]}"
 
 
 def shortened(value: object) -> str:

@@ -17,10 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from mergershift.cells.state import read_progress
+from mergershift.core.words import roughly
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
 STYLES = {"up to date": "dim", "waiting": "dim", "running": "cyan", "done": "green", "failed": "bold red"}
+TRAINING_SHARE = 0.9
+"""Share of a cell's time that its training takes, roughly."""
+LEAST_DONE = 0.2
+"""Number of cells that have to be done, fractions included, before the time that is left is estimated."""
 # Rows that do not fit the terminal are dropped in this order.
 LEAST = ("up to date", "done", "waiting", "running", "failed")
 
@@ -77,7 +82,11 @@ class Dashboard:
         row = self._rows[name]
         row.state = "failed" if failed else "done"
         row.seconds = time.monotonic() - row.started
-        self._print_event(f"{_short(name)}: {row.state} after {_clock(row.seconds)}")
+        ended = sum(other.state in ("done", "failed") for other in self._rows.values())
+        total = sum(other.state != "up to date" for other in self._rows.values())
+        self._print_event(
+            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {total} cells{self._left()}"
+        )
 
     def retry(self, name: str, reason: str) -> None:
         """Mark a running cell as waiting to be run once more, for this reason."""
@@ -109,19 +118,44 @@ class Dashboard:
                 table.add_row(
                     _short(name), Text(doing, STYLES[row.state]), _clock(seconds) if seconds else ""
                 )
-        return Group(table, Text(f" {summary}; {_clock(time.monotonic() - self._started)}", "dim"))
+        elapsed = _clock(time.monotonic() - self._started)
+        return Group(table, Text(f" {summary}; {elapsed}{self._left()}", "dim"))
+
+    def _left(self) -> str:
+        """Roughly how long the cells that are not done will take, to append to a line; empty if it is unknown."""
+        to_run = [name for name, row in self._rows.items() if row.state != "up to date"]
+        done = sum(map(self._fraction, to_run))
+        left = (time.monotonic() - self._started) * (len(to_run) / max(done, LEAST_DONE) - 1)
+        if done < LEAST_DONE or done == len(to_run):
+            return ""
+        return f", {roughly(left)} left"
+
+    def _fraction(self, name: str) -> float:
+        """Share of a cell's work that is done, from 0 to 1."""
+        row = self._rows[name]
+        if row.state != "running":
+            return float(row.state in ("done", "failed"))
+        stage = self._stage(name)
+        progress = read_progress(self._state / name) if stage == "train" else None
+        if progress:
+            return TRAINING_SHARE * progress[0] / progress[1]
+        return TRAINING_SHARE if stage == "evaluate" else 0.0
 
     def doing(self, name: str) -> str:
         """Current step of a running cell, read from DVC's output and the progress file of its training."""
+        stage = self._stage(name)
+        if stage is None:
+            return "starting"
+        return DOING.get(stage, stage) + (self._progress(name) if stage == "train" else "")
+
+    def _stage(self, name: str) -> str | None:
+        """Name of the stage that a cell runs; None before the first."""
         log = self._rows[name].log
         try:
             stages = RUNNING.findall(log.read_text(errors="replace")) if log else []
         except OSError:
             stages = []
-        if not stages:
-            return "starting"
-        doing = DOING.get(stages[-1], stages[-1])
-        return doing + (self._progress(name) if stages[-1] == "train" else "")
+        return stages[-1] if stages else None
 
     def _progress(self, name: str) -> str:
         progress = read_progress(self._state / name)

@@ -20,6 +20,7 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
+from mergershift.core.words import counted
 from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Dashboard
 from mergershift.pipeline.dvc import REMEDY, dvc_command, dvc_repro, finish, killed_by, quiet_dvc, reason
@@ -63,7 +64,10 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None) -> 
         failed: dict[CellStages, int] = {}
         if stale:
             trees = _trees(here, stale, state / "worktrees", jobs)
-            print(f"{len(stale)} of {len(plan.cells)} cells to run, {len(trees)} at a time", flush=True)
+            print(
+                f"{len(stale)} of {counted(len(plan.cells), 'cell')} to run, {len(trees)} at a time",
+                flush=True,
+            )
             gpus = spread(accelerator, len(trees))
             if gpus.note:
                 print(gpus.note, flush=True)

@@ -34,21 +34,20 @@ def reproduce(experiment: str, overrides: Sequence[str] = ()) -> None:
             f"'{experiment}' has no published scores to compare with.\nNearest: {nearest(experiment, EXPERIMENTS)}."
         )
     ours: dict[str, evaluation.Scores] = {}
-    console = Console()
     for domain, transfer in TRANSFERS.items():
         config = compose([f"experiment={experiment}", f"transfer={transfer}", *overrides])
         selection = config.selection
         assert selection is not None, "conf/config.yaml selects one"
         # Cheap compared with a training, and the only way to be sure that the images come from the present archive.
-        console.print(prepare_step(config))
+        print(prepare_step(config), flush=True)
         prepared = Prepared(prepared_folder(config))
         cell = default_output(config)
         data_hash = prepared.facts["data_hash"]
         if not (cell / TRAINED).is_dir() or FinishedTraining.read(cell).trained.data_hash != data_hash:
-            console.print(train_step(config, cell))
-        console.print(evaluate_step(cell, selection, all_rows=True))
+            print(train_step(config, cell), flush=True)
+        print(evaluate_step(cell, selection, all_rows=True), flush=True)
         role = "source" if config.transfer.source == domain else "target"
         ours[domain] = evaluation.read_results(cell / EVALUATED)[role]["all_rows"]
-    console.print(evaluation.comparison_table(ours))
+    Console().print(evaluation.comparison_table(ours))
     kind = prepared.facts["provenance"]["kind"]
-    console.print(f"Ours: {images_of(kind)}.")
+    print(f"Ours: {images_of(kind)}.")

@@ -19,6 +19,7 @@ from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation, compute_options
 from mergershift.config import Config, SelectionConfig, compose
 from mergershift.config.schema import KEPT
+from mergershift.core.checkout import shown
 from mergershift.core.files import atomic_directory
 from mergershift.evaluation import ORACLE, THRESHOLD, figures
 from mergershift.images import Prepared
@@ -92,7 +93,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     clear_state(name, training.record.training)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (
-        f"{name}: epoch {chosen} chosen by {selection.validator}, balanced accuracy {source:.3f} on the source, "
+        f"{shown(cell)}: epoch {chosen} chosen by {selection.validator}, balanced accuracy {source:.3f} on the source, "
         f"{target:.3f} on the target"
     )
 

@@ -12,8 +12,10 @@ from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import CHECKPOINTS, RUN, TRAINED, model_epochs, model_file
 from mergershift.config import Config, compose, instantiate
 from mergershift.config.schema import StartConfig
+from mergershift.core.checkout import shown
 from mergershift.core.errors import UserError
 from mergershift.core.reading import read_json
+from mergershift.core.words import counted
 from mergershift.images.locate import prepared_images
 from mergershift.stages.start import IDENTITY, KeptCheckpoints, Start
 from mergershift.tracking.find_training import find_training
@@ -124,20 +126,21 @@ def _longer(parent: FinishedTraining, overrides: Sequence[str]) -> Config:
 
 
 def _require_longer(parent: FinishedTraining, config: Config) -> None:
+    where = shown(parent.folder)
     done, before, now = parent.trained.epochs, parent.config.training, config.training
     if now.epochs <= done:
         raise UserError(
-            f"{parent.name}: has {done} epochs, found training.epochs={now.epochs}.\n"
+            f"{where}: has {counted(done, 'epoch')}, found training.epochs={now.epochs}.\n"
             f"Give the number of epochs in total, for instance training.epochs={2 * done}."
         )
     if now.patience < before.patience:
         raise UserError(
-            f"training.patience={now.patience}: {parent.name} had a patience of {before.patience} epochs.\n"
+            f"training.patience={now.patience}: {where} had a patience of {counted(before.patience, 'epoch')}.\n"
             "Give at least that: with less, it might have stopped earlier."
         )
     if done < before.epochs and now.patience == before.patience:
         raise UserError(
-            f"{parent.name}: stopped after {done} epochs because its patience of {before.patience} had run out.\n"
+            f"{where}: stopped after {counted(done, 'epoch')} because its patience of {before.patience} had run out.\n"
             f"Give more, for instance training.patience={2 * before.patience}."
         )
 

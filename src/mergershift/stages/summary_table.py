@@ -10,6 +10,7 @@ from rich.table import Table
 from mergershift.archive import images_of
 from mergershift.cells.summary_files import read_table
 from mergershift.config.study import Method
+from mergershift.core.words import counted
 
 
 def print_summary() -> None:
@@ -22,8 +23,9 @@ def print_summary() -> None:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title=f"Transfer on {images_of(kind)}",
-        caption=f"Balanced accuracy and AUC on test images, each rendering once: {galaxies} galaxies, {seeds} training "
-        f"seed{'s' * (seeds > 1)}; 95 % intervals from resampling galaxies"
+        caption="Balanced accuracy and AUC on test images, each rendering once: "
+        f"{counted(galaxies, 'galaxy', 'galaxies')}, {counted(seeds, 'training seed')}; "
+        "95 % intervals from resampling galaxies"
         + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
         + f". Epochs and thresholds chosen without target labels. Split: {table['split'].iloc[0]}.",
     )

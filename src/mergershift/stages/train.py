@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
 
 from mergershift.archive import Origin
-from mergershift.cells.code_version import code_hash, read_code_version
+from mergershift.cells.code_version import code_hash, read_code_version, source_tags
 from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, GIT_DIFF, RUN, TRAINED, cell_name
 from mergershift.cells.records import VARIED, RunSpec, Trained, data_tags
 from mergershift.cells.run_content import run_files
 from mergershift.cells.state import Identity, cell_state
 from mergershift.config import Config, varied
-from mergershift.core.checkout import root
+from mergershift.core.checkout import root, shown
 from mergershift.core.files import atomic_directory
+from mergershift.core.words import counted
 from mergershift.images.locate import prepared_images
 from mergershift.stages.headings import heading_of, labelled_domain, labelled_sizes
 from mergershift.stages.start import ANEW, Start, keep_checkpoints
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id without a name
-        return str(os.getuid())
-
-
 def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
-    """Train, log to one MLflow run and write `output`/train; returns a line to print.
+    """Train, log to one MLflow run and write `output`/train; returns lines to print.
 
     After an interruption at any moment, the same call resumes the training. Outside of DVC's pipeline, the checkpoints
     are kept beside the results, so that a longer training can resume from them.
@@ -49,6 +43,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     address = tracking.tracking_address(config.tracking.uri)
     code = read_code_version(root())
     started = time.monotonic()
+    in_pipeline = "DVC_STAGE" in os.environ  # DVC sets it for the commands of its stages
 
     def supersede(identity: Identity) -> None:
         tracking.abandon(address, identity.training, config.tracking.experiment)
@@ -61,15 +56,9 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             "config_hash": config.digest(),
             "split": config.split.kind,
             "disjoint_domains": str(config.split.disjoint_domains).lower(),
-            "git_commit": code.commit,
-            "git_dirty": str(code.dirty).lower(),
-            "mlflow.source.git.commit": code.commit,
-            "mlflow.source.name": "mergershift train",
-            "mlflow.user": _user(),
+            **source_tags(code, "train"),
             **{f"choice.{group}": name for group, name in config.choices.items()},
             VARIED: json.dumps(varied(config)),
-            "dvc_stage": os.environ.get("DVC_STAGE"),
-            "dvc_experiment": os.environ.get("DVC_EXP_NAME"),
             **start.tags,
         }
         run = tracking.open_run(
@@ -127,7 +116,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
                 )
                 curves.savefig(figures / "learning_curves.png", dpi=150)
                 shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
-                if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands of its stages
+                if not in_pipeline:
                     keep_checkpoints(state.checkpoints, folder, state.identity)
                 if code.diff:
                     (folder / ARTIFACTS / GIT_DIFF).write_text(code.diff)
@@ -136,7 +125,8 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
             run.finish(result.epochs)
     # The state is kept until the evaluation, so a kill before DVC has stored the result does not cost a training.
     seconds = time.monotonic() - started
-    return (
-        f"{cell}: {len(result.epochs)} epochs in {seconds:.0f} s, kept epoch {result.best_epoch} "
+    line = (
+        f"{shown(output)}: {counted(len(result.epochs), 'epoch')} in {seconds:.0f} s, kept epoch {result.best_epoch} "
         f"with {config.training.keep_best} {result.best_score:.3f}"
     )
+    return line if in_pipeline else f"{line}\nNext: mergershift evaluate {shlex.quote(shown(output))}"

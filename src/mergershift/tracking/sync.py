@@ -18,6 +18,7 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
+from mergershift.core.words import counted
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
 from mergershift.tracking.study_run import study_content
 
@@ -49,7 +50,7 @@ class Synced:
             parts.append(f"{len(self.problems)} not published, see above")
         count = self.outcomes.total() + len(self.problems)
         study = f"; the study: {self.study}" if self.study else ""
-        return f"{count} training{'s' * (count != 1)}: {', '.join(parts)}{study}"
+        return f"{counted(count, 'training')}: {', '.join(parts)}{study}"
 
 
 def sync(folders: Sequence[Path] = ()) -> Synced:

@@ -16,16 +16,8 @@ from mergershift.core.checkout import workspace
 from mergershift.core.errors import UserError
 from mergershift.core.gpus import spread
 from mergershift.core.processes import environment, interrupted_by
-from mergershift.core.progress import ProgressBars
-from mergershift.tuning.endings import (
-    FAILURES_IN_A_ROW,
-    REASON,
-    WHY,
-    failed_in_a_row,
-    finished,
-    is_finished,
-    original_number,
-)
+from mergershift.tuning.endings import FAILURES_IN_A_ROW, REASON, failed_in_a_row, finished
+from mergershift.tuning.reporting import Reporter
 from mergershift.tuning.storage import Search
 
 SEARCH = "MERGERSHIFT_SEARCH"
@@ -45,7 +37,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
     logs.mkdir(parents=True, exist_ok=True)
     before = study.get_trials(deepcopy=False)
     first = ["--first-trial", str(len(before))]
-    command = [sys.executable, "-m", "mergershift", "tune", "--worker", *first]
+    command = [sys.executable, "-m", "mergershift", "tune", "--as-worker", *first]
     paths = [logs / f"{search.name}-{number}.log" for number in range(count)]
     restarts = [RESTARTS] * count
 
@@ -70,7 +62,7 @@ def run_workers(search: Search, study: optuna.Study, overrides: list[str], count
         print(gpus.note, file=sys.stderr, flush=True)
     processes = [start(number) for number in range(count)]
     try:
-        with interrupted_by(signal.SIGTERM), _Reporter(search, study) as reporter:
+        with interrupted_by(signal.SIGTERM), Reporter(search, study) as reporter:
             alive = True
             while alive:
                 reporter.update()
@@ -121,51 +113,3 @@ def _failure(log: Path, number: int, status: int) -> str:
     errors = [index for index, line in enumerate(lines) if line.startswith("Error: ")]
     message = "\n".join(lines[errors[-1] :][:2]).removeprefix("Error: ") if errors else f"see {log}"
     return f"worker {number} failed with exit code {status}: {message}"
-
-
-class _Reporter:
-    """Reports finished trials: one line per trial, and a progress bar on a terminal."""
-
-    def __init__(self, search: Search, study: optuna.Study) -> None:
-        self._names, self._study = search.tuning.objectives, study
-        self._total = search.tuning.trials
-        self._progress = ProgressBars()
-        self._reported = {trial.number for trial in finished(study.get_trials(deepcopy=False))}
-        self._finished = self._progress.add("trials", self._total, len(self._reported))
-
-    def __enter__(self) -> _Reporter:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.__exit__(None, None, None)
-
-    def print(self, text: str) -> None:
-        """Print a line above the progress bar."""
-        self._progress.print(text)
-
-    def update(self) -> None:
-        """Report the trials that have finished since the last call, and the number that are running."""
-        trials = self._study.get_trials(deepcopy=False)
-        for trial in trials:
-            if is_finished(trial) and trial.number not in self._reported:
-                self._reported.add(trial.number)
-                self.print(self._describe(trial))
-        running = sum(trial.state == optuna.trial.TrialState.RUNNING for trial in trials)
-        self._finished.update(len(self._reported), self._total, f"trials ({running} running)")
-
-    def _describe(self, trial: optuna.trial.FrozenTrial) -> str:
-        original = original_number(trial)
-        retry = f" (retry of trial {original})" * (original != trial.number)
-        seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        if trial.values is not None and trial.state == optuna.trial.TrialState.COMPLETE:
-            result = ", ".join(
-                f"{name} {value:.4f}" for name, value in zip(self._names, trial.values, strict=True)
-            )
-        else:
-            step = trial.last_step
-            result = trial.user_attrs.get(WHY, "pruned") + (
-                f" after epoch {step}" if step is not None else ""
-            )
-            result += f" ({trial.user_attrs[REASON]})" if REASON in trial.user_attrs else ""
-        return f"trial {trial.number}{retry}: {result}, {seconds:.0f} s"

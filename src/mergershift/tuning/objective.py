@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -18,7 +19,7 @@ from optuna.trial import Trial, TrialState
 
 from mergershift import tracking
 from mergershift.cells.layout import CONFIG, EPOCHS, RUN
-from mergershift.cells.records import RunSpec, RunStatus
+from mergershift.cells.records import VARIED, RunSpec, RunStatus
 from mergershift.cells.run_content import run_files
 from mergershift.classifier.classifier import Classifier
 from mergershift.classifier.validation import Validation
@@ -186,10 +187,11 @@ class Objective:
             name=f"{search.name}/trial-{number}",
             config=config.dump(),
             tags={
+                **search.tags,
                 "study": search.name,
                 "trial": str(number),
-                "data_hash": search.data_hash,
                 "config_hash": config.digest(),
+                VARIED: json.dumps(trial.params),
             },
             parent=study.user_attrs[TRAINING],
             started=milliseconds(study.trials[number].datetime_start),

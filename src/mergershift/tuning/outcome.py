@@ -22,6 +22,7 @@ from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.files import write_text
 from mergershift.core.nesting import flattened, nested
+from mergershift.core.words import counted
 from mergershift.tuning.endings import REASON, WHY, finished, numbers_of, original_number
 from mergershift.tuning.space import resolved
 from mergershift.tuning.storage import Search
@@ -44,7 +45,7 @@ def winner(study: optuna.Study, search: Search) -> FrozenTrial:
         counts = ", ".join(f"{number} {why}" for why, number in Counter(why for why, _ in ends).items())
         last = next((f", the last with {reason}" for _, reason in reversed(ends) if reason), "")
         raise UserError(
-            f"{search.name}: none of {len(ends)} trials was completed ({counts}{last}).\n"
+            f"{search.name}: none of {counted(len(ends), 'trial')} was completed ({counts}{last}).\n"
             "Narrow the ranges in conf/tuning/, or set tuning.pruning=false, and choose another tuning.name."
         )
     if len(search.tuning.objectives) == 1:
@@ -68,7 +69,7 @@ def write_experiment(search: Search, study: optuna.Study, best: FrozenTrial) -> 
     lines = [
         "# @package _global_",
         f"{WRITTEN}: trial {best.number} of {done} in the study {search.name}, {scores} ({labels}).",
-        f"# Data {search.data_hash[:16]}, {search.config.training.epochs} epochs per trial, "
+        f"# Data {search.data_hash[:16]}, {counted(search.config.training.epochs, 'epoch')} per trial, "
         f"split={search.config.choices['split']}, seed {search.config.seed}.",
     ]
     defaults = [{f"override /{group}": search.config.choices[group]} for group in _GROUPS]
@@ -96,6 +97,7 @@ def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str,
         "experiment": search.experiment,
         "objectives": list(search.tuning.objectives),
         "best_by": search.best_by,
+        "data": search.images,
         "data_hash": search.data_hash,
         "config_hash": search.config.digest(),
         "seed": search.tuning.seed,
@@ -110,7 +112,7 @@ def summary(search: Search, study: optuna.Study, best: FrozenTrial) -> dict[str,
 
 
 def table(search: Search, study: optuna.Study) -> pd.DataFrame:
-    """One row per trial: its number, the trial that it retries, state, seconds, objectives and searched values."""
+    """One row per trial: its number, the trial that it retries, state, seconds, objectives, searched values, data."""
     rows = []
     for trial in study.trials:
         values = trial.values or [float("nan")] * len(search.tuning.objectives)
@@ -123,6 +125,7 @@ def table(search: Search, study: optuna.Study) -> pd.DataFrame:
                 "seconds": trial.duration.total_seconds() if trial.duration else float("nan"),
                 **dict(zip(search.tuning.objectives, values, strict=True)),
                 **trial.params,
+                "data": search.images,
             }
         )
     return pd.DataFrame(rows).astype({"takes_up": "Int64"})
@@ -156,7 +159,7 @@ def figures(search: Search, study: optuna.Study) -> dict[str, Figure]:
             drawings[f"importances{suffix}"] = partial(
                 plots.plot_param_importances, target=low, target_name=name
             )
-    return {name: _figure(draw(study)) for name, draw in drawings.items()}
+    return {name: _figure(draw(study), search) for name, draw in drawings.items()}
 
 
 def _value(index: int, trial: FrozenTrial) -> float:
@@ -176,9 +179,10 @@ def _parallel_coordinates(study: optuna.Study, **options: Any) -> Any:
     return axes
 
 
-def _figure(axes: Any) -> Figure:
+def _figure(axes: Any, search: Search) -> Figure:
     figure: Figure = axes.figure
     figure.set_size_inches(11, 6)
+    axes.set_title(f"{axes.get_title()}\n{search.name}: {search.images}", fontsize=10)
     return figure
 
 

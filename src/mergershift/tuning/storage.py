@@ -8,9 +8,9 @@ import logging
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import optuna
@@ -19,6 +19,7 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, Storage
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from mergershift.archive import images_of
 from mergershift.config import Config
 from mergershift.config.schema import ORACLE_PREFIX, TuningConfig
 from mergershift.core.checkout import main_checkout
@@ -46,6 +47,13 @@ class Search:
     code_hash: str
     best_by: str
     """Validator that methods are compared by; it also picks the best trial of a Pareto front."""
+    tags: Mapping[str, str | None] = field(default_factory=dict)
+    """Tags of the search's run and of its trials: what they are trained on, by which code, and by whom."""
+
+    @property
+    def images(self) -> str:
+        """Label that says whether the images are a mock's."""
+        return images_of(self.tags.get("data_kind") or "unknown")
 
     @property
     def digest(self) -> str:

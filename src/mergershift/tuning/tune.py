@@ -16,16 +16,18 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from mergershift import tracking
-from mergershift.cells.code_version import code_hash
+from mergershift.archive import Origin
+from mergershift.cells.code_version import code_hash, read_code_version, source_tags
 from mergershift.cells.layout import ARTIFACTS, CONFIG, FIGURES, RUN
-from mergershift.cells.records import RunSpec
+from mergershift.cells.records import VARIED, RunSpec, data_tags
 from mergershift.cells.run_content import run_files
 from mergershift.classifier.requirements import require_trainable
-from mergershift.config import compose, compose_selection
+from mergershift.config import compose, compose_selection, varied
 from mergershift.config.study import PLAIN
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.files import atomic_directory
+from mergershift.core.words import counted
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
 from mergershift.tuning import outcome
@@ -69,7 +71,12 @@ def read_search(overrides: Sequence[str]) -> tuple[Search, Prepared]:
     require_trainable(config, prepared)
     plain = config.model_copy(update={"tuning": None})
     code = code_hash("tuning/objective.py")
-    search = Search(plain, config.tuning, prepared.facts["data_hash"], code, selection.best_by)
+    data_hash = prepared.facts["data_hash"]
+    tags = {
+        **data_tags(data_hash, Origin.model_validate(prepared.facts["provenance"])),
+        **source_tags(read_code_version(root()), "tune"),
+    }
+    search = Search(plain, config.tuning, data_hash, code, selection.best_by, tags)
     current(plain, search.tuning.ranges)  # raises UserError for a key that the configuration lacks
     return search, prepared
 
@@ -100,7 +107,9 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
         _begin_with_default(study, search)
         run = _parent_run(search, study)
         Console(stderr=True).print(
-            f"[bold]{search.name}[/] in {printable(address(search.tuning))}", highlight=False, soft_wrap=True
+            f"[bold]{search.name}[/]: {_budget(search, workers)}; in {printable(address(search.tuning))}",
+            highlight=False,
+            soft_wrap=True,
         )
         with run.stopped_by_errors():
             run_workers(search, study, list(overrides), workers)
@@ -113,7 +122,7 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
     values = resolved(best.params, search.tuning.ranges)
     return "\n".join(
         [
-            f"{search.name}: {facts['completed']} trials completed, {facts['pruned']} pruned, "
+            f"{search.name}: {counted(facts['completed'], 'trial')} completed, {facts['pruned']} pruned, "
             f"{facts['failed']} failed; the best is trial {best.number}, "
             + ", ".join(f"{name} {value:.4f}" for name, value in facts["best"]["values"].items()),
             *(f"  {key}: {_short(value)}" for key, value in values.items()),
@@ -158,6 +167,12 @@ def _abandon_lost_trials(search: Search, study: optuna.Study) -> None:
         )
 
 
+def _budget(search: Search, workers: int) -> str:
+    trials, epochs = counted(search.tuning.trials, "trial"), counted(search.config.training.epochs, "epoch")
+    pruned = ", fewer for those that lag behind" * search.tuning.pruning
+    return f"{trials} of {epochs}{pruned}, {workers} at a time"
+
+
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -181,7 +196,12 @@ def _parent_run(search: Search, study: optuna.Study) -> tracking.Run:
         experiment=config.tracking.experiment,
         name=search.name,
         config=_run_config(search),
-        tags={"study": search.name, "data_hash": search.data_hash, "config_hash": config.digest()},
+        tags={
+            **search.tags,
+            "study": search.name,
+            "config_hash": config.digest(),
+            VARIED: json.dumps(varied(config)),
+        },
         started=study.user_attrs[STARTED],
     )
     return tracking.open_run(tracking.tracking_address(config.tracking.uri), spec)

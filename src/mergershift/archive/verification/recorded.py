@@ -11,6 +11,7 @@ from mergershift.archive.manifest import Difference, differences, file_hash, pub
 from mergershift.archive.provenance import PROVENANCE_NAME, Provenance, read_provenance
 from mergershift.archive.verification.findings import Remedy, Report
 from mergershift.core.errors import UserError
+from mergershift.core.words import counted
 
 Advance = Callable[[int], None]
 """Called with the number of further bytes that have been read."""
@@ -100,7 +101,7 @@ def check_checksums(folder: Path, report: Report, advance: Advance | None) -> No
                 report.add(
                     "error", name, found="its content differs from its checksum", expected=text, remedy=remedy
                 )
-        report.notes.append(f"{path.name}: {len(checked)} files compared with their checksums")
+        report.notes.append(f"{path.name}: {counted(len(checked), 'file')} compared with their checksums")
 
 
 def remedy_for(provenance: Provenance | None, changed: dict[str, Difference]) -> Remedy:
