@@ -26,72 +26,82 @@ FEW = 3
 
 def headline(direction: Direction, gathered: StudyResults) -> str:
     """The result of a direction in two sentences: what the shift costs, and what is shown to win it back."""
-    loss = _loss(direction, gathered)
-    if not loss:
+    if all(setting.baseline is None for setting in direction.settings):
         return "The study has no source-only training, so it does not show what the shift costs."
-    return f"{loss} {_gains(direction, gathered)}".strip()
+    lows = [
+        float(own["drop_low"].iloc[0])
+        for setting in direction.settings
+        if len(own := in_setting(gathered.comparison, setting))
+    ]
+    loss = _loss(direction, gathered, lows) if lows else _two_accuracies(direction, gathered)
+    return f"{loss} {_gains(direction, gathered, lost=any(low > 0 for low in lows))}".strip()
 
 
-def _loss(direction: Direction, gathered: StudyResults) -> str:
-    certain, texts = [], {}
+def _loss(direction: Direction, gathered: StudyResults, lows: Sequence[float]) -> str:
+    """What source-only loses between the domains, given the lower bounds of the loss."""
+    texts = {
+        setting: number(float(own["drop"].iloc[0]))
+        for setting in direction.settings
+        if len(own := in_setting(gathered.comparison, setting))
+    }
+    start = f"Trained on {direction.source} images only, the network"
+    if not any(low > 0 for low in lows):
+        return f"{start} loses no balanced accuracy on {direction.target} ones for certain: {spread(texts)}."
+    doubt = "" if all(low > 0 for low in lows) else ", not everywhere for certain"
+    if len(set(texts.values())) == 1:
+        return f"{start} loses {spread(texts)} of balanced accuracy on {direction.target} ones{doubt}."
+    return f"{start} loses balanced accuracy on {direction.target} ones: {spread(texts)}{doubt}."
+
+
+def _two_accuracies(direction: Direction, gathered: StudyResults) -> str:
+    """The accuracies of a source-only training with which nothing was compared."""
+    texts = {}
     for setting in direction.settings:
-        own = in_setting(gathered.comparison, setting)
-        if len(own):
-            certain.append(float(own["drop_low"].iloc[0]) > 0)
-            texts[setting] = number(float(own["drop"].iloc[0]))
-        elif setting.baseline is not None:
-            # Without another method, nothing was compared, but the two accuracies are known.
+        if setting.baseline is not None:
             own = in_setting(gathered.transfer, setting)
             values = [
-                metric_value(own, setting.baseline, role, "balanced_accuracy").text
+                _both(metric_value(own, setting.baseline, role, "balanced_accuracy"))
                 for role in ("source", TARGET)
             ]
-            certain.append(True)
             texts[setting] = f"from {values[0]} to {values[1]}"
-    if not texts:
-        return ""
-    start = f"Trained on {direction.source} images only, the network"
-    values = spread(texts)
-    if all(text.startswith("from") for text in texts.values()):
-        return f"{start} goes {values} in balanced accuracy on {direction.target} ones."
-    if not any(certain):
-        return f"{start} loses no balanced accuracy on {direction.target} ones for certain: {values}."
-    doubt = "" if all(certain) else ", not everywhere for certain"
-    if len(set(texts.values())) == 1:
-        return f"{start} loses {values} of balanced accuracy on {direction.target} ones{doubt}."
-    return f"{start} loses balanced accuracy on {direction.target} ones: {values}{doubt}."
+    start = f"Trained on {direction.source} images only, the network goes"
+    return f"{start} {spread(texts)} in balanced accuracy on {direction.target} ones."
 
 
-def _gains(direction: Direction, gathered: StudyResults) -> str:
-    """Say which methods are shown to be better than source-only."""
+def _gains(direction: Direction, gathered: StudyResults, *, lost: bool) -> str:
+    """Say which methods are shown to be better than source-only; `lost` says whether there is a loss to win back."""
     compared = {setting: compared_rows(setting, gathered) for setting in direction.settings}
     compared = {setting: rows for setting, rows in compared.items() if rows}
     if not compared:
         return ""
-    galaxies = min(setting.sizes["galaxies"] for setting in compared)
+    galaxies = counted(min(setting.sizes["galaxies"] for setting in compared), "test galaxy")
     names = list(dict.fromkeys(contender.name for rows in compared.values() for contender in rows))
-    gains = {
-        setting: [contender for contender, row in rows.items() if conclude(row) is Conclusion.GAIN]
-        for setting, rows in compared.items()
-    }
-    if not any(gains.values()):
-        whose = names[0] if len(names) == 1 else f"any of the {len(names)} methods"
-        none = "it is not" if len(names) == 1 else "none is"
-        return (
-            f"Whether {whose} wins any of it back remains open: {none} distinguishable from source only with "
-            f"{counted(galaxies, 'test galaxy')}."
-        )
-    texts = {setting: _who_gains(found, len(names)) for setting, found in gains.items()}
-    return upper_first(spread(texts, before=True)) + "."
+    gains = {setting: _gaining(rows) for setting, rows in compared.items()}
+    if any(gains.values()):
+        what = "win part of it back" if lost else "be better than source only"
+        texts = {setting: _who_gains(found, len(names), what) for setting, found in gains.items()}
+        return upper_first(spread(texts, before=True)) + "."
+    one = len(names) == 1
+    unknown = f"distinguishable from source only with {galaxies}."
+    if not lost:
+        return f"{names[0]} is not {unknown}" if one else f"None of the {len(names)} methods is {unknown}"
+    whose = names[0] if one else f"any of the {len(names)} methods"
+    return f"Whether {whose} wins any of it back remains open: {'it is not' if one else 'none is'} {unknown}"
 
 
-def _who_gains(found: Sequence[Contender], methods: int) -> str:
+def _gaining(rows: Mapping[Contender, pd.Series]) -> list[Contender]:
+    """Methods with a supported gain, the largest first."""
+    found = [contender for contender, row in rows.items() if conclude(row) is Conclusion.GAIN]
+    return sorted(found, key=lambda contender: -float(rows[contender]["difference"]))
+
+
+def _who_gains(found: Sequence[Contender], methods: int, what: str) -> str:
     if not found:
-        return "no method is shown to win any of it back"
+        return f"no method is shown to {what}"
     if len(found) <= FEW:
         verb = "is" if len(found) == 1 else "are"
-        return f"{listed(contender.name for contender in found)} {verb} shown to win part of it back"
-    return f"{len(found)} of {methods} methods are shown to win part of it back, {found[0].name} most"
+        return f"{listed(contender.name for contender in found)} {verb} shown to {what}"
+    return f"{len(found)} of {methods} methods are shown to {what}, {found[0].name} most"
 
 
 def sentences(direction: Direction, gathered: StudyResults) -> list[str]:

@@ -17,8 +17,10 @@ from mergershift.report.tables import drop, number
 WIDTH = 4.0
 FONT_SIZE = 10
 """In points. A figure of this width has text of 12 pixels on a phone of 390."""
-ROW, FRAME = 0.26, 0.7
-"""Heights in inches of a row, and of all that is around the rows."""
+ROW, LOW_ROW, MANY = 0.36, 0.26, 8
+"""Height in inches of a row, of a row of many, and the number of methods from which these are many."""
+FRAME = 0.7
+"""Height in inches of all that is around the rows."""
 CHANCE = 0.5
 Spans = dict[tuple[Contender, str], tuple[float, float, float]]
 
@@ -61,7 +63,8 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
     spans = accuracies(setting, gathered.transfer)
     compared = in_setting(gathered.comparison, setting)
     places = _places(setting)
-    figure, axes = panel(WIDTH, FRAME + ROW * (1 + max(places.values(), default=0)))
+    height = ROW if len(places) < MANY else LOW_ROW
+    figure, axes = panel(WIDTH, FRAME + height * (1 + max(places.values(), default=0)))
     baseline = setting.baseline
     reference = spans.get((baseline, "target")) if baseline else None
     if baseline is not None and reference is not None:
