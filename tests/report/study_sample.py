@@ -62,7 +62,10 @@ class Dense(Network):
 
 
 def write_study(
-    methods: Sequence[tuple[str, str]] = METHODS, seeds: Sequence[int] = (0,), network: str = "deepmerge"
+    methods: Sequence[tuple[str, str]] = METHODS,
+    seeds: Sequence[int] = (0,),
+    network: str = "deepmerge",
+    filters: Sequence[str] = ("two",),
 ) -> None:
     """Write conf/study.yaml of the project in the working directory, and all files that the report reads."""
     study = {
@@ -72,7 +75,7 @@ def write_study(
         "split": "by_galaxy",
         "selection": "label_free",
         "tune": [],
-        "filters": ["two"],
+        "filters": list(filters),
         "methods": [
             {"transfer": transfer, "adaptation": adaptation, "experiment": "default"}
             for transfer, adaptation in methods

@@ -1,4 +1,4 @@
-"""Figures that compare the methods of a setting: accuracy, ROC, reliability, learning curves, feature planes."""
+"""Figures that compare the methods of a setting: ROC, reliability, learning curves, feature planes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from mergershift.evaluation.figures import (
 )
 from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Setting
-from mergershift.report.style import CARD, INK, MUTED, RULE, SOURCE, TARGET
+from mergershift.report.style import MUTED, RULE, SOURCE, TARGET
 from mergershift.report.svg import panel
-from mergershift.report.tables import of_method
 
 MOST_POINTS = 200
 """Number of points of each domain in a feature plane above which they would hide each other."""
@@ -29,73 +28,6 @@ MOST_CURVES = 6
 """Largest number of methods whose curves can all be distinguished in one figure."""
 GRID = np.linspace(0, 1, 201)
 """False positive rates at which the ROC curves of seeds are averaged."""
-
-
-def accuracy_dots(setting: Setting, accuracies: pd.DataFrame) -> Figure:
-    """Draw balanced accuracy by method with its interval.
-
-    The target is filled and the source is open; a vertical stroke marks the target accuracy with the oracle's epoch.
-    `accuracies` holds the rows of transfer.csv for this setting and for balanced accuracy.
-    """
-    order = [*setting.contenders][::-1]
-    figure, axes = panel(height=1.1 + 0.42 * len(order))
-    for position, contender in enumerate(order):
-        own = of_method(accuracies, contender)
-        for role, choice, offset in (("source", "label_free", 0.16), ("target", "label_free", -0.1)):
-            row = own[(own["role"] == role) & (own["choice"] == choice)]
-            if row.empty:
-                continue
-            value, low, high = (float(row[name].iloc[0]) for name in ("value", "low", "high"))
-            colour, filled = contender.style.light, role == "target"
-            axes.plot([low, high], [position + offset] * 2, color=colour, linewidth=2.2 if filled else 1.0)
-            axes.plot(
-                value,
-                position + offset,
-                contender.style.marker,
-                color=colour,
-                markerfacecolor=colour if filled else CARD.light,
-                markersize=8 if filled else 5.5,
-            )
-        oracle = own[(own["role"] == "target") & (own["choice"] == "oracle")]
-        if len(oracle) and not contender.is_oracle:
-            axes.plot(oracle["value"].iloc[0], position - 0.1, "|", color=INK.light, markersize=13, mew=1.3)
-    names = [
-        f"{contender.name} (best)" if contender is setting.best else contender.name for contender in order
-    ]
-    axes.set_yticks(range(len(order)), names)
-    for label, contender in zip(axes.get_yticklabels(), order, strict=True):
-        label.set_color(INK.light)
-        label.set_fontweight("bold" if contender is setting.best else "normal")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    axes.axvline(0.5, color=MUTED.light, linewidth=0.8, linestyle=":")
-    axes.set(xlabel="balanced accuracy", ylim=(-0.6, len(order) - 0.4))
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            color=MUTED.light,
-            linewidth=2.2,
-            markersize=7,
-            label=f"{setting.target} (target)",
-        ),
-        Line2D(
-            [],
-            [],
-            marker="o",
-            color=MUTED.light,
-            markerfacecolor=CARD.light,
-            linewidth=1,
-            markersize=5.5,
-            label=f"{setting.source} (source)",
-        ),
-        Line2D(
-            [], [], marker="|", color=INK.light, linewidth=0, markersize=11, mew=1.3, label="oracle's epoch"
-        ),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, handletextpad=0.5, columnspacing=1.2)
-    return figure
 
 
 def roc_curves(setting: Setting) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,24 @@ from mergershift.classifier.saliency import NoConvolution
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
 from mergershift.core.files import atomic_directory
-from mergershift.report import gallery, method_figures, prose, tables
+from mergershift.report import (
+    findings,
+    gallery,
+    guide,
+    method_figures,
+    overview_figure,
+    prose,
+    remarks,
+    tables,
+)
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
 from mergershift.report.stamps import field
-from mergershift.report.study_results import Contender, Setting, StudyResults, read_study_results
+from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, read_study_results
 from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
+from mergershift.report.validator_table import COLUMNS as VALIDATOR_COLUMNS
+from mergershift.report.validator_table import FEWEST_RANKED, ranked_networks, validator_rows
 
 ByRun = dict[tuple[str, str], dict[str, Figure]]
 
@@ -38,8 +49,16 @@ def write_report() -> ByRun:
     with atomic_directory(root() / REPORT) as folder, style():
         (folder / "figures").mkdir()
         add = _FigureWriter(folder / "figures", gathered, by_run)
-        settings = [_setting(setting, gathered, add) for setting in gathered.settings]
-        (folder / PAGE_NAME).write_text(_render(gathered, settings))
+        limits = overview_figure.common_limits(gathered)
+        directions = [
+            _direction(
+                direction,
+                [_setting(setting, gathered, add, limits) for setting in direction.settings],
+                gathered,
+            )
+            for direction in gathered.directions
+        ]
+        (folder / PAGE_NAME).write_text(_render(gathered, directions))
         records = [training.record for training in gathered.trainings]
         write_page_record(folder, [record.training for record in records], records[0].experiment)
     return by_run
@@ -66,50 +85,72 @@ class _FigureWriter:
         return {"svg": svg, "of": of.name if of else ""}
 
 
-def _setting(setting: Setting, gathered: StudyResults, add: _FigureWriter) -> dict[str, Any]:
-    """Values for the template's sections on a setting."""
+def _direction(
+    direction: Direction, parts: Sequence[dict[str, Any]], gathered: StudyResults
+) -> dict[str, Any]:
+    """Values for the template's sections on a direction of transfer, with its filter sets side by side."""
+    settings = direction.settings
+
+    def wide(rows_of: Callable[[Setting], Sequence[tables.MethodRow]]) -> list[tables.WideRow]:
+        return tables.side_by_side(settings, [rows_of(setting) for setting in settings])
+
+    return {
+        "direction": direction,
+        "parts": parts,
+        "sentences": findings.sentences(direction, gathered),
+        "errors": remarks.errors(direction, gathered),
+        "interval_note": remarks.interval_note(direction, gathered),
+        "transfer": wide(lambda setting: tables.transfer_rows(setting, gathered.transfer)),
+        "comparison": wide(lambda setting: tables.comparison_rows(setting, gathered.comparison)),
+        "confusion": wide(tables.confusion_rows),
+        "choice": wide(lambda setting: tables.choice_rows(setting, gathered.transfer)),
+        "validators": list(zip(*(part["validators"] for part in parts), strict=True)),
+        "validator_columns": VALIDATOR_COLUMNS,
+        "distances": tables.side_by_side(settings, [part["distances"] for part in parts]),
+    }
+
+
+def _setting(
+    setting: Setting, gathered: StudyResults, add: _FigureWriter, limits: tuple[float, float]
+) -> dict[str, Any]:
+    """Values for the template's figures and sentences on a filter set in one direction."""
     slug = setting.slug
-    accuracy = tables.in_setting(gathered.transfer, setting)
-    accuracy = accuracy[(accuracy["metric"] == "balanced_accuracy") & (accuracy["rows"] == "unique")]
+    overview = add(
+        f"overview-{slug}",
+        overview_figure.overview(setting, gathered, limits),
+        f"Balanced accuracy of {len(setting.contenders)} methods on {setting.target} test images with intervals, "
+        f"{setting.title}, against source only on {setting.source} and {setting.target} images; the table under "
+        "Accuracy lists the values.",
+    )
     shifts = measure(setting)
     values: dict[str, Any] = {
         "setting": setting,
-        "sizes": prose.sizes(setting),
-        "compared": prose.compared(compared_images(setting)),
-        "summary": prose.summary(setting, gathered),
-        "tiles": prose.tiles(setting, gathered),
-        "transfer": tables.transfer_rows(setting, gathered.transfer),
-        "comparison": tables.comparison_rows(setting, gathered.comparison),
+        "overview": overview,
+        "sizes": guide.sizes(setting),
+        "compared": guide.compared(compared_images(setting)),
         "drop": tables.drop(setting, gathered.comparison),
-        "confusion": tables.confusion_rows(setting),
-        "choice": tables.choice_rows(setting, gathered.transfer),
-        "validators": tables.validator_rows(setting, gathered.validators),
+        "validators": validator_rows(setting, gathered.validators),
+        "ranked": ranked_networks(setting),
         "distances": tables.distance_rows(setting, shifts),
-        "dots": add(
-            f"accuracy-{slug}",
-            method_figures.accuracy_dots(setting, accuracy),
-            f"Dot plot of balanced accuracy by method, {setting.title}; the table above lists the values.",
+        "distance_note": remarks.distance_note(setting, shifts),
+        "roc": add(
+            f"roc-{slug}",
+            method_figures.roc_curves(setting),
+            f"ROC curves of {len(setting.contenders)} methods on the {setting.target} test images, "
+            f"{setting.title}; the table under Accuracy lists the areas.",
         ),
-        "curves": [
-            add(
-                f"roc-{slug}",
-                method_figures.roc_curves(setting),
-                f"ROC curves of {len(setting.contenders)} methods on the {setting.target} test images, "
-                f"{setting.title}; the first table lists the areas.",
-            ),
-            add(
-                f"reliability-{slug}",
-                method_figures.reliability_curves(setting),
-                f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
-                f"{setting.target} test images, {setting.title}.",
-            ),
-        ],
+        "reliability": add(
+            f"reliability-{slug}",
+            method_figures.reliability_curves(setting),
+            f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
+            f"{setting.target} test images, {setting.title}.",
+        ),
         "learning": [
             add(
                 f"learning-{slug}-{_slug(contender)}",
                 method_figures.learning(contender),
-                f"Learning curves of {contender.name}, {setting.title}: losses above, balanced accuracy on the "
-                "source's validation images below.",
+                f"Learning curves of {contender.name}, {setting.title}: losses above, below balanced accuracy on the "
+                f"labelled validation images, which are {_labelled(contender)}.",
             )
             for contender in setting.contenders
         ],
@@ -128,6 +169,11 @@ def _setting(setting: Setting, gathered: StudyResults, add: _FigureWriter) -> di
     values["planes"] = [planes[contender] for contender in pair]
     values["more_planes"] = [plane for contender, plane in planes.items() if contender not in pair]
     return values | _galleries(setting, add)
+
+
+def _labelled(contender: Contender) -> str:
+    """The domain whose labels a method is trained with, in words."""
+    return f"{contender.first.config.transfer.labelled_domain} ones"
 
 
 def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
@@ -175,7 +221,7 @@ def _slug(contender: Contender) -> str:
     return contender.method.title.replace("_", "-")
 
 
-def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> str:
+def _render(gathered: StudyResults, directions: Sequence[Mapping[str, Any]]) -> str:
     package = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(package),
@@ -191,12 +237,14 @@ def _render(gathered: StudyResults, settings: Sequence[Mapping[str, Any]]) -> st
     return environment.get_template("page.html.j2").render(
         css=(package / "page.css").read_text(),
         styles=[SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
-        settings=settings,
+        directions=directions,
         banner=banner,
         citation=prose.citation(prose.kinds(gathered), warned=bool(banner["warnings"])),
         title=prose.title(gathered),
-        facts=prose.facts(gathered, test_evaluations(gathered)),
-        lead=prose.lead(gathered),
+        headlines=[findings.headline(direction, gathered) for direction in gathered.directions],
+        facts=guide.facts(gathered, test_evaluations(gathered)),
+        glossary=guide.glossary(gathered),
+        few_ranked=FEWEST_RANKED,
         configuration=configurations(gathered),
         runs=runs(gathered),
         references=references(),

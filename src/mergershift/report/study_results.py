@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from mergershift.archive import FILTER_SETS
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.summary_files import read_best, read_table
+from mergershift.config.schema import ORACLE_PREFIX
 from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
-from mergershift.report.style import BASELINE, ORACLE, Style, method_style, spelt
+from mergershift.report.style import BASELINE, Style, method_style, oracle_style, spelt
 
 AGAIN = "Run `mergershift repro`, which computes what is missing, then run this command again."
 
@@ -29,6 +33,11 @@ class Contender:
     def is_oracle(self) -> bool:
         """Whether target labels were used to train or tune the method."""
         return self.method.is_oracle
+
+    @property
+    def is_trained_on_target(self) -> bool:
+        """Whether the network itself was trained with target labels, in contrast to an oracle that was only tuned."""
+        return self.method.title == self.method.transfer
 
     @property
     def is_baseline(self) -> bool:
@@ -49,6 +58,7 @@ class Setting:
     source: str
     target: str
     contenders: tuple[Contender, ...]
+    """Source-only, then the methods and then the oracles, each in descending order of their results."""
     validator: str
     """The validator that was named beforehand to compare methods."""
     scores: dict[str, float]
@@ -63,6 +73,11 @@ class Setting:
     def filter_names(self) -> str:
         """Names of the filters, for instance ``F814W, F160W``."""
         return ", ".join(name.upper() for name in FILTER_SETS[self.filters].filter_names)
+
+    @property
+    def words(self) -> str:
+        """The filter set in words, for instance ``two filters``."""
+        return f"{self.filters} filters"
 
     @property
     def title(self) -> str:
@@ -108,6 +123,20 @@ class Setting:
         return {"galaxies": target["galaxy"].nunique(), "images": len(target), "seeds": seeds}
 
 
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction of transfer, with its filter sets, which the page shows side by side."""
+
+    source: str
+    target: str
+    settings: tuple[Setting, ...]
+
+    @property
+    def title(self) -> str:
+        """Title of the direction, for instance ``From pristine to noisy images``."""
+        return f"From {self.source} to {self.target} images"
+
+
 @dataclass(frozen=True)
 class StudyResults:
     """The results of a complete study."""
@@ -117,6 +146,14 @@ class StudyResults:
     transfer: pd.DataFrame
     comparison: pd.DataFrame
     validators: pd.DataFrame
+
+    @property
+    def directions(self) -> list[Direction]:
+        """The settings by direction of transfer."""
+        groups: dict[tuple[str, str], list[Setting]] = {}
+        for setting in self.settings:
+            groups.setdefault((setting.source, setting.target), []).append(setting)
+        return [Direction(*names, tuple(settings)) for names, settings in groups.items()]
 
     @property
     def trainings(self) -> list[FinishedTraining]:
@@ -139,40 +176,86 @@ def read_study_results() -> StudyResults:
     """Read the results of the study in conf/study.yaml; raises UserError if any part of them is missing."""
     study = read_study()
     best = {(entry.filters, entry.source, entry.target): entry for entry in read_best(AGAIN)}
+    transfer, comparison, validators = (
+        read_table(name, AGAIN) for name in ("transfer", "comparison", "validators")
+    )
     styles = _names_and_styles(study)
+    rank = _ranks(transfer)
     groups: dict[tuple[str, str, str], dict[Method, list[FinishedTraining]]] = {}
     for cell in study.cells():
         training = FinishedTraining.read(root() / cell.folder)
-        transfer = training.config.transfer
-        methods = groups.setdefault((cell.filters, str(transfer.source), str(transfer.target)), {})
+        domains = training.config.transfer
+        methods = groups.setdefault((cell.filters, str(domains.source), str(domains.target)), {})
         methods.setdefault(cell.method, []).append(training)
     settings = []
     for (filters, source, target), methods in groups.items():
-        contenders = tuple(
+        contenders = [
             Contender(
                 method, *styles[method], tuple(sorted(trainings, key=lambda training: training.config.seed))
             )
             for method, trainings in methods.items()
-        )
+        ]
         named = best.get((filters, source, target))
         validator, scores = (named.validator, named.scores) if named else ("", {})
-        settings.append(Setting(filters, source, target, contenders, validator, scores))
-    tables = [read_table(name, AGAIN) for name in ("transfer", "comparison", "validators")]
-    return StudyResults(study, tuple(settings), *tables)
+        settings.append(
+            Setting(filters, source, target, tuple(sorted(contenders, key=rank)), validator, scores)
+        )
+    return StudyResults(study, tuple(settings), transfer, comparison, validators)
+
+
+def _ranks(transfer: pd.DataFrame) -> Callable[[Contender], tuple[bool, bool, float]]:
+    """Sort key of the methods of a direction: source-only, methods, oracles; by mean target accuracy over filter sets.
+
+    The order is the same for all filter sets, so that they can be compared side by side.
+    """
+    accuracy = transfer[
+        (transfer["role"] == "target")
+        & (transfer["metric"] == "balanced_accuracy")
+        & (transfer["choice"] == "label_free")
+        & (transfer["rows"] == "unique")
+    ]
+    means = accuracy.groupby(["transfer", "adaptation", "experiment"])["value"].mean()
+
+    def rank(contender: Contender) -> tuple[bool, bool, float]:
+        method = contender.method
+        mean = float(means.get((method.transfer, method.adaptation, method.experiment), math.nan))
+        return contender.is_oracle, not contender.is_baseline, math.inf if math.isnan(mean) else -mean
+
+    return rank
 
 
 def _names_and_styles(study: Study) -> dict[Method, tuple[str, Style]]:
     """Name and style of each method; a method has the same style in both directions."""
     adapted = (method.title for method in study.methods if not (method.is_oracle or method.is_baseline))
     titles = list(dict.fromkeys(adapted))
+    trained = {method.title for method in study.methods if method.title == method.transfer}
+    oracles = dict.fromkeys(method.title for method in study.methods if method.is_oracle)
+    tuned = [title for title in oracles if title not in trained]
     styles = {}
     for method in study.methods:
         if method.is_oracle:
-            trained = method.title == method.transfer
-            name = "Oracle (target labels)" if trained else f"{spelt(method.title)} (target labels)"
-            styles[method] = name, ORACLE
+            # An oracle of either direction is the same method, as are those tuned for either.
+            name = "Oracle" if method.title in trained else spelt(method.title.removeprefix(ORACLE_PREFIX))
+            index = 0 if method.title in trained else 1 + tuned.index(method.title)
+            styles[method] = f"{name} (target labels)", oracle_style(index)
         elif method.is_baseline:
             styles[method] = "Source only", BASELINE
         else:
             styles[method] = spelt(method.title), method_style(titles.index(method.title))
     return styles
+
+
+def in_setting(table: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+    """Select the rows of a setting from a summary table."""
+    if table.empty:
+        return table
+    names = {"filters": setting.filters, "source": setting.source, "target": setting.target}
+    return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
+
+
+def of_method(table: pd.DataFrame, contender: Contender) -> pd.DataFrame:
+    """Select the rows of a method."""
+    if table.empty:
+        return table
+    names = contender.method.model_dump()
+    return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mergershift.evaluation.figures import COLOURS
@@ -46,18 +46,28 @@ _HUES = (
     ("#d23c6b", "#ff86a8"),
     ("#76553f", "#c9a58c"),
     ("#7b2fb0", "#cb96ee"),
+    ("#3f7f3a", "#8fd08a"),
+    ("#9a5b00", "#e8b27a"),
+    ("#4a6a94", "#a9c1e2"),
 )
 _MARKERS = "o^vP<X>pdh*8H"
+_ORACLE_MARKERS = "Ddos"
 _LINES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (5, 1, 1, 1)), (0, (2.5, 1)))
 
 
 def method_style(index: int) -> Style:
     """Style of the study's method with this index, not counting source-only and the oracle."""
     light, dark = _HUES[index % len(_HUES)]
+    # The two lists differ in length, so that a hue that comes again has another marker and another line.
     marker = _MARKERS[index % len(_MARKERS)]
-    # From the fourteenth method on, hues repeat with other line styles.
     line = _LINES[(index + index // len(_HUES)) % len(_LINES)]
     return Style(f"m-{index}", light, dark, marker, line)
+
+
+def oracle_style(index: int) -> Style:
+    """Style of the study's oracle with this index: all have the colour of the text, but each has its marker."""
+    marker = _ORACLE_MARKERS[index % len(_ORACLE_MARKERS)]
+    return replace(ORACLE, marker=marker)
 
 
 _SPELT = {

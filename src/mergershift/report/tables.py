@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mergershift.report.conclusions import Conclusion, conclude
 from mergershift.report.feature_shift import Shift
-from mergershift.report.study_results import Contender, Setting
-from mergershift.report.style import spelt
+from mergershift.report.study_results import Contender, Setting, in_setting, of_method
 
 NONE = "–"
 
@@ -30,7 +30,36 @@ class MethodRow:
 
     contender: Contender
     values: Sequence[Value]
-    best: bool = False
+    chosen: bool = False
+    """Whether the validator ranks the method first."""
+
+
+@dataclass(frozen=True)
+class WideRow:
+    """A row of a table that has the filter sets of a direction side by side."""
+
+    contender: Contender
+    parts: Sequence[MethodRow]
+    """The method's row in each filter set."""
+    tag: str
+    """Words beside the method's name if the validator ranks it first."""
+
+
+def side_by_side(settings: Sequence[Setting], parts: Sequence[Sequence[MethodRow]]) -> list[WideRow]:
+    """Put the rows of the same methods in several settings side by side; a dash where a setting has no row."""
+    columns = max((len(row.values) for rows in parts for row in rows), default=0)
+    names = dict.fromkeys(row.contender.name for rows in parts for row in rows)
+    by_name = [{row.contender.name: row for row in rows} for rows in parts]
+    wide = []
+    for name in names:
+        found = [rows.get(name) for rows in by_name]
+        contender = next(row.contender for row in found if row is not None)
+        empty = MethodRow(contender, [Value(NONE)] * columns)
+        own = [row or empty for row in found]
+        chosen = [setting.words for setting, row in zip(settings, own, strict=True) if row.chosen]
+        tag = "chosen" if len(chosen) == len(own) else f"chosen: {', '.join(chosen)}" if chosen else ""
+        wide.append(WideRow(contender, own, tag))
+    return wide
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
@@ -63,26 +92,10 @@ def interval(row: pd.Series[Any], name: str = "", *, signed: bool = False, share
     return Value(value, f"[{low}, {high}]" if NONE not in (low, high) else "")
 
 
-def in_setting(table: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-    """Select the rows of a setting from a summary table."""
-    if table.empty:
-        return table
-    names = {"filters": setting.filters, "source": setting.source, "target": setting.target}
-    return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
-
-
-def of_method(table: pd.DataFrame, contender: Contender) -> pd.DataFrame:
-    """Select the rows of a method."""
-    if table.empty:
-        return table
-    names = contender.method.model_dump()
-    return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
-
-
-def metric_value(
+def metric_row(
     transfer: pd.DataFrame, contender: Contender, role: str, metric: str, choice: str = "label_free"
-) -> Value:
-    """Format a metric of a method, from a setting's rows of transfer.csv; a dash if it is missing."""
+) -> pd.Series[Any] | None:
+    """The row of a metric of a method, from a setting's rows of transfer.csv; None if it is missing."""
     own = of_method(transfer, contender)
     own = own[
         (own["role"] == role)
@@ -90,7 +103,15 @@ def metric_value(
         & (own["choice"] == choice)
         & (own["rows"] == "unique")
     ]
-    return interval(own.iloc[0]) if len(own) else Value(NONE)
+    return own.iloc[0] if len(own) else None
+
+
+def metric_value(
+    transfer: pd.DataFrame, contender: Contender, role: str, metric: str, choice: str = "label_free"
+) -> Value:
+    """Format what `metric_row` returns; a dash if it is missing."""
+    row = metric_row(transfer, contender, role, metric, choice)
+    return Value(NONE) if row is None else interval(row)
 
 
 TRANSFER_COLUMNS = (
@@ -130,19 +151,25 @@ def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
 
 
 def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
-    """Comparison of each method with source-only: difference, p-values, and share of the drop won back."""
+    """Comparison of each method with source-only: difference, p-values, conclusion, and share of the drop won back.
+
+    The share is given for a supported gain only, since it means nothing for a difference that may be none.
+    """
     own = in_setting(comparison, setting)
     rows = []
     for contender in setting.contenders:
         matching = of_method(own, contender)
         if matching.empty:
             continue
-        row = matching.iloc[0].rename({"low": "difference_low", "high": "difference_high"})
+        row = matching.iloc[0]
+        conclusion = conclude(row)
+        named = row.rename({"low": "difference_low", "high": "difference_high"})
+        share = interval(row, "won_back", share=True) if conclusion is Conclusion.GAIN else Value(NONE)
         values = [
-            interval(row, "difference", signed=True),
-            Value(p_value(row["p"])),
-            Value(p_value(row["p_holm"])),
-            interval(row, "won_back", share=True),
+            interval(named, "difference", signed=True),
+            Value(p_value(row["p_holm"]), f"({p_value(row['p'])})" if row["p"] != row["p_holm"] else ""),
+            Value(conclusion),
+            share,
         ]
         rows.append(MethodRow(contender, values, contender is setting.best))
     return rows
@@ -170,28 +197,8 @@ def confusion_rows(setting: Setting) -> list[MethodRow]:
             for outcome in ((1, 1), (1, 0), (0, 1), (0, 0))
         ]
         thresholds = [training.selection.threshold for training in contender.trainings]
-        values.append(Value(_distinct(thresholds, 2)))
+        values.append(Value(_distinct(thresholds, 3)))
         rows.append(MethodRow(contender, values, contender is setting.best))
-    return rows
-
-
-def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[dict[str, Any]]:
-    """Agreement of each validator's ranking with the oracle's, among the epochs of a training and all networks."""
-    own = in_setting(validators, setting)
-    if own.empty:
-        return []
-    rows = []
-    for name, part in own.groupby("validator", sort=False):
-        values = []
-        for among in ("epochs", "networks"):
-            matching = part[part["among"] == among]
-            if matching.empty:
-                values += [Value(NONE), Value(NONE)]
-                continue
-            row = matching.iloc[0]
-            scatter = f"± {number(row['agreement_std'], 2)}" if math.isfinite(row["agreement_std"]) else ""
-            values += [Value(number(row["agreement"], 2), scatter), Value(number(row["regret"]))]
-        rows.append({"name": spelt(str(name)), "named": name == setting.validator, "values": values})
     return rows
 
 

@@ -1,0 +1,187 @@
+"""Remarks on numbers that mislead on their own: one-sided classifications, intervals and tests, the two distances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from mergershift.report.conclusions import compared_rows, disagrees
+from mergershift.report.feature_shift import Shift
+from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
+from mergershift.report.tables import NONE, Value, interval, metric_row, number, percent
+from mergershift.report.wording import listed, upper_first
+
+MANY_ERRORS = 0.5
+"""Share of a class that is classified wrongly from which the page says so in words."""
+TARGET = "target"
+
+
+def errors(direction: Direction, gathered: StudyResults, among: Iterable[str] | None = None) -> list[str]:
+    """Name the methods whose accuracy hides a one-sided classification: all images as one class, or most of a class.
+
+    Methods that err in the same way with every filter set share a sentence.
+
+    Args:
+        direction: The settings.
+        gathered: The study.
+        among: Names of the methods that may be named; all methods if not given.
+    """
+    wanted = None if among is None else set(among)
+    found: dict[str, dict[Setting, _OneSided]] = {}
+    for setting in direction.settings:
+        own = in_setting(gathered.transfer, setting)
+        for contender in setting.contenders:
+            error = _one_sided(contender, own)
+            if error and (wanted is None or contender.name in wanted):
+                found.setdefault(contender.name, {})[setting] = error
+    groups: dict[tuple[tuple[Setting, str], ...], list[dict[Setting, _OneSided]]] = {}
+    for by_setting in found.values():
+        pattern = tuple((setting, error.kind) for setting, error in by_setting.items())
+        groups.setdefault(pattern, []).append(by_setting)
+    return [_error_sentence(direction, members) for members in groups.values()]
+
+
+@dataclass(frozen=True)
+class _OneSided:
+    """How a method's classification of the target's images in one setting is one-sided."""
+
+    contender: Contender
+    kind: Literal["none", "all", "false positives", "false negatives"]
+    share: float
+    """Share of the class that is classified wrongly."""
+    auc: Value
+    ranks: bool
+    """Whether the interval of its AUC lies above 0.5."""
+
+
+def _one_sided(contender: Contender, own: pd.DataFrame) -> _OneSided | None:
+    target = pd.concat([training.target for training in contender.trainings])
+    merger, called = target["label"] == 1, target["prediction"] == 1
+    alarms, missed = float(called[~merger].mean()), float((~called[merger]).mean())
+    kind: Literal["none", "all", "false positives", "false negatives"]
+    if not called.any():
+        kind, share = "none", 1.0
+    elif called.all():
+        kind, share = "all", 1.0
+    elif alarms > MANY_ERRORS:
+        kind, share = "false positives", alarms
+    elif missed > MANY_ERRORS:
+        kind, share = "false negatives", missed
+    else:
+        return None
+    auc = metric_row(own, contender, TARGET, "auc")
+    return _OneSided(
+        contender,
+        kind,
+        share,
+        *((interval(auc), bool(auc["low"] > 0.5)) if auc is not None else (Value(NONE), False)),
+    )
+
+
+def _error_sentence(direction: Direction, members: Sequence[Mapping[Setting, _OneSided]]) -> str:
+    """Sentence on methods that err in the same way in the same settings."""
+    settings = list(members[0])
+    kinds = {error.kind for error in members[0].values()}
+    if len(kinds) > 1:
+        clauses = [_error_clause([{setting: member[setting]} for member in members]) for setting in settings]
+        text = "; ".join(
+            f"with {setting.words}, {clause}" for setting, clause in zip(settings, clauses, strict=True)
+        )
+    elif len(settings) < len(direction.settings):
+        text = f"with {listed(setting.words for setting in settings)}, {_error_clause(members)}"
+    else:
+        text = _error_clause(members)
+    return f"{upper_first(text)}."
+
+
+def _error_clause(members: Sequence[Mapping[Setting, _OneSided]]) -> str:
+    """Clause on one or several methods with the same kind of error in all of the given settings."""
+    errors_of_first = list(members[0].values())
+    first, several = errors_of_first[0], len(members) > 1
+    names = listed(next(iter(member.values())).contender.name for member in members)
+    target = first.contender.first.config.transfer.target
+    if first.kind in ("none", "all"):
+        what = "a non-merger" if first.kind == "none" else "a merger"
+        text = f"{names} {'call' if several else 'calls'} every {target} image {what}"
+        if not any(error.contender.is_oracle for member in members for error in member.values()):
+            text += f": {'their thresholds do' if several else 'its threshold does'} not carry over"
+        if not several and all(error.ranks for error in errors_of_first):
+            values = spread({setting: error.auc.text for setting, error in members[0].items()})
+            text += f", although it ranks mergers above non-mergers with an AUC of {values}"
+        return text
+    wrong, called = (
+        ("non-mergers", "mergers") if first.kind == "false positives" else ("mergers", "non-mergers")
+    )
+    share = (
+        "more than half"
+        if several
+        else spread({setting: percent(error.share) for setting, error in members[0].items()})
+    )
+    return f"{names} {'call' if several else 'calls'} {share} of the {wrong} {called}"
+
+
+def interval_note(direction: Direction, gathered: StudyResults) -> str:
+    """Explain why intervals exclude 0 where no difference is claimed; empty if that occurs nowhere."""
+    compared = [compared_rows(setting, gathered) for setting in direction.settings]
+    if not any(disagrees(row) for rows in compared for row in rows.values()):
+        return ""
+    methods = max(len(rows) for rows in compared)
+    holm = (
+        f" In addition, Holm’s correction counts all {methods} methods, while an interval is for one alone."
+        if methods > 1
+        else ""
+    )
+    return (
+        "Some intervals exclude 0 although no difference is claimed. The interval resamples galaxies within each "
+        "class; the test asks whether the answers of the two networks could be exchanged galaxy by galaxy, which is "
+        f"stricter for a method that wins in one class what it loses in the other.{holm}"
+    )
+
+
+def distance_note(setting: Setting, shifts: Sequence[Shift]) -> str:
+    """Comment on methods for which the two distances between the domains disagree; empty if there are none."""
+    baseline = next((shift for shift in shifts if shift.contender is setting.baseline), None)
+    if baseline is None:
+        return ""
+    mmd, proxy = float(np.mean(baseline.mmd)), float(np.mean(baseline.proxy_a))
+    if not (mmd > 0 and proxy > 0):
+        return ""
+    overlap, separated = [], []
+    for shift in shifts:
+        if shift is baseline or shift.contender.is_oracle:
+            continue
+        own_mmd, own_proxy = float(np.mean(shift.mmd)), float(np.mean(shift.proxy_a))
+        text = f"{shift.contender.name} ({number(own_mmd)}, {number(own_proxy, 2)})"
+        if own_mmd < mmd / 2 and own_proxy > 0.8 * proxy:
+            overlap.append(text)
+        elif own_proxy < proxy / 2 and own_mmd > 0.8 * mmd:
+            separated.append(text)
+    start = f"The two distances disagree (source only: {number(mmd)}, {number(proxy, 2)})."
+    if not (overlap or separated):
+        return ""
+    parts = [start]
+    if overlap:
+        parts.append(
+            f"MMD² falls by more than half with {listed(overlap)}, but a logistic regression distinguishes source "
+            "and target almost as well as before: the bulk of the features overlaps, yet the domains are not aligned."
+        )
+    if separated:
+        parts.append(
+            f"With {listed(separated)}, the logistic regression distinguishes the domains less well, but their MMD² is "
+            "hardly smaller."
+        )
+    return " ".join(parts)
+
+
+def spread(texts: Mapping[Setting, str], before: bool = False) -> str:
+    """Join texts on several filter sets, which are named unless all texts are equal, after or before its text."""
+    distinct = list(dict.fromkeys(texts.values()))
+    if len(distinct) == 1:
+        return distinct[0]
+    if before:
+        return "; ".join(f"with {setting.words}, {text}" for setting, text in texts.items())
+    return listed(f"{text} ({setting.words})" for setting, text in texts.items())
