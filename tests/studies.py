@@ -122,4 +122,4 @@ def runs(project: Path) -> list[Run]:
 
 def steps(project: Path, run: Run) -> list[int]:
     """The epochs that a run has a training loss of."""
-    return sorted(each.step for each in client(project).get_metric_history(run.info.run_id, "train_loss"))
+    return sorted(each.step for each in client(project).get_metric_history(run.info.run_id, "train/loss"))

@@ -97,7 +97,7 @@ def test_a_kill_before_the_result_was_stored_creates_no_second_run(archive, trai
     assert json.loads((cell / "train/run.json").read_text())["run_id"] == first["run_id"]
     assert (cell / "train/models/epoch000.safetensors").read_bytes() == weights
     client = MlflowClient(tracking_uri=f"sqlite:///{archive}/mlflow.db")
-    assert [m.step for m in client.get_metric_history(first["run_id"], "train_loss")] == [0]
+    assert [m.step for m in client.get_metric_history(first["run_id"], "train/loss")] == [0]
     evaluate_step(cell, compose_selection())
     assert not list((archive / "state").rglob("*.ckpt"))
 

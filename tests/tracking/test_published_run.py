@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Run, RunData, RunInfo
 
 from mergershift.tracking.published_run import PublishedRun
 
-NAME = "information_maximisation"
+NAME, SHOWN = "information_maximisation", "selection/information_maximisation"
 
 
 class Memory:
@@ -40,13 +40,15 @@ class Memory:
         return [(metric.step, metric.value) for metric in self.logged]
 
 
-def test_a_figure_that_the_last_epoch_shows_is_not_written_over_the_first() -> None:
-    """A trial logs its objective epoch by epoch, and in the end that of the network it keeps: often the last one's."""
-    server = Memory(Metric(NAME, 0.3, 100, 0), Metric(NAME, 0.7, 200, 1))
+def test_a_trials_objective_by_epoch_and_in_the_end_are_metrics_of_their_own() -> None:
+    """That of the network it keeps is often the last one's."""
+    server = Memory()
     run = server.opened()
+    run.epochs([{"epoch": 0.0, NAME: 0.3}, {"epoch": 1.0, NAME: 0.7}], {}, 100)
     run.metrics({NAME: (0.7, 300)})
-    assert server.values() == [(0, 0.3), (1, 0.7)]
-    assert not run.changed
+    found = [(metric.key, metric.step, metric.value) for metric in server.logged]
+    by_epoch = f"validation/{NAME}"
+    assert found == [(by_epoch, 0, 0.3), (by_epoch, 1, 0.7), (SHOWN, 0, 0.7)]
 
 
 @pytest.mark.parametrize("value", [0.7, math.nan])
@@ -60,7 +62,7 @@ def test_what_is_there_is_not_doubled(value: float) -> None:
 
 
 def test_another_value_comes_after_the_one_it_replaces() -> None:
-    server = Memory(Metric(NAME, 0.3, 500, 0))
+    server = Memory(Metric(SHOWN, 0.3, 500, 0))
     server.opened().metrics({NAME: (0.7, 200)})
     assert server.values() == [(0, 0.3), (0, 0.7)]
     assert server.logged[1].timestamp > 500

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -28,9 +29,14 @@ from mergershift.tracking.server import reach
 
 NOBODY = "http://127.0.0.1:9"
 EPOCHS = [{"epoch": float(n), "train_loss": 1 / (n + 3)} for n in range(4)]
-SPEC = RunSpec(
-    "t1", "e", "a training", {"seed": 3, "training": {"lr": 1e-05}}, {"data_hash": "d"}, None, 1000
-)
+CONFIG = {
+    "seed": 3,
+    "filters": {"name": "two"},
+    "transfer": {"source": "pristine", "target": "noisy", "labelled": "source"},
+    "training": {"optimizer": {"lr": 1e-05}},
+    "choices": {"transfer": "pristine_to_noisy", "adaptation": "mmd"},
+}
+SPEC = RunSpec("t1", "e", "a training", CONFIG, {"data_hash": "d"}, None, 1000)
 
 
 def finished(folder, spec=SPEC, status="FINISHED", epochs=EPOCHS):
@@ -38,8 +44,8 @@ def finished(folder, spec=SPEC, status="FINISHED", epochs=EPOCHS):
     folder.mkdir(parents=True)
     run = open_run(NOBODY, spec)
     run.log_epochs(epochs)
-    run.record({"best": 0.25}, status).write(folder / "run.json")
-    (folder / "config.yaml").write_text("seed: 3\ntraining:\n  lr: 1.0e-05\n")
+    run.record({"target_entropy": 0.25}, status).write(folder / "run.json")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     pd.DataFrame(epochs).to_csv(folder / "epochs.csv", index=False)
     (folder / "artifacts/figures").mkdir(parents=True)
     (folder / "artifacts/git.diff").write_text("diff")
@@ -103,15 +109,15 @@ def test_a_folder_is_published_as_it_is_and_publishing_it_again_duplicates_nothi
     record = json.loads((folder / "run.json").read_text())
     assert record["run_id"] is None
     run = once["t1"]
-    assert run["name"] == "a training"
+    assert run["name"] == "mmd · two · pristine→noisy · s3"
     assert run["status"] == "FINISHED"
     assert run["times"] == (1000, record["ended"])
-    assert run["parameters"] == {"seed": "3", "training.lr": "1e-05"}
-    assert run["tags"]["data_hash"] == "d"
+    assert run["parameters"]["learning_rate"] == "1e-05"
+    assert "data_hash" not in run["tags"], "it is in run.json"
     made = {int(epoch): when for epoch, when in record["epoch_times"].items()}
     assert run["metrics"] == {
-        "train_loss": [(n, made[n], epoch["train_loss"]) for n, epoch in enumerate(EPOCHS)],
-        "best": [(0, record["ended"], 0.25)],
+        "train/loss": [(n, made[n], epoch["train_loss"]) for n, epoch in enumerate(EPOCHS)],
+        "selection/target_entropy": [(0, record["ended"], 0.25)],
     }
     assert {name: run["files"][name] for name in ("git.diff", "figures/curves.png", "config.yaml")} == {
         "git.diff": b"diff",
@@ -131,7 +137,7 @@ def test_an_interrupted_run_is_completed(database, project, capsys):
     assert "1 published" in sync(capsys)[1]
     run = stored(database)["t1"]
     assert (run["id"], run["status"]) == (run_id, "FINISHED")
-    assert [(step, value) for step, _, value in run["metrics"]["train_loss"]] == [
+    assert [(step, value) for step, _, value in run["metrics"]["train/loss"]] == [
         (n, epoch["train_loss"]) for n, epoch in enumerate(EPOCHS)
     ]
     (artifact,) = (project / "mlartifacts").rglob("curves.png")
@@ -146,15 +152,16 @@ def test_changed_metrics_and_files_replace_the_old_ones_once(database, project, 
     folder = finished(project / "outputs/runs/a/train")
     sync(capsys)
     record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(
-        json.dumps(record | {"metrics": {"best": 0.75, "train_loss": 9.0}, "ended": 5})
-    )
+    (folder / "run.json").write_text(json.dumps(record | {"metrics": {"target_entropy": 0.75}, "ended": 5}))
     (folder / "artifacts/git.diff").write_text("diffs")
     for outcome in ("1 published", "1 already complete"):
         assert outcome in sync(capsys)[1]
     run = stored(database)["t1"]
-    assert MlflowClient(tracking_uri=database).get_run(run["id"]).data.metrics["best"] == 0.75
-    assert [value for *_, value in run["metrics"]["best"]] == [0.25, 0.75]
+    assert (
+        MlflowClient(tracking_uri=database).get_run(run["id"]).data.metrics["selection/target_entropy"]
+        == 0.75
+    )
+    assert [value for *_, value in run["metrics"]["selection/target_entropy"]] == [0.25, 0.75]
     assert run["files"]["git.diff"] == b"diffs"
 
 
@@ -196,7 +203,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "query": (RECORD | {"training": "' or 1"}, "string should match"),
     "word": (RECORD | {"training": "t2", "metrics": {"best": "high"}}, "metrics.best"),
-    "name": (RECORD | {"training": "t3", "metrics": {"b{e}st": 1.0}}, "MLflow rejects this training"),
+    "experiment": (RECORD | {"training": "t3", "experiment": "e" * 501}, "MLflow rejects this training"),
     "later": (RECORD | {"training": "t6", "format": 2}, "format: found 2, expected 1"),
     "earlier": ({key: value for key, value in RECORD.items() if key != "format"}, "format: missing"),
     "more": (RECORD | {"training": "t7", "surplus": 1}, "surplus: not a known entry"),
@@ -369,7 +376,11 @@ def content(run):
         "status": run["status"],
         "parameters": run["parameters"],
         "tags": run["tags"],
-        "metrics": {name: [(step, value) for step, _, value in h] for name, h in run["metrics"].items()},
+        "metrics": {
+            name: [(step, value) for step, _, value in history]
+            for name, history in run["metrics"].items()
+            if not name.startswith("system/")  # of the machine during the training, and nowhere on disk
+        },
         "files": run["files"],
     }
 
@@ -380,7 +391,7 @@ def test_an_empty_server_gets_the_same_run_as_the_first_one(archive, trained, se
     cell = trained()
     ((training, first),) = stored(tracking_address(None)).items()
     times = json.loads((cell / "train/run.json").read_text())["epoch_times"]
-    assert [when for _, when, _ in first["metrics"]["train_loss"]] == list(times.values())
+    assert [when for _, when, _ in first["metrics"]["train/loss"]] == list(times.values())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     assert sync(capsys)[1] == f"1 training: 1 published to {server.address}, 0 already complete"
     once = stored(server.address)[training]
@@ -392,7 +403,9 @@ def test_an_empty_server_gets_the_same_run_as_the_first_one(archive, trained, se
         once["files"]
     )
     assert {"figures/learning_curves.png", "figures/roc.png"} <= set(once["files"])
-    assert {"selected_epoch", "best_epoch", "target.unique.auc"} <= set(once["metrics"])
+    assert {"selection/epoch", "selection/threshold", "target/auc", "validation/source_loss"} <= set(
+        once["metrics"]
+    )
 
 
 @pytest.mark.system
@@ -426,7 +439,7 @@ def test_a_training_and_its_evaluation_without_a_server(archive, trained, capsys
     run = found[json.loads((cell / "train/run.json").read_text())["training"]]
     assert run["status"] == "FINISHED"
     assert b"+x = 1" in run["files"]["git.diff"]
-    assert [step for step, *_ in run["metrics"]["train_loss"]] == [0, 1]
-    assert run["metrics"]["target.unique.auc"]
+    assert [step for step, *_ in run["metrics"]["train/loss"]] == [0, 1]
+    assert run["metrics"]["target/auc"]
     assert sync(capsys)[1].startswith("2 trainings: 0 published")
     assert stored(tracking_address(None)) == found

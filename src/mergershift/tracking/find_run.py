@@ -25,8 +25,8 @@ _PAGE = 1000
 class RunFinder:
     """Finds the runs of trainings on the server or database at an address.
 
-    After the first `FEW` of an experiment, it reads all of the experiment's runs, so that there is no request for each of
-    thousands. Runs are then found as they were at that time.
+    After the first `FEW` of an experiment, it reads all of the experiment's runs, so that there is no request for
+    each of thousands. Runs are then found as they were at that time.
     """
 
     def __init__(self, client: MlflowClient, address: str) -> None:

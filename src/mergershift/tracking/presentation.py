@@ -28,6 +28,8 @@ TARGET_SCORE = "target.unique.balanced_accuracy"
 """Name of the metric that every evaluation of a training gives."""
 STUDY_PAGE = f"report/{PAGE_NAME}"
 """Path of the study's page within the study's run."""
+SYSTEM = "system/"
+"""Beginning of the names that MLflow gives to metrics of the machine."""
 TARGET_TAG = "target_95"
 """Tag with that metric and its 95 % interval."""
 USUAL = {"network": "deepmerge", "split": "by_galaxy"}
@@ -93,6 +95,8 @@ def metric_name(name: str, *, epoch: bool = False) -> str | None:
         epoch: whether it is a column of the table of epochs, rather than a final metric.
     """
     if epoch:
+        if name.startswith(SYSTEM):
+            return name
         group = "train/" if name.startswith("train_") else "validation/"
         return _EPOCH_METRICS.get(name, group + name.removeprefix("train_"))
     score, _, bound = name.rpartition(".")

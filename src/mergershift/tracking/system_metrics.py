@@ -11,11 +11,12 @@ from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
+from mergershift.tracking.presentation import SYSTEM
+
 logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between two measurements."""
-PREFIX = "system/"
 
 
 class SystemMetrics:
@@ -39,7 +40,7 @@ class SystemMetrics:
             self._collect()
             found: dict[str, float] = {}
             for monitor in self._monitors:
-                found |= {f"{PREFIX}{name}": value for name, value in monitor.aggregate_metrics().items()}
+                found |= {f"{SYSTEM}{name}": value for name, value in monitor.aggregate_metrics().items()}
                 monitor.clear_metrics()
         return found
 
