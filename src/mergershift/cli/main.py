@@ -78,12 +78,12 @@ def prepare(overrides: tuple[str, ...]) -> None:
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Finished training to make longer, by folder or MLflow run id: --resume RUN training.epochs=200.",
+    help="Finished training to make longer, by folder, MLflow run id or run name: --resume RUN training.epochs=200.",
 )
 @click.option(
     "--init",
     metavar="MODEL",
-    help="Network to start from: models:/NAME@ALIAS, models:/NAME/VERSION, or a training by folder or run id.",
+    help="Network to start from: models:/NAME@ALIAS, models:/NAME/VERSION, or a training by folder, run id or name.",
 )
 @OVERRIDES
 def train(output: Path | None, resume: str | None, init: str | None, overrides: tuple[str, ...]) -> None:
