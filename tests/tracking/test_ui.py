@@ -194,6 +194,7 @@ def test_an_address_of_another_machine_is_reported_in_two_lines(
     assert err.count("\n") == 2
 
 
+@pytest.mark.system
 def test_the_page_is_announced_when_the_server_answers_and_sigterm_stops_the_server(database: str) -> None:
     project, port = Path.cwd(), free_port()
     program = (
@@ -223,6 +224,7 @@ def test_the_studys_page_needs_its_view(database: str, capsys: pytest.CaptureFix
     assert err.count("\n") == 2
 
 
+@pytest.mark.system
 def test_the_pages_of_a_tracking_server_are_printed(
     server: Server, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

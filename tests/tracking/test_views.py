@@ -96,6 +96,7 @@ def test_other_versions_of_the_pages_get_no_view(
     assert not any(name.startswith(VIEW_TAG) for name in tags(client))
 
 
+@pytest.mark.system
 def test_a_server_says_which_version_its_pages_are(server: Server) -> None:
     assert pages_version(connect(server.address)) == mlflow.__version__
 
