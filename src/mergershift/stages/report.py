@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,7 +14,10 @@ from mergershift.cells.summary_files import read_trainings
 from mergershift.config import compose
 from mergershift.config.study import read_study
 from mergershift.core.checkout import root
+from mergershift.core.reading import DamagedFile
 from mergershift.report.page import ByRun, write_report
+
+logger = logging.getLogger(__name__)
 
 
 def report_step() -> str:
@@ -24,7 +28,7 @@ def report_step() -> str:
     """
     figures_by_run = write_report()
     address = tracking.tracking_address(compose().tracking.uri)
-    tracking.publish(address, list(_contents(figures_by_run)))
+    tracking.publish(address, _contents(figures_by_run), "the study")
     page = root() / REPORT / PAGE_NAME
     count = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6
@@ -32,12 +36,19 @@ def report_step() -> str:
 
 
 def _contents(figures_by_run: ByRun) -> Iterator[RunContent]:
-    """Yield the content of the study's run, then that of its trainings' runs, whose descriptions refer to it."""
+    """Yield the content of the study's run, then that of its trainings' runs, whose descriptions refer to it.
+
+    A training with a damaged file is left out, with a warning.
+    """
     study = tracking.study_content()
     if study is not None:
         yield study
     trainings = read_trainings("Run `mergershift summary`, which makes it again.")
     for cell in read_study().cells():
-        content = run_content(root() / cell.folder / TRAINED, trainings)
+        try:
+            content = run_content(root() / cell.folder / TRAINED, trainings)
+        except DamagedFile as error:
+            logger.warning("Not published: %s", error)
+            continue
         figures = figures_by_run.get((content.spec.experiment, content.spec.training), {})
         yield replace(content, files={**content.files, **tracking.png_files(figures, "report")})
