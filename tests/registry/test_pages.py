@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from registry.test_model_card import markdown_of
 
+from mergershift.evaluation import Interval
 from mergershift.registry.pages import (
     LONGEST_DESCRIPTION,
     PROMOTIONS,
@@ -86,5 +87,5 @@ def test_a_model_says_how_it_is_used() -> None:
         ({"value": 0.5, "low": float("nan"), "high": float("nan")}, ".50"),
     ],
 )
-def test_intervals_are_short(interval: dict[str, float], text: str) -> None:
+def test_intervals_are_short(interval: Interval, text: str) -> None:
     assert short_interval(interval) == text

@@ -144,6 +144,7 @@ def test_a_version_is_a_model_of_its_run_and_both_pages_lead_to_each_other(regis
     version, _ = publish(registry, name, tmp_path, f"{name}-1")
     client = MlflowClient(tracking_uri=address)
     run = client.get_run(version.run_id)
+    assert run.outputs is not None
     ids = {output.model_id for output in run.outputs.model_outputs}
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{version.run_id}'")
     model = next(
