@@ -35,7 +35,7 @@ from mergershift.classifier.classifier import build_classifier, full_precision
 from mergershift.config import Config, compose, instantiate
 from mergershift.images import Prepared, prepare
 from mergershift.networks import CLASSES, Activations
-from mergershift.registry import ExportableModel, fit_distance
+from mergershift.registry import COLUMNS, ExportableModel, fit_distance
 from mergershift.training.fit import Result, train
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -205,7 +205,7 @@ def predicts(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
     with torch.inference_mode():
         features = classifier(images).features.double().numpy()
     model = ExportableModel(classifier, 1.5, fit_distance(features[::2], features[1::2]))
-    save_program(model, images[:2].numpy(), folder / "model", [])
+    save_program(model, images[:2].numpy(), list(COLUMNS), folder / "model", [])
     with torch.inference_mode():
         exported = load_program(folder / "model")(images).numpy()
         with full_precision():

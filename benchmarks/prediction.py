@@ -26,7 +26,7 @@ from mergershift import archive
 from mergershift.archive import FILTER_SETS, IMAGE_SIZE
 from mergershift.classifier.classifier import build_classifier, save_classifier
 from mergershift.config import compose
-from mergershift.registry import WEIGHTS, ExportableModel, ModelFacts, fit_distance
+from mergershift.registry import COLUMNS, WEIGHTS, ExportableModel, ModelFacts, fit_distance
 from mergershift.tracking.exported_models import save_program
 
 PLAIN = """
@@ -101,7 +101,13 @@ def write_untrained(folder: Path, filters: str) -> Path:
     )
     facts.write(folder)
     save_classifier(classifier, folder / WEIGHTS)
-    save_program(program, images[:2].numpy(), folder / "model", [folder / "facts.json", folder / WEIGHTS])
+    save_program(
+        program,
+        images[:2].numpy(),
+        list(COLUMNS),
+        folder / "model",
+        [folder / "facts.json", folder / WEIGHTS],
+    )
     return folder / "model"
 
 

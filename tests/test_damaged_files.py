@@ -30,7 +30,7 @@ from mergershift.core.errors import UserError
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
 from mergershift.registry import ModelFacts
-from mergershift.registry.promote import _table
+from mergershift.registry.comparison import _table
 from mergershift.registry.register import _stage
 
 CELL = Path("outputs/cells/x")

@@ -83,7 +83,7 @@ def test_the_command_writes_what_the_function_returns(folder, images, capsys, su
     assert expected["merger"].mask.tolist() == [row == 12 for row in range(30)]
     called = int((scores(expected)[:, 0] >= 0.4).sum())
     assert out.startswith(f"p{suffix}: 30 images, {called} classified as mergers")
-    assert "1 have no prediction" in out
+    assert "1 without a prediction" in out
 
 
 def test_an_array_gives_the_same_as_its_file(folder, images) -> None:

@@ -14,9 +14,8 @@ from astropy.table import Table
 from pyarrow import parquet
 from registry.samples import facts_of
 
-from mergershift.core.errors import UserError
 from mergershift.predicting.table import DESCRIPTIONS, Form, Rows
-from mergershift.predicting.writers import WRITERS, check_output, table_writer
+from mergershift.predicting.writers import WRITERS, table_writer
 from mergershift.registry import COLUMNS
 
 FORM = Form(facts_of(), "models:/mergershift@champion", "mergershift/3")
@@ -125,16 +124,3 @@ def test_widths_are_computed_only_for_formats_that_need_them(tmp_path: Path) -> 
         with table_writer(tmp_path / f"t{suffix}", FORM.table(), functools.partial(record, suffix)):
             pass
     assert requested == {".ecsv": [], ".fits": ["file", "flag"], ".parquet": ["file", "flag"]}
-
-
-def test_unusable_output_paths_are_reported_beforehand(tmp_path: Path) -> None:
-    (tmp_path / "there.ecsv").touch()
-    (tmp_path / "folder.fits").mkdir()
-    for name, overwrite, reason in (
-        ("there.ecsv", False, "--overwrite"),
-        ("folder.fits", True, "exists"),
-        ("table.csv", False, ".ecsv, .fits, .parquet"),
-    ):
-        with pytest.raises(UserError, match=reason):
-            check_output(tmp_path / name, overwrite)
-    check_output(tmp_path / "there.ecsv", True)

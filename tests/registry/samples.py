@@ -12,7 +12,7 @@ from mergershift import archive
 from mergershift.archive import FILTER_SETS
 from mergershift.classifier.classifier import Classifier, build_classifier, save_classifier
 from mergershift.config import compose
-from mergershift.registry import WEIGHTS, ExportableModel, ModelFacts, fit_distance
+from mergershift.registry import COLUMNS, WEIGHTS, ExportableModel, ModelFacts, fit_distance
 from mergershift.tracking.exported_models import save_program
 
 SPLIT = {"kind": "by_galaxy", "seed": 68, "train": 0.7, "validation": 0.1, "disjoint_domains": False}
@@ -90,5 +90,7 @@ def write_package(folder: Path, facts: ModelFacts, program: ExportableModel) -> 
     folder.mkdir(exist_ok=True)
     facts.write(folder)
     save_classifier(program.classifier, folder / WEIGHTS)
-    save_program(program, stamps(2), folder / "model", [folder / "facts.json", folder / WEIGHTS])
+    save_program(
+        program, stamps(2), list(COLUMNS), folder / "model", [folder / "facts.json", folder / WEIGHTS]
+    )
     return folder / "model"

@@ -1,5 +1,6 @@
 """How the model card describes the use of target labels, which do not exist for new images."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -18,15 +19,20 @@ TRAINED: dict[str, Any] = {
 SPLIT = {"kind": "by_galaxy", "disjoint_domains": True, "train": 0.7, "validation": 0.1, "seed": 68}
 
 
-def card_of(**changed: Any) -> str:
-    """The card of a training with these facts, as a single line."""
+def markdown_of(**changed: Any) -> str:
+    """The card of a training with these facts."""
     metrics = {name: Interval(value=0.7, low=0.6, high=0.8) for name in CARD_METRICS}
     metrics |= {"galaxies": Interval(value=10), "images": Interval(value=40)}
     values: dict[str, Any] = {"validation_images": 30, "risk_before": 0.6, "risk_after": 0.5}
     values |= {"components": 4, "evaluations": 1, "licence": "Apache-2.0", "choice": "no others"}
-    values |= {"lineage": {}, "references": []}
+    values |= {"lineage": {"run_id": "r" * 32}, "references": []}
     results = {role: {"unique": metrics} for role in ("source", "target")}
-    return " ".join(write_card(facts_of(split=SPLIT, **changed), results, **values).replace("> ", "").split())
+    return write_card(facts_of(split=SPLIT, **changed), results, **values)
+
+
+def card_of(**changed: Any) -> str:
+    """The same as a single line."""
+    return " ".join(markdown_of(**changed).replace("> ", "").split())
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,35 @@ def test_it_distinguishes_training_on_target_labels_from_tuning_with_them(
         assert text in card
     assert ("ORACLE" in card) == bool(changed)
     assert ("It was trained on labels of the domain" in card) == (labelled == "noisy")
+
+
+@pytest.mark.parametrize(
+    ("changed", "trained", "method"),
+    [
+        ({}, "trained with labels of pristine images, for noisy ones.", "mmd"),
+        ({"experiment": "tuned_mmd"}, "trained with labels of pristine images, for noisy ones.", "tuned_mmd"),
+        (
+            TUNED,
+            "trained with labels of pristine images, and tuned with labels of noisy ones, which makes it an oracle.",
+            "oracle_tuned_mmd",
+        ),
+        (TRAINED, "trained with labels of noisy images, which makes it an oracle.", "oracle"),
+    ],
+)
+def test_its_title_and_summary_say_whose_labels_were_used(
+    changed: dict[str, Any], trained: str, method: str
+) -> None:
+    heading, about = markdown_of(**changed).split("\n\n")[:2]
+    assert heading == f"# {method} · two · pristine→noisy · s0"
+    assert trained in about
+
+
+def test_its_paragraphs_are_single_lines() -> None:
+    """MLflow's pages break a line wherever the text does."""
+    lines = markdown_of().splitlines()
+    begins = ("#", ">", "|", "-", "")
+    prose = [bool(line) and not line.startswith(begins[:-1]) for line in lines]
+    assert not any(this and following for this, following in itertools.pairwise(prose))
 
 
 def test_its_summary_gives_each_domain_its_own_figure() -> None:

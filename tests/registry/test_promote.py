@@ -1,9 +1,9 @@
 """Which candidates become champions, which are refused and why, and what is recorded."""
 
 import dataclasses
-import json
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +18,14 @@ from registry.samples import SPLIT, facts_of
 
 from mergershift import evaluation
 from mergershift.cli import models as cli_models
-from mergershift.config import compose
+from mergershift.config import Config, compose
 from mergershift.core.errors import UserError
 from mergershift.registry import promote as promoting
-from mergershift.registry.promote import DETAILS, OUTCOME, promote_step
+from mergershift.registry.comparison import Comparison, Measured
+from mergershift.registry.outcome import OUTCOME, PROMOTION
+from mergershift.registry.promote import promote_step
 from mergershift.tracking.find_run import TRAINING_TAG
-from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.model_registry import Registry
 
 GALAXIES, CAMERAS = 40, 4
 
@@ -71,7 +73,6 @@ def team(address, tmp_path, monkeypatch, request):
     """A registry with a separate model for each test; the configuration is the checkout's."""
     name = re.sub(r"\W", "-", request.node.name)
     config = compose(["filters=two", f"tracking.model={name}", f"tracking.uri='{address}'"])
-    monkeypatch.setattr(promoting, "compose", lambda overrides: config)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     registry = Registry(address)
@@ -84,16 +85,17 @@ def team(address, tmp_path, monkeypatch, request):
         evaluation.write_predictions(predictions(right), folder / "predictions.csv")
         run_id = registry.run_of("t", "e")
         assert run_id is not None
-        return registry.publish(folder, f"{name}_candidates", run_id, {FINGERPRINT: label}, label)[0]
+        return registry.publish(folder, f"{name}_candidates", run_id, label, {}, f"Model {label}.")[0]
 
     def champion():
         version = registry.champion(name)
-        return version and version.tags[FINGERPRINT]
+        return version and version.fingerprint
 
     def recorded(label, model=f"{name}_candidates"):
         version = registry.same(model, label)
         assert version is not None
-        return version.tags[OUTCOME], json.loads(version.tags[DETAILS])
+        assert version.tags[PROMOTION] in version.description
+        return version.tags[OUTCOME], version.tags[PROMOTION]
 
     def files(version):
         client = MlflowClient(tracking_uri=address)
@@ -107,57 +109,100 @@ def team(address, tmp_path, monkeypatch, request):
         register=register,
         champion=champion,
         recorded=recorded,
+        promote=lambda number=None, **options: promote_step(config, number, **options),
         files=files,
     )
 
 
-def promote(number=None, **options):
-    return promote_step((), number, **options)
+TODAY = datetime.now(UTC).date().isoformat()
+BOUNDS = r"difference (\S+) \[(\S+), (\S+)\], on 160 target validation images of 40 galaxies"
+
+
+def bounds(sentence):
+    """The difference and its bounds in a sentence about a comparison."""
+    found = re.search(BOUNDS, sentence)
+    assert found is not None, sentence
+    return [float(number) for number in found.groups()]
+
+
+def gate_bounds(clause):
+    """The difference and its bounds in the clause about the oracle gate."""
+    assert "target test images of 40 galaxies, with their labels" in clause
+    return [float(number) for number in re.findall(r"[+-]\d+\.\d+", clause)[:3]]
 
 
 def test_the_first_candidate_wins_and_is_not_promoted_twice(team):
     with pytest.raises(UserError, match="no candidate is registered"):
-        promote()
+        team.promote()
     team.register("a", 1.0)
-    assert "there was no champion" in promote()
+    assert "there was no champion" in team.promote()
     assert team.champion() == "a"
     assert team.recorded("a")[0] == "first"
-    assert "is already the champion" in promote()
+    assert "is already the champion" in team.promote()
     assert len(team.registry.versions(team.name)) == 1
 
 
 def test_a_better_candidate_wins_and_a_worse_one_is_refused(team):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("worse", 0.2)
-    with pytest.raises(UserError, match=r"does not replace .*information_maximisation") as caught:
-        promote()
+    with pytest.raises(UserError, match=r"does not replace .*information maximisation") as caught:
+        team.promote()
     assert str(caught.value).count("\n") == 1
     assert team.champion() == "a"
-    outcome, details = team.recorded("worse")
+    outcome, sentence = team.recorded("worse")
     assert outcome == "refused"
-    assert details["difference"]["high"] < 0
+    assert sentence.startswith(f"Not promoted on {TODAY}: information maximisation 0.")
+    assert f"of {team.name} version 1, difference -" in sentence
+    assert bounds(sentence)[2] < 0
+    champion = team.registry.champion(team.name)
+    assert champion.tags[OUTCOME] == "first"
+    assert f"Remained champion on {TODAY}: information maximisation" in champion.description
+    assert f"of {team.name}_candidates version 2, difference +" in champion.description
     team.register("better", 3.0)
-    assert "is now the champion" in promote()
+    assert "is now the champion" in team.promote()
     assert team.champion() == "better"
-    for model in (f"{team.name}_candidates", team.name):
-        outcome, details = team.recorded("better", model)
+    for model, begin in (
+        (f"{team.name}_candidates", f"Promoted on {TODAY} as {team.name} version 2"),
+        (team.name, f"Champion since {TODAY}"),
+    ):
+        outcome, sentence = team.recorded("better", model)
         assert outcome == "won"
-        assert details["difference"]["low"] > 0
-        assert details["champion_before"] == f"models:/{team.name}/1"
-        assert (details["validator"], details["resamples"]) == ("information_maximisation", 2000)
+        assert sentence.startswith(f"{begin}: information maximisation 0.")
+        assert f" of {team.name} version 1, difference +" in sentence
+        gained = bounds(sentence)
+        assert gained[1] > 0
+    outcome, sentence = team.recorded("a", team.name)
+    assert outcome == "replaced"
+    assert sentence.startswith(f"Champion until {TODAY}, replaced by {team.name} version 2: ")
+    assert bounds(sentence) == [-gained[0], -gained[2], -gained[1]]
     with pytest.raises(UserError, match="does not replace"):
-        promote(1)
+        team.promote(1)
     with pytest.raises(UserError, match="no version 9"):
-        promote(9)
+        team.promote(9)
+
+
+def test_what_earlier_code_recorded_is_replaced(team):
+    """It kept the comparison as JSON in a tag, and the description was a single paragraph."""
+    first = team.register("a", 1.0)
+    team.promote()
+    copy = team.registry.champion(team.name)
+    for version in (first, copy):
+        team.registry.tag(version, {OUTCOME: "first", PROMOTION: None, "promotion.details": "{}"})
+        team.registry.describe(version, "Classifies galaxies.")
+    team.register("b", 3.0)
+    team.promote()
+    former = team.registry.resolve(copy.uri)
+    assert "promotion.details" not in former.tags
+    assert former.description == f"Classifies galaxies.\n\n**Promotions**\n\n- {former.tags[PROMOTION]}"
 
 
 def test_an_equally_good_candidate_is_refused(team):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 1.0)
     with pytest.raises(UserError, match="lower bound must be above 0"):
-        promote()
+        team.promote()
 
 
 @pytest.mark.parametrize(
@@ -166,13 +211,13 @@ def test_an_equally_good_candidate_is_refused(team):
 )
 def test_models_for_different_data_or_domains_are_not_compared(team, what, value):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 3.0, **{what: value})
     with pytest.raises(UserError, match=f"cannot be compared because they differ in {what}"):
-        promote()
+        team.promote()
     assert team.champion() == "a"
-    assert team.recorded("b")[1]["incomparable"] == [what]
-    promote(force="another survey")
+    assert f"they differ in {what}" in team.recorded("b")[1]
+    team.promote(force="another survey")
     assert team.champion() == "b"
     assert team.recorded("b")[0] == "forced"
 
@@ -182,52 +227,50 @@ def test_models_of_other_filters_or_another_source_are_not_compared(
     team: SimpleNamespace, what: str, value: str
 ) -> None:
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 3.0, **{what: value})
     with pytest.raises(UserError):
-        promote()
+        team.promote()
     assert team.champion() == "a"
-    assert team.recorded("b")[1]["incomparable"] == [what]
+    assert f"they differ in {what}" in team.recorded("b")[1]
 
 
 def test_the_oracle_gate_is_shut_to_one_that_is_better_by_chance(team: SimpleNamespace) -> None:
     team.register("a", 1.0, right=0.70)
-    promote()
+    team.promote()
     team.register("b", 3.0, right=0.72)
     with pytest.raises(UserError):
-        promote(oracle_gate=True)
+        team.promote(oracle_gate=True)
     assert team.champion() == "a"
-    gate = team.recorded("b")[1]["oracle_gate"]
-    assert gate["low"] <= 0 < gate["value"]
+    _, gate = team.recorded("b")[1].split("; oracle gate, ")
+    assert gate_bounds(gate)[1] <= 0 < gate_bounds(gate)[0]
 
 
 def test_force_records_its_reason_and_the_comparison(team):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 0.2)
-    assert "forced (a has a bug)" in promote(force="a has a bug")
+    assert "by force (a has a bug)" in team.promote(force="a has a bug")
     assert team.champion() == "b"
-    outcome, details = team.recorded("b", team.name)
-    assert (outcome, details["reason"]) == ("forced", "a has a bug")
-    assert details["difference"]["high"] < 0
+    outcome, sentence = team.recorded("b", team.name)
+    assert outcome == "forced"
+    assert sentence.startswith(f"Champion since {TODAY}: by force (a has a bug); information maximisation")
+    assert bounds(sentence)[2] < 0
 
 
 def test_force_on_the_first_candidate_also_records_its_reason(team):
     team.register("a", 1.0)
-    promote(force="the paper's model")
+    team.promote(force="the paper's model")
     for model in (f"{team.name}_candidates", team.name):
-        outcome, details = team.recorded("a", model)
-        assert (outcome, details["reason"], details["champion_before"]) == (
-            "first",
-            "the paper's model",
-            None,
-        )
+        outcome, sentence = team.recorded("a", model)
+        assert outcome == "first"
+        assert sentence.endswith(": by force (the paper's model); there was no champion to beat.")
 
 
 @pytest.mark.parametrize("damage", ["lost", "facts.json"])
 def test_a_broken_champion_is_replaced_only_by_force(team, damage):
     broken = team.register("a", 1.0)
-    promote()
+    team.promote()
     place = team.files(broken)
     if damage == "lost":
         shutil.rmtree(place)
@@ -235,52 +278,52 @@ def test_a_broken_champion_is_replaced_only_by_force(team, damage):
         (place / damage).write_bytes(b"\xff")
     team.register("b", 1.0)
     with pytest.raises(UserError) as caught:
-        promote()
+        team.promote()
     assert str(caught.value).count("\n") == 1
     assert team.champion() == "a"
-    promote(force="the champion is broken")
+    team.promote(force="the champion is broken")
     assert team.champion() == "b"
-    outcome, details = team.recorded("b")
-    assert (outcome, details["reason"]) == ("forced", "the champion is broken")
-    assert "\n" not in details["incomparable"]
+    outcome, sentence = team.recorded("b")
+    assert outcome == "forced"
+    assert ": by force (the champion is broken); " in sentence
+    assert "\n" not in sentence
 
 
 def test_a_broken_candidate_is_not_forced(team):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     broken = team.register("b", 1.0)
     shutil.rmtree(team.files(broken))
     with pytest.raises(UserError):
-        promote(force="never mind")
+        team.promote(force="never mind")
     assert team.champion() == "a"
 
 
 def test_only_the_oracle_gate_uses_test_labels(team):
     team.register("a", 1.0, right=0.7)
-    promote()
+    team.promote()
     team.register("b", 3.0, right=0.6)
     with pytest.raises(UserError, match="oracle gate"):
-        promote(oracle_gate=True)
-    details = team.recorded("b")[1]
-    assert details["difference"]["low"] > 0
-    assert details["oracle_gate"]["high"] < 0
-    promote()
+        team.promote(oracle_gate=True)
+    found, gate = team.recorded("b")[1].split("; oracle gate, ")
+    assert bounds(found)[1] > 0
+    assert gate_bounds(gate)[2] < 0
+    team.promote()
     assert team.champion() == "b"
-    assert "oracle_gate" not in team.recorded("b")[1]
+    assert "oracle gate" not in team.recorded("b")[1]
     team.register("c", 6.0, right=0.95)
-    promote(oracle_gate=True)
-    assert team.recorded("c")[1]["oracle_gate"]["low"] > 0
+    team.promote(oracle_gate=True)
+    assert gate_bounds(team.recorded("c")[1].split("; oracle gate, ")[1])[1] > 0
 
 
-def test_a_validator_that_needs_features_is_refused_with_the_reason(team, monkeypatch):
+def test_a_validator_that_needs_features_is_refused_with_the_reason(team):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 3.0)
     selection = team.config.selection.model_copy(update={"best_by": "importance_weighted_risk"})
     changed = team.config.model_copy(update={"selection": selection})
-    monkeypatch.setattr(promoting, "compose", lambda overrides: changed)
     with pytest.raises(UserError, match="features, but registered models do not contain them"):
-        promote()
+        promote_step(changed, None)
     assert team.champion() == "a"
 
 
@@ -288,7 +331,7 @@ def test_a_validator_that_needs_features_is_refused_with_the_reason(team, monkey
 def test_of_two_simultaneous_promotions_the_second_challenges_the_first(team, monkeypatch, first):
     """Both candidates beat the champion; while one is compared with it, the other becomes the champion."""
     team.register("a", 1.0)
-    promote()
+    team.promote()
     numbers = {"good": 2, "best": 3}
     team.register("good", 2.0)
     team.register("best", 4.0)
@@ -296,50 +339,51 @@ def test_of_two_simultaneous_promotions_the_second_challenges_the_first(team, mo
     original = Registry.copy
     interrupted: list[object] = []
 
-    def copy_after_the_other(registry, version, name, tags):
+    def copy_after_the_other(registry, version, name):
         if not interrupted:
             interrupted.append(version)
-            promote(numbers[first])
-        return original(registry, version, name, tags)
+            team.promote(numbers[first])
+        return original(registry, version, name)
 
     monkeypatch.setattr(Registry, "copy", copy_after_the_other)
     if second == "best":
-        promote(numbers[second])
+        team.promote(numbers[second])
     else:
         with pytest.raises(UserError, match="does not replace"):
-            promote(numbers[second])
+            team.promote(numbers[second])
     assert team.champion() == "best"
-    assert team.recorded(first)[1]["champion_before"] == f"models:/{team.name}/1"
-    outcome, details = team.recorded(second)
+    assert f" of {team.name} version 1, " in team.recorded(first)[1]
+    outcome, sentence = team.recorded(second)
     assert outcome == ("won" if second == "best" else "refused")
-    assert details["champion_before"] == team.registry.same(team.name, first).uri
+    assert f" of {team.registry.same(team.name, first).title}, " in sentence
     tags = team.registry.same(team.name, second).tags
     assert tags.get(OUTCOME) == ("won" if second == "best" else None), "only a champion is tagged as one"
 
 
 def test_a_champion_that_keeps_changing_ends_the_promotion(team, monkeypatch):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 3.0)
     other = team.registry.champion(team.name)
     changing = iter(range(10, 100))
     monkeypatch.setattr(
         Registry, "champion", lambda *_: dataclasses.replace(other, number=next(changing), tags={})
     )
-    monkeypatch.setattr(promoting, "_compare", lambda *_: promoting._Verdict(True, "better", {}))
+    better = Measured("score", {"value": 2.0, "low": 1.0, "high": 3.0}, "images")
+    monkeypatch.setattr(promoting, "compare", lambda *_, **__: Comparison((better,)))
     with pytest.raises(UserError, match="changed 3 times"):
-        promote()
+        team.promote()
     monkeypatch.undo()
     assert team.champion() == "a"
 
 
 def test_a_promotion_overtaken_at_the_last_moment_fails(team, monkeypatch):
     team.register("a", 1.0)
-    promote()
+    team.promote()
     team.register("b", 3.0)
     monkeypatch.setattr(Registry, "set_champion", lambda *_: None)  # as if another promotion followed it
     with pytest.raises(UserError, match="at the same moment"):
-        promote()
+        team.promote()
 
 
 @pytest.mark.parametrize(
@@ -366,4 +410,7 @@ def test_the_command_distinguishes_a_version_from_overrides(monkeypatch):
     monkeypatch.setattr(promoting, "promote_step", record)
     arguments = ["tracking.model=x", "12", "--oracle-gate"]
     assert CliRunner().invoke(cli_models.promote, arguments).output == "done\n"
-    assert calls == [(("tracking.model=x",), 12, None, True)]
+    ((config, *others),) = calls
+    assert isinstance(config, Config)
+    assert config.tracking.model == "x"
+    assert others == [12, None, True]

@@ -22,6 +22,8 @@ from mergershift.core.errors import UserError
 from mergershift.evaluation.calibration import HIGHEST
 from mergershift.images.locate import prepared_images
 from mergershift.registry import RegisteredModel
+from mergershift.registry.choice import choose
+from mergershift.registry.pages import short_interval
 from mergershift.registry.promote import promote_step
 from mergershift.registry.register import register_step
 from mergershift.stages.evaluate import evaluate_step
@@ -95,8 +97,14 @@ def registry(study):
 @pytest.fixture(scope="module")
 def folder(registry):
     """The best training as a registered model."""
-    assert ": registered as models:/mergershift_candidates/1" in register_step(("filters=two",), None)
+    assert ": registered as models:/mergershift_candidates/1" in register(("filters=two",), None)
     return fetch_model(tracking_address(None), "models:/mergershift_candidates/1")
+
+
+def register(overrides, cell):
+    """Register a training as the command does."""
+    config = compose(overrides)
+    return register_step(config, choose(config, cell))
 
 
 def seed_folder(study, seed):
@@ -108,26 +116,45 @@ def test_the_best_seed_of_the_best_method_is_registered_once(study, registry, fo
     # The tests share the registry and may run in any order.
     before = registry.versions("mergershift_candidates")
     already = "already registered as models:/mergershift_candidates/1"
-    assert already in register_step(("filters=two",), None)
-    assert already in register_step((), seed_folder(study, 1))
+    assert already in register(("filters=two",), None)
+    assert already in register((), seed_folder(study, 1))
     assert registry.versions("mergershift_candidates") == before
 
 
-def test_its_tags_hold_its_lineage(study, registry, folder):
+def test_its_tags_are_few_and_short_and_its_card_has_the_whole_lineage(study, registry, folder):
     version = registry.resolve("models:/mergershift_candidates/1")
     record = RunRecord.read(seed_folder(study, 1) / "train/run.json")
     assert record.trained is not None
-    expected = {"training": record.training, "data_hash": record.trained.data_hash}
-    expected |= {"config_hash": record.trained.config_hash}
-    expected |= {"data_kind": "mock", "dvc_stage": "evaluate@two-method0-1", "run_id": version.run_id}
-    expected |= {
-        "split": json.dumps(record.trained.split.model_dump(), sort_keys=True),
-        "git_commit": "none",
-        "git_dirty": "false",
+    facts = RegisteredModel.read(folder).facts
+    fingerprint = facts.fingerprint(folder / "classifier.safetensors")
+    accuracy = evaluation.read_results(seed_folder(study, 1) / "evaluation")["target"]["unique"][
+        "balanced_accuracy"
+    ]
+    lineage = {name: value for name, value in version.tags.items() if not name.startswith("promotion")}
+    assert lineage == {
+        "data": "mock",
+        "dvc_stage": "evaluate@two-method0-1",
+        "commit": "none",
+        "fingerprint": fingerprint[:12],
+        "target_95": short_interval(accuracy),
     }
-    assert version.tags.items() >= expected.items()
+    card = (folder / "model_card.md").read_text()
+    for value in (record.training, record.trained.data_hash, record.trained.config_hash, fingerprint):
+        assert f"`{value}`" in card
     run = MlflowClient(tracking_uri=tracking_address(None)).get_run(version.run_id)
     assert run.data.tags[TRAINING_TAG] == "second"
+
+
+def test_its_page_links_its_run_and_says_how_it_is_used(study, registry, folder):
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    version = registry.resolve("models:/mergershift_candidates/1")
+    run = client.get_run(version.run_id)
+    page = f"(#/experiments/{run.info.experiment_id}/runs/{version.run_id}?workflowType=machine_learning)"
+    assert page in version.description
+    assert version.description.startswith("source_only · two · pristine→noisy · s0\n===\n")
+    use = client.get_registered_model("mergershift_candidates").description
+    assert "mergershift predict" in use
+    assert "MLFLOW_TRACKING_URI=sqlite:///mlflow.db mlflow models serve" in use
 
 
 def test_it_predicts_as_in_the_evaluation_and_is_calibrated_on_the_source(study, folder):
@@ -194,12 +221,12 @@ def test_its_card_reports_its_results_and_its_provenance(study, folder):
 
 
 def test_the_promoted_candidate_is_the_champion(study, registry, folder):
-    assert "is now the champion" in promote_step((), None)
+    assert "is now the champion" in promote_step(compose(), None)
     champion = fetch_model(tracking_address(None), "models:/mergershift@champion")
     assert (champion / "facts.json").read_bytes() == (folder / "facts.json").read_bytes()
-    register_step((), seed_folder(study, 0))
-    with pytest.raises(UserError, match=r"\+0 \[\+0, \+0\]"):  # the same weights
-        promote_step((), None)
+    register((), seed_folder(study, 0))
+    with pytest.raises(UserError, match=r"\+0\.000 \[\+0\.000, \+0\.000\]"):  # the same weights
+        promote_step(compose(), None)
 
 
 def test_a_training_on_target_labels_needs_the_name_of_an_oracle(study, registry):
@@ -207,10 +234,8 @@ def test_a_training_on_target_labels_needs_the_name_of_an_oracle(study, registry
     copy_training(seed_folder(study, 0), cell, "oracle")
     compose([*SMALL, "transfer=oracle_target_only"]).write(cell / "train/config.yaml")
     with pytest.raises(UserError, match=r"tracking\.model=oracle_mergershift"):
-        register_step((), cell)
-    assert "models:/oracle_mergershift_candidates/1" in register_step(
-        ("tracking.model=oracle_mergershift",), cell
-    )
+        register((), cell)
+    assert "models:/oracle_mergershift_candidates/1" in register(("tracking.model=oracle_mergershift",), cell)
     facts = RegisteredModel.read(
         fetch_model(tracking_address(None), "models:/oracle_mergershift_candidates/1")
     ).facts
@@ -239,7 +264,7 @@ def test_what_cannot_be_registered_is_refused_in_two_lines(study, registry, tmp_
         ),
     ):
         with pytest.raises(UserError, match=message) as caught:
-            register_step(overrides, cell)
+            register(overrides, cell)
         assert str(caught.value).count("\n") == 1
 
 
@@ -266,9 +291,9 @@ def test_a_damaged_record_is_refused_in_two_lines(study, key, value, found):
     part |= {} if value is None else {name: value}
     (cell / "train/run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=rf"run\.json: {found}") as caught:
-        register_step((), cell)
+        register((), cell)
     assert str(caught.value).count("\n") == 1
     shutil.copy(seed_folder(study, 0) / "train/run.json", cell / "train")
     (cell / "evaluation/selection.json").write_text("[]")
     with pytest.raises(UserError, match=r"selection\.json: found \[\], expected an object"):
-        register_step((), cell)
+        register((), cell)

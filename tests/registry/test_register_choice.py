@@ -9,9 +9,11 @@ import pytest
 import yaml
 from cells.samples import TRAINING, config_of, prepare_tiny, write_checkout, write_selection, write_training
 
+from mergershift.config import compose
 from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
-from mergershift.registry import register
+from mergershift.registry import register as registering
+from mergershift.registry.choice import choose
 from mergershift.registry.register import register_step
 
 METHOD = {"transfer": "pristine_to_noisy", "adaptation": "source_only", "experiment": "default"}
@@ -38,8 +40,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def run_of(self, training: str, experiment: str) -> None:
             trainings.append(training)
 
-    monkeypatch.setattr(register, "Registry", Empty)
+    monkeypatch.setattr(registering, "Registry", Empty)
     return trainings
+
+
+def register(overrides: tuple[str, ...], cell: Path | None) -> str:
+    """Register a training as the command does."""
+    config = compose(overrides)
+    return register_step(config, choose(config, cell))
 
 
 def write_study(checkout: Path) -> None:
@@ -70,7 +78,7 @@ def test_the_seed_whose_chosen_epoch_is_best_is_registered(checkout: Path, asked
     prepare_tiny(config_of())
     write_study(checkout)
     with pytest.raises(UserError):
-        register_step(("filters=two",), None)
+        register(("filters=two",), None)
     assert asked == ["seed-1"]
 
 
@@ -78,11 +86,12 @@ def test_a_training_on_other_data_than_those_here_is_not_registered(checkout: Pa
     """Its features and temperature would be measured on images that it may have been trained on."""
     cell = checkout / "outputs/cells/x"
     write_training(cell, config_of())
+    write_selection(cell, epoch=0)
     prepare_tiny(config_of(), data_hash="e" * 64)
     with pytest.raises(UserError):
-        register_step((), cell)
+        register((), cell)
     assert asked == []
     prepare_tiny(config_of())
     with pytest.raises(UserError):
-        register_step((), cell)
+        register((), cell)
     assert asked == [TRAINING]

@@ -18,7 +18,7 @@ from mergershift.cells.records import RunSpec
 from mergershift.core.database_files import sqlite_address
 from mergershift.tracking import fetch_model, open_run, tracking_address
 from mergershift.tracking.artifact_store import COLUMNS, located
-from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.model_registry import Registry
 
 SPEC = RunSpec("training-1", "e", "cell", {"seed": 0}, {})
 STRANGE = "ünï cödé #1 100% ok?"
@@ -44,8 +44,8 @@ def fill(project: Path) -> str:
     (project / "package").mkdir()
     (project / "package/model.txt").write_text("weights")
     registry = Registry(tracking_address(None))
-    version, _ = registry.publish(project / "package", "candidates", run.run_id, {FINGERPRINT: "f" * 64}, "")
-    registry.set_champion(registry.copy(version, "m", {}))
+    version, _ = registry.publish(project / "package", "candidates", run.run_id, "f" * 64, {}, "")
+    registry.set_champion(registry.copy(version, "m"))
     return run.run_id
 
 
@@ -65,7 +65,7 @@ def test_a_moved_checkout_keeps_its_files_and_its_champion(moved: tuple[Path, Pa
     open_run(address, SPEC).log_text("y", "after.txt")
     (new / "package/model.txt").write_text("other weights")
     registry = Registry(address)
-    other, created = registry.publish(new / "package", "candidates", run_id, {FINGERPRINT: "e" * 64}, "")
+    other, created = registry.publish(new / "package", "candidates", run_id, "e" * 64, {}, "")
     assert created
     assert (registry.fetch(other) / "model.txt").read_text() == "other weights"
     assert [entry.name for entry in new.parent.iterdir()] == [STRANGE], "nothing is written elsewhere"
@@ -77,7 +77,7 @@ def test_programs_of_mlflow_find_them_once_the_project_has_used_the_database(
     new, old, run_id = moved
     address = tracking_address(None)
     Registry(address)
-    assert files(MlflowClient(tracking_uri=address), run_id) == {"before.txt", "config.yaml", "models"}
+    assert files(MlflowClient(tracking_uri=address), run_id) == {"before.txt", "config.yaml"}
     found = mlflow.artifacts.download_artifacts(CHAMPION, tracking_uri=address, registry_uri=address)
     assert Path(found, "model.txt").read_text() == "weights"
     assert {uri.startswith(f"{new.as_uri()}/ml") for uri in addresses(new)} == {True}

@@ -1,15 +1,17 @@
 """Versions of registered models in a database file: one per model, found by name, alias and number."""
 
+import json
 import sys
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from mergershift.core.errors import UserError
 from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
-from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.published_run import PublishedRun
 
 
@@ -43,7 +45,7 @@ def publish(registry, name, tmp_path, fingerprint="m1", content="program"):
     (folder / "data/model.pt2").write_text(content)
     (folder / "MLmodel").write_text("flavors: {}\n")
     run_id = registry.run_of("t1", "e")
-    return registry.publish(folder, name, run_id, {FINGERPRINT: fingerprint, "data_hash": "d"}, "description")
+    return registry.publish(folder, name, run_id, fingerprint, {"data_hash": "d"}, "description")
 
 
 def test_a_run_is_found_by_its_training(registry, address):
@@ -100,17 +102,89 @@ def test_two_models_of_one_training_keep_their_own_files(registry, address, name
 def test_a_copy_keeps_tags_and_files_and_can_become_the_champion(registry, address, name, tmp_path):
     version, _ = publish(registry, name, tmp_path)
     assert registry.champion(f"{name}_best") is None
-    copy = registry.copy(version, f"{name}_best", {"promotion.outcome": "first"})
+    copy = registry.copy(version, f"{name}_best")
     assert registry.champion(f"{name}_best") is None
     registry.set_champion(copy)
     champion = registry.champion(f"{name}_best")
-    assert (
-        champion.tags.items() >= {FINGERPRINT: "m1", "promotion.outcome": "first", "data_hash": "d"}.items()
+    assert (champion.fingerprint, champion.tags["data_hash"], champion.description) == (
+        "m1",
+        "d",
+        "description",
     )
     assert (fetch_model(address, f"models:/{name}_best@champion") / "data/model.pt2").read_text() == "program"
-    again = registry.copy(version, f"{name}_best", {"promotion.outcome": "again"})
-    assert again.number == 1
-    assert registry.versions(f"{name}_best")[0].tags["promotion.outcome"] == "again"
+    assert registry.copy(version, f"{name}_best") == champion
+    registry.tag(champion, {"promotion": "first", "data_hash": None})
+    (again,) = registry.versions(f"{name}_best")
+    assert dict(again.tags) == {"promotion": "first", "fingerprint": "m1"}
+
+
+def test_a_version_of_earlier_code_with_a_long_fingerprint_is_recognised(registry, address, name, tmp_path):
+    """Its fingerprint has another tag, and its files are among those of its run."""
+    client, fingerprint = MlflowClient(tracking_uri=address), "ab" * 32
+    run = client.get_run(registry.run_of("t1", "e"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/MLmodel").write_text("earlier")
+    client.log_artifacts(run.info.run_id, str(tmp_path / "model"), f"models/{fingerprint[:16]}")
+    source, tags = (
+        f"{run.info.artifact_uri}/models/{fingerprint[:16]}",
+        {"mergershift.fingerprint": fingerprint},
+    )
+    client.create_registered_model(name)
+    client.create_model_version(name, source, run.info.run_id, tags=tags)
+    (earlier,) = registry.versions(name)
+    assert publish(registry, name, tmp_path, fingerprint) == (earlier, False)
+    copy = registry.copy(earlier, f"{name}_best")
+    assert dict(copy.tags) == {"fingerprint": fingerprint[:12]}
+    assert registry.copy(earlier, f"{name}_best").number == 1
+    for version in (earlier, copy):
+        assert (registry.fetch(version) / "MLmodel").read_text() == "earlier"
+
+
+def test_a_version_is_a_model_of_its_run_and_both_pages_lead_to_each_other(registry, address, name, tmp_path):
+    version, _ = publish(registry, name, tmp_path, f"{name}-1")
+    client = MlflowClient(tracking_uri=address)
+    run = client.get_run(version.run_id)
+    assert run.outputs is not None
+    ids = {output.model_id for output in run.outputs.model_outputs}
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{version.run_id}'")
+    model = next(
+        model for model in models if model.artifact_location == client.get_model_version(name, "1").source
+    )
+    assert model.model_id in ids
+    assert model.status == "READY"
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": name, "version": 1}]
+
+
+def test_an_interrupted_upload_is_completed_and_a_failed_one_leaves_nothing(
+    registry, address, name, tmp_path, monkeypatch
+):
+    client = MlflowClient(tracking_uri=address)
+    run = client.get_run(registry.run_of("t1", "e"))
+
+    def models():
+        found = client.search_logged_models([run.info.experiment_id], f"name = 'registered-{name[:12]}'")
+        return [(model.model_id, str(model.status)) for model in found]
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalArtifactRepository, "log_artifacts", fail)
+        with pytest.raises(UserError, match="disk full"):
+            publish(registry, name, tmp_path, name)
+    assert models() == []
+    assert registry.versions(name) == []
+    left = client.create_logged_model(run.info.experiment_id, f"registered-{name[:12]}", run.info.run_id)
+    version, _ = publish(registry, name, tmp_path, name)
+    assert models() == [(left.model_id, "READY")]
+    assert (registry.fetch(version) / "data/model.pt2").read_text() == "program"
+
+
+def test_a_description_that_somebody_wrote_is_kept(registry, address, name, tmp_path):
+    publish(registry, name, tmp_path)
+    registry.describe_model(name, "ours")
+    registry.describe_model(name, "other")
+    assert MlflowClient(tracking_uri=address).get_registered_model(name).description == "ours"
 
 
 def test_an_unknown_model_is_reported_in_two_lines(registry, address, name, tmp_path):
@@ -137,7 +211,7 @@ def test_an_error_of_an_artifact_store_is_reported_in_two_lines(
     for folder in ("cache", "model"):
         (tmp_path / folder).mkdir()
     with pytest.raises(UserError, match=r"files could not be stored: .*google") as storing:
-        registry.publish(tmp_path / "model", name, run.info.run_id, {FINGERPRINT: "m"}, "")
+        registry.publish(tmp_path / "model", name, run.info.run_id, "m", {}, "")
     assert registry.versions(name) == []
     client.create_registered_model(name)
     client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)

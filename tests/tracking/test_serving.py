@@ -23,7 +23,7 @@ from mergershift.predicting import load_model
 from mergershift.registry import COLUMNS, WEIGHTS, RegisteredModel
 from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
-from mergershift.tracking.model_registry import FINGERPRINT, Registry
+from mergershift.tracking.model_registry import Registry
 
 pytestmark = pytest.mark.system
 
@@ -80,19 +80,23 @@ def test_server_command_and_function_return_the_same_predictions_of_a_champion(s
     client = MlflowClient(tracking_uri=server.address)
     client.create_run(client.create_experiment("serving"), tags={TRAINING_TAG: facts.training})
     registry = Registry(server.address)
-    tags = {FINGERPRINT: facts.fingerprint(folder / WEIGHTS)}
+    fingerprint = facts.fingerprint(folder / WEIGHTS)
     run_id = registry.run_of(facts.training, "serving")
     assert run_id is not None
-    candidate, new = registry.publish(folder, "served_candidates", run_id, tags, "test")
+    candidate, new = registry.publish(folder, "served_candidates", run_id, fingerprint, {}, "test")
     assert new
-    assert registry.publish(folder, "served_candidates", run_id, tags, "test") == (candidate, False)
-    registry.set_champion(registry.copy(candidate, "served", {}))
+    assert registry.publish(folder, "served_candidates", run_id, fingerprint, {}, "test") == (
+        candidate,
+        False,
+    )
+    registry.set_champion(registry.copy(candidate, "served"))
     package = RegisteredModel.read(fetch_model(server.address, "models:/served@champion"))
     # Simulates a machine that has only MLflow and PyTorch.
     without = tmp_path / "without/mergershift"
     without.mkdir(parents=True)
     (without / "__init__.py").write_text("raise ImportError('not installed here')\n")
-    images = stamps(3)
+    images = stamps(4)
+    images[3, 1, 40, 40] = np.nan
     environment = {"MLFLOW_TRACKING_URI": server.address, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     with serving(
         "models:/served@champion", tmp_path, PYTHONPATH=str(without.parent), **environment
@@ -102,10 +106,14 @@ def test_server_command_and_function_return_the_same_predictions_of_a_champion(s
             json.dumps({"inputs": images.tolist()}).encode(),
             {"Content-Type": "application/json"},
         )
-        answer = json.load(urllib.request.urlopen(request, timeout=60))
+        text = urllib.request.urlopen(request, timeout=60).read()
+    answer = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
+    assert [list(row) for row in answer["predictions"]] == [list(COLUMNS)] * 4
+    served = np.array([list(row.values()) for row in answer["predictions"]], dtype=float)
+    assert np.isnan(served).all(axis=1).tolist() == [False, False, False, True]
     with torch.inference_mode():
         expected = program(torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(answer["predictions"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(served, expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(package.predict(images), expected, rtol=0, atol=1e-5)
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
@@ -116,4 +124,4 @@ def test_server_command_and_function_return_the_same_predictions_of_a_champion(s
     by_function = load_model("models:/served@champion").predict(images)
     for table in (Table.read("table.ecsv"), by_function):
         columns = np.column_stack([table[name] for name in COLUMNS])
-        np.testing.assert_allclose(columns, answer["predictions"], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(np.ma.filled(columns, np.nan), served, rtol=0, atol=1e-5)

@@ -158,6 +158,6 @@ def version_tags(facts: ModelFacts, accuracy: Interval, lineage: Mapping[str, st
 
 def short_interval(interval: Interval) -> str:
     """Format a metric between 0 and 1 and its interval with two decimals: ``.66 [.58, .72]``."""
-    value, low, high = (interval.get(part, math.nan) for part in ("value", "low", "high"))
+    value, low, high = interval["value"], interval.get("low", math.nan), interval.get("high", math.nan)
     text = f"{value:.2f} [{low:.2f}, {high:.2f}]" if math.isfinite(low + high) else f"{value:.2f}"
     return re.sub(r"\b0\.", ".", text)
