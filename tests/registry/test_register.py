@@ -71,7 +71,9 @@ def study(tmp_path_factory):
         table.assign(information_maximisation=0.5).to_csv(second / "evaluation/validators.csv", index=False)
         write_summary()
         output = f"{second.relative_to(folder)}/evaluation"
-        stages = {"evaluate@two-method0-1": {"cmd": "x", "outs": [{"path": output, "md5": "0", "size": 1}]}}
+        stages = {
+            "evaluate@two-source_only-s1": {"cmd": "x", "outs": [{"path": output, "md5": "0", "size": 1}]}
+        }
         (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
         yield folder
 
@@ -119,7 +121,7 @@ def test_its_tags_hold_its_lineage(study, registry, folder):
     assert record.trained is not None
     expected = {"training": record.training, "data_hash": record.trained.data_hash}
     expected |= {"config_hash": record.trained.config_hash}
-    expected |= {"data_kind": "mock", "dvc_stage": "evaluate@two-method0-1", "run_id": version.run_id}
+    expected |= {"data_kind": "mock", "dvc_stage": "evaluate@two-source_only-s1", "run_id": version.run_id}
     expected |= {
         "split": json.dumps(record.trained.split.model_dump(), sort_keys=True),
         "git_commit": "none",
@@ -183,7 +185,7 @@ def test_its_card_reports_its_results_and_its_provenance(study, folder):
         "Apache-2.0",
         "arXiv:2103.01373",
         "70% training",
-        "evaluate@two-method0-1",
+        "evaluate@two-source_only-s1",
     ):
         assert text in card
     client = MlflowClient(tracking_uri=tracking_address(None))

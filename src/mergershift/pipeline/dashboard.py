@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mergershift.cells.state import read_progress
+from mergershift.config.study import Cell
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
@@ -133,7 +134,8 @@ class Dashboard:
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("cells/")
+    cell = Cell.at(name)
+    return cell.name if cell else name.removeprefix("cells/")
 
 
 def _clock(seconds: float) -> str:
