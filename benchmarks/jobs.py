@@ -22,6 +22,8 @@ import click
 from ruamel.yaml import YAML
 
 from mergershift.archive.mock import write_archive
+from mergershift.config.cells_file import cells_text
+from mergershift.config.study import Study
 from mergershift.pipeline.worktrees import mirror
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +52,9 @@ def clone(to: Path, data: Path, filters: str, methods: int | None, epochs: int, 
     conf = to / "conf"
     study = YAML(typ="safe").load((conf / "study.yaml").read_text())
     chosen = study["methods"][:methods]
-    edit(conf / "study.yaml", filters=[filters], methods=chosen, seeds=list(range(seeds)))
+    lists: dict[str, Any] = {"filters": [filters], "methods": chosen, "seeds": list(range(seeds))}
+    edit(conf / "study.yaml", **lists)
+    (conf / "cells.yaml").write_text(cells_text(Study.model_validate(study | lists)))
     edit(conf / "training" / f"{study['training']}.yaml", epochs=epochs)
     edit(conf / "trainer" / f"{study['trainer']}.yaml", threads=1)
     return to

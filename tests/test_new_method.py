@@ -66,7 +66,7 @@ def test_three_files_make_a_method(studied):
     tested = subprocess.run(command, cwd=studied, capture_output=True, text=True, env=environment(studied))
     assert tested.returncode == 0, tested.stdout
     write_study(studied, "source_only", "mean_difference")
-    key = "two-method1-0"
+    key = "two-mean_difference-s0"
     assert sorted(ran(repro(studied))) == ["code", f"evaluate@{key}", "report", "summary", f"train@{key}"]
 
     trained = cell_of(studied, "mean_difference")

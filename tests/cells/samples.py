@@ -118,7 +118,8 @@ def write_training(
     record.write(cell / "train/run.json")
     assert record.trained is not None
     epochs = range(record.trained.epochs)
-    pd.DataFrame({"epoch": epochs, "source_val_loss": 0.5}).to_csv(cell / "train/epochs.csv", index=False)
+    losses = {"train_classification_loss": 0.4, "source_val_loss": 0.5}
+    pd.DataFrame({"epoch": epochs, **losses}).to_csv(cell / "train/epochs.csv", index=False)
     for epoch, limit in (limits or {}).items():
         path = model_file(cell / "train", epoch)
         path.parent.mkdir(exist_ok=True)

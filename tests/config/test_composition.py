@@ -86,8 +86,8 @@ def test_dvc_and_study_agree_on_folders(project):
         )
         assert str(cell.folder) == spelt
     assert (
-        "outputs/cells/${item.filters}/${item.method.transfer}/${item.method.adaptation}/"
-        "${item.method.experiment}/seed${item.seed}" in text
+        "outputs/cells/${item.filters}/${item.transfer}/${item.adaptation}/${item.experiment}/seed${item.seed}"
+        in text
     )
 
 

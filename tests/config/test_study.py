@@ -95,7 +95,7 @@ def test_every_study_of_ones_own_is_kept(project):
             "methods:\n"
             "  - {transfer: pristine_to_noisy, adaptation: mmd, experiment: deepmerge_2020}\n"
             "  - {transfer: pristine_to_noisy, adaptation: coral, experiment: deepmerge_2020}\n",
-            "methods: deepmerge_2020 with transfer pristine_to_noisy is listed twice",
+            "methods: deepmerge_2020 is listed twice",
         ),
         (
             "tune: []\n",

@@ -30,7 +30,7 @@ def test_a_terminal_gets_a_table_of_what_each_cell_does(tmp_path, terminal):
             dashboard.wait(name)
         dashboard.start(NAMES[1], log)
         assert dashboard.doing(NAMES[1]) == "starting"
-        log.write_text("Running stage 'train@two-method1-0':\n> mergershift train\n")
+        log.write_text("Running stage 'train@two-mmd-s0':\n> mergershift train\n")
         assert dashboard.doing(NAMES[1]) == "training", "its progress is not written yet"
         progress = tmp_path / NAMES[1] / "progress.json"
         progress.parent.mkdir(parents=True)
@@ -38,9 +38,9 @@ def test_a_terminal_gets_a_table_of_what_each_cell_does(tmp_path, terminal):
         assert dashboard.doing(NAMES[1]) == "training"
         progress.write_text(json.dumps({"epoch": 3, "epochs": 18}))
         assert dashboard.doing(NAMES[1]) == "training, epoch 3 of 18"
-        log.write_text(log.read_text() + "Running stage 'evaluate@two-method1-0':\n")
+        log.write_text(log.read_text() + "Running stage 'evaluate@two-mmd-s0':\n")
         assert dashboard.doing(NAMES[1]) == "evaluating"
-        log.write_text(log.read_text() + "Running stage 'saliency@two-method1-0':\n")
+        log.write_text(log.read_text() + "Running stage 'saliency@two-mmd-s0':\n")
         assert dashboard.doing(NAMES[1]) == "saliency", "an unknown stage goes by its own name"
         dashboard.start(NAMES[2], log)
         dashboard.end(NAMES[2], failed=True)

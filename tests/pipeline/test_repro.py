@@ -30,7 +30,7 @@ pytestmark = pytest.mark.system
 
 def test_repro_runs_all_once_and_prints_the_table(first_repro, studied):
     _, done = first_repro
-    cells = [f"two-method{n}-0" for n in range(2)]
+    cells = ["two-source_only-s0", "two-mmd-s0"]
     expected = [
         "code",
         "prepare@two",
@@ -66,8 +66,8 @@ def test_an_edit_runs_what_it_changes_and_a_kill_costs_no_second_run(studied, tm
     (interrupted,) = (run for run in runs(studied) if run.info.run_id not in before)
     assert interrupted.info.status == "RUNNING"
     again = ran(repro(studied, "evaluate"))
-    assert stages(said) == ["code", "train@two-method1-0"]
-    assert again == ["train@two-method1-0", "evaluate@two-method1-0"]
+    assert stages(said) == ["code", "train@two-mmd-s0"]
+    assert again == ["train@two-mmd-s0", "evaluate@two-mmd-s0"]
     (finished,) = (run for run in runs(studied) if run.info.run_id not in before)
     assert finished.info.run_id == interrupted.info.run_id
     trained = cell_of(studied, "mmd") / "train"

@@ -73,7 +73,9 @@ def study(tmp_path_factory):
         table.assign(information_maximisation=0.5).to_csv(second / "evaluation/validators.csv", index=False)
         write_summary()
         output = f"{second.relative_to(folder)}/evaluation"
-        stages = {"evaluate@two-method0-1": {"cmd": "x", "outs": [{"path": output, "md5": "0", "size": 1}]}}
+        stages = {
+            "evaluate@two-source_only-s1": {"cmd": "x", "outs": [{"path": output, "md5": "0", "size": 1}]}
+        }
         (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
         yield folder
 
@@ -133,7 +135,7 @@ def test_its_tags_are_few_and_short_and_its_card_has_the_whole_lineage(study, re
     lineage = {name: value for name, value in version.tags.items() if not name.startswith("promotion")}
     assert lineage == {
         "data": "mock",
-        "dvc_stage": "evaluate@two-method0-1",
+        "dvc_stage": "evaluate@two-source_only-s1",
         "commit": "none",
         "fingerprint": fingerprint[:12],
         "target_95": short_interval(accuracy),
@@ -210,7 +212,7 @@ def test_its_card_reports_its_results_and_its_provenance(study, folder):
         "Apache-2.0",
         "arXiv:2103.01373",
         "70% training",
-        "evaluate@two-method0-1",
+        "evaluate@two-source_only-s1",
     ):
         assert text in card
     client = MlflowClient(tracking_uri=tracking_address(None))

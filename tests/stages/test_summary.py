@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from cells.samples import config_of, write_checkout, write_selection, write_training
+from matplotlib.figure import Figure
 
 from mergershift import evaluation
 from mergershift.config.study import Cell, read_study
@@ -99,6 +100,8 @@ def write_cell(folder: Path, title: str, cell: Cell) -> None:
     write_selection(folder, scores, training=training, epoch=CHOSEN, oracle_epoch=ORACLES_CHOICE)
     for name, right in RIGHT.items():
         evaluation.write_predictions(predictions(right[title]), folder / "evaluation" / name)
+    results = evaluation.evaluate(predictions(RIGHT["predictions.csv"][title]))
+    evaluation.write_results(results, folder / "evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +143,42 @@ def test_every_figure_is_of_the_role_and_the_choice_that_it_is_said_to_be(folder
     assert set(transfer["seeds"]) == {2}
 
 
-def test_what_dvc_shows_is_what_was_chosen_without_target_labels(folder: Path) -> None:
-    metrics = json.loads((folder / "transfer.json").read_text())
-    bars = table(folder, "target").set_index("method")["balanced_accuracy"]
-    assert len(metrics) == len(bars) == len(METHODS)
-    for name, method in METHODS.items():
-        source, target = (count / GALAXIES for count in RIGHT["predictions.csv"][name])
-        shown = metrics["/".join(["two", *method])]
-        assert shown["source"]["balanced_accuracy"]["value"] == pytest.approx(source)
-        assert shown["target"]["balanced_accuracy"]["value"] == pytest.approx(target)
-        assert bars[" ".join(["two", *method])] == pytest.approx(target)
+def test_dvc_shows_a_few_metrics_of_each_training(folder: Path) -> None:
+    names = {**{name: name for name in METHODS}, UPPER_BOUND: "oracle"}
+    files = {path.stem: json.loads(path.read_text()) for path in (folder.parent / "metrics").iterdir()}
+    assert set(files) == {f"two-{name}-s{seed}" for name in names.values() for seed in (0, 1)}
+    right = RIGHT["predictions.csv"]
+    for title, name in names.items():
+        source, target = right[title]
+        expected = {"source": source, "target": target, "gain": target - right["source_only"][1]}
+        if title == "source_only":
+            del expected["gain"]
+        shown = files[f"two-{name}-s1"]
+        assert 0 <= shown.pop("target_auc") <= 1
+        assert shown.pop("images") == "unknown"
+        assert shown == {metric: round(count / GALAXIES, 4) for metric, count in expected.items()}
+
+
+def test_dvc_shows_images_that_say_what_they_were_made_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {}
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figures.update({path.stem: figure}))
+    monkeypatch.chdir(folder.parents[1])
+    write_summary()
+    assert set(figures) == {
+        f"two-pristine_to_noisy-{name}" for name in ("balanced_accuracy", "learning_curves")
+    }
+    for figure in figures.values():
+        assert figure.get_suptitle() == "two filters, pristine to noisy: images of unknown provenance"
+    accuracy, curves = figures.values()
+    shown = ["oracle" if name == UPPER_BOUND else name for name in METHODS]
+    assert [label.get_text() for label in accuracy.axes[0].get_yticklabels()] == shown[::-1]
+    panels = [axes for axes in curves.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == shown
+    for axes in panels:
+        assert len(axes.lines) == 2 * 3, "for each of two seeds both losses and the chosen epoch"
+        assert all(line.get_xdata() == [CHOSEN] for line in axes.lines[2::3])
 
 
 def test_methods_are_compared_with_source_only_as_they_were_chosen_and_oracles_apart(folder: Path) -> None:

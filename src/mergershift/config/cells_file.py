@@ -6,7 +6,7 @@ DVC names a stage after a key of a mapping, but cannot build one from the lists 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -38,16 +38,7 @@ def cells_text(study: Study) -> str:
         cell.name: {"filters": cell.filters, **cell.method.model_dump(), "seed": cell.seed}
         for cell in study.cells()
     }
-    searches = {search.adaptation: search.model_dump() for search in study.tune}
-    return _HEADER + _lines("cells", cells) + _lines("searches", searches)
-
-
-def _lines(name: str, entries: dict[str, dict[str, Any]]) -> str:
-    if not entries:
-        return f"{name}: {{}}\n"
-    lines = [
-        # On one line, however wide.
-        yaml.safe_dump({key: entry}, sort_keys=False, default_flow_style=True, width=10_000).strip()[1:-1]
-        for key, entry in entries.items()
-    ]
-    return f"{name}:\n" + "".join(f"  {line}\n" for line in lines)
+    content = {"cells": cells, "searches": {search.adaptation: search.model_dump() for search in study.tune}}
+    # An entry to a line, however wide.
+    text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=10_000)
+    return _HEADER + text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,17 @@ class Cell:
     filters: str
     method: Method
     seed: int
+
+    @classmethod
+    def at(cls, folder: str) -> Self | None:
+        """Return the cell with this output folder, named below outputs/; None if it is no cell's."""
+        found = re.fullmatch(r"cells/(\w+)/(\w+)/(\w+)/(\w+)/seed(\d+)", folder, re.ASCII)
+        if not found:
+            return None
+        filters, transfer, adaptation, experiment, seed = found.groups()
+        return cls(
+            filters, Method(transfer=transfer, adaptation=adaptation, experiment=experiment), int(seed)
+        )
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mergershift.cells.state import read_progress
+from mergershift.config.study import Cell
 from mergershift.core.words import roughly
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
@@ -167,7 +168,8 @@ class Dashboard:
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("cells/")
+    cell = Cell.at(name)
+    return cell.name if cell else name.removeprefix("cells/")
 
 
 def _clock(seconds: float) -> str:

@@ -128,7 +128,7 @@ def reason(code: int) -> str:
 
 
 class _News(logging.Filter):
-    """Passes on what DVC runs and what goes wrong, but not that it wrote dvc.lock, nor its advice on git."""
+    """Passes on what DVC runs and what goes wrong, but neither its advice on git nor that it has written dvc.lock."""
 
     LOGGERS = ("dvc.dvcfile", "dvc.repo.scm_context", "dvc.stage")
 

@@ -28,11 +28,11 @@ class Stage:
     """A stage of the pipeline, or data that DVC tracks."""
 
     address: str
-    """Name on DVC's command line, for instance ``train@two-method0-0``."""
+    """Name on DVC's command line, for instance ``train@two-mmd-s0``."""
     name: str
-    """Name without the key in the matrix; empty for data."""
+    """Name without the key; empty for data."""
     key: str
-    """Key in the matrix; empty for a stage without one."""
+    """Key in the matrix or mapping from which the stage is made; empty for a stage without one."""
     outputs: tuple[str, ...]
     """Paths relative to the project's root."""
     needs: frozenset[str]

@@ -138,7 +138,7 @@ def _stage(cell: Path) -> str:
         return "none"
     output = (cell / EVALUATED).relative_to(root()).as_posix()
     content = read_yaml(lock, _Lock, "Restore the file, or run `mergershift repro`.", LARGEST)
-    names = (
+    names = [
         name for name, stage in content.stages.items() if output in [out.get("path") for out in stage.outs]
-    )
-    return next(names, "none")
+    ]
+    return names[-1] if names else "none"  # DVC keeps the entry of a stage under the name that it had before
