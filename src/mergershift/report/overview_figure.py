@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from matplotlib.transforms import blended_transform_factory
 
 from mergershift.report.conclusions import Conclusion, conclude
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
@@ -19,7 +20,7 @@ FONT_SIZE = 10
 """In points. A figure of this width has text of 12 pixels on a phone of 390."""
 ROW, LOW_ROW, MANY = 0.36, 0.26, 8
 """Height in inches of a row, of a row of many, and the number of methods from which these are many."""
-FRAME = 0.7
+FRAME = 0.9
 """Height in inches of all that is around the rows."""
 CHANCE = 0.5
 Spans = dict[tuple[Contender, str], tuple[float, float, float]]
@@ -137,8 +138,14 @@ def _draw_span(
 
 
 def _dress(axes: Axes, setting: Setting, places: dict[Contender, float], limits: tuple[float, float]) -> None:
-    axes.figure.suptitle(
-        setting.title, x=0.02, ha="left", fontsize=FONT_SIZE, fontweight="bold", color=INK.light
+    # At the left edge of the figure, because the names take room that the longest titles need.
+    axes.text(
+        0.02,
+        1.06,
+        setting.title,
+        transform=blended_transform_factory(axes.get_figure(root=True).transFigure, axes.transAxes),
+        fontsize=FONT_SIZE,
+        fontweight="bold",
     )
     names = [
         "Oracle"
