@@ -13,7 +13,7 @@ from mergershift.report.conclusions import Conclusion, conclude
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
 from mergershift.report.style import CARD, INK, MUTED, RULE
 from mergershift.report.svg import panel
-from mergershift.report.tables import drop, number
+from mergershift.report.tables import number
 
 WIDTH = 4.0
 FONT_SIZE = 10
@@ -82,22 +82,36 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
                 [reference[0], span[0]], [place] * 2, color=contender.style.light, linewidth=4, alpha=0.3
             )
         _draw_span(axes, contender, span, place, filled=claimed)
-        change = drop(setting, gathered.comparison) if contender.is_baseline else None
-        text = f"−{change.text.lstrip('−')}" if change else ""
-        if len(row):
-            text = number(float(row["difference"].iloc[0]), signed=True)
-        axes.text(
-            1.02,
-            place,
-            text,
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=FONT_SIZE,
-            color=INK.light if claimed else MUTED.light,
-            fontweight="bold" if claimed else "normal",
-        )
+        if contender.is_baseline and len(compared):
+            loss = compared.iloc[0]
+            _write_change(axes, place, -float(loss["drop"]), claimed=bool(loss["drop_low"] > 0))
+        elif len(row):
+            _write_change(axes, place, float(row["difference"].iloc[0]), claimed=claimed)
+    # At the left edge of the figure, because the names take room that the longest titles need.
+    axes.text(
+        0.02,
+        1.06,
+        setting.title,
+        transform=blended_transform_factory(figure.transFigure, axes.transAxes),
+        fontsize=FONT_SIZE,
+        fontweight="bold",
+    )
     _dress(axes, setting, places, limits)
     return figure
+
+
+def _write_change(axes: Axes, place: float, change: float, *, claimed: bool) -> None:
+    """Write a change of accuracy on the right of a row, in bold if it is supported."""
+    axes.text(
+        1.02,
+        place,
+        number(change, signed=True),
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        fontsize=FONT_SIZE,
+        color=INK.light if claimed else MUTED.light,
+        fontweight="bold" if claimed else "normal",
+    )
 
 
 def _places(setting: Setting) -> dict[Contender, float]:
@@ -138,15 +152,6 @@ def _draw_span(
 
 
 def _dress(axes: Axes, setting: Setting, places: dict[Contender, float], limits: tuple[float, float]) -> None:
-    # At the left edge of the figure, because the names take room that the longest titles need.
-    axes.text(
-        0.02,
-        1.06,
-        setting.title,
-        transform=blended_transform_factory(axes.get_figure(root=True).transFigure, axes.transAxes),
-        fontsize=FONT_SIZE,
-        fontweight="bold",
-    )
     names = [
         "Oracle"
         if one.is_oracle and one.is_trained_on_target
