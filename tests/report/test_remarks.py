@@ -69,9 +69,9 @@ def test_intervals_that_disagree_with_the_test_are_explained(p: float, noted: bo
 @pytest.mark.parametrize(
     ("mmd", "proxy", "remark"),
     [
-        (0.05, 1.95, "falls by more than half with MMD (0.050, 1.95)"),
+        (0.05, 1.95, "disagree on MMD (0.520 to 0.050): MMD² falls by more than half"),
         (0.05, 0.2, ""),
-        (0.5, 0.5, "hardly smaller"),
+        (0.5, 0.5, "disagree on MMD (1.92 to 0.50): the proxy A-distance falls by more than half"),
     ],
 )
 def test_distances_that_disagree_are_commented(mmd: float, proxy: float, remark: str) -> None:
@@ -80,6 +80,6 @@ def test_distances_that_disagree_are_commented(mmd: float, proxy: float, remark:
         SimpleNamespace(contender=contenders[0], mmd=(0.52,), proxy_a=(1.92,)),
         SimpleNamespace(contender=contenders[1], mmd=(mmd,), proxy_a=(proxy,)),
     ]
-    note = distance_note(setting(contenders), shifts)
+    note = distance_note({setting(contenders): shifts})
     assert remark in note
     assert bool(note) == bool(remark)

@@ -11,7 +11,7 @@ import pytest
 from report.small_study import contender, results, setting
 
 from mergershift.report.tables import NONE, MethodRow, Value, comparison_rows, side_by_side
-from mergershift.report.validator_table import validator_rows
+from mergershift.report.validator_table import shown_columns, validator_rows
 
 
 def test_methods_are_side_by_side_whatever_is_missing() -> None:
@@ -62,6 +62,7 @@ def test_an_agreement_among_few_networks_is_not_given(kept: int, agreements: lis
     assert [row.values[0].text, row.values[2].text] == agreements
     assert [row.values[1].text, row.values[3].text] == ["0.020", "0.100"]
     assert row.named
+    assert len(shown_columns([[row]])) == 4 - agreements.count(NONE)
     if kept == 10:
         assert row.values[0].bounds == "± 1.09"
         # Fisher's transformation of 0.5 among 20 networks.

@@ -109,7 +109,9 @@ def runs(gathered: StudyResults) -> dict[str, Any]:
 
 
 def _run(training: FinishedTraining, address: str) -> dict[str, Any]:
-    facts, selection = training.trained, training.selection
+    from mergershift.tracking.pages import run_page
+
+    facts, selection, run_id = training.trained, training.selection, training.record.run_id
     return {
         "seed": training.config.seed,
         "epochs": facts.epochs,
@@ -119,8 +121,8 @@ def _run(training: FinishedTraining, address: str) -> dict[str, Any]:
         "dirty": facts.git_dirty,
         "config_hash": facts.config_hash,
         "data_hash": facts.data_hash,
-        "run_id": training.record.run_id,
-        "address": f"{address}/#/runs/{training.record.run_id}",
+        "run_id": run_id,
+        "address": run_page(address, None, run_id) if run_id else "",
     }
 
 

@@ -7,19 +7,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from matplotlib.transforms import blended_transform_factory
 
 from mergershift.report.conclusions import Conclusion, conclude
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
 from mergershift.report.style import CARD, INK, MUTED, RULE
 from mergershift.report.svg import panel
-from mergershift.report.tables import drop, number
+from mergershift.report.tables import number
 
 WIDTH = 4.0
 FONT_SIZE = 10
 """In points. A figure of this width has text of 12 pixels on a phone of 390."""
 ROW, LOW_ROW, MANY = 0.36, 0.26, 8
 """Height in inches of a row, of a row of many, and the number of methods from which these are many."""
-FRAME = 0.7
+FRAME = 0.9
 """Height in inches of all that is around the rows."""
 CHANCE = 0.5
 Spans = dict[tuple[Contender, str], tuple[float, float, float]]
@@ -81,22 +82,36 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
                 [reference[0], span[0]], [place] * 2, color=contender.style.light, linewidth=4, alpha=0.3
             )
         _draw_span(axes, contender, span, place, filled=claimed)
-        change = drop(setting, gathered.comparison) if contender.is_baseline else None
-        text = f"−{change.text.lstrip('−')}" if change else ""
-        if len(row):
-            text = number(float(row["difference"].iloc[0]), signed=True)
-        axes.text(
-            1.02,
-            place,
-            text,
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=FONT_SIZE,
-            color=INK.light if claimed else MUTED.light,
-            fontweight="bold" if claimed else "normal",
-        )
+        if contender.is_baseline and len(compared):
+            loss = compared.iloc[0]
+            _write_change(axes, place, -float(loss["drop"]), claimed=bool(loss["drop_low"] > 0))
+        elif len(row):
+            _write_change(axes, place, float(row["difference"].iloc[0]), claimed=claimed)
+    # At the left edge of the figure, because the names take room that the longest titles need.
+    axes.text(
+        0.02,
+        1.06,
+        setting.title,
+        transform=blended_transform_factory(figure.transFigure, axes.transAxes),
+        fontsize=FONT_SIZE,
+        fontweight="bold",
+    )
     _dress(axes, setting, places, limits)
     return figure
+
+
+def _write_change(axes: Axes, place: float, change: float, *, claimed: bool) -> None:
+    """Write a change of accuracy on the right of a row, in bold if it is supported."""
+    axes.text(
+        1.02,
+        place,
+        number(change, signed=True),
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        fontsize=FONT_SIZE,
+        color=INK.light if claimed else MUTED.light,
+        fontweight="bold" if claimed else "normal",
+    )
 
 
 def _places(setting: Setting) -> dict[Contender, float]:
@@ -137,9 +152,6 @@ def _draw_span(
 
 
 def _dress(axes: Axes, setting: Setting, places: dict[Contender, float], limits: tuple[float, float]) -> None:
-    axes.figure.suptitle(
-        setting.title, x=0.02, ha="left", fontsize=FONT_SIZE, fontweight="bold", color=INK.light
-    )
     names = [
         "Oracle"
         if one.is_oracle and one.is_trained_on_target

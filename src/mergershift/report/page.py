@@ -32,8 +32,7 @@ from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, read_study_results
 from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
-from mergershift.report.validator_table import COLUMNS as VALIDATOR_COLUMNS
-from mergershift.report.validator_table import FEWEST_RANKED, ranked_networks, validator_rows
+from mergershift.report.validator_table import FEWEST_RANKED, ranked_networks, shown_columns, validator_rows
 
 ByRun = dict[tuple[str, str], dict[str, Figure]]
 
@@ -105,8 +104,9 @@ def _direction(
         "confusion": wide(tables.confusion_rows),
         "choice": wide(lambda setting: tables.choice_rows(setting, gathered.transfer)),
         "validators": list(zip(*(part["validators"] for part in parts), strict=True)),
-        "validator_columns": VALIDATOR_COLUMNS,
+        "validator_columns": shown_columns([part["validators"] for part in parts]),
         "distances": tables.side_by_side(settings, [part["distances"] for part in parts]),
+        "distance_note": remarks.distance_note({part["setting"]: part["shifts"] for part in parts}),
     }
 
 
@@ -132,7 +132,7 @@ def _setting(
         "validators": validator_rows(setting, gathered.validators),
         "ranked": ranked_networks(setting),
         "distances": tables.distance_rows(setting, shifts),
-        "distance_note": remarks.distance_note(setting, shifts),
+        "shifts": shifts,
         "roc": add(
             f"roc-{slug}",
             method_figures.roc_curves(setting),

@@ -17,6 +17,8 @@ from mergershift.report.wording import listed, upper_first
 
 MANY_ERRORS = 0.5
 """Share of a class that is classified wrongly from which the page says so in words."""
+STILL = 0.8
+"""Share of a distance from which it counts as hardly smaller."""
 TARGET = "target"
 
 
@@ -142,37 +144,39 @@ def interval_note(direction: Direction, gathered: StudyResults) -> str:
     )
 
 
-def distance_note(setting: Setting, shifts: Sequence[Shift]) -> str:
-    """Comment on methods for which the two distances between the domains disagree; empty if there are none."""
-    baseline = next((shift for shift in shifts if shift.contender is setting.baseline), None)
-    if baseline is None:
-        return ""
-    mmd, proxy = float(np.mean(baseline.mmd)), float(np.mean(baseline.proxy_a))
-    if not (mmd > 0 and proxy > 0):
-        return ""
-    overlap, separated = [], []
-    for shift in shifts:
-        if shift is baseline or shift.contender.is_oracle:
+def distance_note(shifts: Mapping[Setting, Sequence[Shift]]) -> str:
+    """Comment on methods for which the two distances between the domains disagree; empty if there are none.
+
+    Args:
+        shifts: The shift in the features of every method, for each setting of a direction.
+    """
+    overlapping, separated = [], []
+    for setting, measured in shifts.items():
+        baseline = next((shift for shift in measured if shift.contender is setting.baseline), None)
+        if baseline is None:
             continue
-        own_mmd, own_proxy = float(np.mean(shift.mmd)), float(np.mean(shift.proxy_a))
-        text = f"{shift.contender.name} ({number(own_mmd)}, {number(own_proxy, 2)})"
-        if own_mmd < mmd / 2 and own_proxy > 0.8 * proxy:
-            overlap.append(text)
-        elif own_proxy < proxy / 2 and own_mmd > 0.8 * mmd:
-            separated.append(text)
-    start = f"The two distances disagree (source only: {number(mmd)}, {number(proxy, 2)})."
-    if not (overlap or separated):
-        return ""
-    parts = [start]
-    if overlap:
+        mmd, proxy = float(np.mean(baseline.mmd)), float(np.mean(baseline.proxy_a))
+        for shift in measured:
+            if shift is baseline or shift.contender.is_oracle or not (mmd > 0 and proxy > 0):
+                continue
+            own_mmd, own_proxy = float(np.mean(shift.mmd)), float(np.mean(shift.proxy_a))
+            where = f", {setting.words}" if len(shifts) > 1 else ""
+            name = f"{shift.contender.name} ({{}} to {{}}{where})"
+            if own_mmd < mmd / 2 and own_proxy > STILL * proxy:
+                overlapping.append(name.format(number(mmd), number(own_mmd)))
+            elif own_proxy < proxy / 2 and own_mmd > STILL * mmd:
+                separated.append(name.format(number(proxy, 2), number(own_proxy, 2)))
+    parts = []
+    if overlapping:
         parts.append(
-            f"MMD² falls by more than half with {listed(overlap)}, but a logistic regression distinguishes source "
-            "and target almost as well as before: the bulk of the features overlaps, yet the domains are not aligned."
+            f"The two distances disagree on {listed(overlapping)}: MMD² falls by more than half, but a logistic "
+            "regression distinguishes source and target almost as well as with source only. The bulk of the features "
+            "overlaps, yet the domains are not aligned."
         )
     if separated:
         parts.append(
-            f"With {listed(separated)}, the logistic regression distinguishes the domains less well, but their MMD² is "
-            "hardly smaller."
+            f"The two distances disagree on {listed(separated)}: the proxy A-distance falls by more than half, but "
+            "MMD² hardly at all."
         )
     return " ".join(parts)
 

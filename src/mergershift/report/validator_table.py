@@ -52,6 +52,16 @@ def validator_rows(setting: Setting, validators: pd.DataFrame) -> list[Validator
     return rows
 
 
+def shown_columns(parts: Sequence[Sequence[ValidatorRow]]) -> dict[int, str]:
+    """Index and name of each column that has a value in any of the settings."""
+    rows = [row for part in parts for row in part]
+    return {
+        index: name
+        for index, name in enumerate(COLUMNS)
+        if any(row.values[index].text != NONE for row in rows)
+    }
+
+
 def ranked_networks(setting: Setting) -> dict[str, int]:
     """Smallest number of networks that a validator ranks: epochs of a training, and all networks of a seed."""
     kept = [

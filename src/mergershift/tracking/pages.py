@@ -25,10 +25,18 @@ def experiment_page(address: str, experiment_id: str | None, view: str | None = 
     return _page(address, path, {_VIEW: view} if view else {})
 
 
-def run_page(address: str, experiment_id: str, run_id: str, artifact: str | None = None) -> str:
-    """Return the address of a run's page, or of one of its files there; `address` is as for `experiment_page`."""
+def run_page(address: str, experiment_id: str | None, run_id: str, artifact: str | None = None) -> str:
+    """Return the address of a run's page, or of one of its files there.
+
+    Args:
+        address: As for `experiment_page`.
+        experiment_id: The run's experiment; MLflow finds it itself if it is None.
+        run_id: The run.
+        artifact: Path of a file of the run.
+    """
     file = f"/artifacts/{artifact}" if artifact else ""
-    return _page(address, f"experiments/{experiment_id}/runs/{run_id}{file}")
+    of = f"experiments/{experiment_id}/" if experiment_id else ""
+    return _page(address, f"{of}runs/{run_id}{file}")
 
 
 def model_page(address: str, name: str, version: int | None = None) -> str:
