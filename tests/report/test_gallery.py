@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mergershift.report.gallery import OUTCOMES, compared_rows, example_rows
+from mergershift.report.gallery import COMPARED, EXAMPLES, OUTCOMES, against, compared_rows, example_rows
 
 
 def predictions(seed: int = 0) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def predictions(seed: int = 0) -> pd.DataFrame:
 def test_examples_have_the_outcome_and_different_galaxies(outcome):
     found = example_rows(predictions(), outcome)
     label, prediction = OUTCOMES[outcome]
-    assert len(found) == 4
+    assert len(found) == EXAMPLES
     assert (found["label"] == label).all()
     assert (found["prediction"] == prediction).all()
     assert found["galaxy"].is_unique
@@ -47,7 +47,7 @@ def test_fewer_images_than_columns_are_not_repeated():
 def test_networks_are_compared_on_images_of_all_four_groups(label):
     first, second = predictions(0), predictions(1)
     found = compared_rows(first, second, label)
-    assert len(found) == 4
+    assert len(found) == COMPARED
     assert found["galaxy"].is_unique
     assert (found["label"] == label).all()
     right = [
@@ -64,3 +64,17 @@ def test_networks_that_agree_are_compared_nonetheless():
     table = predictions()
     table["prediction"] = table["label"]
     assert len(compared_rows(table, table, label=1)) == 4
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "text"),
+    [
+        (0.95, 0.28, "0.95 ≥ 0.28"),
+        (0.251, 0.2522, "0.251 < 0.252"),
+        (0.25, 0.25, "0.25 ≥ 0.25"),
+        (0.27641, 0.27639, "0.27641 ≥ 0.27639"),
+        (0.0, 1.0, "0.00 < 1.00"),
+    ],
+)
+def test_a_probability_and_its_threshold_have_enough_digits_to_compare_them(probability, threshold, text):
+    assert against(probability, threshold) == text

@@ -87,7 +87,7 @@ def test_nothing_is_loaded_from_elsewhere(page, study):
     for style in re.findall(r"<style>(.*?)</style>", text, re.DOTALL):
         assert "url(" not in style
         assert "@import" not in style
-    assert len(text) < 6e6
+    assert len(text) < 1e6
 
 
 def test_tags_close_and_ids_are_unique_and_found(page, study):
@@ -223,6 +223,18 @@ def test_every_figure_is_saved_as_png_and_as_svg_that_names_the_mock(study):
         assert "MOCK IMAGES" in text, path
     inline = (study / "outputs/report/index.html").read_text()
     assert inline.count('<svg role="img"') == len(names)
+
+
+def test_text_in_figures_is_legible_on_a_phone(study):
+    """A phone of 390 pixels leaves 358 for a figure."""
+    text = (study / "outputs/report/index.html").read_text()
+    figures = re.findall(
+        r'<svg role="img" aria-label="([^"]*)" viewBox="0 0 ([\d.]+).*?>(.*?)</svg>', text, re.DOTALL
+    )
+    assert figures
+    for label, width, body in figures:
+        smallest = min(float(size) for size in re.findall(r"font-size: ([\d.]+)px", body))
+        assert smallest * 358 / float(width) > 8.9, label
 
 
 def test_the_same_study_gives_the_same_bytes(study, tmp_path):

@@ -46,7 +46,7 @@ def against(probability: float, threshold: float) -> str:
     sign = "≥" if probability >= threshold else "<"
     for digits in range(2, 7):
         texts = f"{probability:.{digits}f}", f"{threshold:.{digits}f}"
-        if texts[0] != texts[1]:
+        if texts[0] != texts[1] or probability == threshold:
             break
     return f"{texts[0]} {sign} {texts[1]}"
 
