@@ -25,8 +25,8 @@ from urllib.parse import urlencode
 
 import click
 import requests
+import yaml
 from jobs import clone, ran, timed
-from ruamel.yaml import YAML
 
 from mergershift.archive.mock import write_archive
 
@@ -54,8 +54,7 @@ def multiply(cell: Path, to: Path, count: int) -> list[Path]:
         json.loads((cell / name).read_text())
         for name in ("train/run.json", "evaluation/selection.json", "evaluation/metrics.json")
     )
-    yaml = YAML()
-    config = yaml.load((cell / "train/config.yaml").read_text())
+    config = yaml.safe_load((cell / "train/config.yaml").read_text())
     folders = []
     for number in range(count):
         method, seed = METHODS[number % len(METHODS)], number // len(METHODS)
@@ -73,9 +72,7 @@ def multiply(cell: Path, to: Path, count: int) -> list[Path]:
             ("evaluation/metrics.json", metrics),
         ):
             _replace(folder / path, json.dumps(content))
-        (folder / "train/config.yaml").unlink()
-        with (folder / "train/config.yaml").open("w") as file:
-            yaml.dump(config, file)
+        _replace(folder / "train/config.yaml", yaml.safe_dump(config, sort_keys=False))
         folders.append(folder)
     return folders
 
@@ -174,7 +171,10 @@ def measure(project: Path, folders: list[Path], port: int) -> Iterator[tuple[str
     yield "sync, nothing missing", timed(project, "mergershift", "sync", "outputs/runs")
     with serving(project, port) as address:
         experiment = experiment_of(address)
-        yield f"first {PAGE} runs by target score, REST", median_seconds(lambda: first_page(address, experiment))
+        yield (
+            f"first {PAGE} runs by target score, REST",
+            median_seconds(lambda: first_page(address, experiment)),
+        )
         browser = next(filter(None, map(shutil.which, BROWSERS)), None)
         if browser is not None:
             first, later = seconds_in_browser(address, experiment, browser)
