@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,24 +84,25 @@ def _replace(path: Path, text: str) -> None:
 
 
 @contextmanager
-def serving(project: Path, port: int) -> Iterator[str]:
-    """Serve the project's runs by `mergershift ui`; yields the address."""
-    address = f"http://127.0.0.1:{port}"
+def serving(project: Path, port: int, *options: str) -> Iterator[list[str]]:
+    """Serve the project's runs by `mergershift ui`; yields the addresses of pages that it prints."""
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
-    command = [sys.executable, "-m", "mergershift", "ui", "--port", str(port)]
-    with (project / "state/ui.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
-    try:
-        for _ in range(600):
-            try:
-                requests.get(f"{address}/health", timeout=1)
-                break
-            except requests.ConnectionError:
+    command = [sys.executable, "-m", "mergershift", "ui", "--port", str(port), *options]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("w") as file:
+            server = subprocess.Popen(command, cwd=project, env=environment, stdout=file, stderr=file)
+        try:
+            pages: list[str] = []
+            while not pages:
                 time.sleep(0.1)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
+                pages = re.findall(r"http://\S+/#/\S+", log.read_text())
+                if server.poll() is not None:
+                    raise click.ClickException(f"mergershift ui stopped:\n{log.read_text()}")
+            yield pages
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 def median_seconds(action: Callable[[], Any]) -> float:
@@ -169,7 +171,8 @@ def measure(project: Path, folders: list[Path], port: int) -> Iterator[tuple[str
     """Yield what was done and its wall time in seconds."""
     yield "sync, nothing published yet", timed(project, "mergershift", "sync", "outputs/runs")
     yield "sync, nothing missing", timed(project, "mergershift", "sync", "outputs/runs")
-    with serving(project, port) as address:
+    with serving(project, port) as pages:
+        address = pages[0].partition("/#")[0]
         experiment = experiment_of(address)
         yield (
             f"first {PAGE} runs by target score, REST",

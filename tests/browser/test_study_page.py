@@ -12,14 +12,14 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1600, "height": 1200}
 SIZES = "[document.documentElement.scrollWidth, window.innerWidth]"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 CONTRAST = """() => {
-    const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const linear = part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4;
     const light = colour => {
-        const [r, g, b] = channels(colour).map(c => c / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
-        return .2126 * r + .7152 * g + .0722 * b;
+        const [red, green, blue] = colour.match(/[\\d.]+/g).slice(0, 3).map(part => linear(part / 255));
+        return .2126 * red + .7152 * green + .0722 * blue;
     };
     const style = getComputedStyle(document.body);
-    const [one, other] = [style.color, style.backgroundColor].map(light).sort();
-    return (other + .05) / (one + .05);
+    const [dark, bright] = [style.color, style.backgroundColor].map(light).sort((one, other) => one - other);
+    return (bright + .05) / (dark + .05);
 }"""
 """Contrast of text and background as the accessibility guidelines (WCAG 2) define it."""
 
