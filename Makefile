@@ -24,7 +24,7 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo study test test-fast test-system lint lock clean
+.PHONY: help install demo study screenshots test test-fast test-system lint lock clean
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
@@ -33,6 +33,7 @@ help:
 	@echo "make test-system  those with real servers, real kills and whole pipelines"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
+	@echo "make screenshots  take the README's pictures from the demo (needs Chromium)"
 	@echo "make lock     update requirements.lock from pyproject.toml"
 	@echo "make clean    delete the pipeline's outputs; the environment and the archive are kept"
 
@@ -146,6 +147,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Of what `make demo` has left.
+screenshots: install
+	$(BIN)/python benchmarks/screenshots.py
 
 # The lock lists every package except torch, whose build depends on the machine.
 lock:
