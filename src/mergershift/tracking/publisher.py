@@ -8,6 +8,7 @@ from typing import Literal
 
 from mlflow.exceptions import MlflowException
 
+from mergershift.cells.layout import CONFIG
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
 from mergershift.tracking.diagnosis import answering, tolerating
@@ -73,7 +74,8 @@ def _publish(finder: RunFinder, content: RunContent) -> Outcome:
     published, links = found
     spec, metrics = content.spec, {name: value for name, (value, _) in content.metrics.items()}
     published.describe(spec, metrics, links)
-    published.configuration(spec)
+    if CONFIG not in content.files:
+        published.configuration(spec)
     published.data(spec, metrics)
     published.epochs(content.epochs, content.epoch_times, content.ended)
     published.metrics(content.metrics)
