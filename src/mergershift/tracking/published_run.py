@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from mergershift.cells.layout import CONFIG
@@ -254,7 +255,12 @@ class PublishedRun:
         """Log the classifier that an evaluation chose, in place of one that an earlier evaluation chose."""
         if self._tags.get(MODEL_TAG) == model.evaluation:
             return
-        replace_model(self._client, self._run, spec, model, metrics)
+        try:
+            replace_model(self._client, self._run, spec, model, metrics)
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":
+                raise
+            return  # servers before MLflow 3 have no models of runs
         self._log(tags=[RunTag(MODEL_TAG, model.evaluation)])
 
     def _listed(self, folder: str | None = None) -> Iterator[str]:
