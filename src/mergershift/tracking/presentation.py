@@ -28,6 +28,8 @@ TARGET_SCORE = "target.unique.balanced_accuracy"
 """Name of the metric that every evaluation of a training gives."""
 STUDY_PAGE = f"report/{PAGE_NAME}"
 """Path of the study's page within the study's run."""
+FINAL_GROUPS = ("source/", "target/", "interval/", "selection/")
+"""Groups of the final metrics of a training."""
 SYSTEM = "system/"
 """Beginning of the names that MLflow gives to metrics of the machine."""
 TARGET_TAG = "target_95"

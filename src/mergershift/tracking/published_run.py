@@ -29,6 +29,7 @@ from mergershift.tracking.logged_model import MODEL_TAG, replace_model
 from mergershift.tracking.notes import NOTE, note_tags
 from mergershift.tracking.presentation import (
     COLOUR,
+    FINAL_GROUPS,
     TARGET_SCORE,
     metric_name,
     parameters,
@@ -205,19 +206,24 @@ class PublishedRun:
         return {metric.step for metric in self._client.get_metric_history(self.run_id, name)}
 
     def metrics(self, metrics: Mapping[str, tuple[float, int]]) -> None:
-        """Log the final metrics, given as (value, time), that the run lacks or has with another value."""
+        """Log the final metrics, given as (value, time), that the run lacks or has with another value.
+
+        Once one has another value, those that `metrics` lacks belong to an earlier evaluation and become NaN.
+        """
+        wanted = {name: entry for plain, entry in metrics.items() if (name := metric_name(plain)) is not None}
+        if any(
+            name in self._latest and not _same(self._latest[name].value, wanted[name][0]) for name in wanted
+        ):
+            newest = max(time_of_value for _, time_of_value in wanted.values())
+            former = {name for name in self._latest if name.startswith(FINAL_GROUPS)} - wanted.keys()
+            wanted |= dict.fromkeys(former, (math.nan, newest))
         entries = []
-        for plain, (value, time_of_value) in metrics.items():
-            name = metric_name(plain)
-            if name is None:
-                continue
+        for name, (value, time_of_value) in wanted.items():
             known = self._latest.get(name)
-            if known is not None:
-                if _same(known.value, value):
-                    continue
+            if known is None or not _same(known.value, value):
                 # MLflow shows the latest value, but one from a cached file may be older than the one it replaces.
-                time_of_value = max(time_of_value, known.timestamp + 1)
-            entries.append(Metric(name, value, time_of_value, 0))
+                later = time_of_value if known is None else max(time_of_value, known.timestamp + 1)
+                entries.append(Metric(name, value, later, 0))
         for batch in _batches(entries, MOST_METRICS):
             self._log(metrics=batch)
             self._latest |= {metric.key: metric.to_proto() for metric in batch}
