@@ -54,10 +54,10 @@ def runs(client: MlflowClient, kind: str) -> list[Run]:
 
 
 def content_of_all(client: MlflowClient) -> dict[str, object]:
-    found = {}
+    found: dict[str, object] = {}
     for run in [*runs(client, "study"), *runs(client, "training")]:
-        metrics = {name: value for name, value in run.data.metrics.items()}
-        found[run.info.run_id] = (run.info.run_name, run.data.params, run.data.tags, metrics)
+        data = run.data
+        found[run.info.run_id] = (run.info.run_name, data.params, data.tags, dict(data.metrics))
     return found
 
 

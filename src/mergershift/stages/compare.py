@@ -228,7 +228,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "galaxies": galaxies,
             "renderings": renderings,
             "parameters": presentation.parameters(run.spec),
-            "choice": run.choice,
+            "choice": {name.replace(" ", "_"): value for name, value in run.choice.items()},
             "scores": {name.replace(" ", "/"): score for name, score in run.scores.items()},
             "validators": run.validators,
         }
