@@ -80,7 +80,7 @@ def test_the_time_left_follows_from_cells_and_epochs_that_are_done(tmp_path, cap
     clock = [0.0]
     monkeypatch.setattr("mergershift.pipeline.dashboard.time.monotonic", lambda: clock[0])
     log = tmp_path / "log"
-    log.write_text("Running stage 'train@two-method1-0':\n")
+    log.write_text("Running stage 'train@two-mmd-s0':\n")
     dashboard = Dashboard(NAMES, tmp_path, Console(file=io.StringIO()))
     for name in NAMES[1:]:
         dashboard.wait(name)

@@ -43,7 +43,7 @@ def test_an_experiment_runs_what_it_changes_and_is_compared_by_a_few_metrics(stu
     table = dvc(studied, "metrics", "show").stdout.splitlines()
     assert [line.split()[0] for line in table[1:]] == sorted(f"outputs/metrics/{cell}.json" for cell in CELLS)
     assert max(map(len, table)) <= 100
-    changed = json.loads(dvc(studied, "metrics", "diff", "--all", "--json", "HEAD", "half").stdout)["diff"]
+    changed = json.loads(dvc(studied, "metrics", "diff", "--all", "--json", "HEAD", "half").stdout)
     assert changed["outputs/metrics/two-mmd-s0.json"]["source"]["new"] == figures["source"]
     page = dvc(studied, "plots", "diff", "HEAD", "half").stdout.strip().removeprefix("file://")
     assert "http" not in Path(page).read_text(), "it shows without a network"

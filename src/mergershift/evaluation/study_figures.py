@@ -53,14 +53,14 @@ def learning_curves(trainings: Mapping[str, Sequence[tuple[pd.DataFrame, int]]],
     for axes, (name, seeds) in zip(panels.flat, trainings.items(), strict=False):
         _draw_losses(axes, seeds)
         axes.set_title(name, fontsize="medium")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(labelbottom=True)
     for axes in panels.flat[len(trainings) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_ylabel("cross-entropy")
     for column in range(columns):
-        panels[(len(trainings) - 1 - column) // columns, column].set_xlabel("epoch")
+        panels[(len(trainings) - 1 - column) // columns, column].set_xlabel("epoch (the first is 0)")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
@@ -70,14 +70,12 @@ def learning_curves(trainings: Mapping[str, Sequence[tuple[pd.DataFrame, int]]],
 def _draw_losses(axes: Axes, seeds: Sequence[tuple[pd.DataFrame, int]]) -> None:
     for number, (epochs, chosen) in enumerate(seeds):
         labels = ("training", "validation, labelled domain", "chosen epoch") if not number else (None,) * 3
-        axes.plot(
-            epochs["epoch"],
-            epochs["train_classification_loss"],
-            color=NEUTRAL,
-            linewidth=0.9,
-            label=labels[0],
-        )
-        losses = epochs.set_index("epoch")["source_val_loss"]
-        axes.plot(losses.index, losses, color=COLOURS["source"], linewidth=1.2, label=labels[1])
-        axes.plot([chosen], [losses.get(chosen, math.nan)], "o", color=COLOURS["source"], label=labels[2])
+        losses = epochs.set_index("epoch")[["train_classification_loss", "source_val_loss"]]
+        for column, colour, label in zip(losses, (NEUTRAL, COLOURS["source"]), labels, strict=False):
+            # With markers, because a training of one epoch has no line.
+            axes.plot(
+                losses.index, losses[column], ".-", color=colour, linewidth=1, markersize=3, label=label
+            )
+        height = losses["source_val_loss"].get(chosen, math.nan)
+        axes.plot([chosen], [height], "o", color=COLOURS["source"], label=labels[2])
     axes.spines[["top", "right"]].set_visible(False)
