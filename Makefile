@@ -29,7 +29,7 @@ endif
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
-	@echo "make test     set up and run the tests, but for those of whole systems"
+	@echo "make test     set up and run the tests, but for those of whole systems (5 to 10 minutes)"
 	@echo "make test-system  those with real servers, real kills and whole pipelines"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
