@@ -29,7 +29,7 @@ endif
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
-	@echo "make test     set up and run the tests, but for those of whole systems"
+	@echo "make test     set up and run the tests, but for those of whole systems (5 to 10 minutes)"
 	@echo "make test-system  those with real servers, real kills and whole pipelines"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
@@ -39,8 +39,8 @@ help:
 
 install: $(VENV)/installed
 
-CHECK_PYTHON = command -v "$(PYTHON)" >/dev/null || \
-	{ echo "$(PYTHON): no such program. Install Python 3.11 or later, or name one that is there: make PYTHON=python3 $(MAKECMDGOALS)"; exit 1; }; \
+CHECK_PYTHON = $(PYTHON) -c "" 2>/dev/null || \
+	{ echo "$(PYTHON) cannot be run. Install Python 3.11 or later, or name one that is there: make PYTHON=python3 $(MAKECMDGOALS)"; exit 1; }; \
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	{ echo "$(PYTHON) is older than Python 3.11. Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 
@@ -93,9 +93,10 @@ endif
 
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off
 PACKAGES := $(shell grep -c == requirements.lock)
-# Prints how far pip has come, in place of a line or more for every package.
-COUNTED = awk '/^Collecting/ && ++n % 40 == 0 { print "        " n " found"; fflush() } \
-	/^Installing/ { print "        all found; unpacking them takes as long again"; fflush() }'
+# Prints how far pip has come, in place of several lines for every package.
+COUNTED = awk '/^(Collecting|Processing)/ && ++found % 60 == 0 { print "        " found " found"; fflush() } \
+	/^ *(Downloading|Using cached) .*[.](whl|gz) / && ++got % 60 == 0 { print "        " got " downloaded"; fflush() } \
+	/^Installing/ { print "        unpacking them"; fflush() }'
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(CHECK_PYTHON)
 	@echo "Installing into $(VENV), which takes 1 to 3 minutes on a fast network. 1 of 3: the environment"

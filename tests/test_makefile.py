@@ -144,14 +144,17 @@ def test_an_environment_elsewhere_is_never_deleted(tmp_path, torch):
 
 
 @pytest.mark.parametrize(
-    ("python", "expected"), [("python3.99", "no such program"), ("./old", "is older than Python 3.11")]
+    ("python", "expected"),
+    [("python3.99", "cannot be run"), ("./shim", "cannot be run"), ("./old", "is older than Python 3.11")],
 )
 def test_a_python_that_is_missing_or_too_old_is_named(tmp_path, python, expected):
     shutil.copy2(CHECKOUT / "Makefile", tmp_path / "Makefile")
     (tmp_path / "requirements.lock").touch()
     (tmp_path / "pyproject.toml").touch()
-    (tmp_path / "old").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "old").chmod(0o755)
+    (tmp_path / "old").write_text('#!/bin/sh\ntest -z "$2"\n')  # fails to confirm that it is new enough
+    (tmp_path / "shim").write_text("#!/bin/sh\nexit 127\n")
+    for program in ("old", "shim"):
+        (tmp_path / program).chmod(0o755)
     done = subprocess.run(
         ["make", "install", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True
     )

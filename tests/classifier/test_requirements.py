@@ -45,6 +45,16 @@ def test_what_can_be_trained_passes_and_draws_no_random_numbers(tiny: Prepared) 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_trainer_for_gpus_is_refused_where_there_is_none(
+    tiny: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = with_parts()
+    config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"accelerator": "gpu"})})
+    with pytest.raises(UserError, match="needs a GPU, but PyTorch finds none"):
+        require_trainable(config, tiny)
+
+
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [

@@ -33,6 +33,7 @@ def test_every_command_has_help(capsys, name):
     code, out, _ = run(capsys, name, "--help")
     assert code == 0
     assert "Usage: mergershift" in out
+    assert "\\b" not in out, "an example's lines would be joined"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,7 @@ def test_without_a_command_the_help_is_printed_and_not_called_an_error(capsys, a
 
 def test_the_help_lists_every_command_once(capsys):
     _, out, _ = run(capsys, "--help")
+    assert re.search(r"^ +mergershift repro --jobs 2 ", out, re.MULTILINE)
     listed = [line.split()[0] for line in out.partition("Options:")[2].splitlines() if line.startswith("  ")]
     names = [name for name, command in cli.commands.items() if not command.hidden]
     assert sorted(name for name in listed if not name.startswith("-")) == sorted(names)

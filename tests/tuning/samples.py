@@ -15,7 +15,12 @@ IN_MEMORY = "sqlite:///:memory:"
 
 
 def search_of(
-    *, data_hash: str = DATA_HASH, code_hash: str = "code", best_by: str = "target_entropy", **changed: Any
+    *,
+    data_hash: str = DATA_HASH,
+    code_hash: str = "code",
+    best_by: str = "target_entropy",
+    tags: dict[str, str | None] | None = None,
+    **changed: Any,
 ) -> Search:
     """A search by the accuracy on labelled validation images."""
     tuning: dict[str, Any] = {
@@ -29,4 +34,5 @@ def search_of(
         "retries": 2,
         "space": {"network": {"limit": {"low": 1.0, "high": 200.0}}},
     }
-    return Search(config_of(), TuningConfig.model_validate(tuning | changed), data_hash, code_hash, best_by)
+    settings = TuningConfig.model_validate(tuning | changed)
+    return Search(config_of(), settings, data_hash, code_hash, best_by, tags or {})

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 import torch
 from cells.samples import config_of, prepare_tiny, write_checkout
+from mlflow import MlflowClient
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tuning.samples import LIMIT, search_of
 
 from mergershift.classifier.classifier import Classifier, build_classifier
 from mergershift.config import Config
+from mergershift.core.database_files import sqlite_address
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
 from mergershift.training.fit import Result
@@ -90,6 +93,32 @@ def test_a_trial_is_compared_by_its_objective_and_worth_what_the_kept_network_is
     assert Objective(search, prepared)(trial) == (pytest.approx(ACCURACIES[23.5]),)
     reported = study.trials[trial.number].intermediate_values
     assert reported == {epoch: pytest.approx(value) for epoch, value in enumerate(ACCURACIES.values())}
+
+
+def test_the_run_of_a_trial_is_named_by_what_it_varies_and_groups_its_scores(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its objective has one name by epoch and another in the end, so that neither hides the other."""
+    play(monkeypatch, tuple(ACCURACIES), kept=1)
+    search = search_of(
+        tags={"data_kind": "mock", "mlflow.user": "ada", "mlflow.source.name": "mergershift tune"}
+    )
+    address = sqlite_address(tmp_path / "runs.db")
+    tracked = search.config.tracking.model_copy(update={"uri": address})
+    search = replace(search, config=search.config.model_copy(update={"tracking": tracked}))
+    Objective(search, prepared)(begin(open_study(search), 13.25))
+    client = MlflowClient(tracking_uri=address)
+    (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert run.info.run_name == "trial 0 · limit=13.25"
+    assert {"mlflow.user": "ada", "mlflow.source.name": "mergershift tune", "data": "mock"}.items() <= (
+        run.data.tags.items()
+    )
+    assert run.data.tags["search"] == search.name
+    assert run.data.metrics["selection/source_balanced_accuracy"] == pytest.approx(ACCURACIES[23.5])
+    history = client.get_metric_history(run.info.run_id, "validation/source_balanced_accuracy")
+    assert [point.value for point in sorted(history, key=lambda point: point.step)] == pytest.approx(
+        list(ACCURACIES.values())
+    )
 
 
 @pytest.mark.parametrize("others", [("finished", "finished"), ("finished", "running")])

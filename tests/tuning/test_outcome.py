@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import optuna
 import pytest
 import yaml
@@ -12,10 +13,11 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 from tuning.samples import LIMIT, search_of
 
+from mergershift.archive import images_of
 from mergershift.core.errors import UserError
 from mergershift.evaluation import DOMAIN_DISTANCE
 from mergershift.tuning.endings import REASON, WHY
-from mergershift.tuning.outcome import summary, table, winner, write_experiment
+from mergershift.tuning.outcome import figures, summary, table, winner, write_experiment
 
 
 def test_of_a_front_the_validator_named_beforehand_takes_the_best() -> None:
@@ -74,3 +76,20 @@ def test_the_table_says_why_a_trial_failed() -> None:
     assert rows["reason"].tolist() == [reason, ""]
     facts = summary(search, study, winner(study, search))
     assert (facts["completed"], facts["pruned"], facts["failed"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("kind", ["mock", "archive"])
+def test_figures_and_tables_say_what_images_they_are_from(kind: str) -> None:
+    search = search_of(tags={"data_kind": kind})
+    study = optuna.create_study(directions=search.directions)
+    drawn_from: dict[str, BaseDistribution] = {LIMIT: FloatDistribution(1.0, 200.0)}
+    for limit, accuracy in ((10.0, 0.6), (20.0, 0.9), (30.0, 0.7)):
+        study.add_trial(optuna.create_trial(params={LIMIT: limit}, distributions=drawn_from, value=accuracy))
+    label = images_of(kind)
+    drawn = figures(search, study)
+    assert {"history", "parallel_coordinates", "importances", "intermediate_values"} == set(drawn)
+    for name, figure in drawn.items():
+        assert any(label in axes.get_title() for axes in figure.axes), name
+        plt.close(figure)
+    assert table(search, study)["data"].tolist() == [label] * 3
+    assert summary(search, study, winner(study, search))["data"] == label

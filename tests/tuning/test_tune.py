@@ -120,7 +120,7 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert len(children) == 3
     for run in children:
-        history = client.get_metric_history(run.info.run_id, "source_val_loss")
+        history = client.get_metric_history(run.info.run_id, "validation/source_loss")
         assert sorted(point.step for point in history) == [0, 1, 2]
     assert {run.info.status for run in runs} == {"FINISHED"}
     figures = {path.path for path in client.list_artifacts(parent.info.run_id, "figures")}

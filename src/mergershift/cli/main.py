@@ -37,7 +37,7 @@ class Commands(OrderedGroup):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mergershift")
 def cli() -> None:
-    r"""Galaxy-merger classifiers that have to survive a change of domain.
+    """Galaxy-merger classifiers that have to survive a change of domain.
 
     KEY=VALUE arguments override the settings in conf/: mergershift train adaptation=mmd training.epochs=50
 
@@ -46,7 +46,7 @@ def cli() -> None:
       mergershift data mock          makes simulated images (`data fetch`: the archive)
       mergershift study use demo     chooses what is trained
       mergershift repro --jobs 2     runs it, about 10 minutes, and prints the results
-    """
+    """  # noqa: D301
 
 
 cli.add_command(
@@ -64,7 +64,8 @@ cli.add_command(
 def prepare(overrides: tuple[str, ...]) -> None:
     """Convert the archive to images that networks are trained on.
 
-    They are float32, with galaxy ids, split and statistics.
+    They are float32, with galaxy ids, split and statistics, in outputs/prepared/. For instance: mergershift prepare
+    filters=three
     """
     from mergershift.stages.prepare import prepare_step
 
@@ -73,7 +74,10 @@ def prepare(overrides: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder of the cell; results go to its train/."
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the results.  [default: a folder in outputs/runs/, named after the settings]",
 )
 @click.option(
     "--resume",
@@ -89,9 +93,18 @@ def prepare(overrides: tuple[str, ...]) -> None:
 def train(output: Path | None, resume: str | None, init: str | None, overrides: tuple[str, ...]) -> None:
     """Train one network.
 
+    \b
+    For instance:
+      mergershift train adaptation=mmd training.epochs=50 seed=3
+      mergershift train filters=two experiment=tuned_mmd trainer=gpu
+
+    Every group of settings is a folder in conf/, and every choice a file there: adaptation=mmd is
+    conf/adaptation/mmd.yaml, and training.epochs is a setting of conf/training/default.yaml. `mergershift prepare`
+    makes the images beforehand.
+
     Run the same command again to resume an interrupted training. A training with --resume or --init has a folder and
     an MLflow run of its own, which name the training that it started from.
-    """
+    """  # noqa: D301
     from mergershift.cells.layout import default_output
     from mergershift.stages.initial import initialised
     from mergershift.stages.resume import resumed
@@ -115,8 +128,8 @@ def train(output: Path | None, resume: str | None, init: str | None, overrides: 
 def evaluate(cell: Path, overrides: tuple[str, ...]) -> None:
     """Evaluate the training in CELL on both domains' test images.
 
-    One of its epochs is selected first. KEY=VALUE sets how: selection=NAME,
-    selection.validator=source_validation_risk, ...
+    CELL is the folder that `mergershift train` printed, or one below outputs/cells/. One of its epochs is selected
+    first. KEY=VALUE sets how: selection=NAME, selection.validator=source_validation_risk, ...
     """
     from mergershift.config import compose_selection
     from mergershift.stages.evaluate import evaluate_step
@@ -172,7 +185,8 @@ def report() -> None:
 def repro(jobs: int, pull: bool, arguments: tuple[str, ...]) -> None:
     """Run the pipeline and print the transfer table.
 
-    Only the stages that are out of date are run, by `dvc repro`.
+    conf/study.yaml lists what it trains; `mergershift study` chooses. Only the stages that are out of date are run, by
+    `dvc repro`: the same command resumes a pipeline that was interrupted.
     """
     from mergershift.pipeline.repro import repro as run_pipeline
 

@@ -94,10 +94,14 @@ def predict(
 def tune(workers: int, as_worker: bool, first_trial: int, overrides: tuple[str, ...]) -> None:
     """Search for better hyperparameters of a method.
 
+    \b
+    For instance, 24 trials, which take about an hour on two cores:
+      mergershift tune --workers 2 adaptation=mmd training=demo
+
     conf/tuning/<adaptation>.yaml sets the ranges, and the best trial becomes an experiment file. The search uses no
     target labels, unless its objective or its transfer is an oracle. Run the same command again to resume an
     interrupted search.
-    """
+    """  # noqa: D301
     from mergershift.tuning.tune import tune_step, worker_step
 
     if as_worker:

@@ -145,6 +145,7 @@ def run_name(spec: RunSpec) -> str:
     parts = [method_title(spec), spec.config["filters"]["name"], direction(spec)]
     if kind == "search":
         parts = ["search", *parts, *(name for name in _tuning(spec).get("objectives", ()) if name == ORACLE)]
+        parts += [name] if (name := _tuning(spec).get("name")) else []
     else:
         parts.append(f"s{spec.config['seed']}")
     parts += [choices[group] for group, usual in USUAL.items() if choices.get(group, usual) != usual]

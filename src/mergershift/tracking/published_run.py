@@ -184,10 +184,13 @@ class PublishedRun:
             entries = []
             for metrics in batch:
                 number = int(metrics["epoch"])
+                # A trial's objective, the last column, may have the name of another column, and replaces it.
+                shown = {
+                    metric_name(name, epoch=True): value for name, value in metrics.items() if name != "epoch"
+                }
                 entries += [
-                    Metric(metric_name(name, epoch=True), value, times.get(number, default_time), number)
-                    for name, value in metrics.items()
-                    if name != "epoch"
+                    Metric(name, value, times.get(number, default_time), number)
+                    for name, value in shown.items()
                 ]
             self._log(metrics=entries)
             self._steps |= {int(metrics["epoch"]) for metrics in batch}
