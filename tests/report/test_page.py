@@ -245,6 +245,7 @@ def test_the_same_study_gives_the_same_bytes(study, tmp_path):
     assert before == after
     run = ("mergershift", f"mmd-{FORWARD}-0")
     assert {name.partition("-")[0] for name in by_run[run]} == {"features", "examples", "saliency"}
+    assert all(before[name] == picture for name, picture in by_run[run].items())
 
 
 def test_a_study_of_one_method_also_has_a_page(fresh, capsys):
