@@ -313,6 +313,8 @@ def test_the_archive_and_its_test_evaluations_are_named(fresh):
     assert "F814W, F160W: 3 times" in text
     assert "MOCK" not in text
     assert "https://archive.example/deepmerge" in text
+    for path in (fresh / "outputs/report/figures").glob("*.svg"):
+        assert "DeepMerge archive" in "".join(ElementTree.parse(path).getroot().itertext()), path
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,7 @@ class _FigureWriter:
 
     def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
         """Save a figure under `name`; `of` is the method if it shows only a single one."""
-        if self._note:
-            mark(figure, self._note)
+        mark(figure, self._note)
         self._count += 1
         svg = save(Drawing(name, figure, alt), self._folder, self._styles, self._count)
         self.advance(1)
