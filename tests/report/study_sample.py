@@ -140,7 +140,7 @@ def _write_cell(cell: Cell, network: str) -> None:
         table = _predictions(cell, config, prepared, thresholds[choice], more)
         evaluation.write_predictions(table, evaluated / PREDICTIONS[choice])
         if choice == "label_free":
-            evaluation.write_results(evaluation.evaluate(table), evaluated)
+            evaluation.write_results(evaluation.evaluate(table, resamples=10), evaluated)
 
 
 def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> RunRecord:

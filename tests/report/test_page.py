@@ -245,6 +245,7 @@ def test_the_same_study_gives_the_same_bytes(study, tmp_path):
     assert before == after
     run = ("mergershift", f"mmd-{FORWARD}-0")
     assert {name.partition("-")[0] for name in by_run[run]} == {"features", "examples", "saliency"}
+    assert all(before[name] == picture for name, picture in by_run[run].items())
 
 
 def test_a_study_of_one_method_also_has_a_page(fresh, capsys):
@@ -312,6 +313,8 @@ def test_the_archive_and_its_test_evaluations_are_named(fresh):
     assert "F814W, F160W: 3 times" in text
     assert "MOCK" not in text
     assert "https://archive.example/deepmerge" in text
+    for path in (fresh / "outputs/report/figures").glob("*.svg"):
+        assert "DeepMerge archive" in "".join(ElementTree.parse(path).getroot().itertext()), path
 
 
 @pytest.mark.parametrize(

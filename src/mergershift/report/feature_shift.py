@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,11 @@ def compared_images(setting: Setting) -> pd.DataFrame:
     return images[images["galaxy"].isin(kept["galaxy"])].reset_index(drop=True)
 
 
-def measure(setting: Setting) -> list[Shift]:
-    """Measure the shift in the features of every method of a setting, on the same images of both domains."""
+def measure(setting: Setting, advance: Callable[[int], None]) -> list[Shift]:
+    """Measure the shift in the features of every method of a setting, on the same images of both domains.
+
+    Calls `advance` with 1 after every network.
+    """
     table = compared_images(setting)
     rows, galaxies = table["row"].to_numpy(), table["galaxy"].to_numpy()
     prepared = prepared_images(setting.contenders[0].first)
@@ -80,5 +84,6 @@ def measure(setting: Setting) -> list[Shift]:
             proxy_a.append(proxy_a_distance(source, target, galaxies, galaxies))
             if training is contender.first:
                 planes.append(project(source, target))
+            advance(1)
         measured.append(Shift(contender, tuple(mmd), tuple(proxy_a), planes[0], table["label"].to_numpy()))
     return measured

@@ -16,6 +16,7 @@ from mergershift.classifier.saliency import NoConvolution
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
 from mergershift.core.files import atomic_directory
+from mergershift.core.progress import progress_bar
 from mergershift.report import (
     findings,
     gallery,
@@ -34,20 +35,27 @@ from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
 from mergershift.report.svg import Drawing, mark, save, style
 from mergershift.report.validator_table import FEWEST_RANKED, ranked_networks, shown_columns, validator_rows
 
-ByRun = dict[tuple[str, str], dict[str, Figure]]
+ByRun = dict[tuple[str, str], dict[str, bytes]]
+"""PNG files by their names, by the experiment and the id of a training."""
+FIGURES_OF_A_SETTING = 5
+"""Number of figures that are neither of a single method nor of an outcome: overview, two of curves, two of saliency."""
 
 
 def write_report() -> ByRun:
     """Write the page and its figures to outputs/report/.
 
-    Returns the figures that show a single method, by the experiment and the id of its first training, and by name.
+    Returns the figures that show a single method, for the run of its first training.
     Raises UserError if a part of the study is missing.
     """
     gathered = read_study_results()
     by_run: ByRun = {}
-    with atomic_directory(root() / REPORT) as folder, style():
+    with (
+        atomic_directory(root() / REPORT) as folder,
+        style(),
+        progress_bar("measuring and drawing", _steps(gathered)) as advance,
+    ):
         (folder / "figures").mkdir()
-        add = _FigureWriter(folder / "figures", gathered, by_run)
+        add = _FigureWriter(folder / "figures", gathered, by_run, advance)
         limits = overview_figure.common_limits(gathered)
         directions = [
             _direction(
@@ -63,24 +71,37 @@ def write_report() -> ByRun:
     return by_run
 
 
+def _steps(gathered: StudyResults) -> int:
+    """Count the networks to measure and, at most, the figures to draw."""
+    figures = sum(
+        2 * len(setting.contenders) + len(gallery.OUTCOMES) + FIGURES_OF_A_SETTING
+        for setting in gathered.settings
+    )
+    return len(gathered.trainings) + figures
+
+
 class _FigureWriter:
     """Saves figures and returns what the template needs to place them on the page."""
 
-    def __init__(self, folder: Path, gathered: StudyResults, by_run: ByRun) -> None:
-        self._folder, self._by_run = folder, by_run
+    def __init__(
+        self, folder: Path, gathered: StudyResults, by_run: ByRun, advance: Callable[[int], None]
+    ) -> None:
+        self._folder, self._by_run, self.advance = folder, by_run, advance
         self._styles = gathered.styles
         self._note = prose.note(gathered)
         self._count = 0
 
     def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
         """Save a figure under `name`; `of` is the method if it shows only a single one."""
-        if self._note:
-            mark(figure, self._note)
+        mark(figure, self._note)
         self._count += 1
         svg = save(Drawing(name, figure, alt), self._folder, self._styles, self._count)
+        self.advance(1)
         if of is not None:
             record = of.first.record
-            self._by_run.setdefault((record.experiment, record.training), {})[name] = figure
+            file = f"{name}.png"
+            files = self._by_run.setdefault((record.experiment, record.training), {})
+            files[file] = (self._folder / file).read_bytes()
         return {"svg": svg, "of": of.name if of else ""}
 
 
@@ -122,7 +143,7 @@ def _setting(
         f"{setting.title}, against source only on {setting.source} and {setting.target} images; the table under "
         "Accuracy lists the values.",
     )
-    shifts = measure(setting)
+    shifts = measure(setting, add.advance)
     values: dict[str, Any] = {
         "setting": setting,
         "overview": overview,

@@ -24,10 +24,10 @@ def kinds(gathered: StudyResults) -> list[str]:
 
 
 def note(gathered: StudyResults) -> str:
-    """Note on the provenance of the images, printed on every figure; empty if they are the published archive."""
+    """Note on the provenance of the images, printed on every figure."""
     provenance = kinds(gathered)
     if provenance == ["archive"]:
-        return ""
+        return "DeepMerge archive"
     return "MOCK IMAGES" if provenance == ["mock"] else f"IMAGES: {' + '.join(provenance)}".upper()
 
 

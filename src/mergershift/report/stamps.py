@@ -91,7 +91,7 @@ class Sheet:
         """
         self._left, self._gap, (self._above, self._below) = left, gap, labels
         self.size = (WIDTH - left - gap * (columns - 1)) / columns
-        height = STRIP + self._above + rows * (self.size + self._below)
+        height = self._above + rows * (self.size + self._below) + STRIP
         self.figure = Figure(figsize=(WIDTH / 72, height / 72))
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, WIDTH), ylim=(height, 0))
@@ -100,7 +100,7 @@ class Sheet:
 
     def corner(self, column: int, row: int) -> tuple[float, float]:
         """Return the upper left corner of a stamp."""
-        top = STRIP + self._above + row * (self.size + self._below)
+        top = self._above + row * (self.size + self._below)
         return self._left + column * (self.size + self._gap), top
 
     def stamp(self, column: int, row: int, image: Colours) -> None:

@@ -25,7 +25,7 @@ PANEL = (4.6, 3.9)
 TEXT = 8.5
 """Smallest size of text in points: a phone shows a figure as wide as `PANEL` with it at about nine pixels."""
 STRIP = 13.0
-"""Height in points of the strip above a figure for the note on the images' provenance."""
+"""Height in points of the strip below a figure for the note on the images' provenance."""
 DPI = 160
 
 _STYLE: dict[Any, Any] = {
@@ -91,12 +91,14 @@ def panel(width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Figure, Ax
 
 
 def mark(figure: Figure, note: str) -> None:
-    """Write `note` above the top right corner of the figure, for instance that the images are from a mock."""
+    """Write `note` in the bottom right corner of the figure, for instance that the images are from a mock."""
     strip = STRIP / 72 / figure.get_figheight()
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(rect=(0, 0, 1, 1 - strip))
-    figure.text(0.995, 0.998, note, ha="right", va="top", fontsize=TEXT, color=MUTED.light, fontweight="bold")
+        engine.set(rect=(0, strip, 1, 1 - strip))
+    figure.text(
+        0.995, 0.002, note, ha="right", va="bottom", fontsize=TEXT, color=MUTED.light, fontweight="bold"
+    )
 
 
 def save(drawing: Drawing, folder: Path, styles: Iterable[Style], number: int) -> str:

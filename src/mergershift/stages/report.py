@@ -51,4 +51,5 @@ def _contents(figures_by_run: ByRun) -> Iterator[RunContent]:
             logger.warning("Not published: %s", error)
             continue
         figures = figures_by_run.get((content.spec.experiment, content.spec.training), {})
-        yield replace(content, files={**content.files, **tracking.png_files(figures, "report")})
+        files = {f"report/{name}": picture for name, picture in figures.items()}
+        yield replace(content, files={**content.files, **files})

@@ -3,7 +3,7 @@
 from mergershift.core.redaction import public
 from mergershift.tracking.model_registry import fetch_model
 from mergershift.tracking.publisher import Outcome, Publisher, RefusedByServer, publish
-from mergershift.tracking.runs import Run, abandon, open_run, png_files
+from mergershift.tracking.runs import Run, abandon, open_run
 from mergershift.tracking.server import recorded_address, tracking_address
 from mergershift.tracking.study_run import study_content
 
@@ -15,7 +15,6 @@ __all__ = [
     "abandon",
     "fetch_model",
     "open_run",
-    "png_files",
     "public",
     "publish",
     "recorded_address",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-
-from matplotlib.figure import Figure
 
 from mergershift.cells.records import RunRecord, RunSpec, RunStatus, Trained
 from mergershift.tracking.diagnosis import tolerating, warn
@@ -189,16 +186,6 @@ def open_run(address: str, spec: RunSpec, *, monitor: bool = False) -> Run:
         monitor: whether to log the load of the machine with every epoch, until the run is finished or stopped.
     """
     return Run(address, spec, monitor=monitor)
-
-
-def png_files(figures: Mapping[str, Figure], folder: str) -> dict[str, bytes]:
-    """Render figures as PNG; returns the files' contents by their paths under `folder`."""
-    files = {}
-    for name, figure in figures.items():
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        files[f"{folder}/{name}.png"] = content.getvalue()
-    return files
 
 
 def abandon(address: str, training: str, experiment: str) -> None:
