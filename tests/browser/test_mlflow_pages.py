@@ -72,6 +72,7 @@ def test_the_printed_link_opens_the_runs_best_first(listed: Page) -> None:
 
 
 def test_three_runs_are_compared_by_what_differs(listed: Page) -> None:
+    scores = numbers(listed, "target/balanced_accuracy")[:3]
     for _ in range(3):
         listed.get_by_role("checkbox", name=SELECT).first.check()
     listed.get_by_role("button", name="Compare").click()
@@ -82,11 +83,12 @@ def test_three_runs_are_compared_by_what_differs(listed: Page) -> None:
     listed.get_by_role("rowheader", name="batch_size", exact=True).wait_for(state="detached")
     row = listed.get_by_role("row", name=re.compile("^method "))
     assert [cell.inner_text().strip() for cell in row.get_by_role("cell").all()] == list(METHODS[:3])
-    score = listed.get_by_role("row", name=re.compile("^target.balanced_accuracy "))
-    score.scroll_into_view_if_needed()
-    values = [float(cell.inner_text()) for cell in score.get_by_role("cell").all()]
-    assert len(values) == 3
-    assert values == sorted(values, reverse=True)
+    names, values = listed.get_by_role("grid", name="grid").all()
+    names.hover()
+    listed.mouse.wheel(0, 2000)  # the list of metrics scrolls by itself, to its alphabetical end
+    names.get_by_role("link", name="target/balanced_accuracy", exact=True).wait_for()
+    shown = values.inner_text().split()
+    assert [score for score in scores if f"{round(score, 3):g}" not in shown] == []
 
 
 def test_a_run_says_what_it_is(listed: Page) -> None:
@@ -102,21 +104,21 @@ def test_a_run_says_what_it_is(listed: Page) -> None:
     data.first.wait_for()
     assert listed.get_by_role("link", name=re.compile("^mmd-two-epoch3")).first.is_visible(), "its model"
     listed.get_by_role("tab", name="Model metrics").click()
-    for group in ("target", "source", "interval", "selection", "train", "validation"):
-        listed.get_by_text(re.compile(rf"^{group} \(\d+\)$")).first.wait_for()
+    listed.get_by_role("figure").filter(has_text="interval").wait_for()
+    groups = {figure.inner_text().split()[0] for figure in listed.get_by_role("figure").all()}
+    assert groups >= {"target", "source", "interval", "selection", "train", "validation"}
 
 
-def test_the_studys_page_is_shown_among_its_runs_files(listed: Page) -> None:
+def test_the_studys_page_opens_from_the_run_of_a_training(listed: Page) -> None:
     run_link(listed, "mmd").click()
-    listed.get_by_role("main").get_by_role("link", name=re.compile("study")).click()
-    listed.get_by_role("heading", name=re.compile("^study · ")).wait_for()
-    listed.get_by_role("tab", name="Artifacts").click()
-    shown = listed.frame_locator("iframe").get_by_role("heading", level=1)
-    if not shown.is_visible():
-        listed.get_by_text("report", exact=True).first.click()
-        listed.get_by_text("index.html", exact=True).first.click()
-    shown.wait_for()
-    assert listed.frame_locator("iframe").get_by_role("heading", name=re.compile("Result")).first.is_visible()
+    with listed.expect_popup() as opened:
+        listed.get_by_role("main").get_by_role("link", name=re.compile("study")).click()
+    study = opened.value
+    study.get_by_role("heading", name=re.compile("^study · ")).wait_for()
+    page = study.frame_locator("iframe")
+    page.get_by_role("heading", level=1).wait_for()
+    assert page.get_by_role("heading", name=re.compile("Result")).first.is_visible()
+    study.close()
 
 
 def test_the_champion_leads_back_to_its_run(page: Page, served: Served) -> None:
