@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from mergershift.cells.layout import CONFIG
 from mergershift.cells.records import RunModel, RunSpec
-from mergershift.tracking.artifact_store import is_local, store_of
 from mergershift.tracking.data_sets import data_inputs
 from mergershift.tracking.description import description
-from mergershift.tracking.failures import check_store, reaching_store
 from mergershift.tracking.logged_model import MODEL_TAG, replace_model
 from mergershift.tracking.notes import NOTE, note_tags
 from mergershift.tracking.presentation import (
@@ -36,11 +28,10 @@ from mergershift.tracking.presentation import (
     run_name,
     shown_tags,
 )
+from mergershift.tracking.run_files import FILES_TAG, FORMER_FILES_TAG, RunFiles
 
-FILES_TAG, FORMER_FILES_TAG = "mlflow.mergershift.files", "mergershift.files"
-"""Tag with a digest of every file of the run, so that no file is downloaded to be compared, and its former name."""
-MOST_ENTRIES, MOST_METRICS, LONGEST_PARAMETER, LONGEST_TAG = 100, 1000, 6000, 8000
-"""MLflow's limits: parameters or tags in one request, metrics in one request, characters of a parameter or tag."""
+MOST_METRICS, LONGEST_PARAMETER, LONGEST_TAG = 1000, 6000, 8000
+"""MLflow's limits: metrics in one request, characters of a parameter or tag."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ class PublishedRun:
         self._parameters: dict[str, str] = dict(run.data.params)
         self._tags: dict[str, str] = dict(run.data.tags)
         self._latest = {metric.key: metric for metric in run.data.to_proto().metrics}
-        self._digests = _digests(self._tags.get(FILES_TAG) or self._tags.get(FORMER_FILES_TAG) or "{}")
+        self._files = RunFiles(client, run)
         self._steps: set[int] | None = None
         self.changed = False
         """Whether anything had to be sent because the server lacked it."""
@@ -81,10 +72,6 @@ class PublishedRun:
     def experiment_id(self) -> str:
         """MLflow's id of the experiment."""
         return str(self._run.info.experiment_id)
-
-    @cached_property
-    def _files_store(self) -> ArtifactRepository:
-        return store_of(self._client, self._run)
 
     def describe(self, spec: RunSpec, metrics: Mapping[str, float], links: Links) -> None:
         """Give the run the name, parameters, tags and description that it lacks, and remove obsolete tags.
@@ -102,8 +89,8 @@ class PublishedRun:
         note = wanted.pop(NOTE, None) or description(spec, metrics, links.study)
         if note is not None:
             wanted |= note_tags(note, self._tags)
-        if self._digests and FILES_TAG not in self._tags:
-            wanted[FILES_TAG] = json.dumps(self._digests, sort_keys=True)
+        if FILES_TAG not in self._tags:
+            wanted |= self._files.tags
         wanted = {key: value[:LONGEST_TAG] for key, value in wanted.items()}
         tags = {key: value for key, value in wanted.items() if self._tags.get(key) != value}
         # A known parameter keeps its value: MLflow rejects a second one, and paths to data may have changed.
@@ -233,32 +220,8 @@ class PublishedRun:
 
     def files(self, files: Mapping[str, bytes]) -> None:
         """Log the files, given by their paths in the run, that it lacks or has with other contents."""
-        digests = {path: hashlib.sha256(content).hexdigest()[:16] for path, content in files.items()}
-        check_store(self._client.tracking_uri, self._run.info.artifact_uri)
-        missing = [
-            path for path in files if path not in self._stored or self._digests.get(path) != digests[path]
-        ]
-        if not missing:
-            return
-        with TemporaryDirectory(prefix="mergershift-") as temporary:
-            for path in missing:
-                file = Path(temporary) / path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(files[path])
-                with reaching_store(f"{path} could not be stored"):
-                    parent = str(PurePosixPath(path).parent)
-                    self._files_store.log_artifact(str(file), None if parent == "." else parent)
-        self._stored.update(missing)
-        self._digests |= {path: digests[path] for path in missing}
-        self._log(tags=[RunTag(FILES_TAG, json.dumps(self._digests, sort_keys=True))])
-
-    @cached_property
-    def _stored(self) -> set[str]:
-        """Paths of the run's files. Another machine's store is not asked for files that were stored there before."""
-        if self._digests and not is_local(self._client.tracking_uri, self._run.info.artifact_uri):
-            return set(self._digests)
-        with reaching_store("the files of the run could not be listed"):
-            return set(self._listed())
+        if self._files.store(files):
+            self._log(tags=[RunTag(key, value) for key, value in self._files.tags.items()])
 
     def model(self, spec: RunSpec, model: RunModel, metrics: Mapping[str, tuple[float, int]]) -> None:
         """Log the classifier that an evaluation chose, in place of one that an earlier evaluation chose."""
@@ -272,13 +235,6 @@ class PublishedRun:
             return  # servers before MLflow 3 have no models of runs
         self._log(tags=[RunTag(MODEL_TAG, model.evaluation)])
 
-    def _listed(self, folder: str | None = None) -> Iterator[str]:
-        for entry in self._files_store.list_artifacts(folder):
-            if entry.is_dir:
-                yield from self._listed(entry.path)
-            else:
-                yield entry.path
-
     def _log(self, **entries: Any) -> None:
         self._client.log_batch(self.run_id, **entries)
         self._tags |= {tag.key: tag.value for tag in entries.get("tags", ())}
@@ -291,11 +247,3 @@ def _batches(entries: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
 
 def _same(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
-
-
-def _digests(text: str) -> dict[str, str]:
-    try:
-        found = json.loads(text)
-    except ValueError:  # somebody has edited the tag
-        return {}
-    return found if isinstance(found, dict) else {}
