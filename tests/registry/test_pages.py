@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from registry.test_model_card import markdown_of
 
-from mergershift.evaluation import Interval
 from mergershift.registry.pages import (
     LONGEST_DESCRIPTION,
     PROMOTIONS,
     model_description,
-    short_interval,
     version_description,
     with_promotion,
 )
@@ -73,19 +71,8 @@ def test_the_oldest_promotions_make_room_for_the_latest(description: str) -> Non
 def test_a_model_says_how_it_is_used() -> None:
     champion = model_description("m", "m", "http://host:5000")
     assert 'mergershift predict "my_images/*.fits" --model models:/m@champion' in champion
-    assert "MLFLOW_TRACKING_URI=http://host:5000 mlflow models serve -m models:/m@champion" in champion
+    assert (
+        "export MLFLOW_TRACKING_URI=http://host:5000\nmlflow models serve -m models:/m@champion" in champion
+    )
     assert "`probability`, `calibrated_probability` and `out_of_domain`" in champion
     assert "[m](#/models/m)" in model_description("m", "m_candidates", "sqlite:///mlflow.db")
-
-
-@pytest.mark.parametrize(
-    ("interval", "text"),
-    [
-        ({"value": 0.657, "low": 0.5982, "high": 0.719}, ".66 [.60, .72]"),
-        ({"value": 1.0, "low": 0.999, "high": 1.0}, "1.00 [1.00, 1.00]"),
-        ({"value": 0.5}, ".50"),
-        ({"value": 0.5, "low": float("nan"), "high": float("nan")}, ".50"),
-    ],
-)
-def test_intervals_are_short(interval: Interval, text: str) -> None:
-    assert short_interval(interval) == text

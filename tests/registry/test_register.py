@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mergershift import evaluation
 from mergershift.cells.layout import model_file
 from mergershift.cells.records import RunRecord
+from mergershift.cells.summary_files import read_trainings
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import load_classifier
 from mergershift.config import Config, compose
@@ -23,7 +24,6 @@ from mergershift.evaluation.calibration import HIGHEST
 from mergershift.images.locate import prepared_images
 from mergershift.registry import RegisteredModel
 from mergershift.registry.choice import choose
-from mergershift.registry.pages import short_interval
 from mergershift.registry.promote import promote_step
 from mergershift.registry.register import register_step
 from mergershift.stages.evaluate import evaluate_step
@@ -33,6 +33,7 @@ from mergershift.stages.train import train_step
 from mergershift.tracking import fetch_model, tracking_address
 from mergershift.tracking.find_run import TRAINING_TAG
 from mergershift.tracking.model_registry import Registry
+from mergershift.tracking.presentation import TARGET_SCORE, with_interval
 
 pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[2]
@@ -98,7 +99,13 @@ def registry(study):
 
 @pytest.fixture(scope="module")
 def folder(registry):
-    """The best training as a registered model."""
+    """The best training as a registered model; its study has a run."""
+    trainings = read_trainings("Do this.")
+    assert trainings is not None
+    client = MlflowClient(tracking_uri=tracking_address(None))
+    experiment = client.get_experiment_by_name("mergershift")
+    assert experiment is not None
+    client.create_run(experiment.experiment_id, tags={TRAINING_TAG: trainings.study}, run_name="the study")
     assert ": registered as models:/mergershift_candidates/1" in register(("filters=two",), None)
     return fetch_model(tracking_address(None), "models:/mergershift_candidates/1")
 
@@ -129,16 +136,14 @@ def test_its_tags_are_few_and_short_and_its_card_has_the_whole_lineage(study, re
     assert record.trained is not None
     facts = RegisteredModel.read(folder).facts
     fingerprint = facts.fingerprint(folder / "classifier.safetensors")
-    accuracy = evaluation.read_results(seed_folder(study, 1) / "evaluation")["target"]["unique"][
-        "balanced_accuracy"
-    ]
+    scores = evaluation.flat(evaluation.read_results(seed_folder(study, 1) / "evaluation"))
     lineage = {name: value for name, value in version.tags.items() if not name.startswith("promotion")}
     assert lineage == {
         "data": "mock",
         "dvc_stage": "evaluate@two-source_only-s1",
         "commit": "none",
         "fingerprint": fingerprint[:12],
-        "target_95": short_interval(accuracy),
+        "target_95": with_interval(TARGET_SCORE, scores),
     }
     card = (folder / "model_card.md").read_text()
     for value in (record.training, record.trained.data_hash, record.trained.config_hash, fingerprint):
@@ -147,16 +152,19 @@ def test_its_tags_are_few_and_short_and_its_card_has_the_whole_lineage(study, re
     assert run.data.tags[TRAINING_TAG] == "second"
 
 
-def test_its_page_links_its_run_and_says_how_it_is_used(study, registry, folder):
+def test_its_page_links_its_run_and_its_study_and_says_how_it_is_used(study, registry, folder):
     client = MlflowClient(tracking_uri=tracking_address(None))
     version = registry.resolve("models:/mergershift_candidates/1")
     run = client.get_run(version.run_id)
-    page = f"(#/experiments/{run.info.experiment_id}/runs/{version.run_id}?workflowType=machine_learning)"
-    assert page in version.description
-    assert version.description.startswith("source_only · two · pristine→noisy · s0\n===\n")
+    (of_study,) = client.search_runs([run.info.experiment_id], "run_name = 'the study'")
+    runs, kind = f"(#/experiments/{run.info.experiment_id}/runs", "?workflowType=machine_learning)"
+    assert f"[Run of the training]{runs}/{version.run_id}{kind}" in version.description
+    page = f"{of_study.info.run_id}/artifacts/report/index.html"
+    assert f"[Page of the study]{runs}/{page}{kind}" in version.description
+    assert version.description.startswith("source_only · two · pristine→noisy · s0 · epochs=1\n===\n")
     use = client.get_registered_model("mergershift_candidates").description
     assert "mergershift predict" in use
-    assert "MLFLOW_TRACKING_URI=sqlite:///mlflow.db mlflow models serve" in use
+    assert "export MLFLOW_TRACKING_URI=sqlite:///mlflow.db\nmlflow models serve" in use
 
 
 def test_it_predicts_as_in_the_evaluation_and_is_calibrated_on_the_source(study, folder):

@@ -6,6 +6,7 @@ import sys
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from mergershift.core.errors import UserError
@@ -178,6 +179,22 @@ def test_an_interrupted_upload_is_completed_and_a_failed_one_leaves_nothing(
     version, _ = publish(registry, name, tmp_path, name)
     assert models() == [(left.model_id, "READY")]
     assert (registry.fetch(version) / "data/model.pt2").read_text() == "program"
+
+
+def test_a_server_whose_runs_have_no_models_stores_the_files_with_the_run(
+    registry, address, name, tmp_path, monkeypatch
+):
+    """MLflow 2 answers so to requests that it does not know."""
+
+    def unknown(*_, **__):
+        raise MlflowException("not found", error_code=databricks_pb2.ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr(MlflowClient, "search_logged_models", unknown)
+    version, new = publish(registry, name, tmp_path, name, "older")
+    assert new
+    client = MlflowClient(tracking_uri=address)
+    assert f"{version.run_id}/artifacts/models/registered-" in client.get_model_version(name, "1").source
+    assert (registry.fetch(version) / "data/model.pt2").read_text() == "older"
 
 
 def test_a_description_that_somebody_wrote_is_kept(registry, address, name, tmp_path):

@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from mergershift import archive, evaluation
 from mergershift.archive import FILTER_SETS
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import EVALUATED, PREDICTIONS
+from mergershift.cells.layout import EVALUATED, PREDICTIONS, TRAINED
+from mergershift.cells.run_content import run_spec
 from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config
-from mergershift.evaluation import Evidence, Interval
+from mergershift.evaluation import Evidence
 from mergershift.images import Prepared
 from mergershift.registry.domains import domain_features, domains_seen
 from mergershift.registry.model_card import CARD, write_card
 from mergershift.registry.model_facts import WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
 from mergershift.registry.program import ExportableModel
+from mergershift.tracking.presentation import TARGET_SCORE, run_name, with_interval
 
 VALIDATION, TEST = "validation.csv", PREDICTIONS["label_free"]
 """Files of a registered model: the table by which promotion compares models, and predictions on test galaxies."""
@@ -135,9 +137,14 @@ class Candidate:
         return np.asarray(images.numpy(), dtype=np.float32)
 
     @property
-    def accuracy(self) -> Interval:
-        """Balanced accuracy on the target's test images."""
-        return self.training.results["target"]["unique"]["balanced_accuracy"]
+    def title(self) -> str:
+        """Name of the model, which is that of its run."""
+        return run_name(run_spec(self.training.folder / TRAINED, self.training.record))
+
+    @property
+    def accuracy(self) -> str:
+        """Balanced accuracy on the target's test images with its 95 % interval, for instance ``.66 [.58, .72]``."""
+        return with_interval(TARGET_SCORE, evaluation.flat(self.training.results))
 
     def validation_table(self) -> pd.DataFrame:
         """Build the table by which `evaluation.challenge` compares models; it contains no label of the target."""
@@ -175,6 +182,7 @@ class Candidate:
         card = write_card(
             self.facts,
             self.training.results,
+            title=self.title,
             validation_images=len(odds),
             risk_before=before,
             risk_after=after,

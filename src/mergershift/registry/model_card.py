@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mergershift.archive import DOI, images_of, terms_of
-from mergershift.config.study import PLAIN
 from mergershift.evaluation import Interval, Results
 from mergershift.registry.model_facts import COLUMNS, ModelFacts
 
@@ -19,13 +18,6 @@ _THRESHOLDS = {
     "source_validation": "the best balanced accuracy on labelled validation images",
     "half": "one half, as published",
 }
-
-
-def title(facts: ModelFacts) -> str:
-    """Name the model as the pages of MLflow name its run: method, filters, direction and seed."""
-    tuned = facts.experiment not in (None, PLAIN)
-    method = "oracle" if facts.labelled == facts.target else facts.experiment if tuned else facts.adaptation
-    return f"{method} · {facts.filter_set} · {facts.source}→{facts.target} · s{facts.seed}"
 
 
 def summary(facts: ModelFacts, results: Results) -> str:
@@ -77,7 +69,6 @@ def write_card(facts: ModelFacts, results: Results, **values: Any) -> str:
     target: Mapping[str, Interval] = results["target"]["unique"]
     return template.render(
         facts=facts,
-        title=title(facts),
         summary=summary(facts, results),
         data_kind=facts.data_kind,
         doi=DOI,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
-from mergershift.evaluation import Interval
 from mergershift.registry.model_facts import COLUMNS, ModelFacts
+from mergershift.tracking.presentation import TARGET_TAG
 
 LONGEST_DESCRIPTION, ROOM_FOR_PROMOTIONS = 5000, 1000
 """Most characters of a description that MLflow's database takes, and how many of them promotions may need."""
@@ -39,7 +38,8 @@ mergershift predict "my_images/*.fits" --model {uri} --output mergers.ecsv
 **Serve**, on a machine that has MLflow and PyTorch alone:
 
 ```
-MLFLOW_TRACKING_URI={address} mlflow models serve -m {uri} --env-manager local --port 5001
+export MLFLOW_TRACKING_URI={address}
+mlflow models serve -m {uri} --env-manager local --port 5001
 ```
 
 A request holds images (N, filters, 75, 75) in µJy/arcsec²; the answer has {columns} for each:
@@ -137,27 +137,20 @@ def with_promotion(description: str, sentence: str) -> str:
     return "\n".join(lines)
 
 
-def version_tags(facts: ModelFacts, accuracy: Interval, lineage: Mapping[str, str]) -> dict[str, str]:
+def version_tags(facts: ModelFacts, accuracy: str, lineage: Mapping[str, str]) -> dict[str, str]:
     """Choose the tags of a version: few and short; the card's lineage has the rest.
 
     Args:
         facts: facts of the model.
-        accuracy: balanced accuracy on the target's test images.
+        accuracy: balanced accuracy on the target's test images, with its interval.
         lineage: lineage of the model, as in the card.
     """
     commit = lineage["git_commit"][:8] + " with changes" * (lineage["git_dirty"] == "true")
     started = {name: value for name, value in lineage.items() if name.endswith(".from")}
     return {
         "data": facts.data_kind,
-        "target_95": short_interval(accuracy),
+        TARGET_TAG: accuracy,
         "dvc_stage": lineage["dvc_stage"],
         "commit": commit,
         **started,
     }
-
-
-def short_interval(interval: Interval) -> str:
-    """Format a metric between 0 and 1 and its interval with two decimals: ``.66 [.58, .72]``."""
-    value, low, high = interval["value"], interval.get("low", math.nan), interval.get("high", math.nan)
-    text = f"{value:.2f} [{low:.2f}, {high:.2f}]" if math.isfinite(low + high) else f"{value:.2f}"
-    return re.sub(r"\b0\.", ".", text)

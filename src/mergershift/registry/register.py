@@ -13,8 +13,10 @@ from mergershift import tracking
 from mergershift.archive import images_of
 from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import EVALUATED
+from mergershift.cells.layout import EVALUATED, TRAINED
 from mergershift.cells.records import STARTED_FROM
+from mergershift.cells.run_content import run_spec
+from mergershift.cells.summary_files import read_trainings
 from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.citation import references
@@ -24,13 +26,14 @@ from mergershift.core.yaml_files import read_yaml
 from mergershift.images.locate import prepared_images
 from mergershift.registry.candidate import Candidate
 from mergershift.registry.choice import CANDIDATES, Choice
-from mergershift.registry.model_card import CARD, title
+from mergershift.registry.model_card import CARD
 from mergershift.registry.model_facts import COLUMNS
-from mergershift.registry.pages import model_description, short_interval, version_description, version_tags
+from mergershift.registry.pages import model_description, version_description, version_tags
 from mergershift.tracking.exported_models import save_program
 from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.model_version import Version
 from mergershift.tracking.pages import model_page
+from mergershift.tracking.presentation import STUDY_PAGE
 
 
 def register_step(config: Config, choice: Choice) -> str:
@@ -64,8 +67,8 @@ def register_step(config: Config, choice: Choice) -> str:
     if not new:
         return f"{training.name}: this model is already registered as {version.uri}{shown}"
     return (
-        f"{title(candidate.facts)}: registered as {version.uri}, with a balanced accuracy on the target's test images "
-        f"({images_of(candidate.facts.data_kind)}) of {short_interval(candidate.accuracy)}.\n"
+        f"{candidate.title}: registered as {version.uri}, with a balanced accuracy on the target's test images "
+        f"({images_of(candidate.facts.data_kind)}) of {candidate.accuracy}.\n"
         f"Compare it with the champion of '{name}' with `mergershift promote {version.number}`.{shown}"
     )
 
@@ -89,14 +92,23 @@ def _publish(
             references=references(),
         )
         save_program(candidate.program, candidate.example, list(COLUMNS), model, files)
-        run = registry.run_page(training.record.training, training.record.experiment)
-        links = {"Run of the training": run} if run else {}
-        links["How to use the model"] = model_page("", registered)
+        links = _links(registry, training) | {"How to use the model": model_page("", registered)}
         description = version_description((staged / CARD).read_text(), links)
         tags = version_tags(candidate.facts, candidate.accuracy, lineage)
         outcome = registry.publish(model, registered, run_id, candidate.fingerprint, tags, description)
     registry.describe_model(registered, model_description(name, registered, registry.address))
     return outcome
+
+
+def _links(registry: Registry, training: FinishedTraining) -> dict[str, str]:
+    """Addresses of the training's run and of the page of its study, as far as the server has them, by their texts."""
+    record = training.record
+    study = read_trainings("Run `mergershift summary`, which makes it again.")
+    of_study = run_spec(training.folder / TRAINED, record, study).study
+    pages = {"Run of the training": registry.run_page(record.training, record.experiment)}
+    if of_study is not None:
+        pages["Page of the study"] = registry.run_page(of_study, record.experiment, STUDY_PAGE)
+    return {text: page for text, page in pages.items() if page is not None}
 
 
 def _candidate(training: FinishedTraining) -> Candidate:

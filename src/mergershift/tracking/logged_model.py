@@ -9,12 +9,10 @@ from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Run
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mergershift.cells.records import RunModel, RunSpec
-from mergershift.tracking.artifact_store import located
 from mergershift.tracking.data_sets import data_inputs
-from mergershift.tracking.failures import check_store, reaching_store
+from mergershift.tracking.linked_model import store_files
 from mergershift.tracking.presentation import TRAINING_TAG, method_title, metric_name, parameters
 
 MODEL_TAG = "mlflow.mergershift.model"
@@ -75,14 +73,10 @@ def _models(client: MlflowClient, run: Run) -> list[LoggedModel]:
 
 
 def _store(client: MlflowClient, model: LoggedModel, files: Mapping[str, Path]) -> None:
-    address = client.tracking_uri
-    check_store(address, model.artifact_location)
-    store = get_artifact_repository(located(address, model.artifact_location), tracking_uri=address)
     with TemporaryDirectory(prefix="mergershift-") as temporary:
         for name, path in files.items():
             shutil.copyfile(path, Path(temporary) / name)
-        with reaching_store("the files of the model could not be stored"):
-            store.log_artifacts(temporary)
+        store_files(client, model, Path(temporary))
 
 
 def _scores(

@@ -24,7 +24,7 @@ from mergershift.tracking.artifact_store import located
 from mergershift.tracking.diagnosis import answering
 from mergershift.tracking.failures import check_store, reaching_store
 from mergershift.tracking.find_run import deleted, experiment_named, find
-from mergershift.tracking.linked_model import link_model
+from mergershift.tracking.linked_model import store_model
 from mergershift.tracking.model_version import DIGITS, FINGERPRINT, FORMER_FINGERPRINT, Version
 from mergershift.tracking.pages import model_page, run_page
 from mergershift.tracking.server import connect
@@ -110,11 +110,11 @@ class Registry:
         with answering(self._address):
             run = self._client.get_run(run_id)
             # Two models of one training, with different thresholds for instance, must not overwrite each other.
-            linked = link_model(
+            source, model_id = store_model(
                 self._client, self._address, run, f"registered-{fingerprint[:DIGITS]}", folder
             )
         tags = {**tags, FINGERPRINT: fingerprint[:DIGITS]}
-        created = self._create(name, linked.artifact_location, run_id, tags, description, linked.model_id)
+        created = self._create(name, source, run_id, tags, description, model_id)
         first = self.same(name, fingerprint) or created
         if first.number == created.number:
             return created, True
@@ -179,12 +179,14 @@ class Registry:
                 elif key in version.tags:
                     self._client.delete_model_version_tag(version.name, str(version.number), key)
 
-    def run_page(self, training: str, experiment: str) -> str | None:
-        """Return the address of the page of a training's run, relative to MLflow's pages; None if there is no run."""
+    def run_page(self, training: str, experiment: str, artifact: str | None = None) -> str | None:
+        """Return the address of a run's page, or of one of its files, within MLflow's pages; None without a run."""
         run_id = self.run_of(training, experiment)
         with answering(self._address):
             found = experiment_named(self._client, experiment)
-        return None if run_id is None or found is None else run_page("", found.experiment_id, run_id)
+        return (
+            None if run_id is None or found is None else run_page("", found.experiment_id, run_id, artifact)
+        )
 
     def page(self, version: Version) -> str | None:
         """Return the address of the page of a version; None if it is in a database, which no server shows by itself."""
