@@ -17,7 +17,7 @@ from mergershift.pipeline.results import Remote
 
 
 def repro(arguments: Sequence[str] = (), jobs: int = 1, *, pull: bool = False) -> None:
-    """Check that the data exist, run `dvc repro` and print the transfer table.
+    """Update conf/cells.yaml, check that the data exist, run `dvc repro` and print the transfer table.
 
     With `jobs` above 1 that many cells run at the same time. With `pull` the data and all results that DVC's remote
     has are fetched first. Raises UserError if the archive lacks a filter set of the study, if `jobs` is combined with
