@@ -73,7 +73,7 @@ def test_a_log_file_gets_a_line_for_each_event(tmp_path, capsys):
         dashboard.start(NAMES[0], tmp_path / "log")
         dashboard.draw()
         dashboard.end(NAMES[0], failed=False)
-    assert capsys.readouterr().out == "two/method0: started\ntwo/method0: done after 0:00; 1 of 1 cells\n"
+    assert capsys.readouterr().out == "two/method0: started\ntwo/method0: done after 0:00; 1 of 1 cell\n"
 
 
 def test_the_time_left_follows_from_cells_and_epochs_that_are_done(tmp_path, capsys, monkeypatch):

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from mergershift.cells.state import read_progress
 from mergershift.config.study import Cell
-from mergershift.core.words import roughly
+from mergershift.core.words import counted, roughly
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
@@ -86,7 +86,7 @@ class Dashboard:
         ended = sum(other.state in ("done", "failed") for other in self._rows.values())
         total = sum(other.state != "up to date" for other in self._rows.values())
         self._print_event(
-            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {total} cells{self._left()}"
+            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {counted(total, 'cell')}{self._left()}"
         )
 
     def retry(self, name: str, reason: str) -> None:
