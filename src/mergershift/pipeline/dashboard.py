@@ -84,9 +84,9 @@ class Dashboard:
         row.state = "failed" if failed else "done"
         row.seconds = time.monotonic() - row.started
         ended = sum(other.state in ("done", "failed") for other in self._rows.values())
-        total = sum(other.state != "up to date" for other in self._rows.values())
+        total = counted(sum(other.state != "up to date" for other in self._rows.values()), "cell")
         self._print_event(
-            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {counted(total, 'cell')}{self._left()}"
+            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {total}{self._left()}"
         )
 
     def retry(self, name: str, reason: str) -> None:
