@@ -73,10 +73,10 @@ def test_a_log_file_gets_a_line_for_each_event(tmp_path, capsys):
         dashboard.start(NAMES[0], tmp_path / "log")
         dashboard.draw()
         dashboard.end(NAMES[0], failed=False)
-    assert capsys.readouterr().out == "two/method0: started\ntwo/method0: done after 0:00; 1 of 1 cells\n"
+    assert capsys.readouterr().out == "two/method0: started\ntwo/method0: done after 0:00; 1 of 1 cell\n"
 
 
-def test_the_time_left_follows_from_cells_and_epochs_that_are_done(tmp_path, capsys, monkeypatch):
+def test_the_time_left_follows_from_cells_and_epochs_that_are_done(tmp_path, terminal, capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("mergershift.pipeline.dashboard.time.monotonic", lambda: clock[0])
     log = tmp_path / "log"
@@ -90,7 +90,7 @@ def test_the_time_left_follows_from_cells_and_epochs_that_are_done(tmp_path, cap
     progress.parent.mkdir(parents=True)
     progress.write_text(json.dumps({"epoch": 1, "epochs": 18}))
     clock[0] = 30.0
-    assert "left" not in str(dashboard.drawing().renderables[1]), "a twentieth of a cell says too little"
+    assert "left" not in drawn(dashboard, terminal), "a twentieth of a cell says too little"
     progress.write_text(json.dumps({"epoch": 10, "epochs": 18}))
     clock[0] = 300.0
     dashboard.end(NAMES[1], failed=False)

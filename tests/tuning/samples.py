@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cells.samples import DATA_HASH, config_of
@@ -19,7 +20,7 @@ def search_of(
     data_hash: str = DATA_HASH,
     code_hash: str = "code",
     best_by: str = "target_entropy",
-    tags: dict[str, str | None] | None = None,
+    tags: Mapping[str, str | None] | None = None,
     **changed: Any,
 ) -> Search:
     """A search by the accuracy on labelled validation images."""

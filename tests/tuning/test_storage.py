@@ -51,7 +51,7 @@ def test_another_configuration_makes_another_study() -> None:
 
 
 def test_what_chooses_from_a_front_belongs_to_a_study_that_has_one() -> None:
-    other = {"best_by": "source_validation_risk"}
+    other: dict[str, Any] = {"best_by": "source_validation_risk"}
     assert search_of(**other).digest == search_of().digest
     assert search_of(objectives=BOTH, **other).digest != search_of(objectives=BOTH).digest
 
@@ -64,10 +64,11 @@ def test_where_and_how_long_is_searched_makes_no_other_study(changed: dict[str, 
 
 
 def test_a_study_does_not_go_on_with_other_data_or_code(checkout: Path) -> None:
-    place = {"storage": f"sqlite:///{checkout}/studies.db"}
+    place: dict[str, Any] = {"storage": f"sqlite:///{checkout}/studies.db"}
     begun = open_study(search_of(**place))
     assert open_study(search_of(trials=9, **place)).user_attrs == begun.user_attrs
-    for changed in ({"data_hash": "e" * 64}, {"code_hash": "edited"}):
+    further: tuple[dict[str, Any], ...] = ({"data_hash": "e" * 64}, {"code_hash": "edited"})
+    for changed in further:
         with pytest.raises(UserError):
             open_study(search_of(**place, **changed))
 

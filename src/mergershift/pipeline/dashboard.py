@@ -18,7 +18,7 @@ from rich.text import Text
 
 from mergershift.cells.state import read_progress
 from mergershift.config.study import Cell
-from mergershift.core.words import roughly
+from mergershift.core.words import counted, roughly
 
 RUNNING = re.compile(r"^Running stage '([^'@]+)", re.MULTILINE)
 DOING = {"train": "training", "evaluate": "evaluating"}
@@ -84,9 +84,9 @@ class Dashboard:
         row.state = "failed" if failed else "done"
         row.seconds = time.monotonic() - row.started
         ended = sum(other.state in ("done", "failed") for other in self._rows.values())
-        total = sum(other.state != "up to date" for other in self._rows.values())
+        total = counted(sum(other.state != "up to date" for other in self._rows.values()), "cell")
         self._print_event(
-            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {total} cells{self._left()}"
+            f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {total}{self._left()}"
         )
 
     def retry(self, name: str, reason: str) -> None:

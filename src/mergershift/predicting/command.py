@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mergershift.core.processes import available_cores
+from mergershift.core.words import counted
 from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.image_files import find_files
 from mergershift.predicting.inputs import Inputs
@@ -70,7 +71,7 @@ class _Tally:
             self.outliers += int(np.count_nonzero(rows.scores[:, 2] > 1))
 
     def lines(self, output: Path, form: Form) -> list[str]:
-        images = f"{self.images} image{'' if self.images == 1 else 's'}"
+        images = counted(self.images, "image")
         rule = f"probability >= {form.threshold:.3f}"
         text = [f"{output}: {images}, {self.mergers} classified as mergers ({rule})"]
         if form.warning:

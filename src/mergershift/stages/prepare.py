@@ -7,6 +7,7 @@ import time
 from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.progress import ProgressBars
+from mergershift.core.words import counted
 from mergershift.images import Prepared, prepare
 from mergershift.images.locate import DATA, prepared_folder
 
@@ -19,5 +20,6 @@ def prepare_step(config: Config) -> str:
         bar = progress.add("preparing images", None)
         prepare(project / DATA, config.filters.name, config.split, output, bar.update)
     facts = Prepared(output).facts
-    line = f"{output.relative_to(project)}: {facts['rows']} rows in two domains, {time.monotonic() - started:.0f} s"
+    rows, seconds = counted(facts["rows"], "row"), time.monotonic() - started
+    line = f"{output.relative_to(project)}: {rows} in two domains, {seconds:.0f} s"
     return "\n".join([*(f"warning: {warning}" for warning in facts["warnings"]), line])

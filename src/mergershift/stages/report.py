@@ -15,6 +15,7 @@ from mergershift.config import compose
 from mergershift.config.study import read_study
 from mergershift.core.checkout import root
 from mergershift.core.reading import DamagedFile
+from mergershift.core.words import counted
 from mergershift.report.page import ByRun, write_report
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def report_step() -> str:
     page = root() / REPORT / PAGE_NAME
     count = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6
-    return f"{page.relative_to(root())}: {size:.1f} MB, with {count} figures; open it in a browser"
+    return f"{page.relative_to(root())}: {size:.1f} MB, with {counted(count, 'figure')}; open it in a browser"
 
 
 def _contents(figures_by_run: ByRun) -> Iterator[RunContent]:

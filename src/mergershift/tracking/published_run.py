@@ -171,14 +171,11 @@ class PublishedRun:
             entries = []
             for metrics in batch:
                 number = int(metrics["epoch"])
+                time_of_epoch = times.get(number, default_time)
                 # A trial's objective, the last column, may have the name of another column, and replaces it.
-                shown = {
-                    metric_name(name, epoch=True): value for name, value in metrics.items() if name != "epoch"
-                }
-                entries += [
-                    Metric(name, value, times.get(number, default_time), number)
-                    for name, value in shown.items()
-                ]
+                shown = {metric_name(name, epoch=True): value for name, value in metrics.items()}
+                del shown[metric_name("epoch", epoch=True)]
+                entries += [Metric(name, value, time_of_epoch, number) for name, value in shown.items()]
             self._log(metrics=entries)
             self._steps |= {int(metrics["epoch"]) for metrics in batch}
 
