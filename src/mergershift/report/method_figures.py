@@ -157,4 +157,12 @@ def _legend_below(figure: Figure, axes: Axes, setting: Setting) -> None:
     if others := len(setting.contenders) - len(handles):
         handles.append(Line2D([], [], color=MUTED.light, alpha=0.4, linewidth=0.8))
         names.append("another method" if others == 1 else f"{others} other methods")
-    figure.legend(handles, names, loc="outside lower center", ncols=2, handlelength=2, handletextpad=0.5, columnspacing=1)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=2,
+        handlelength=2,
+        handletextpad=0.5,
+        columnspacing=1,
+    )
