@@ -52,7 +52,10 @@ def test_common_and_own_keys_together_are_the_configuration(study):
 def test_links_lead_to_the_server_without_its_password(study, monkeypatch, address, link):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     found = runs(read_study_results())
-    assert {entry["address"][: len(link)] for entry in found["entries"]} == {link}
+    addresses = [entry["address"] for entry in found["entries"] if entry["run_id"]]
+    assert addresses
+    assert {text[: len(link)] for text in addresses} == {link}
+    assert all(text.endswith("?workflowType=machine_learning") for text in addresses)
     assert found["local"] == address.startswith("sqlite")
     assert found["dirty"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from report.small_study import ORACLE_TRANSFER, Compared, contender, results, setting
@@ -47,7 +48,7 @@ def test_changes_are_signed_and_bold_if_supported(
 
 def test_symbols_are_filled_if_the_difference_is_supported() -> None:
     symbols = {
-        float(line.get_xdata()[0]): line.get_markerfacecolor() != CARD.light
+        float(np.asarray(line.get_xdata())[0]): line.get_markerfacecolor() != CARD.light
         for line in drawn().lines
         if line.get_marker() not in ("None", "")
     }

@@ -129,7 +129,7 @@ def feature_plane(setting: Setting, shift: Shift) -> Figure:
             ("^", style.light, f"{domain} merger"),
         )
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1)
     return figure
 
 
@@ -149,7 +149,7 @@ def _stroke(setting: Setting, contender: Contender) -> dict[str, Any]:
 def _square_panel(setting: Setting) -> tuple[Figure, Axes]:
     """Create a figure with room for square axes and, below them, a legend of two columns."""
     entries = len(highlighted(setting)) + 1
-    return panel(height=4.35 + 0.17 * -(-entries // 2))
+    return panel(height=4.35 + 0.22 * -(-entries // 2))
 
 
 def _legend_below(figure: Figure, axes: Axes, setting: Setting) -> None:
@@ -157,4 +157,12 @@ def _legend_below(figure: Figure, axes: Axes, setting: Setting) -> None:
     if others := len(setting.contenders) - len(handles):
         handles.append(Line2D([], [], color=MUTED.light, alpha=0.4, linewidth=0.8))
         names.append("another method" if others == 1 else f"{others} other methods")
-    figure.legend(handles, names, loc="outside lower center", ncols=2, handlelength=3, columnspacing=1.5)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=2,
+        handlelength=2,
+        handletextpad=0.5,
+        columnspacing=1,
+    )

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
-from matplotlib.transforms import blended_transform_factory
 
 from mergershift.report.conclusions import Conclusion, conclude
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
@@ -88,11 +87,12 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
         elif len(row):
             _write_change(axes, place, float(row["difference"].iloc[0]), claimed=claimed)
     # At the left edge of the figure, because the names take room that the longest titles need.
-    axes.text(
-        0.02,
-        1.06,
+    axes.annotate(
         setting.title,
-        transform=blended_transform_factory(figure.transFigure, axes.transAxes),
+        (0.02, 1),
+        xycoords=("figure fraction", "axes fraction"),
+        xytext=(0, 7),
+        textcoords="offset points",
         fontsize=FONT_SIZE,
         fontweight="bold",
     )

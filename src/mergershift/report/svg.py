@@ -22,8 +22,10 @@ from mergershift.report.style import CARD, FONTS, INK, MUTED, PAGE, RULE, Style
 
 PANEL = (4.6, 3.9)
 """Width and height in inches of a figure that fits a phone, so that its text need not be scaled down there."""
+PHONE = 11.1
+"""Size of text in points that a phone of 390 pixels shows at 12 pixels in a figure as wide as `PANEL`."""
 TEXT = 8.5
-"""Smallest size of text in points: a phone shows a figure as wide as `PANEL` with it at about nine pixels."""
+"""Smallest size of text in points, for labels of small images: on such a phone about nine pixels."""
 STRIP = 13.0
 """Height in points of the strip below a figure for the note on the images' provenance."""
 DPI = 160
@@ -35,12 +37,12 @@ _STYLE: dict[Any, Any] = {
     "axes.grid.axis": "both",
     "axes.axisbelow": True,
     "axes.labelcolor": INK.light,
-    "axes.labelsize": 9,
+    "axes.labelsize": PHONE,
     "axes.linewidth": 0.7,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
+    "axes.titlesize": PHONE,
     "axes.titleweight": "bold",
     "axes.titlecolor": INK.light,
     "figure.dpi": 100,
@@ -51,7 +53,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": RULE.light,
     "grid.linewidth": 0.6,
     "image.composite_image": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": PHONE,
     "legend.frameon": False,
     "legend.labelcolor": INK.light,
     "lines.linewidth": 1.6,
@@ -60,9 +62,9 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mergershift",
     "text.color": INK.light,
     "xtick.color": MUTED.light,
-    "xtick.labelsize": 8.5,
+    "xtick.labelsize": PHONE,
     "ytick.color": MUTED.light,
-    "ytick.labelsize": 8.5,
+    "ytick.labelsize": PHONE,
 }
 
 
