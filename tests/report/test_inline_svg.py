@@ -82,7 +82,7 @@ def test_equal_points_share_a_marker_at_their_places() -> None:
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 216), ylim=(216, 0))
     axes.set_axis_off()
     places = np.random.default_rng(1).uniform(20, 200, (50, 2)).round(1)
-    axes.scatter(*places.T, marker="o", facecolor=INK.light, edgecolor=INK.light, s=20)
+    axes.scatter(places[:, 0], places[:, 1], marker="o", facecolor=INK.light, edgecolor=INK.light, s=20)
     root, text = converted(figure)
     (marker,) = root.iter("marker")
     (points,) = (

@@ -63,7 +63,7 @@ def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
         images = stamps.images(domain, chosen["row"], EXAMPLE_PIXELS)
         for column, example in enumerate(chosen.itertuples()):
             sheet.stamp(column, sheet_row, images[column])
-            found = predictions.loc[(domain, example.row)]
+            found = predictions.loc[domain].loc[example.row]
             sheet.below(column, sheet_row, f"p {against(found['probability'], found['threshold'])}")
             if sheet_row == 0:
                 sheet.above(column, sheet_row, _named(example))

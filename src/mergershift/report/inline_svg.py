@@ -11,6 +11,7 @@ from html import escape
 from itertools import groupby
 from xml.etree.ElementTree import Element, fromstring, tostring
 
+import numpy as np
 from PIL import Image
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
@@ -264,7 +265,7 @@ def _properties(style: str) -> dict[str, str]:
 def compressed(source: str) -> str:
     """Convert a PNG file, as a ``data:`` address, to JPEG with full resolution in colour; it is smaller by half."""
     image = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
-    if image.convert("RGBA").getextrema()[3][0] < 255:
+    if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         return re.sub(r"\s", "", source)
     smaller = io.BytesIO()
     image.convert("RGB").save(smaller, "jpeg", quality=IMAGE_QUALITY, subsampling=0, optimize=True)

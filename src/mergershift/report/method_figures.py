@@ -53,7 +53,9 @@ def reliability_curves(setting: Setting) -> Figure:
     for method in setting.contenders:
         pooled = pd.concat([training.target for training in method.trainings])
         probability, share = reliability_points(pooled["label"], pooled["probability"])
-        marker = {"marker": method.style.marker, "markersize": 4.5} if method in highlighted(setting) else {}
+        marker: dict[str, Any] = {}
+        if method in highlighted(setting):
+            marker = {"marker": method.style.marker, "markersize": 4.5}
         axes.plot(probability, share, **marker, **_stroke(setting, method))
     _legend_below(figure, axes, setting)
     return figure
