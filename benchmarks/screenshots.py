@@ -1,6 +1,6 @@
 """Take the README's pictures from this checkout's own study: `make demo && make screenshots`.
 
-Three PNG files in docs/images/: MLflow's list of the study's runs, the top of the study's page, and three trainings
+Three PNG files in docs/images/: MLflow's list of the study's runs, the top of the study's page, and two trainings
 compared in the terminal. They need Playwright (a dependency of the tests) and the machine's Chromium.
 """
 
@@ -58,23 +58,25 @@ def list_of_runs(page: Page, address: str) -> bytes:
 
 
 def study_page(page: Page) -> bytes:
-    """Picture of the top of the study's page."""
+    """Picture of the study's page down to its table of contents."""
     page.set_viewport_size({"width": 1200, "height": HEIGHT})
     page.goto((ROOT / "outputs/report/index.html").as_uri())
-    return page.screenshot()
+    contents = page.get_by_role("navigation").bounding_box()
+    assert contents is not None
+    return page.screenshot(clip={"x": 0, "y": 0, "width": 1200, "height": contents["y"]})
 
 
 def comparison(page: Page) -> bytes:
-    """Picture of a terminal in which the first three trainings of the study are compared."""
-    cells = sorted(path.parent for path in (ROOT / "outputs/cells").rglob("evaluation"))[:3]
-    arguments = ["compare", *(str(cell.relative_to(ROOT)) for cell in cells)]
-    command = [sys.executable, "-m", "mergershift", *arguments]
+    """Picture of a terminal in which the first two trainings without target labels are compared."""
+    cells = sorted(path.parent for path in (ROOT / "outputs/cells").rglob("evaluation"))
+    two = [str(cell.relative_to(ROOT)) for cell in cells if "oracle" not in str(cell)][:2]
+    command = [sys.executable, "-m", "mergershift", "compare", *two]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "110"}
     )
     if done.returncode:
         raise click.ClickException(done.stderr)
-    said = f"$ mergershift {' '.join(arguments)}\n{done.stdout}"
+    said = "$ " + " \\\n    ".join(["mergershift compare", *two]) + f"\n{done.stdout}"
     page.set_content(TERMINAL.format(html.escape(said.rstrip())))
     return page.locator("body").screenshot()
 
