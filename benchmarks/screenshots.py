@@ -1,17 +1,14 @@
 """Take the README's pictures from this checkout's own study: `make demo && make screenshots`.
 
-Three PNG files in docs/images/: MLflow's list of the study's runs, the top of the study's page, and three trainings
-compared in the terminal. They need Playwright (a dependency of the tests) and the machine's Chromium.
+Two PNG files in docs/images/: MLflow's list of the study's runs, and the top of the study's page. They need Playwright
+(a dependency of the tests) and the machine's Chromium.
 """
 
 from __future__ import annotations
 
-import html
 import io
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +24,6 @@ IMAGES = ROOT / "docs/images"
 LARGEST = 150_000
 """Bytes of a picture."""
 WIDTH, HEIGHT = 1600, 900
-TERMINAL = (
-    "<body style='margin:0;background:#16202b;color:#dfe7ee;display:inline-block'>"
-    "<pre style='margin:20px;font:15px/1.35 DejaVu Sans Mono,monospace'>{}</pre>"
-)
 
 
 def save(picture: bytes, name: str) -> None:
@@ -58,31 +51,18 @@ def list_of_runs(page: Page, address: str) -> bytes:
 
 
 def study_page(page: Page) -> bytes:
-    """Picture of the top of the study's page."""
+    """Picture of the study's page down to its table of contents."""
     page.set_viewport_size({"width": 1200, "height": HEIGHT})
     page.goto((ROOT / "outputs/report/index.html").as_uri())
-    return page.screenshot()
-
-
-def comparison(page: Page) -> bytes:
-    """Picture of a terminal in which the first three trainings of the study are compared."""
-    cells = sorted(path.parent for path in (ROOT / "outputs/cells").rglob("evaluation"))[:3]
-    arguments = ["compare", *(str(cell.relative_to(ROOT)) for cell in cells)]
-    command = [sys.executable, "-m", "mergershift", *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"COLUMNS": "110"}
-    )
-    if done.returncode:
-        raise click.ClickException(done.stderr)
-    said = f"$ mergershift {' '.join(arguments)}\n{done.stdout}"
-    page.set_content(TERMINAL.format(html.escape(said.rstrip())))
-    return page.locator("body").screenshot()
+    contents = page.get_by_role("navigation").bounding_box()
+    assert contents is not None
+    return page.screenshot(clip={"x": 0, "y": 0, "width": 1200, "height": contents["y"]})
 
 
 @click.command()
 @click.option("--port", default=5066, show_default=True)
 def main(port: int) -> None:
-    """Write docs/images/{runs,study,compare}.png."""
+    """Write docs/images/{runs,study}.png."""
     from playwright.sync_api import sync_playwright
 
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -94,7 +74,6 @@ def main(port: int) -> None:
         page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         save(list_of_runs(page, pages[0]), "runs")
         save(study_page(page), "study")
-        save(comparison(page), "compare")
         chromium.close()
 
 

@@ -41,12 +41,12 @@ def runs(client: MlflowClient) -> list[Run]:
 def test_sync_brings_them_up_to_date_without_duplicates(
     project: Path, client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {run.info.run_id: run for run in runs(client)}
+    before = {found.info.run_id: found for found in runs(client)}
     run("sync")
     assert "2 trainings: 2 published" in capsys.readouterr().out
-    after = {run.info.run_id: run for run in runs(client)}
+    after = {found.info.run_id: found for found in runs(client)}
     assert set(after) == set(before)
-    names = {run.info.run_name for run in after.values()}
+    names = {found.info.run_name for found in after.values()}
     assert names == {"source_only · two · pristine→noisy · s0", "mmd · two · pristine→noisy · s0"}
     for run_id, now in after.items():
         old = before[run_id].data
@@ -61,12 +61,13 @@ def test_sync_brings_them_up_to_date_without_duplicates(
         assert "mergershift.files" not in now.data.tags
         assert json.loads(now.data.tags["mlflow.mergershift.files"])["config.yaml"]
         assert "MOCK" in now.data.tags["mlflow.note.content"]
+        assert now.inputs is not None
         assert now.inputs.dataset_inputs
         epochs = client.get_metric_history(run_id, "train/loss")
         assert sorted(metric.step for metric in epochs) == [0, 1, 2]
     run("sync")
     assert "0 published" in capsys.readouterr().out
-    assert set(run.info.run_id for run in runs(client)) == set(before)
+    assert {found.info.run_id for found in runs(client)} == set(before)
 
 
 def test_the_list_shows_them_beside_new_ones(project: Path, client: MlflowClient) -> None:
@@ -108,6 +109,7 @@ def test_their_models_are_promoted_and_predict(
     run("promote", "1")
     assert "already the champion" in capsys.readouterr().out
     version = client.get_model_version_by_alias("mergershift", "champion")
+    assert version.run_id is not None
     assert client.get_run(version.run_id).info.run_name == "mmd · two · pristine→noisy · s0"
     np.save("images.npy", stamps(3))
     run("predict", "images.npy", "--model", "models:/mergershift@champion")
