@@ -82,7 +82,7 @@ def test_the_run_holds_the_page_the_tables_and_the_result(study: str) -> None:
 
 
 def test_a_page_of_another_summary_is_not_published(study: str) -> None:
-    path = Path("outputs/summary/target.csv")
+    path = Path("outputs/summary/validators.csv")
     path.write_text(path.read_text() + "\n")
     with pytest.raises(UserError, match="made from a summary other than"):
         study_content()
@@ -159,7 +159,7 @@ def test_a_changed_page_and_result_replace_the_former_ones_in_the_same_run(
 def test_sync_publishes_the_trainings_when_the_page_is_outdated(
     study: str, client: MlflowClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = Path("outputs/summary/target.csv")
+    path = Path("outputs/summary/validators.csv")
     path.write_text(path.read_text() + "\n")
     synced = sync()
     assert (synced.study, synced.outcomes["published"], synced.problems) == (None, 4, [])
