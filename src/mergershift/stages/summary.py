@@ -96,7 +96,8 @@ def write_summary() -> None:
     finished = dict(
         zip(study.cells(), (one for results in methods for one in results.trainings), strict=True)
     )
-    gains = dict(zip(trainings["training"].astype(str), trainings["gain"].astype(float), strict=True))
+    columns = (trainings[name] for name in ("training", "gain"))
+    gains = {str(training): float(gain) for training, gain in zip(*columns, strict=True)}
     at_a_glance.write_metrics(finished, gains)
     at_a_glance.write_plots(finished, transfer)
 
