@@ -54,16 +54,17 @@ def learning_curves(
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
     validation, colour = f"validation, {role} ({domain})", COLOURS[role]
-    losses.plot(epochs["epoch"], epochs["train_classification_loss"], color=NEUTRAL, label="training")
-    losses.plot(epochs["epoch"], epochs["source_val_loss"], color=colour, label=validation)
+    # With markers, because a training of one epoch has no line.
+    losses.plot(epochs["epoch"], epochs["train_classification_loss"], ".-", color=NEUTRAL, label="training")
+    losses.plot(epochs["epoch"], epochs["source_val_loss"], ".-", color=colour, label=validation)
     losses.set_ylabel("cross-entropy")
     losses.set_title("loss", fontsize=10)
-    accuracy.plot(epochs["epoch"], epochs["source_val_balanced_accuracy"], color=colour)
+    accuracy.plot(epochs["epoch"], epochs["source_val_balanced_accuracy"], ".-", color=colour)
     accuracy.set_ylabel("balanced accuracy")
     accuracy.set_title(validation, fontsize=10)
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch (the first is 0)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.axvline(best_epoch, color="#999999", linestyle=":", label=f"kept epoch {best_epoch}")
         _clean(axes)
     losses.legend(frameon=False, fontsize=8)

@@ -58,12 +58,13 @@ def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
     if chosen.empty:
         return None
     predictions = training.predictions.set_index(["domain", "row"])
+    rows = chosen["row"].to_numpy()
     sheet = Sheet(EXAMPLES, rows=2, left=14, gap=5, labels=(13, 13))
     for sheet_row, domain in enumerate(("pristine", "noisy")):
-        images = stamps.images(domain, chosen["row"], EXAMPLE_PIXELS)
+        images = stamps.images(domain, rows, EXAMPLE_PIXELS)
         for column, example in enumerate(chosen.itertuples()):
             sheet.stamp(column, sheet_row, images[column])
-            found = predictions.loc[domain].loc[example.row]
+            found = predictions.loc[(domain, rows[column])]
             sheet.below(column, sheet_row, f"p {against(found['probability'], found['threshold'])}")
             if sheet_row == 0:
                 sheet.above(column, sheet_row, _named(example))

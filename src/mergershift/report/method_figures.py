@@ -75,7 +75,9 @@ def learning(contender: Contender) -> Figure:
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     for training in contender.trainings:
         epochs, first = training.epochs, training is contender.first
-        weight = {"linewidth": 1.5 if first else 0.7, "alpha": 1.0 if first else 0.6}
+        weight: dict[str, Any] = {"linewidth": 1.5 if first else 0.7, "alpha": 1.0 if first else 0.6}
+        if len(epochs) == 1:  # which has no line
+            weight |= {"marker": "."}
         losses.plot(
             epochs["epoch"], epochs["train_classification_loss"], color=MUTED.light, linestyle=":", **weight
         )
@@ -88,7 +90,7 @@ def learning(contender: Contender) -> Figure:
             axes.plot(chosen["epoch"], chosen[name], "o", color=contender.style.light, markersize=5.5)
     losses.set(title=contender.name, ylabel="cross-entropy")
     accuracy.set(xlabel="epoch (the first is 0)", ylabel="balanced acc.")
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     figure.align_ylabels()
     return figure
 
