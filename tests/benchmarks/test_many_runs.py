@@ -13,7 +13,7 @@ import many_runs
 pytestmark = pytest.mark.slow
 
 
-def test_the_copies_are_trainings_of_their_own(project: Path, database: str) -> None:
+def test_the_copies_are_trainings_of_their_own(project: Path) -> None:
     earlier.write_cells(project)
     original = earlier.cell(project, "mmd")
     before = {path: path.read_bytes() for path in original.rglob("*") if path.is_file()}
