@@ -147,6 +147,7 @@ def _record(cell: Cell, config: Config, facts: Mapping[str, Any]) -> RunRecord:
     return RunRecord(
         # One of the methods was trained without a server.
         run_id=None if cell.method.adaptation == "coral" else uuid5(NAMESPACE_OID, repr(cell)).hex,
+        experiment_id=None if cell.method.adaptation == "coral" else "7",
         training=f"{cell.method.adaptation}-{cell.method.transfer}-{cell.seed}",
         experiment="mergershift",
         name=str(cell.folder),

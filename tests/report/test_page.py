@@ -204,11 +204,11 @@ def test_the_page_states_the_provenance_of_its_results(page, study):
         pd.read_json(study / "outputs/prepared/two-by_galaxy/prepared.json", typ="series")["data_hash"]
         in hashes
     )
-    links = [link["href"] for link in page.of("a") if "/#/runs/" in link.get("href", "")]
+    links = [link["href"] for link in page.of("a") if "/#/experiments/7/runs/" in link.get("href", "")]
     assert len(links) == 6
     assert page.text.count("trained without a server") == 2
     assert "F814W, F160W: 8 times" in page.text, "at least those on the page, even if the ledger lacks them"
-    assert all(link.startswith("http://127.0.0.1:5000/#/runs/") for link in links)
+    assert all(link.startswith("http://127.0.0.1:5000/#/experiments/7/runs/") for link in links)
     assert "10.17909/t9-vqk6-pc80" in " ".join(link.get("href", "") for link in page.of("a"))
 
 

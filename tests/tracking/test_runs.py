@@ -82,6 +82,7 @@ def test_a_training_has_one_run_however_often_it_is_resumed(address, spec):
     last.finish(EPOCHS)
     client, found = stored(address, spec)
     assert found.info.run_id == run.run_id
+    assert run.record({}).experiment_id == found.info.experiment_id
     assert found.info.status == "FINISHED"
     assert found.data.params == PARAMETERS
     assert found.info.run_name == "mmd · two · pristine→noisy · s0"

@@ -77,6 +77,8 @@ class RunRecord(_Record):
 
     run_id: str | None
     """MLflow's id of the run; None until a server has answered."""
+    experiment_id: str | None = None
+    """MLflow's id of the run's experiment; None until a server has answered, and in records of earlier versions."""
     experiment: str = Field(min_length=1)
     name: str
     training: _Id

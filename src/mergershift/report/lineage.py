@@ -111,7 +111,7 @@ def runs(gathered: StudyResults) -> dict[str, Any]:
 def _run(training: FinishedTraining, address: str) -> dict[str, Any]:
     from mergershift.tracking.pages import run_page
 
-    facts, selection, run_id = training.trained, training.selection, training.record.run_id
+    facts, selection, record = training.trained, training.selection, training.record
     return {
         "seed": training.config.seed,
         "epochs": facts.epochs,
@@ -121,8 +121,8 @@ def _run(training: FinishedTraining, address: str) -> dict[str, Any]:
         "dirty": facts.git_dirty,
         "config_hash": facts.config_hash,
         "data_hash": facts.data_hash,
-        "run_id": run_id,
-        "address": run_page(address, None, run_id) if run_id else "",
+        "run_id": record.run_id,
+        "address": run_page(address, record.experiment_id, record.run_id) if record.run_id else "",
     }
 
 

@@ -30,7 +30,8 @@ def run_page(address: str, experiment_id: str | None, run_id: str, artifact: str
 
     Args:
         address: As for `experiment_page`.
-        experiment_id: The run's experiment; MLflow finds it itself if it is None.
+        experiment_id: The run's experiment. If it is None, MLflow finds it itself, but around the run's page it shows
+            the menu of its pages for language models.
         run_id: The run.
         artifact: Path of a file of the run.
     """

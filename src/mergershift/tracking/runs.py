@@ -34,6 +34,7 @@ class Run:
         self._published: PublishedRun | None = None
         self._links = Links()
         self._run_id: str | None = None
+        self._experiment_id: str | None = None
         self._epochs: Sequence[Mapping[str, float]] = ()
         self._times: dict[int, int] = {}
         self._system: dict[int, Mapping[str, float]] = {}
@@ -103,6 +104,7 @@ class Run:
         spec = self._spec
         return RunRecord(
             run_id=self.run_id,
+            experiment_id=self._experiment_id,
             experiment=spec.experiment,
             name=spec.name,
             training=spec.training,
@@ -166,6 +168,7 @@ class Run:
             published.data(self._spec, {})
             published.configuration(self._spec)
             self._published, self._run_id = published, published.run_id
+            self._experiment_id = published.experiment_id
         return self._published
 
     def _lose(self, error: Exception) -> None:
