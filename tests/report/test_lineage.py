@@ -45,7 +45,10 @@ def test_common_and_own_keys_together_are_the_configuration(study):
 @pytest.mark.parametrize(
     ("address", "link"),
     [
-        ("https://anna:secret@mlflow.example:8080/team/", "https://mlflow.example:8080/team/#/experiments/7/runs/"),
+        (
+            "https://anna:secret@mlflow.example:8080/team/",
+            "https://mlflow.example:8080/team/#/experiments/7/runs/",
+        ),
         ("sqlite:////data/mlflow.db", "http://127.0.0.1:5000/#/experiments/7/runs/"),
     ],
 )
