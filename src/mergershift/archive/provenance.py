@@ -45,8 +45,9 @@ class Origin(BaseModel):
     @property
     def universe(self) -> str:
         """Description of the mock universe: its seed, numbers of galaxies and version."""
-        galaxies = f"{counted(self.mergers, 'merger')}, {counted(self.non_mergers, 'non-merger')}"
-        return f"seed {self.seed}, {galaxies}, version {self.mock_version}"
+        counts = ((self.mergers, "merger"), (self.non_mergers, "non-merger"))
+        galaxies = [counted(number, noun) for number, noun in counts if number is not None]
+        return ", ".join([f"seed {self.seed}", *galaxies, f"version {self.mock_version}"])
 
 
 class _Recorded(BaseModel):
