@@ -84,7 +84,9 @@ def test_three_runs_are_compared_by_what_differs(listed: Page) -> None:
     assert [cell.inner_text().strip() for cell in row.get_by_role("cell").all()] == list(METHODS[:3])
     # The list of metrics scrolls by itself, and only rows in sight are in the document: the beginning of the alphabet.
     scores = listed.get_by_role("grid", name="grid").first
-    assert scores.get_by_role("link", name="interval/target_balanced_accuracy_low", exact=True).is_visible()
+    assert scores.get_by_role(
+        "link", name="uncertainty/target_balanced_accuracy_low", exact=True
+    ).is_visible()
 
 
 def test_a_run_says_what_it_is(listed: Page) -> None:

@@ -240,6 +240,7 @@ def test_the_pages_of_a_tracking_server_are_printed(
     assert capsys.readouterr().out.splitlines() == [
         f"The study: {runs}&viewStateShareKey=study",
         f"Means over seeds: {runs}&viewStateShareKey=study-by-method",
+        f"Charts: {runs}&viewStateShareKey=study&compareRunsMode=CHART",
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from tracking.server import Server
 
+from mergershift.tracking.presentation import FINAL_GROUPS, PARAMETERS
 from mergershift.tracking.server import connect
 from mergershift.tracking.views import (
     BY_METHOD,
@@ -52,6 +53,11 @@ def test_the_views_sort_by_the_targets_score_and_show_trainings_alone() -> None:
         assert view["searchFilter"] == "tags.kind = 'training'"
         assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`target/balanced_accuracy`", False)
         assert view["orderByKey"] in view["selectedColumns"]
+        (chart,) = view["compareRunCharts"]
+        assert chart["metricSectionId"] == view["compareRunSections"][0]["uuid"] == "target"
+        assert set(chart["selectedParams"]) <= {"method", "filters", *PARAMETERS}
+        sections = {section["name"] for section in view["compareRunSections"]}
+        assert sections == {group.rstrip("/") for group in FINAL_GROUPS} | {"validation", "train"}
     assert "tags.`target_95`" in VIEWS[STUDY]["selectedColumns"]
     assert VIEWS[STUDY]["groupBy"] is None
     keys = [key["groupByData"] for key in VIEWS[BY_METHOD]["groupBy"]["groupByKeys"]]

@@ -13,7 +13,7 @@ _COLUMNS = {
     "`target/balanced_accuracy`": "score on the target's test images; epoch and threshold chosen without target labels",
     "`target_95`": "the same with its 95 % interval, from resampling galaxies",
     "`target/gain`": "gain in balanced accuracy over the network trained on the source alone, same seed and galaxies",
-    "`source/...`, `interval/...`": "scores on the source's test images; bounds of all 95 % intervals",
+    "`source/...`, `uncertainty/...`": "scores on the source's test images; bounds of all 95 % intervals",
     "`selection/...`": "the chosen epoch and threshold, and its score by each validator on validation images",
     "`method`, `labels`": "the adaptation; the domain whose labels were used, which for `oracle` is the target",
     "`data`": "`mock` for artificial images, whose scores say nothing about real galaxies; `archive` for the archive's",

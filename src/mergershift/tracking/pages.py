@@ -11,18 +11,22 @@ from urllib.parse import quote, urlencode
 
 _KIND = {"workflowType": "machine_learning"}
 _VIEW = "viewStateShareKey"
+_CHARTS = {"compareRunsMode": "CHART"}
 
 
-def experiment_page(address: str, experiment_id: str | None, view: str | None = None) -> str:
+def experiment_page(
+    address: str, experiment_id: str | None, view: str | None = None, *, charts: bool = False
+) -> str:
     """Return the address of an experiment's list of runs.
 
     Args:
         address: address of MLflow's server, without credentials; empty for an address relative to its pages.
         experiment_id: id of the experiment; without it, the page lists all experiments.
         view: name of the saved view that the list opens with.
+        charts: whether the page shows charts of the runs beside the list, rather than columns.
     """
     path = "experiments" if experiment_id is None else f"experiments/{experiment_id}/runs"
-    return _page(address, path, {_VIEW: view} if view else {})
+    return _page(address, path, ({_VIEW: view} if view else {}) | (_CHARTS if charts else {}))
 
 
 def run_page(address: str, experiment_id: str | None, run_id: str, artifact: str | None = None) -> str:

@@ -28,7 +28,7 @@ TARGET_SCORE = "target.unique.balanced_accuracy"
 """Name of the metric that every evaluation of a training gives."""
 STUDY_PAGE = f"report/{PAGE_NAME}"
 """Path of the study's page within the study's run."""
-FINAL_GROUPS = ("source/", "target/", "interval/", "selection/")
+FINAL_GROUPS = ("source/", "target/", "uncertainty/", "selection/")
 """Groups of the final metrics of a training."""
 SYSTEM = "system/"
 """Beginning of the names that MLflow gives to metrics of the machine."""
@@ -103,7 +103,7 @@ def metric_name(name: str, *, epoch: bool = False) -> str | None:
         return _EPOCH_METRICS.get(name, group + name.removeprefix("train_"))
     score, _, bound = name.rpartition(".")
     if bound in ("low", "high") and score in _SCORES:
-        return f"interval/{_SCORES[score].replace('/', '_')}_{bound}"
+        return f"uncertainty/{_SCORES[score].replace('/', '_')}_{bound}"
     return _FINAL_METRICS.get(name, _SCORES.get(name))
 
 

@@ -85,12 +85,14 @@ def serve_ui(serving: Serving, *, study: bool = False) -> None:
         )
     pages = public(address) if is_server(address) else serving.shown
     shown = experiment.experiment_id if experiment else None
-    lines = [
-        f"{title}: {experiment_page(pages, shown, view)}"
-        for title, view in (
-            (("The study", STUDY), ("Means over seeds", BY_METHOD)) if study else (("MLflow's runs", None),)
-        )
-    ]
+    if study:
+        lines = [
+            f"The study: {experiment_page(pages, shown, STUDY)}",
+            f"Means over seeds: {experiment_page(pages, shown, BY_METHOD)}",
+            f"Charts: {experiment_page(pages, shown, STUDY, charts=True)}",
+        ]
+    else:
+        lines = [f"MLflow's runs: {experiment_page(pages, shown)}"]
     if is_server(address):
         print("\n".join(lines))
     else:

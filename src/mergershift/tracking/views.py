@@ -51,6 +51,10 @@ _PINNED = ("attributes.`Run Name`", "runDateAndNestInfo")
 """Columns that the pages always show first: the run's name, and when it was created."""
 _METHOD = ("method", "filters", "source", "target")
 """Parameters that the seeds of a method have in common."""
+_SECTIONS = ("target", "source", "uncertainty", "selection", "validation", "train")
+"""Groups of metrics in the order of their charts."""
+_ON_CHART = ("method", "filters", "trade_off", "seed")
+"""Parameters that a chart of the target's scores sets beside them: as many as it has room for."""
 
 
 def _state(columns: Iterable[str], name_width: int, group_by: Sequence[str] = ()) -> dict[str, Any]:
@@ -72,6 +76,43 @@ def _state(columns: Iterable[str], name_width: int, group_by: Sequence[str] = ()
         "columnWidths": dict(zip(_PINNED, (name_width, 110), strict=True))
         | {key: _WIDTHS[key] for key in shown},
         "groupBy": {"aggregateFunction": "average", "groupByKeys": groups} if groups else None,
+        **_charts(),
+    }
+
+
+def _charts() -> dict[str, Any]:
+    """Return the state of the page's charts: the target's scores first, beside the parameters and one by one.
+
+    The pages add a chart of every other metric to the section of its group.
+    """
+    target = _SECTIONS[0]
+    return {
+        "compareRunSections": [
+            {
+                "uuid": name,
+                "name": name,
+                "display": True,
+                "isReordered": False,
+                "deleted": False,
+                "isGenerated": True,
+            }
+            for name in _SECTIONS
+        ],
+        "compareRunCharts": [
+            {
+                "uuid": "parameters",
+                "type": "PARALLEL",
+                "displayName": "Parameters and the score on the target",
+                "metricSectionId": target,
+                "runsCountToCompare": 100,
+                "selectedParams": list(_ON_CHART),
+                "selectedMetrics": ["target/balanced_accuracy"],
+                "showAllRuns": True,
+                "deleted": False,
+                "isGenerated": False,
+            }
+        ],
+        "isAccordionReordered": True,
     }
 
 
