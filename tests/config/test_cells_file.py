@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mergershift.cli.main import cli
 from mergershift.config.cells_file import CELLS_FILE, cells_text, update_cells
 from mergershift.config.study import (
     Cell,
@@ -75,6 +76,15 @@ def test_the_cells_follow_every_command_that_changes_the_study(project: Path) ->
     assert "two-sidda-s2" in yaml.safe_load((project / CELLS_FILE).read_text())["cells"]
     (project / CELLS_FILE).unlink()
     set_filters(["two"])
+    assert (project / CELLS_FILE).read_text() == cells_text(read_study())
+
+
+def test_a_command_brings_the_cells_up_to_date(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "conf/study.yaml"
+    path.write_text(path.read_text().replace("seeds:\n", "seeds:\n  - 7\n"))
+    for words in ("now lists its 12 cells", "lists the cells of conf/study.yaml already"):
+        cli.main(["study", "cells"], standalone_mode=False)
+        assert words in capsys.readouterr().out
     assert (project / CELLS_FILE).read_text() == cells_text(read_study())
 
 

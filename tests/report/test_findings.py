@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from report.small_study import ORACLE_TRANSFER, Compared, contender, results, setting
 
-from mergershift.report.conclusions import Conclusion, conclude, disagrees
+from mergershift.evaluation.conclusions import Conclusion, conclude, disagrees
 from mergershift.report.findings import headline, sentences
 
 GAIN, OPEN = (0.1, 0.05, 0.15, 0.01), (0.1, 0.05, 0.15, 0.135)
@@ -78,6 +78,18 @@ def test_many_methods_are_counted_and_the_best_named() -> None:
     }
     text = headline(*results([setting(contenders)], gains | {"adabn": OPEN}))
     assert "4 of 5 methods are shown to win part of it back, CDAN most." in text
+
+
+def test_only_what_is_lost_is_won_back() -> None:
+    contenders = [contender("source_only"), contender("mmd")]
+    both = [setting(contenders, filters=filters) for filters in ("two", "three")]
+    direction, gathered = results(both, {"mmd": GAIN})
+    three = gathered.comparison["filters"] == "three"
+    gathered.comparison.loc[three, ["drop", "drop_low", "drop_high"]] = (-0.02, -0.05, 0.01)
+    text = headline(direction, gathered)
+    assert "not everywhere for certain" in text
+    assert "With two filters, MMD is shown to win part of it back" in text
+    assert "with three filters, MMD is shown to be better than source only" in text
 
 
 def test_filter_sets_are_named_where_they_differ() -> None:

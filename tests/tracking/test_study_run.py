@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from cells.samples import write_checkout
 from checkouts import copy
@@ -76,9 +77,28 @@ def test_the_run_holds_the_page_the_tables_and_the_result(study: str) -> None:
         "12 test galaxies, 2 training seeds",
         "source-only .83",
         "mmd, ranked first without target labels, .83",
-        "a gain of +.33",
+        "not distinguishable from source-only: +.33",
     ):
         assert words in note
+
+
+@pytest.mark.parametrize(
+    ("difference", "claim"), [(0.2, "a gain of +.20 [.15, .25]"), (-0.2, "a loss of -.20 [-.25, -.15]")]
+)
+def test_a_difference_is_claimed_where_the_corrected_test_supports_it(
+    study: str, difference: float, claim: str
+) -> None:
+    path = Path("outputs/summary/comparison.csv")
+    low, high = difference - 0.05, difference + 0.05
+    pd.read_csv(path).assign(difference=difference, low=low, high=high, p_holm=0.001).to_csv(
+        path, index=False
+    )
+    assert write_page() == study
+    content = study_content()
+    assert content is not None
+    assert f"{claim} (p = 0.001 after Holm's correction) against source-only" in str(
+        content.spec.tags["mlflow.note.content"]
+    )
 
 
 def test_a_page_of_another_summary_is_not_published(study: str) -> None:

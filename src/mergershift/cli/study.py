@@ -46,3 +46,15 @@ def study_use(name: str) -> None:
     from mergershift.config.study import use_study
 
     click.echo(use_study(name))
+
+
+@study.command("cells")
+def study_cells() -> None:
+    """Update conf/cells.yaml after an edit of conf/study.yaml.
+
+    `mergershift repro` and `dvc repro` do this themselves; `dvc exp run --temp` and --queue need it done before.
+    """
+    from mergershift.config.cells_file import CELLS_FILE, update_cells
+    from mergershift.config.study import read_study
+
+    click.echo(update_cells(read_study()) or f"{CELLS_FILE} lists the cells of conf/study.yaml already")

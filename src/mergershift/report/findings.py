@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mergershift.report.conclusions import Conclusion, compared_rows, conclude
+from mergershift.evaluation.conclusions import Conclusion, conclude
+from mergershift.report.compared import compared_rows
 from mergershift.report.remarks import TARGET, errors, spread
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
 from mergershift.report.style import spelt
@@ -34,7 +35,7 @@ def headline(direction: Direction, gathered: StudyResults) -> str:
         if len(own := in_setting(gathered.comparison, setting))
     ]
     loss = _loss(direction, gathered, lows) if lows else _two_accuracies(direction, gathered)
-    return f"{loss} {_gains(direction, gathered, lost=any(low > 0 for low in lows))}".strip()
+    return f"{loss} {_gains(direction, gathered)}".strip()
 
 
 def _loss(direction: Direction, gathered: StudyResults, lows: Sequence[float]) -> str:
@@ -68,8 +69,8 @@ def _two_accuracies(direction: Direction, gathered: StudyResults) -> str:
     return f"{start} {spread(texts)} in balanced accuracy on {direction.target} ones."
 
 
-def _gains(direction: Direction, gathered: StudyResults, *, lost: bool) -> str:
-    """Say which methods are shown to be better than source-only; `lost` says whether there is a loss to win back."""
+def _gains(direction: Direction, gathered: StudyResults) -> str:
+    """Say which methods are shown to be better than source-only, and so win back what that loses if it does."""
     compared = {setting: compared_rows(setting, gathered) for setting in direction.settings}
     compared = {setting: rows for setting, rows in compared.items() if rows}
     if not compared:
@@ -77,13 +78,17 @@ def _gains(direction: Direction, gathered: StudyResults, *, lost: bool) -> str:
     galaxies = counted(min(setting.sizes["galaxies"] for setting in compared), "test galaxy")
     names = list(dict.fromkeys(contender.name for rows in compared.values() for contender in rows))
     gains = {setting: _gaining(rows) for setting, rows in compared.items()}
+    lost = {setting: any(row["drop_low"] > 0 for row in rows.values()) for setting, rows in compared.items()}
     if any(gains.values()):
-        what = "win part of it back" if lost else "be better than source only"
-        texts = {setting: _who_gains(found, len(names), what) for setting, found in gains.items()}
+        what = {
+            setting: "win part of it back" if lost[setting] else "be better than source only"
+            for setting in gains
+        }
+        texts = {setting: _who_gains(found, len(names), what[setting]) for setting, found in gains.items()}
         return upper_first(spread(texts, before=True)) + "."
     one = len(names) == 1
     unknown = f"distinguishable from source only with {galaxies}."
-    if not lost:
+    if not any(lost.values()):
         return f"{names[0]} is not {unknown}" if one else f"None of the {len(names)} methods is {unknown}"
     whose = names[0] if one else f"any of the {len(names)} methods"
     return f"Whether {whose} wins any of it back remains open: {'it is not' if one else 'none is'} {unknown}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mergershift.report.conclusions import ALPHA
+from mergershift.evaluation.conclusions import ALPHA
 from mergershift.report.prose import kinds
 from mergershift.report.study_results import Setting, StudyResults
 from mergershift.report.style import spelt

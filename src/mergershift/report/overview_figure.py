@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from mergershift.report.conclusions import Conclusion, conclude
+from mergershift.evaluation.conclusions import Conclusion, conclude
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
 from mergershift.report.style import CARD, INK, MUTED, RULE
 from mergershift.report.svg import panel

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mergershift.report.conclusions import compared_rows, disagrees
+from mergershift.evaluation.conclusions import disagrees
+from mergershift.report.compared import compared_rows
 from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
 from mergershift.report.tables import NONE, Value, interval, metric_row, number, percent

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mergershift.report.conclusions import Conclusion, conclude
+from mergershift.evaluation.conclusions import Conclusion, conclude
 from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Setting, in_setting, of_method
 

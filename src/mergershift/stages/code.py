@@ -33,7 +33,7 @@ def require_cells() -> None:
     if changed and is_temporary():
         raise UserError(
             f"{CELLS_FILE}: not the cells of conf/study.yaml, which `dvc exp run --temp` and --queue cannot change.\n"
-            "Edit conf/study.yaml itself, run `mergershift repro --dry`, which updates conf/cells.yaml, and start the "
+            "Edit conf/study.yaml itself, run `mergershift study cells`, which updates conf/cells.yaml, and start the "
             "experiment again."
         )
     if changed:

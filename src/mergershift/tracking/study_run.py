@@ -24,6 +24,7 @@ from mergershift.config.study import Cell, Method, name_of_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.reading import DamagedFile, damaged, read_json
+from mergershift.evaluation.conclusions import Conclusion, conclude
 from mergershift.tracking.notes import NOTE
 from mergershift.tracking.presentation import SEPARATOR, STUDY_PAGE, with_interval
 
@@ -123,9 +124,10 @@ def _results(transfer: pd.DataFrame) -> Iterator[str]:
                 title = "oracle" if method.title == method.transfer else f"{method.title} (an oracle)"
                 sentences.append(f"{title}, with target labels, {on_target}")
             if method == named and not method.is_baseline:
-                gain = next((rows for other, rows in _by_method(comparison) if other == method), None)
-                won = f", a gain of {_gain(gain, filters, source, target)}" if gain is not None else ""
-                sentences.append(f"{method.title}, ranked first without target labels, {on_target}{won}")
+                rows_of_method = (rows for other, rows in _by_method(comparison) if other == method)
+                compared = next(rows_of_method, None)
+                claim = "" if compared is None else f", {_claim(compared, filters, source, target)}"
+                sentences.append(f"{method.title}, ranked first without target labels, {on_target}{claim}")
         if named is not None and named.is_baseline:
             sentences.append("no method is ranked above source-only without target labels")
         yield f"- **{filters}, {source} → {target}**: {'; '.join(sentences)}."
@@ -145,11 +147,15 @@ def _score(rows: pd.DataFrame, role: str) -> str:
     )
 
 
-def _gain(rows: pd.DataFrame, filters: str, source: str, target: str) -> str:
+def _claim(rows: pd.DataFrame, filters: str, source: str, target: str) -> str:
+    """State a method's difference from source-only, and what it supports."""
     of_setting = (rows[["filters", "source", "target"]] == [filters, source, target]).all(axis=1)
     row = rows[of_setting].iloc[0]
-    gain = {"gain": row["difference"], "gain.low": row["low"], "gain.high": row["high"]}
-    return f"{with_interval('gain', gain, '+')} over source-only"
+    difference = {"gain": row["difference"], "gain.low": row["low"], "gain.high": row["high"]}
+    found = f"{with_interval('gain', difference, '+')} (p = {row['p_holm']:.2g} after Holm's correction)"
+    if conclude(row) is Conclusion.OPEN:
+        return f"not distinguishable from source-only: {found}"
+    return f"a {conclude(row)} of {found} against source-only"
 
 
 def _bytes(path: Path) -> bytes:

@@ -49,8 +49,8 @@ _WIDTHS = {
 """Width in pixels of the columns beside the run's name, by the pages' keys of them, in their order."""
 _PINNED = ("attributes.`Run Name`", "runDateAndNestInfo")
 """Columns that the pages always show first: the run's name, and when it was created."""
-_METHOD = ("method", "filters", "source", "target")
-"""Parameters that the seeds of a method have in common."""
+_METHOD = ("method", "filters", "source", "target", "data", "network", "training", "split", "varied")
+"""Parameters that the seeds of a method have in common, so that no mean mixes data or settings."""
 _SECTIONS = ("target", "source", "uncertainty", "selection", "validation", "train")
 """Groups of metrics in the order of their charts."""
 _ON_CHART = ("method", "filters", "trade_off", "seed")
@@ -140,7 +140,7 @@ def write_views(client: MlflowClient, experiment_id: str) -> bool:
     for name, wanted in VIEWS.items():
         stored = tags.get(VIEW_TAG + name)
         if stored is None or _is_outdated(stored, wanted):
-            created = now() if stored is None else int(json.loads(stored)["createdAt"])
+            created = now() if stored is None else int(json.loads(stored).get("createdAt", now()))
             client.set_experiment_tag(experiment_id, VIEW_TAG + name, _encoded(name, wanted, created))
             changed = True
     return changed
