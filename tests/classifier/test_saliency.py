@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from mergershift.classifier.saliency import NoConvolution, grad_cam
 from mergershift.networks import Activations
@@ -38,6 +37,44 @@ class Dense(nn.Module):
         return Activations(images.flatten(1), self.layers(images))
 
 
+def bilinear(cells: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Interpolate along both axes, one after the other."""
+    for _ in range(2):
+        cells = np.stack([np.interp(positions, np.arange(len(column)), column) for column in cells.T])
+    return cells
+
+
+class Even(nn.Module):
+    """The network with all weights equal and no normalisation: its maps are brightest where the image is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval()
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor) -> Activations:
+        found: Activations = self.network(images)
+        return found
+
+
+@pytest.mark.parametrize("build", [DeepMerge, partial(ResNet18, width=4), DeepMerge2020])
+@pytest.mark.parametrize("pixel", [20, 37, 52])
+def test_evidence_is_where_the_image_has_it(build: Callable[[int], nn.Module], pixel: int) -> None:
+    torch.manual_seed(0)
+    network = Even(build(2))
+    offsets = torch.arange(75.0) - pixel
+    spot = torch.exp(-(offsets[:, None] ** 2 + (torch.arange(75.0) - 37) ** 2) / 18).expand(1, 2, 75, 75)
+    maps = [grad_cam(network, spot, label)[0] for label in (0, 1)]
+    evidence = max(maps, key=lambda found: float(found.max())).sum(axis=1)
+    evidence = np.clip(evidence - 0.5 * evidence.max(), 0, None)
+    centre = (evidence * np.arange(75)).sum() / evidence.sum()
+    assert centre == pytest.approx(pixel, abs=1)
+
+
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.Identity()])
 @pytest.mark.parametrize("label", [0, 1])
 def test_equals_the_class_activation_map_before_average_pooling(activation: nn.Module, label: int) -> None:
@@ -48,7 +85,9 @@ def test_equals_the_class_activation_map_before_average_pooling(activation: nn.M
         maps = network.activation(network.convolution(network.maps(images)))
         weights = network.dense.weight[label] - network.dense.weight[1 - label]
         plain = torch.einsum("k,nkhw->nhw", weights, maps).clamp(min=0) / maps[0, 0].numel()
-        expected = interpolate(plain[:, None], size=(12, 12), mode="bilinear")[:, 0]
+    # The convolution without padding sees pixels 0 to 2 first, and the pooling the means of two of its cells.
+    cells = (np.arange(12) - 1.5) / 2
+    expected = np.stack([bilinear(one.numpy(), cells) for one in plain])
     found = grad_cam(network, images, label)
     assert found.max() > 0
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
