@@ -156,7 +156,11 @@ def test_a_python_that_is_missing_or_too_old_is_named(tmp_path, python, expected
     for program in ("old", "shim"):
         (tmp_path / program).chmod(0o755)
     done = subprocess.run(
-        ["make", "install", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True
+        # Called by another make, for instance that of `make test`, make names the folder first.
+        ["make", "--no-print-directory", "install", f"PYTHON={python}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode
     assert done.stdout.startswith(f"{python}")

@@ -98,7 +98,7 @@ def test_checksums_beside_the_files_are_compared(data: Path, algorithm: str, nam
     read: list[int] = []
     report = verify(data, read.append)
     assert report.sound, report.findings
-    assert f"{name}: 1 files compared with their checksums" in report.notes
+    assert f"{name}: 1 file compared with their checksums" in report.notes
     assert 0 < sum(read) <= bytes_to_read(data)
     flip(path, 8 * (path.stat().st_size - 4000))
     (error,) = errors(data)
