@@ -51,6 +51,7 @@ def test_a_gain_without_support_is_not_claimed(compared: Compared) -> None:
     text = two_methods(compared)
     assert "remains open: it is not distinguishable from source only with 6 test galaxies" in text
     assert "is not distinguishable from 0" in text
+    assert ("the test decides, not the interval" in text) == (compared is OPEN)
     assert "wins back" not in text
     assert "50 %" not in text
 

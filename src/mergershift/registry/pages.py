@@ -35,7 +35,7 @@ _USE = """{begin} Each version's description is its model card.
 mergershift predict "my_images/*.fits" --model {uri} --output mergers.ecsv
 ```
 
-**Serve**, on a machine that has MLflow and PyTorch alone:
+**Serve**, with MLflow and PyTorch alone; a `sqlite:` address is that of a file in the checkout:
 
 ```
 export MLFLOW_TRACKING_URI={address}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mergershift.evaluation.conclusions import Conclusion, conclude
+from mergershift.evaluation.conclusions import Conclusion, conclude, disagrees
 from mergershift.report.compared import compared_rows
 from mergershift.report.remarks import TARGET, errors, spread
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
@@ -169,7 +169,9 @@ def _choice(chosen: Mapping[Setting, Contender], gathered: StudyResults) -> str:
         case Conclusion.GAIN:
             known = all(share != NONE for share in shares.values())
             return f"{text}wins back {spread(shares)} of the loss." if known else f"{text}is a gain."
-    return f"{text}is not distinguishable from 0."
+    doubted = any(disagrees(compared_rows(own, gathered)[contender]) for own, contender in chosen.items())
+    why = ": the test decides, not the interval (see Gain over source only)" if doubted else ""
+    return f"{text}is not distinguishable from 0{why}."
 
 
 def _both(value: Value) -> str:

@@ -39,6 +39,7 @@ _WIDTHS = {
     "metrics.`source/balanced_accuracy`": 185,
     "metrics.`target/auc`": 150,
     "params.`method`": 140,
+    "params.`labels`": 80,
     "params.`filters`": 70,
     "params.`source`": 80,
     "params.`target`": 80,
