@@ -7,20 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
-from cells.samples import CENTRE, CONF, config_of
+from cells.samples import CENTRE, config_of
 from images.samples import NOISY, write_prepared
 from training.samples import LIGHTER
 
 from mergershift.classifier.classifier import build_classifier
 from mergershift.images import Prepared
-from mergershift.registry.domains import domain_features, domains_seen
-
-
-def penalty_of(method: str) -> dict[str, Any]:
-    """The penalty in a file of conf/adaptation/."""
-    penalty: dict[str, Any] = yaml.safe_load((CONF / "adaptation" / f"{method}.yaml").read_text())["penalty"]
-    return penalty
+from mergershift.registry.domains import domain_features
 
 
 def witness(*, uses_target: bool) -> dict[str, Any]:
@@ -39,25 +32,6 @@ def rows_of(prepared: Prepared, split: str, *, uses_target: bool) -> list[int]:
     config = config_of(penalty=witness(uses_target=uses_target))
     features = domain_features(config, prepared, build_classifier(config), split)
     return np.round(features[:, 0] - CENTRE).astype(int).tolist()
-
-
-@pytest.mark.parametrize(
-    ("method", "domains"),
-    [
-        ("source_only", ("pristine",)),
-        ("noise_injection", ("pristine",)),
-        ("mmd", ("pristine", "noisy")),
-        ("mmd_fisher_entropy", ("pristine", "noisy")),
-        ("adabn", ("pristine", "noisy")),
-    ],
-)
-def test_a_method_that_adapts_has_seen_the_target(method: str, domains: tuple[str, ...]) -> None:
-    assert domains_seen(config_of(penalty=penalty_of(method))) == domains
-
-
-def test_what_is_trained_on_the_target_has_seen_that_alone() -> None:
-    transfer = config_of().transfer.model_copy(update={"labelled": "oracle_target"})
-    assert domains_seen(config_of(transfer=transfer)) == ("noisy",)
 
 
 def test_features_are_of_images_that_each_domain_trained_on_as_the_network_got_them(

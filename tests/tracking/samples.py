@@ -6,13 +6,25 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import yaml
+from cells.samples import CONF
+
 from mergershift.cells.records import RunSpec
+
+
+def penalty_of(adaptation: str) -> dict[str, Any]:
+    """The penalty in a file of conf/adaptation/."""
+    penalty: dict[str, Any] = yaml.safe_load((CONF / "adaptation" / f"{adaptation}.yaml").read_text())[
+        "penalty"
+    ]
+    return penalty
+
 
 CONFIG: dict[str, Any] = {
     "seed": 0,
     "filters": {"name": "three"},
     "transfer": {"source": "pristine", "target": "noisy", "labelled": "source"},
-    "adaptation": {"weighting": {"trade_off": 1.0}},
+    "adaptation": {"penalty": penalty_of("mmd"), "weighting": {"trade_off": 1.0}},
     "training": {"epochs": 18, "batch_size": 128, "optimizer": {"lr": 0.001}},
     "choices": {
         "transfer": "pristine_to_noisy",
@@ -62,6 +74,8 @@ SCORES = {
 def choosing(spec: RunSpec = TRAINING, labelled: str = "source", **choices: str) -> RunSpec:
     """The training with other files chosen in conf/."""
     config = {**spec.config, "choices": {**spec.config["choices"], **choices}}
+    if adaptation := choices.get("adaptation"):
+        config["adaptation"] = {**config["adaptation"], "penalty": penalty_of(adaptation)}
     config["transfer"] = {**spec.config["transfer"], "labelled": labelled}
     return replace(spec, config=config)
 

@@ -29,6 +29,7 @@ SEARCH = replace(
 )
 TRIAL = replace(varying(lr=0.00123456, epochs=7), parent="t0")
 TRIAL = replace(TRIAL, tags={**TRIAL.tags, "trial": "7", "study": "tuned_mmd"})
+ORACLE_TRIAL = replace(TRIAL, tags={**TRIAL.tags, "study": "oracle_tuned_mmd-three"})
 ORACLE_TRAINING = choosing(labelled="oracle_target", transfer="oracle_target_only", adaptation="source_only")
 UNKNOWN = RunSpec("t", "e", "some training", {"seed": 3}, {})
 
@@ -55,7 +56,18 @@ UNKNOWN = RunSpec("t", "e", "some training", {"seed": 3}, {})
         (SEARCH, "search · mmd · three · pristine→noisy"),
         (
             replace(SEARCH, config={**SEARCH.config, "tuning": {"objectives": [ORACLE]}}),
-            f"search · mmd · three · pristine→noisy · {ORACLE}",
+            "oracle search · mmd · three · pristine→noisy",
+        ),
+        (ORACLE_TRIAL, "oracle trial 7 · lr=0.001235 · epochs=7"),
+        (replace(ORACLE_TRAINING, parent="t0", tags={"trial": "1"}), "oracle trial 1"),
+        (choosing(experiment="oracle_tuned_mmd"), "oracle_tuned_mmd · three · pristine→noisy · s0"),
+        (
+            choosing(experiment="deepmerge_2020", adaptation="source_only"),
+            "deepmerge_2020 · source_only · three · pristine→noisy · s0",
+        ),
+        (
+            choosing(experiment="tuned_mmd", adaptation="coral"),
+            "tuned_mmd · coral · three · pristine→noisy · s0",
         ),
         (replace(TRAINING, name="study · demo", tags={"kind": "study"}), "study · demo"),
         (UNKNOWN, "some training"),
@@ -68,6 +80,7 @@ def test_a_run_is_named_by_what_distinguishes_it(spec: RunSpec, name: str) -> No
 def test_parameters_are_what_people_compare() -> None:
     assert parameters(varying(epochs=18)) == {
         "method": "mmd",
+        "adaptation": "mmd",
         "filters": "three",
         "source": "pristine",
         "target": "noisy",
@@ -85,8 +98,19 @@ def test_parameters_are_what_people_compare() -> None:
         "varied": "training.epochs=18",
     }
     assert parameters(ORACLE_TRAINING)["labels"] == "noisy"
+    for tuned in (choosing(experiment="oracle_tuned_mmd"), ORACLE_TRIAL):
+        assert parameters(tuned)["labels"] == "pristine; tuned on noisy"
+    other = parameters(choosing(experiment="deepmerge_2020", adaptation="coral"))
+    assert (other["method"], other["adaptation"]) == ("deepmerge_2020", "coral")
     assert {"trade_off", "learning_rate"}.isdisjoint(parameters(SEARCH)), "it tries many values of these"
     assert parameters(UNKNOWN) == {}
+
+
+def test_runs_have_the_parameters_by_which_views_group_them() -> None:
+    untagged = parameters(replace(TRAINING, tags={}))
+    assert untagged["data"] == "unknown"
+    assert untagged["varied"] == "none"
+    assert untagged.keys() == parameters(TRAINING).keys()
 
 
 def test_tags_are_few() -> None:
@@ -143,6 +167,39 @@ def test_a_description_gives_data_scores_with_intervals_and_the_study() -> None:
     found = description(SEARCH, {"best_target_entropy": -0.5, "completed": 6, "pruned": 2, "failed": 0})
     assert "6 completed, 2 pruned, 0 failed; best target_entropy -0.5000." in str(found)
     assert description(UNKNOWN, {}) is None
+
+
+@pytest.mark.parametrize("method", ["source_only", "noise_injection", "fisher", "mmd", "adabn"])
+@pytest.mark.parametrize("experiment", ["default", "deepmerge_2020", "tuned_source_only"])
+def test_adaptation_is_claimed_only_where_target_images_were_used(method: str, experiment: str) -> None:
+    spec = choosing(adaptation=method, experiment=experiment)
+    adapted = method in ("mmd", "adabn")
+    assert ("adapted to noisy ones" in str(description(spec, {}))) == adapted
+    assert ("target training (no labels)" in data_inputs(spec, evaluated=False)) == adapted
+
+
+def test_nothing_is_claimed_of_a_method_that_is_not_known() -> None:
+    gone = {"penalty": {"_target_": "mergershift.adaptation.mmd.Gone"}}
+    for adaptation in (gone, {}):
+        spec = replace(TRAINING, config={**CONFIG, "adaptation": adaptation})
+        assert "adapted" not in str(description(spec, {}))
+        assert data_inputs(spec, evaluated=False).keys() == {"source training"}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(SEARCH, config={**SEARCH.config, "tuning": {"objectives": ["target_entropy", ORACLE]}}),
+        ORACLE_TRIAL,
+        choosing(experiment="oracle_tuned_mmd"),
+    ],
+)
+def test_whatever_was_tuned_on_target_labels_says_so(spec: RunSpec) -> None:
+    assert "its hyper-parameters were tuned with the labels of noisy images" in str(description(spec, {}))
+    assert run_name(spec).startswith("oracle")
+    for honest in (TRAINING, TRIAL, SEARCH):
+        assert "tuned with the labels" not in str(description(honest, {}))
+        assert not run_name(honest).startswith("oracle")
 
 
 def test_every_method_has_a_colour_of_its_own() -> None:

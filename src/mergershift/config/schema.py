@@ -239,6 +239,11 @@ class TuningConfig(Section):
             raise ValueError("space is empty, so there is nothing to search")
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError(f"objectives contain the same objective twice: {', '.join(self.objectives)}")
+        if self.oracle and self.name is not None and not sees_target_labels(self.name):
+            raise ValueError(
+                f"name is {self.name}, but {', '.join(self.objectives)} uses target labels; "
+                f"expected a name that starts with {ORACLE_PREFIX}"
+            )
         return self
 
     @property

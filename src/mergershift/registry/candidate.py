@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mergershift import archive, evaluation
 from mergershift.archive import FILTER_SETS
+from mergershift.cells.domains import domains_seen
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import EVALUATED, PREDICTIONS, TRAINED
 from mergershift.cells.run_content import run_spec
@@ -23,7 +24,7 @@ from mergershift.classifier.validation import Validation
 from mergershift.config import Config
 from mergershift.evaluation import Evidence
 from mergershift.images import Prepared
-from mergershift.registry.domains import domain_features, domains_seen
+from mergershift.registry.domains import domain_features
 from mergershift.registry.model_card import CARD, write_card
 from mergershift.registry.model_facts import WEIGHTS, ModelFacts
 from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
@@ -91,7 +92,7 @@ class Candidate:
             # The last digits differ between machines, and the same model must have the same fingerprint on all.
             temperature=float(f"{temperature:.5g}"),
             classes="equally frequent" if self.balanced else "as frequent as in the archive",
-            domains=domains_seen(config),
+            domains=domains_seen(config.dump()),
             source=transfer.source,
             target=transfer.target,
             labelled=transfer.labelled_domain,

@@ -1,4 +1,4 @@
-"""The domains that a training used, and the features of their images."""
+"""The features of images of the domains that a training used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from mergershift.adaptation import Adaptation
-from mergershift.archive import Domain
+from mergershift.cells.domains import domains_seen
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier
 from mergershift.classifier.validation import compute_options
@@ -16,24 +16,6 @@ from mergershift.images import Prepared
 
 _MOST_IMAGES = 2000
 """Largest number of images of each domain whose features are computed."""
-
-
-def domains_seen(config: Config) -> tuple[Domain, ...]:
-    """Domains whose images a training used.
-
-    They are the labelled domain and, if the method used it in its penalty or after the training, the target.
-    """
-    penalty = instantiate(config.adaptation.penalty, Adaptation)
-    methods = [module for module in penalty.modules() if isinstance(module, Adaptation)]
-    single = [
-        method for method in methods if not any(other in methods for other in list(method.modules())[1:])
-    ]
-    used = any(
-        method.uses_target or type(method).after_training is not Adaptation.after_training
-        for method in single
-    )
-    labelled, target = config.transfer.labelled_domain, config.transfer.target
-    return (labelled, target) if used and target != labelled else (labelled,)
 
 
 def domain_features(
@@ -46,7 +28,7 @@ def domain_features(
     """
     penalty = instantiate(config.adaptation.penalty, Adaptation)
     parts = []
-    for domain in domains_seen(config):
+    for domain in domains_seen(config.dump()):
         labelled = domain == config.transfer.labelled_domain
         trains = ("source" if labelled else "target") if split == "train" else None
         rows = prepared.rows(split, trains=trains, unique=True)

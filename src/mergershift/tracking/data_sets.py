@@ -12,7 +12,8 @@ from mlflow.types import Schema, TensorSpec
 
 from mergershift.archive import FILTER_SETS, IMAGE_SIZE
 from mergershift.cells.records import RunSpec
-from mergershift.tracking.presentation import is_described, kind_of, method_title, sees_labels_of_target
+from mergershift.tracking.presentation import is_described, kind_of
+from mergershift.tracking.target_use import adapted_to_target, trained_on_labels_of_target
 
 CONTEXT = "mlflow.data.context"
 
@@ -30,11 +31,11 @@ def data_inputs(spec: RunSpec, *, evaluated: bool) -> dict[str, DatasetInput]:
     if kind_of(spec) == "study" or not digest or not is_described(spec):
         return {}
     transfer = spec.config["transfer"]
-    if sees_labels_of_target(spec):
+    if trained_on_labels_of_target(spec):
         contexts = {"target training": (transfer["target"], "")}
     else:
         contexts = {"source training": (transfer["source"], "")}
-        if method_title(spec) != "source_only":
+        if adapted_to_target(spec):
             contexts["target training (no labels)"] = (transfer["target"], "")
     if evaluated:
         contexts |= {f"{role} test": (transfer[role], "-test") for role in ("source", "target")}

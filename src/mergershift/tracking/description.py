@@ -13,9 +13,13 @@ from mergershift.tracking.presentation import (
     Kind,
     is_described,
     kind_of,
-    method_title,
-    sees_labels_of_target,
+    method_parts,
     with_interval,
+)
+from mergershift.tracking.target_use import (
+    adapted_to_target,
+    trained_on_labels_of_target,
+    tuned_on_labels_of_target,
 )
 
 
@@ -38,18 +42,20 @@ def description(spec: RunSpec, metrics: Mapping[str, float], study: str | None =
 
 def _what(spec: RunSpec, kind: Kind) -> str:
     transfer = spec.config["transfer"]
-    method = f"**{method_title(spec)}**"
-    labelled = transfer["target"] if sees_labels_of_target(spec) else transfer["source"]
+    method = f"**{SEPARATOR.join(method_parts(spec))}**"
+    target, on_target = transfer["target"], trained_on_labels_of_target(spec)
+    labelled = target if on_target else transfer["source"]
     images = images_of(spec.tags.get("data_kind") or "unknown")
     seed = f" (seed {spec.tags['data_seed']})" if spec.tags.get("data_seed") else ""
     begin = {"search": "Hyper-parameter search for ", "trial": "Trial of a hyper-parameter search for "}.get(
         kind, ""
     )
     trained = f"{begin}{method}, trained with the labels of {labelled} images"
-    adapted = f", adapted to {transfer['target']} ones without theirs" * (
-        method_title(spec) not in ("source_only", "oracle")
+    adapted = f", adapted to {target} ones without theirs" * adapted_to_target(spec)
+    tuned = f", but its hyper-parameters were tuned with the labels of {target} images" * (
+        tuned_on_labels_of_target(spec) and not on_target
     )
-    return f"{trained}{adapted}; {spec.config['filters']['name']} filters, {images}{seed}."
+    return f"{trained}{adapted}{tuned}; {spec.config['filters']['name']} filters, {images}{seed}."
 
 
 def _scores(kind: Kind, metrics: Mapping[str, float]) -> str:

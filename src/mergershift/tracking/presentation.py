@@ -14,10 +14,17 @@ from typing import Any, Literal, overload
 
 from mergershift.cells.layout import PAGE_NAME
 from mergershift.cells.records import STARTED_FROM, VARIED, RunSpec
+from mergershift.config.schema import ORACLE_PREFIX
 from mergershift.config.study import PLAIN, Method
 from mergershift.core.nesting import flattened
 from mergershift.evaluation import DOMAIN_DISTANCE, ORACLE, SOURCE_ACCURACY, VALIDATORS
 from mergershift.tracking.colours import method_colour
+from mergershift.tracking.target_use import (
+    choices_of,
+    trained_on_labels_of_target,
+    tuned_on_labels_of_target,
+    tuning_of,
+)
 
 Kind = Literal["training", "trial", "search", "study"]
 
@@ -67,7 +74,10 @@ _SCORES = {
 _RANGE = ("low", "high", "log", "choices")
 """Keys of a search range in conf/tuning/."""
 _SHOWN_TAGS = ("dvc_stage", "dvc_experiment", "search", *STARTED_FROM)
+_ALWAYS = ("network", "split", "data")
+"""Parameters that every run has, because MLflow's pages group only runs that have the parameter."""
 PARAMETERS = {
+    "adaptation": "choices.adaptation",
     "network": "choices.network",
     "trade_off": "adaptation.weighting.trade_off",
     "learning_rate": "training.optimizer.lr",
@@ -119,13 +129,20 @@ def kind_of(spec: RunSpec) -> Kind:
 def method_title(spec: RunSpec) -> str:
     """Short name of the method: `oracle` for a training on target labels, the experiment's for a tuned method."""
     choices = choices_of(spec)
-    if sees_labels_of_target(spec):
+    if trained_on_labels_of_target(spec):
         return "oracle"
     return Method.model_construct(
         transfer=choices.get("transfer", ""),
         adaptation=choices.get("adaptation", ""),
         experiment=choices.get("experiment", PLAIN),
     ).title
+
+
+def method_parts(spec: RunSpec) -> list[str]:
+    """Return the method's title, and its adaptation where the title is an experiment's that hides it."""
+    title, adaptation = method_title(spec), choices_of(spec).get("adaptation", "")
+    named = title in ("oracle", adaptation) or title.removeprefix(ORACLE_PREFIX) == f"tuned_{adaptation}"
+    return [title] if named else [title, adaptation]
 
 
 def direction(spec: RunSpec) -> str:
@@ -140,12 +157,14 @@ def run_name(spec: RunSpec) -> str:
     if kind == "study" or not is_described(spec):
         return spec.name
     settings = [f"{key.rpartition('.')[2]}={shown(value)}" for key, value in varied(spec).items()]
+    # A training's title says so itself.
+    oracle = "oracle " * (trained_on_labels_of_target(spec) or tuned_on_labels_of_target(spec))
     if kind == "trial":
-        return SEPARATOR.join([f"trial {spec.tags.get('trial', '?')}", *settings])
-    parts = [method_title(spec), spec.config["filters"]["name"], direction(spec)]
+        return SEPARATOR.join([f"{oracle}trial {spec.tags.get('trial', '?')}", *settings])
+    parts = [*method_parts(spec), spec.config["filters"]["name"], direction(spec)]
     if kind == "search":
-        parts = ["search", *parts, *(name for name in _tuning(spec).get("objectives", ()) if name == ORACLE)]
-        parts += [name] if (name := _tuning(spec).get("name")) else []
+        parts = [f"{oracle}search", *parts]
+        parts += [name] if (name := tuning_of(spec).get("name")) else []
     else:
         parts.append(f"s{spec.config['seed']}")
     parts += [choices[group] for group, usual in USUAL.items() if choices.get(group, usual) != usual]
@@ -166,16 +185,17 @@ def parameters(spec: RunSpec) -> dict[str, str]:
         "filters": settings["filters.name"],
         "source": transfer["source"],
         "target": transfer["target"],
-        "labels": transfer["target"] if sees_labels_of_target(spec) else transfer["source"],
+        "labels": _labels(spec),
         **{
             name: settings[key]
             for name, key in PARAMETERS.items()
             if key not in _searched(spec) and key in settings
         },
         "data": data(spec),
-        "varied": ", ".join(f"{key}={shown(value)}" for key, value in varied(spec).items()),
+        "varied": ", ".join(f"{key}={shown(value)}" for key, value in varied(spec).items()) or "none",
     }
-    return {name: shown(value) for name, value in found.items() if value not in (None, "")}
+    known = {name: shown(value) for name, value in found.items() if value not in (None, "")}
+    return dict.fromkeys(_ALWAYS, "unknown") | known
 
 
 def shown_tags(spec: RunSpec, metrics: Mapping[str, float]) -> dict[str, str]:
@@ -197,7 +217,7 @@ def shown_tags(spec: RunSpec, metrics: Mapping[str, float]) -> dict[str, str]:
         found[TARGET_TAG] = with_interval(TARGET_SCORE, metrics)
     if kind != "study" and is_described(spec):
         colour = method_colour(
-            choices_of(spec).get("adaptation", ""), labels_of_target=sees_labels_of_target(spec)
+            choices_of(spec).get("adaptation", ""), labels_of_target=trained_on_labels_of_target(spec)
         )
         found.setdefault(COLOUR, colour)
     return found
@@ -242,25 +262,18 @@ def is_described(spec: RunSpec) -> bool:
     return all(key in settings for key in _NEEDED)
 
 
-def choices_of(spec: RunSpec) -> Mapping[str, str]:
-    """Return the name of the file chosen in each group of conf/; none if the record has no configuration."""
-    found = spec.config.get("choices")
-    return {str(group): str(name) for group, name in found.items()} if isinstance(found, Mapping) else {}
-
-
-def sees_labels_of_target(spec: RunSpec) -> bool:
-    """Return whether the network was trained with the target's labels."""
-    return bool(dict(flattened(spec.config)).get("transfer.labelled") == "oracle_target")
-
-
-def _tuning(spec: RunSpec) -> Mapping[str, Any]:
-    found = spec.config.get("tuning")
-    return found if isinstance(found, Mapping) else {}
+def _labels(spec: RunSpec) -> str:
+    """Name the domain whose labels the training used, and the target if its labels chose the hyper-parameters."""
+    transfer = spec.config["transfer"]
+    if trained_on_labels_of_target(spec):
+        return str(transfer["target"])
+    tuned = f"; tuned on {transfer['target']}" * tuned_on_labels_of_target(spec)
+    return f"{transfer['source']}{tuned}"
 
 
 def _searched(spec: RunSpec) -> set[str]:
     """Keys of the settings that a search tries values of, so that its own configuration does not determine them."""
-    space = _tuning(spec).get("space")
+    space = tuning_of(spec).get("space")
     keys = (key.split(".") for key, _ in flattened(space if isinstance(space, Mapping) else {}))
     return {".".join(itertools.takewhile(lambda part: part not in _RANGE, parts)) for parts in keys}
 

@@ -1,0 +1,43 @@
+"""Of which domains a training has seen images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from cells.samples import CONF, config_of
+
+from mergershift.cells.domains import domains_seen
+from mergershift.core.errors import UserError
+
+
+def penalty_of(method: str) -> dict[str, Any]:
+    """The penalty in a file of conf/adaptation/."""
+    penalty: dict[str, Any] = yaml.safe_load((CONF / "adaptation" / f"{method}.yaml").read_text())["penalty"]
+    return penalty
+
+
+@pytest.mark.parametrize(
+    ("method", "domains"),
+    [
+        ("source_only", ("pristine",)),
+        ("noise_injection", ("pristine",)),
+        ("fisher", ("pristine",)),
+        ("mmd", ("pristine", "noisy")),
+        ("mmd_fisher_entropy", ("pristine", "noisy")),
+        ("adabn", ("pristine", "noisy")),
+    ],
+)
+def test_a_method_that_adapts_has_seen_the_target(method: str, domains: tuple[str, ...]) -> None:
+    assert domains_seen(config_of(penalty=penalty_of(method)).dump()) == domains
+
+
+def test_what_is_trained_on_the_target_has_seen_that_alone() -> None:
+    transfer = config_of().transfer.model_copy(update={"labelled": "oracle_target"})
+    assert domains_seen(config_of(transfer=transfer).dump()) == ("noisy",)
+
+
+def test_a_method_that_does_not_exist_is_reported() -> None:
+    with pytest.raises(UserError, match="Gone"):
+        domains_seen(config_of(penalty={"_target_": "mergershift.adaptation.mmd.Gone"}).dump())
