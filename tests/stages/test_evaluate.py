@@ -14,13 +14,13 @@ from cells.samples import DATA_HASH, config_of, prepare_tiny, probabilities, wri
 
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import SELECTION
-from mergershift.cells.records import Selection
+from mergershift.cells.records import RunContent, Selection
 from mergershift.cells.state import cell_state
 from mergershift.config import SelectionConfig
 from mergershift.core.errors import UserError
 from mergershift.evaluation import figures
 from mergershift.images import Prepared
-from mergershift.stages.evaluate import evaluate_step
+from mergershift.stages.evaluate import evaluate_step, tracking
 
 LIMITS = {0: 30.0, 1: 30.0, 2: 113.0, 3: 113.0, 4: 300.0}
 """Epoch -> limit. Source images are rows 0 to 27 and those of the target 100 to 127, the mergers first: with a limit
@@ -125,3 +125,26 @@ def test_a_training_is_not_tested_on_images_of_other_data(cell: Path) -> None:
     with pytest.raises(UserError):
         choose(cell, "kept", "half")
     assert not (cell / "evaluation").exists()
+
+
+def test_the_run_stays_linked_to_the_study_and_loses_the_gain_of_the_former_evaluation(
+    cell: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    published: list[RunContent] = []
+    monkeypatch.setattr(tracking, "publish", lambda _, contents, __: published.extend(contents))
+    summary = Path("outputs/summary/trainings.csv")
+    summary.parent.mkdir(parents=True)
+    method = {"filters": "two", "transfer": "pristine_to_noisy", "adaptation": "mmd", "experiment": "default"}
+    gain = {"training": "this", "predictions": "former", "baseline": "this", "gain": 0.1}
+    pd.DataFrame([method | {"seed": 0} | gain | {"gain_low": 0.0, "gain_high": 0.2}]).to_csv(
+        summary, index=False
+    )
+    choose(cell, "kept", "half")
+    (content,) = published
+    assert str(content.spec.study).startswith("study-")
+    assert "gain" not in content.metrics
+    assert "gain" in content.withdrawn
+    summary.write_text("damaged")
+    choose(cell, "kept", "half")
+    assert published[1].spec.study is None
+    assert "mergershift summary" in caplog.text

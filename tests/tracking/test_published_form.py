@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from tracking.samples import SCORES, TRAINING
 
 from mergershift.cells.records import RunContent, RunModel, RunSpec
 from mergershift.core.nesting import flattened
 from mergershift.tracking import Publisher, find_run
+from mergershift.tracking.presentation import parameters
+from mergershift.tracking.published_run import Links, PublishedRun
 
 EPOCHS = [{"epoch": float(n), "train_loss": 1 / (n + 1)} for n in range(3)]
 TIMES = {n: 1000 + n for n in range(3)}
@@ -192,3 +196,42 @@ def test_many_runs_that_lack_nothing_cost_no_requests_of_their_own(
     assert [publisher.publish(one) for one in many] == [*["complete"] * 3, "deleted", *["complete"] * 2]
     assert requests == {"get_experiment_by_name": 1, "search_runs": 2 + 1}, "two pages and the duplicate"
     assert len(client.search_runs([experiment], run_view_type=ViewType.ACTIVE_ONLY)) == 5
+
+
+@pytest.fixture
+def earlier(client: MlflowClient) -> str:
+    """Id of a run that lacks parameters and has obsolete tags."""
+    tags = {key: value for key, value in TRAINING.tags.items() if value is not None}
+    run = client.create_run(
+        client.create_experiment("e"), tags=tags | {"mergershift.training": "t1"}, run_name=TRAINING.name
+    )
+    return str(run.info.run_id)
+
+
+def test_another_process_may_bring_a_run_up_to_date_that_this_one_has_read(
+    database: str, client: MlflowClient, earlier: str
+) -> None:
+    here = PublishedRun(client, client.get_run(earlier))
+    Publisher(database).publish(content())
+    before = client.get_run(earlier).data.to_dictionary()
+    here.describe(TRAINING, SCORES, Links())
+    assert client.get_run(earlier).data.to_dictionary() == before
+
+
+def test_another_process_may_log_the_same_parameters_at_the_same_moment(
+    database: str, client: MlflowClient, earlier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's database then refuses them, and with them the tags of the same request."""
+    log_batch = MlflowClient.log_batch
+
+    def refused(self: MlflowClient, run_id: str, **entries: Any) -> None:
+        monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+        log_batch(self, run_id, params=entries["params"][:3])
+        raise MlflowException("UNIQUE constraint failed: params.key", error_code=BAD_REQUEST)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", refused)
+    assert Publisher(database).publish(content()) == "published"
+    assert Publisher(database).publish(content()) == "complete"
+    run = client.get_run(earlier)
+    assert run.data.params == parameters(TRAINING)
+    assert run.data.tags["kind"] == "training"

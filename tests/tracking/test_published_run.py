@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -28,8 +29,18 @@ class Memory:
         self.logged += metrics
 
     def opened(self) -> PublishedRun:
-        """The run as a client finds it; of a metric's values the last of the last step counts."""
-        ordered = sorted(self.logged, key=lambda metric: (metric.step, metric.timestamp))
+        """The run as a client finds it; of a metric's values the last of the last step counts.
+
+        MLflow's databases hold the largest number in place of infinity.
+        """
+        largest = sys.float_info.max
+        finite = [
+            Metric(metric.key, max(-largest, min(metric.value, largest)), metric.timestamp, metric.step)
+            if math.isinf(metric.value)
+            else metric
+            for metric in self.logged
+        ]
+        ordered = sorted(finite, key=lambda metric: (metric.step, metric.timestamp))
         latest = {metric.key: metric for metric in ordered}
         info = RunInfo("run", "0", "user", "RUNNING", 0, None, "active")
         return PublishedRun(
@@ -51,7 +62,7 @@ def test_a_trials_objective_by_epoch_and_in_the_end_are_metrics_of_their_own() -
     assert found == [(by_epoch, 0, 0.3), (by_epoch, 1, 0.7), (SHOWN, 0, 0.7)]
 
 
-@pytest.mark.parametrize("value", [0.7, math.nan])
+@pytest.mark.parametrize("value", [0.7, math.nan, math.inf, -math.inf])
 def test_what_is_there_is_not_doubled(value: float) -> None:
     server = Memory()
     run = server.opened()
@@ -66,3 +77,39 @@ def test_another_value_comes_after_the_one_it_replaces() -> None:
     server.opened().metrics({NAME: (0.7, 200)})
     assert server.values() == [(0, 0.3), (0, 0.7)]
     assert server.logged[1].timestamp > 500
+
+
+def test_a_metric_that_no_longer_holds_becomes_nan_once_and_only_where_it_is() -> None:
+    server = Memory(Metric("target/gain", 0.3, 500, 0))
+    for _ in range(2):
+        server.opened().metrics({NAME: (0.7, 200)}, withdrawn=["gain", "gain.low"])
+    assert [(metric.key, metric.value) for metric in server.logged[1:]] == [
+        (SHOWN, 0.7),
+        ("target/gain", pytest.approx(math.nan, nan_ok=True)),
+    ]
+
+
+def test_metrics_under_the_names_of_an_earlier_version_remain_right() -> None:
+    """Searches of users may use them; those by epoch have the same names, and are left alone."""
+    score, f1 = "target.unique.balanced_accuracy", "target.unique.f1"
+    server = Memory(
+        Metric(score, 0.5, 100, 0),
+        Metric(f1, 0.4, 100, 0),
+        Metric("target.all.auc", 0.6, 100, 0),
+        Metric(NAME, 0.1, 90, 0),
+        Metric(NAME, 0.2, 95, 1),
+    )
+    for _ in range(2):
+        server.opened().metrics(
+            {score: (0.7, 200), f1: (0.8, 200), NAME: (0.1, 200), "threshold": (0.5, 200)}
+        )
+    logged = {metric.key: metric.value for metric in server.logged[5:]}
+    assert math.isnan(logged.pop("target.all.auc")), "the new evaluation has none"
+    assert logged == {
+        "target/balanced_accuracy": 0.7,
+        SHOWN: 0.1,
+        "selection/threshold": 0.5,
+        score: 0.7,
+        f1: 0.8,
+    }
+    assert len(server.logged) == 11

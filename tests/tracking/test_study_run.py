@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,16 @@ from cells.samples import write_checkout
 from checkouts import copy
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from stages.samples import write_page, write_small_study
+from stages.samples import predictions, write_page, write_small_study
 
+from mergershift import evaluation
+from mergershift.cells.layout import EVALUATED, PREDICTIONS
+from mergershift.cells.summary_files import StudyTrainings, predictions_digest, read_trainings
+from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
+from mergershift.core.reading import DamagedFile
 from mergershift.stages import report
+from mergershift.stages.summary import write_summary
 from mergershift.tracking.server import connect
 from mergershift.tracking.study_run import study_content
 from mergershift.tracking.sync import sync
@@ -184,3 +191,66 @@ def test_sync_publishes_the_trainings_when_the_page_is_outdated(
     synced = sync()
     assert (synced.study, synced.outcomes["published"], synced.problems) == (None, 4, [])
     assert "The study's run is not published" in caplog.text
+
+
+def test_a_gain_over_predictions_that_source_only_no_longer_makes_is_withdrawn(
+    study: str, client: MlflowClient
+) -> None:
+    """Until the study is summarised again; source-only with the other seed has not changed."""
+    sync()
+    write_predictions_of_baseline((5, 4))
+    sync()
+    gains = {
+        run.data.params["seed"]: run for run in runs(client, "training") if "target/gain" in run.data.metrics
+    }
+    assert math.isnan(gains["0"].data.metrics["target/gain"])
+    assert math.isnan(gains["0"].data.metrics["uncertainty/target_gain_low"])
+    assert gains["1"].data.metrics["target/gain"] == pytest.approx(1 / 3)
+    notes = {seed: run.data.tags["mlflow.note.content"] for seed, run in gains.items()}
+    assert "gain over" not in notes["0"]
+    assert "gain over" in notes["1"]
+    assert sync().outcomes["complete"] == 4
+    write_summary()
+    sync()
+    gains = {
+        run.data.params["seed"]: run for run in runs(client, "training") if "target/gain" in run.data.metrics
+    }
+    assert gains["0"].data.metrics["target/gain"] == pytest.approx(1 / 6)
+
+
+def write_predictions_of_baseline(right: tuple[int, int]) -> Path:
+    cell = next(cell for cell in read_study().cells() if cell.method.is_baseline and cell.seed == 0)
+    path = cell.folder / EVALUATED / PREDICTIONS["label_free"]
+    path.unlink()
+    evaluation.write_predictions(predictions(right), path)
+    return path
+
+
+def trainings_of_study() -> StudyTrainings:
+    found = read_trainings("Run `mergershift summary`.")
+    assert found is not None
+    return found
+
+
+def test_the_predictions_of_source_only_are_read_once_for_all_gains(
+    study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = trainings_of_study()
+    training, gain = next(iter(trainings.gains.items()))
+    own = trainings.predictions[training].digest
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    for _ in range(3):
+        assert trainings.gain(training, own)["gain"] == pytest.approx(1 / 3)
+    assert read == [trainings.predictions[gain.baseline].path]
+    assert trainings.gain(training, predictions_digest(b"others")) == {}
+    read[0].unlink()
+    assert trainings_of_study().gain(training, own) == {}
+
+
+def test_a_table_that_does_not_name_the_baselines_is_refused_with_a_remedy(study: str) -> None:
+    path = Path("outputs/summary/trainings.csv")
+    path.write_text(path.read_text().replace(",baseline", ",former", 1))
+    with pytest.raises(DamagedFile, match=r"no column baseline(.|\n)*mergershift summary"):
+        trainings_of_study()

@@ -45,7 +45,7 @@ def finished(folder, spec=SPEC, status="FINISHED", epochs=EPOCHS):
     run = open_run(NOBODY, spec)
     run.log_epochs(epochs)
     run.record({"target_entropy": 0.25}, status).write(folder / "run.json")
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    (folder / "config.yaml").write_text("# as it was\n" + yaml.safe_dump(CONFIG))
     pd.DataFrame(epochs).to_csv(folder / "epochs.csv", index=False)
     (folder / "artifacts/figures").mkdir(parents=True)
     (folder / "artifacts/git.diff").write_text("diff")
@@ -100,11 +100,8 @@ def _content(client, run_id, name):
 
 def test_a_folder_is_published_as_it_is_and_publishing_it_again_duplicates_nothing(database, project, capsys):
     folder = finished(project / "outputs/cells/a/train")
-    code, line, _ = sync(capsys)
-    assert (code, line) == (
-        0,
-        f"1 training: 1 published to {database}, 0 already complete",
-    )
+    code, line, err = sync(capsys)
+    assert (code, line) == (0, f"1 training: 1 published to {database}, 0 already complete"), err
     once = stored(database)
     record = json.loads((folder / "run.json").read_text())
     assert record["run_id"] is None

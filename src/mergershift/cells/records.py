@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -165,3 +165,5 @@ class RunContent:
     """Contents of the files by their paths within the run."""
     model: RunModel | None = None
     """None before the evaluation, or where the files of the classifier are missing."""
+    withdrawn: Collection[str] = ()
+    """Names of metrics that the run may have from an earlier time and that no longer hold."""

@@ -26,7 +26,7 @@ from mergershift.cells.layout import (
     model_file,
 )
 from mergershift.cells.records import RunContent, RunModel, RunRecord, RunSpec, Selection, Trained, data_tags
-from mergershift.cells.summary_files import StudyTrainings, predictions_digest
+from mergershift.cells.summary_files import GAIN, StudyTrainings, predictions_digest
 from mergershift.core.reading import damaged
 from mergershift.core.yaml_files import read_yaml
 from mergershift.evaluation import JSON_NAME
@@ -57,7 +57,7 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
     metrics = {name: (value, record.ended) for name, value in record.metrics.items()}
     files = run_files(trained)
     spec = run_spec(trained, record, study)
-    model = None
+    model, withdrawn = None, frozenset[str]()
     evaluated = trained.parent / EVALUATED
     if trained.name == TRAINED and (evaluated / SELECTION).is_file():
         selection = Selection.read(evaluated / SELECTION)
@@ -66,14 +66,19 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
             scores, of_evaluation = _evaluation(evaluated, selection)
             if study is not None:
                 digest = predictions_digest(of_evaluation[PREDICTIONS["label_free"]])
-                scores |= study.gain(record.training, digest)
+                gain = study.gain(record.training, digest)
+                scores |= gain
+                if record.training in study.trainings:
+                    withdrawn = frozenset(GAIN) - gain.keys()
             evaluated_at = int((evaluated / JSON_NAME).stat().st_mtime * 1000)
             metrics |= {name: (value, evaluated_at) for name, value in scores.items()}
             files |= of_evaluation
             model = _model(trained, selection, of_evaluation)
     table = read_epochs(trained / EPOCHS, record.trained)
     epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
-    return RunContent(spec, record.status, record.ended, epochs, record.epoch_times, metrics, files, model)
+    return RunContent(
+        spec, record.status, record.ended, epochs, record.epoch_times, metrics, files, model, withdrawn
+    )
 
 
 def _evaluation(folder: Path, selection: Selection) -> tuple[dict[str, float], dict[str, bytes]]:

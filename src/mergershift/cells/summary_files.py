@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from mergershift.cells.layout import BEST, SUMMARY
+from mergershift.cells.layout import BEST, EVALUATED, PREDICTIONS, SUMMARY
 from mergershift.config import LabelFree
-from mergershift.config.study import Method, study_file
+from mergershift.config.study import Cell, Method, study_file
 from mergershift.core.checkout import root
 from mergershift.core.files import write_text
 from mergershift.core.reading import Columns, damaged, read_csv, read_json
@@ -44,11 +44,14 @@ TABLES: dict[str, Columns] = {
     "trainings": {
         **dict.fromkeys(("filters", "transfer", "adaptation", "experiment"), str),
         "seed": int,
-        **dict.fromkeys(("training", "predictions"), str),
+        **dict.fromkeys(("training", "predictions", "baseline"), str),
         **dict.fromkeys(("gain", "gain_low", "gain_high"), float),
     },
 }
 """Columns of each table, by the name of its CSV file, that other commands use."""
+
+GAIN = ("gain", "gain.low", "gain.high")
+"""Names of the metrics with a training's gain and the bounds of its 95 % interval."""
 
 
 class Gain(NamedTuple):
@@ -57,8 +60,16 @@ class Gain(NamedTuple):
     value: float
     low: float
     high: float
-    predictions: str
-    """Digest (`predictions_digest`) of the test predictions from which it was computed."""
+    baseline: str
+    """Id of that source-only training."""
+
+
+class PredictionsFile(NamedTuple):
+    """A file of test predictions, as it was when the study was summarised."""
+
+    path: Path
+    digest: str
+    """See `predictions_digest`."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,31 @@ class StudyTrainings:
     """Their ids."""
     gains: Mapping[str, Gain] = field(default_factory=dict)
     """Gain by the training's id; source-only has none."""
+    predictions: Mapping[str, PredictionsFile] = field(default_factory=dict)
+    """Test predictions of each training by its id, from which the gains were computed."""
+    _present: dict[str, str | None] = field(default_factory=dict, init=False, compare=False)
+    """Digests of the baselines' files as they are now: each is compared with many trainings, and read once."""
 
     def gain(self, training: str, predictions: str) -> dict[str, float]:
-        """Return the training's gain and its bounds as metrics; none if it is not that of these test predictions."""
+        """Return the training's gain and its bounds as metrics.
+
+        There are none if the training's test predictions, of which `predictions` is the digest, or those of source-only
+        are no longer those that the gain was computed from.
+        """
         found = self.gains.get(training)
-        if found is None or found.predictions != predictions:
+        if found is None or self.predictions[training].digest != predictions or self._changed(found.baseline):
             return {}
-        named = {"gain": found.value, "gain.low": found.low, "gain.high": found.high}
-        return {name: value for name, value in named.items() if math.isfinite(value)}
+        named = zip(GAIN, (found.value, found.low, found.high), strict=True)
+        return {name: value for name, value in named if math.isfinite(value)}
+
+    def _changed(self, baseline: str) -> bool:
+        file = self.predictions.get(baseline)
+        if file is None:
+            return True
+        if baseline not in self._present:
+            there = file.path.is_file()
+            self._present[baseline] = predictions_digest(file.path.read_bytes()) if there else None
+        return self._present[baseline] != file.digest
 
 
 class BestMethod(BaseModel):
@@ -168,10 +196,13 @@ def read_trainings(remedy: str) -> StudyTrainings | None:
     if not (root() / SUMMARY / "trainings.csv").exists():
         return None
     table = read_table("trainings", remedy)
-    gains = {
-        str(row["training"]): Gain(row["gain"], row["gain_low"], row["gain_high"], str(row["predictions"]))
-        for row in table.to_dict("records")
-        if math.isfinite(row["gain"])
-    }
-    ids = frozenset(map(str, table["training"]))
-    return StudyTrainings(study_id(ids), ids, gains)
+    gains, predictions = {}, {}
+    for row in table.to_dict("records"):
+        training = str(row["training"])
+        method = Method.model_construct(**{name: row[name] for name in Method.model_fields})
+        tested = root() / Cell(row["filters"], method, row["seed"]).folder / EVALUATED
+        predictions[training] = PredictionsFile(tested / PREDICTIONS["label_free"], str(row["predictions"]))
+        if math.isfinite(row["gain"]):
+            gains[training] = Gain(row["gain"], row["gain_low"], row["gain_high"], str(row["baseline"]))
+    ids = frozenset(predictions)
+    return StudyTrainings(study_id(ids), ids, gains, predictions)

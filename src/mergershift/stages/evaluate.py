@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mergershift.cells.layout import EVALUATED, PREDICTIONS, SELECTION, TRAINED,
 from mergershift.cells.records import Selection
 from mergershift.cells.run_content import run_content
 from mergershift.cells.state import clear_state
+from mergershift.cells.summary_files import StudyTrainings, read_trainings
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation, compute_options
@@ -21,10 +23,13 @@ from mergershift.config import Config, SelectionConfig, compose
 from mergershift.config.schema import KEPT
 from mergershift.core.checkout import shown
 from mergershift.core.files import atomic_directory
+from mergershift.core.reading import DamagedFile
 from mergershift.evaluation import ORACLE, THRESHOLD, figures
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
 from mergershift.stages.headings import heading_of
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:
@@ -89,13 +94,22 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
         for figure_name, figure in by_name.items():
             figure.savefig(folder / f"{figure_name}.png", dpi=150)
     address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
-    tracking.publish(address, [run_content(cell / TRAINED)], name)
+    tracking.publish(address, [run_content(cell / TRAINED, _study())], name)
     clear_state(name, training.record.training)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (
         f"{shown(cell)}: epoch {chosen} chosen by {selection.validator}, balanced accuracy {source:.3f} on the source, "
         f"{target:.3f} on the target"
     )
+
+
+def _study() -> StudyTrainings | None:
+    """Return the trainings of the study, to which the training's run may be linked; None if the summary is damaged."""
+    try:
+        return read_trainings("Run `mergershift summary`, which makes it again.")
+    except DamagedFile as error:
+        logger.warning("The run is not linked to the study. %s", error)
+        return None
 
 
 def _best(scores: pd.DataFrame, validator: str) -> int:

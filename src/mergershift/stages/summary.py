@@ -175,6 +175,7 @@ def _trainings(group: list[_MethodResults], seeds: Sequence[int]) -> pd.DataFram
                     "seed": seed,
                     "training": training.record.training,
                     "predictions": predictions_digest(file.read_bytes()),
+                    "baseline": "" if baseline is None else baseline.trainings[index].record.training,
                     "gain": gain.get("difference", math.nan),
                     "gain_low": gain.get("low", math.nan),
                     "gain_high": gain.get("high", math.nan),

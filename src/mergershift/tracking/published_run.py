@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ from mergershift.tracking.run_files import FILES_TAG, FORMER_FILES_TAG, RunFiles
 
 MOST_METRICS, LONGEST_PARAMETER, LONGEST_TAG = 1000, 6000, 8000
 """MLflow's limits: metrics in one request, characters of a parameter or tag."""
+FORMER_GROUPS = ("source.", "target.")
+"""Beginnings of the names that earlier versions gave to the scores of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,7 @@ class PublishedRun:
         if FILES_TAG in self._tags and FORMER_FILES_TAG in self._tags:
             obsolete.add(FORMER_FILES_TAG)
         for key in obsolete - {COLOUR, NOTE}:
-            self._client.delete_tag(self.run_id, key)
-            del self._tags[key]
+            self._delete_tag(key)
             self.changed = True
         name = run_name(spec)
         if self._run.info.run_name == spec.name != name:  # the name that earlier versions gave it
@@ -192,18 +194,25 @@ class PublishedRun:
             return set(range(last + 1))
         return {metric.step for metric in self._client.get_metric_history(self.run_id, name)}
 
-    def metrics(self, metrics: Mapping[str, tuple[float, int]]) -> None:
+    def metrics(self, metrics: Mapping[str, tuple[float, int]], withdrawn: Collection[str] = ()) -> None:
         """Log the final metrics, given as (value, time), that the run lacks or has with another value.
 
-        Once one has another value, those that `metrics` lacks belong to an earlier evaluation and become NaN.
+        Once one has another value, those that `metrics` lacks belong to an earlier evaluation and become NaN, as those
+        named in `withdrawn` do in any case. A run of an earlier version has metrics by their names in the files, too,
+        which remain right.
         """
         wanted = {name: entry for plain, entry in metrics.items() if (name := metric_name(plain)) is not None}
+        # Those of epochs, of the same name, have later steps.
+        earlier = {plain for plain in metrics if plain in self._latest and self._latest[plain].step == 0}
+        wanted |= {plain: metrics[plain] for plain in earlier}
+        gone = {metric_name(plain) for plain in withdrawn} & self._latest.keys()
         if any(
             name in self._latest and not _same(self._latest[name].value, wanted[name][0]) for name in wanted
         ):
-            newest = max(time_of_value for _, time_of_value in wanted.values())
-            former = {name for name in self._latest if name.startswith(FINAL_GROUPS)} - wanted.keys()
-            wanted |= dict.fromkeys(former, (math.nan, newest))
+            groups = FINAL_GROUPS + FORMER_GROUPS
+            gone |= {name for name in self._latest if name.startswith(groups)} - wanted.keys()
+        newest = max((time_of_value for _, time_of_value in wanted.values()), default=0)
+        wanted |= {name: (math.nan, newest) for name in gone if name is not None}
         entries = []
         for name, (value, time_of_value) in wanted.items():
             known = self._latest.get(name)
@@ -232,8 +241,28 @@ class PublishedRun:
             return  # servers before MLflow 3 have no models of runs
         self._log(tags=[RunTag(MODEL_TAG, model.evaluation)])
 
+    def _delete_tag(self, key: str) -> None:
+        try:
+            self._client.delete_tag(self.run_id, key)
+        except MlflowException as error:
+            if (
+                error.error_code != "RESOURCE_DOES_NOT_EXIST"
+            ):  # another process has deleted it since the run was read
+                raise
+        del self._tags[key]
+
     def _log(self, **entries: Any) -> None:
-        self._client.log_batch(self.run_id, **entries)
+        try:
+            self._client.log_batch(self.run_id, **entries)
+        except MlflowException as error:
+            # Another process may have logged the same parameters since the run was read.
+            if error.error_code not in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE") or "params" not in entries:
+                raise
+            known = self._client.get_run(self.run_id).data.params
+            lacking = [param for param in entries["params"] if param.key not in known]
+            if len(lacking) == len(entries["params"]):
+                raise
+            self._client.log_batch(self.run_id, **{**entries, "params": lacking})
         self._tags |= {tag.key: tag.value for tag in entries.get("tags", ())}
         self.changed = True
 
@@ -243,4 +272,6 @@ def _batches(entries: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
 
 
 def _same(one: float, other: float) -> bool:
+    # Databases of MLflow hold the largest finite number in place of infinity.
+    one, other = (math.copysign(sys.float_info.max, x) if math.isinf(x) else x for x in (one, other))
     return one == other or (math.isnan(one) and math.isnan(other))

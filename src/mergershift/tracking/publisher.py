@@ -8,7 +8,6 @@ from typing import Literal
 
 from mlflow.exceptions import MlflowException
 
-from mergershift.cells.layout import CONFIG
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
 from mergershift.tracking.diagnosis import answering, tolerating
@@ -74,11 +73,9 @@ def _publish(finder: RunFinder, content: RunContent) -> Outcome:
     published, links = found
     spec, metrics = content.spec, {name: value for name, (value, _) in content.metrics.items()}
     published.describe(spec, metrics, links)
-    if CONFIG not in content.files:
-        published.configuration(spec)
     published.data(spec, metrics)
     published.epochs(content.epochs, content.epoch_times, content.ended)
-    published.metrics(content.metrics)
+    published.metrics(content.metrics, content.withdrawn)
     published.files(content.files)
     if content.model is not None:
         published.model(spec, content.model, content.metrics)
