@@ -78,7 +78,9 @@ def test_a_run_is_named_by_what_distinguishes_it(spec: RunSpec, name: str) -> No
 
 
 def test_parameters_are_what_people_compare() -> None:
-    assert parameters(varying(epochs=18)) == {
+    found = parameters(varying(epochs=18))
+    assert found.pop("settings")
+    assert found == {
         "method": "mmd",
         "adaptation": "mmd",
         "filters": "three",
@@ -104,6 +106,20 @@ def test_parameters_are_what_people_compare() -> None:
     assert (other["method"], other["adaptation"]) == ("deepmerge_2020", "coral")
     assert {"trade_off", "learning_rate"}.isdisjoint(parameters(SEARCH)), "it tries many values of these"
     assert parameters(UNKNOWN) == {}
+
+
+def test_trainings_that_differ_in_their_seeds_alone_have_the_same_settings() -> None:
+    def settings(data: str = "d", **changed: object) -> str:
+        config = {**TRAINING.config, **changed}
+        return parameters(replace(TRAINING, config=config, tags={**TRAINING.tags, "data_hash": data}))[
+            "settings"
+        ]
+
+    training = {**TRAINING.config["training"], "epochs": 7}
+    assert settings(seed=5) == settings(trainer={"threads": 9}) == settings()
+    assert (
+        len({settings(), settings(training=training), settings(split={"kind": "other"}), settings("e")}) == 4
+    )
 
 
 def test_runs_have_the_parameters_by_which_views_group_them() -> None:
@@ -156,7 +172,7 @@ def test_a_description_gives_data_scores_with_intervals_and_the_study() -> None:
     assert "MOCK images" in what
     assert "without theirs" in what
     assert "target .66 [.58, .72], source .80" in scores
-    assert "gain over source-only +.16 [-.05, .22]. 90 test galaxies, 360 renderings, 1 seed." in scores
+    assert "difference from source-only +.16 [-.05, .22]. 90 test galaxies, 360 renderings, 1 seed." in scores
     assert "(#/study)" in where
     before = description(ORACLE_TRAINING, {})
     assert before is not None

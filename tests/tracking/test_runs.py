@@ -84,7 +84,7 @@ def test_a_training_has_one_run_however_often_it_is_resumed(address, spec):
     assert found.info.run_id == run.run_id
     assert run.record({}).experiment_id == found.info.experiment_id
     assert found.info.status == "FINISHED"
-    assert found.data.params == PARAMETERS
+    assert found.data.params.items() >= PARAMETERS.items()
     assert found.info.run_name == "mmd · two · pristine→noisy · s0"
     assert "Not evaluated yet." in found.data.tags["mlflow.note.content"]
     assert {entry.dataset.name for entry in found.inputs.dataset_inputs} == {"two-pristine", "two-noisy"}
@@ -105,7 +105,7 @@ def test_a_kill_just_after_the_run_was_created_leaves_one_run(address, spec, mon
             open_run(address, spec)
     assert stored(address, spec)[1].data.params == {}
     open_run(address, spec).finish(EPOCHS)
-    assert stored(address, spec)[1].data.params == PARAMETERS
+    assert stored(address, spec)[1].data.params.items() >= PARAMETERS.items()
 
 
 def test_a_request_sent_twice_leaves_one_run(database, spec, monkeypatch):

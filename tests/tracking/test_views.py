@@ -61,6 +61,7 @@ def test_the_views_sort_by_the_targets_score_and_show_trainings_alone() -> None:
     assert "tags.`target_95`" in VIEWS[STUDY]["selectedColumns"]
     assert VIEWS[STUDY]["groupBy"] is None
     keys = [key["groupByData"] for key in VIEWS[BY_METHOD]["groupBy"]["groupByKeys"]]
+    assert {"data", "settings"} <= set(keys)
     assert "seed" not in keys
     assert keys[0] == "method"
 

@@ -74,7 +74,7 @@ def _scores(kind: Kind, metrics: Mapping[str, float]) -> str:
         f"{role} {with_interval(f'{role}.unique.balanced_accuracy', metrics)}"
         for role in ("target", "source")
     ]
-    gain = f"; gain over source-only {with_interval('gain', metrics, '+')}" if "gain" in metrics else ""
+    gain = f"; difference from source-only {with_interval('gain', metrics, '+')}" if "gain" in metrics else ""
     sizes = [
         f"{metrics[f'target.unique.{size}']:.0f} {word}"
         for size, word in (("galaxies", "test galaxies"), ("images", "renderings"), ("seeds", "seed"))

@@ -19,6 +19,7 @@ from mergershift.config.study import PLAIN, Method
 from mergershift.core.nesting import flattened
 from mergershift.evaluation import DOMAIN_DISTANCE, ORACLE, SOURCE_ACCURACY, VALIDATORS
 from mergershift.tracking.colours import method_colour
+from mergershift.tracking.settings import settings_name
 from mergershift.tracking.target_use import (
     choices_of,
     trained_on_labels_of_target,
@@ -192,6 +193,7 @@ def parameters(spec: RunSpec) -> dict[str, str]:
             if key not in _searched(spec) and key in settings
         },
         "data": data(spec),
+        "settings": settings_name(spec),
         "varied": ", ".join(f"{key}={shown(value)}" for key, value in varied(spec).items()) or "none",
     }
     known = {name: shown(value) for name, value in found.items() if value not in (None, "")}

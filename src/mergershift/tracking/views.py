@@ -50,7 +50,7 @@ _WIDTHS = {
 """Width in pixels of the columns beside the run's name, by the pages' keys of them, in their order."""
 _PINNED = ("attributes.`Run Name`", "runDateAndNestInfo")
 """Columns that the pages always show first: the run's name, and when it was created."""
-_METHOD = ("method", "filters", "source", "target", "data", "network", "training", "split", "varied")
+_METHOD = ("method", "filters", "source", "target", "data", "settings")
 """Parameters that the seeds of a method have in common, so that no mean mixes data or settings."""
 _SECTIONS = ("target", "source", "uncertainty", "selection", "validation", "train")
 """Groups of metrics in the order of their charts."""
