@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from images.samples import NOISY, write_prepared
 from numpy.typing import NDArray
 
@@ -36,6 +37,14 @@ def write_checkout(folder: Path) -> Path:
     shutil.copytree(CONF, folder / "conf")
     (folder / "dvc.yaml").touch()
     return folder
+
+
+def penalty_of(adaptation: str) -> dict[str, Any]:
+    """The penalty in a file of conf/adaptation/."""
+    penalty: dict[str, Any] = yaml.safe_load((CONF / "adaptation" / f"{adaptation}.yaml").read_text())[
+        "penalty"
+    ]
+    return penalty
 
 
 @cache

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import yaml
-from cells.samples import CONF, config_of
+from cells.samples import config_of, penalty_of
 
 from mergershift.cells.domains import domains_seen
 from mergershift.core.errors import UserError
-
-
-def penalty_of(method: str) -> dict[str, Any]:
-    """The penalty in a file of conf/adaptation/."""
-    penalty: dict[str, Any] = yaml.safe_load((CONF / "adaptation" / f"{method}.yaml").read_text())["penalty"]
-    return penalty
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import yaml
-from cells.samples import CONF
+from cells.samples import penalty_of
 
 from mergershift.cells.records import RunSpec
-
-
-def penalty_of(adaptation: str) -> dict[str, Any]:
-    """The penalty in a file of conf/adaptation/."""
-    penalty: dict[str, Any] = yaml.safe_load((CONF / "adaptation" / f"{adaptation}.yaml").read_text())[
-        "penalty"
-    ]
-    return penalty
-
 
 CONFIG: dict[str, Any] = {
     "seed": 0,

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from cells.samples import penalty_of
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -22,11 +23,13 @@ CONFIG = {
     "seed": 0,
     "filters": {"name": "two"},
     "transfer": {"source": "pristine", "target": "noisy", "labelled": "source"},
+    "adaptation": {"penalty": penalty_of("mmd")},
     "training": {"epochs": 3, "optimizer": {"lr": 0.001}},
     "choices": {"transfer": "pristine_to_noisy", "adaptation": "mmd"},
 }
 PARAMETERS = {
     "method": "mmd",
+    "adaptation": "mmd",
     "filters": "two",
     "source": "pristine",
     "target": "noisy",
@@ -34,6 +37,10 @@ PARAMETERS = {
     "learning_rate": "0.001",
     "epochs": "3",
     "seed": "0",
+    "network": "unknown",
+    "split": "unknown",
+    "data": "unknown",
+    "varied": "none",
 }
 NOBODY = "http://127.0.0.1:9"
 number = itertools.count()

@@ -141,5 +141,13 @@ def test_a_search_by_target_labels_is_an_oracle():
     assert tuning.oracle
 
 
+def test_a_name_of_ones_own_for_a_search_by_target_labels_begins_with_oracle(project):
+    by_labels = ["tuning=mmd", "tuning.objectives=[target_entropy,oracle_target_balanced_accuracy]"]
+    with pytest.raises(UserError, match=r"name is best, .* expected a name that starts with oracle_"):
+        compose([*by_labels, "tuning.name=best"])
+    for accepted in ([*by_labels, "tuning.name=oracle_best"], ["tuning=mmd", "tuning.name=best"]):
+        assert compose(accepted).tuning is not None
+
+
 def test_nested():
     assert nested({"a.b": 1, "a.c.d": 2, "e": 3}) == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}

@@ -125,7 +125,10 @@ class Comparison:
     @property
     def parameters(self) -> dict[str, list[str | None]]:
         """Parameters that are not the same in all runs, with the values of all."""
-        return _differing([presentation.parameters(run.spec) for run in self.runs])
+        found = _differing([presentation.parameters(run.spec) for run in self.runs])
+        if found.get("adaptation") == found.get("method"):
+            found.pop("adaptation", None)
+        return found
 
     @property
     def settings(self) -> dict[str, list[Any]]:
