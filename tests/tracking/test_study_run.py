@@ -240,7 +240,12 @@ def test_the_predictions_of_source_only_are_read_once_for_all_gains(
     own = trainings.predictions[training].digest
     read: list[Path] = []
     read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+
+    def remembered(path: Path) -> bytes:
+        read.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", remembered)
     for _ in range(3):
         assert trainings.gain(training, own)["gain"] == pytest.approx(1 / 3)
     assert read == [trainings.predictions[gain.baseline].path]
