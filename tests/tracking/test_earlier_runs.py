@@ -53,7 +53,7 @@ def test_sync_brings_them_up_to_date_without_duplicates(
         method = old.params["choices.adaptation"]
         assert (now.data.params["method"], now.data.params["filters"]) == (method, "two")
         assert now.data.metrics[SCORE] == old.metrics["target.unique.balanced_accuracy"]
-        assert now.data.metrics["selection/epoch"] == old.metrics["selected_epoch"]
+        assert now.data.metrics["validators/epoch"] == old.metrics["selected_epoch"]
         assert now.data.tags["mergershift.training"] == old.tags["mergershift.training"]
         assert not [
             key for key in now.data.tags if key.startswith(("choice.", "read.")) or key.endswith("_hash")

@@ -153,9 +153,9 @@ def test_metrics_are_grouped_and_those_that_nobody_compares_left_out() -> None:
         "gain": "target/gain",
         "gain.low": "uncertainty/target_gain_low",
         "gain.high": "uncertainty/target_gain_high",
-        "selected_epoch": "selection/epoch",
-        "threshold": "selection/threshold",
-        "target_entropy": "selection/target_entropy",
+        "selected_epoch": "validators/epoch",
+        "threshold": "validators/threshold",
+        "target_entropy": "validators/target_entropy",
     }
     assert metric_name("best_target_entropy") == metric_name("target_entropy"), "of a search and its trials"
     assert metric_name("train_loss", epoch=True) == "train/loss"

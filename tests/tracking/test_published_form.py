@@ -132,7 +132,7 @@ def test_another_evaluation_replaces_scores_and_model(
     assert {found.name for found in models(client)} == {"registered", "mmd-three-epoch5"}
     run = run_of(client)
     assert run.data.metrics["target/balanced_accuracy"] == 0.7
-    assert run.data.metrics["selection/epoch"] == 5
+    assert run.data.metrics["validators/epoch"] == 5
     assert math.isnan(run.data.metrics["target/gain"]), "until the study is summarised again"
     assert run.data.tags["target_95"] == ".70 [.58, .72]"
     assert "target .70" in run.data.tags["mlflow.note.content"]

@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Run, RunData, RunInfo
 
 from mergershift.tracking.published_run import PublishedRun
 
-NAME, SHOWN = "information_maximisation", "selection/information_maximisation"
+NAME, SHOWN = "information_maximisation", "validators/information_maximisation"
 
 
 class Memory:
@@ -108,7 +108,7 @@ def test_metrics_under_the_names_of_an_earlier_version_remain_right() -> None:
     assert logged == {
         "target/balanced_accuracy": 0.7,
         SHOWN: 0.1,
-        "selection/threshold": 0.5,
+        "validators/threshold": 0.5,
         score: 0.7,
         f1: 0.8,
     }

@@ -98,7 +98,7 @@ def test_a_training_has_one_run_however_often_it_is_resumed(address, spec):
     assert history(address, spec, "validation/source_loss") == [
         (n, e["source_val_loss"]) for n, e in enumerate(EPOCHS)
     ]
-    assert history(address, spec, "selection/target_entropy") == [(0, 0.5)]
+    assert history(address, spec, "validators/target_entropy") == [(0, 0.5)]
     assert {f.path for f in client.list_artifacts(run.run_id)} == {"config.yaml", "figures"}
 
 
@@ -155,7 +155,7 @@ def test_nan_metrics_are_logged_only_once(database, spec):
         run.finish(epochs)
     assert (
         len(history(database, spec, "validation/loss"))
-        == len(history(database, spec, "selection/target_entropy"))
+        == len(history(database, spec, "validators/target_entropy"))
         == 1
     )
 

@@ -114,7 +114,7 @@ def test_a_folder_is_published_as_it_is_and_publishing_it_again_duplicates_nothi
     made = {int(epoch): when for epoch, when in record["epoch_times"].items()}
     assert run["metrics"] == {
         "train/loss": [(n, made[n], epoch["train_loss"]) for n, epoch in enumerate(EPOCHS)],
-        "selection/target_entropy": [(0, record["ended"], 0.25)],
+        "validators/target_entropy": [(0, record["ended"], 0.25)],
     }
     assert {name: run["files"][name] for name in ("git.diff", "figures/curves.png", "config.yaml")} == {
         "git.diff": b"diff",
@@ -155,10 +155,10 @@ def test_changed_metrics_and_files_replace_the_old_ones_once(database, project, 
         assert outcome in sync(capsys)[1]
     run = stored(database)["t1"]
     assert (
-        MlflowClient(tracking_uri=database).get_run(run["id"]).data.metrics["selection/target_entropy"]
+        MlflowClient(tracking_uri=database).get_run(run["id"]).data.metrics["validators/target_entropy"]
         == 0.75
     )
-    assert [value for *_, value in run["metrics"]["selection/target_entropy"]] == [0.25, 0.75]
+    assert [value for *_, value in run["metrics"]["validators/target_entropy"]] == [0.25, 0.75]
     assert run["files"]["git.diff"] == b"diffs"
 
 
@@ -400,7 +400,7 @@ def test_an_empty_server_gets_the_same_run_as_the_first_one(archive, trained, se
         once["files"]
     )
     assert {"figures/learning_curves.png", "figures/roc.png"} <= set(once["files"])
-    assert {"selection/epoch", "selection/threshold", "target/auc", "validation/source_loss"} <= set(
+    assert {"validators/epoch", "validators/threshold", "target/auc", "validation/source_loss"} <= set(
         once["metrics"]
     )
 

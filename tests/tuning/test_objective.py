@@ -114,7 +114,7 @@ def test_the_run_of_a_trial_is_named_by_what_it_varies_and_groups_its_scores(
         run.data.tags.items()
     )
     assert run.data.tags["search"] == search.name
-    assert run.data.metrics["selection/source_balanced_accuracy"] == pytest.approx(ACCURACIES[23.5])
+    assert run.data.metrics["validators/source_balanced_accuracy"] == pytest.approx(ACCURACIES[23.5])
     history = client.get_metric_history(run.info.run_id, "validation/source_balanced_accuracy")
     assert [point.value for point in sorted(history, key=lambda point: point.step)] == pytest.approx(
         list(ACCURACIES.values())

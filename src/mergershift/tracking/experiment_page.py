@@ -14,10 +14,11 @@ _COLUMNS = {
     "`target_95`": "the same with its 95 % interval, from resampling galaxies",
     "`target/gain`": "gain in balanced accuracy over the network trained on the source alone, same seed and galaxies",
     "`source/...`, `uncertainty/...`": "scores on the source's test images; bounds of all 95 % intervals",
-    "`selection/...`": "the chosen epoch and threshold, and its score by each validator on validation images",
+    "`validators/...`": "the chosen epoch and threshold, and its score by each validator on validation images",
     "`method`, `adaptation`": "the experiment, or the adaptation where the experiment changes nothing; the adaptation",
     "`labels`": "the domain whose labels were used, which for `oracle` is the target; `tuned on` the target where its "
     "labels chose the hyper-parameters",
+    "`settings`": "a short name for all settings and data: runs that share it differ in nothing but their seeds",
     "`data`": "`mock` for artificial images, whose scores say nothing about real galaxies; `archive` for the archive's",
 }
 DESCRIPTION = "\n".join(

@@ -36,7 +36,7 @@ TARGET_SCORE = "target.unique.balanced_accuracy"
 """Name of the metric that every evaluation of a training gives."""
 STUDY_PAGE = f"report/{PAGE_NAME}"
 """Path of the study's page within the study's run."""
-FINAL_GROUPS = ("source/", "target/", "uncertainty/", "selection/")
+FINAL_GROUPS = ("source/", "target/", "uncertainty/", "validators/")
 """Groups of the final metrics of a training."""
 SYSTEM = "system/"
 """Beginning of the names that MLflow gives to metrics of the machine."""
@@ -57,13 +57,13 @@ _EPOCH_METRICS = {
     "source_val_balanced_accuracy": "validation/source_balanced_accuracy",
 }
 _FINAL_METRICS = {
-    "selected_epoch": "selection/epoch",
-    "threshold": "selection/threshold",
+    "selected_epoch": "validators/epoch",
+    "threshold": "validators/threshold",
     "completed": "search/completed",
     "pruned": "search/pruned",
     "failed": "search/failed",
-    **{name: f"selection/{name}" for name in OBJECTIVES},
-    **{f"best_{name}": f"selection/{name}" for name in OBJECTIVES},
+    **{name: f"validators/{name}" for name in OBJECTIVES},
+    **{f"best_{name}": f"validators/{name}" for name in OBJECTIVES},
 }
 _SCORES = {
     "source.unique.balanced_accuracy": "source/balanced_accuracy",

@@ -52,7 +52,7 @@ _PINNED = ("attributes.`Run Name`", "runDateAndNestInfo")
 """Columns that the pages always show first: the run's name, and when it was created."""
 _METHOD = ("method", "filters", "source", "target", "data", "settings")
 """Parameters that the seeds of a method have in common, so that no mean mixes data or settings."""
-_SECTIONS = ("target", "source", "uncertainty", "selection", "validation", "train")
+_SECTIONS = ("target", "source", "uncertainty", "validators", "validation", "train")
 """Groups of metrics in the order of their charts."""
 _ON_CHART = ("method", "filters", "trade_off", "seed")
 """Parameters that a chart of the target's scores sets beside them: as many as it has room for."""
