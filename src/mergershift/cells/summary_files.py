@@ -104,8 +104,10 @@ class StudyTrainings:
         if file is None:
             return True
         if baseline not in self._present:
-            there = file.path.is_file()
-            self._present[baseline] = predictions_digest(file.path.read_bytes()) if there else None
+            try:
+                self._present[baseline] = predictions_digest(file.path.read_bytes())
+            except OSError:  # removed, or about to be written again
+                self._present[baseline] = None
         return self._present[baseline] != file.digest
 
 

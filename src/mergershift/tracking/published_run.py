@@ -245,9 +245,8 @@ class PublishedRun:
         try:
             self._client.delete_tag(self.run_id, key)
         except MlflowException as error:
-            if (
-                error.error_code != "RESOURCE_DOES_NOT_EXIST"
-            ):  # another process has deleted it since the run was read
+            # Another process may have deleted it since the run was read.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
         del self._tags[key]
 
