@@ -197,7 +197,7 @@ def parameters(spec: RunSpec) -> dict[str, str]:
         "varied": ", ".join(f"{key}={shown(value)}" for key, value in varied(spec).items()) or "none",
     }
     known = {name: shown(value) for name, value in found.items() if value not in (None, "")}
-    return dict.fromkeys(_ALWAYS, "unknown") | known
+    return known | {name: "unknown" for name in _ALWAYS if name not in known}
 
 
 def shown_tags(spec: RunSpec, metrics: Mapping[str, float]) -> dict[str, str]:
