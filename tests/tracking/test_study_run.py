@@ -207,8 +207,8 @@ def test_a_gain_over_predictions_that_source_only_no_longer_makes_is_withdrawn(
     assert math.isnan(gains["0"].data.metrics["uncertainty/target_gain_low"])
     assert gains["1"].data.metrics["target/gain"] == pytest.approx(1 / 3)
     notes = {seed: run.data.tags["mlflow.note.content"] for seed, run in gains.items()}
-    assert "gain over" not in notes["0"]
-    assert "gain over" in notes["1"]
+    assert "difference from" not in notes["0"]
+    assert "difference from" in notes["1"]
     assert sync().outcomes["complete"] == 4
     write_summary()
     sync()

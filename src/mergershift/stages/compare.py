@@ -126,6 +126,7 @@ class Comparison:
     def parameters(self) -> dict[str, list[str | None]]:
         """Parameters that are not the same in all runs, with the values of all."""
         found = _differing([presentation.parameters(run.spec) for run in self.runs])
+        found.pop("settings", None)  # which of them differ is listed
         if found.get("adaptation") == found.get("method"):
             found.pop("adaptation", None)
         return found
