@@ -12,6 +12,7 @@ import yaml
 
 from mergershift.core.checkout import root
 from mergershift.core.files import write_text
+from mergershift.core.words import counted
 
 if TYPE_CHECKING:
     from mergershift.config.study import Study
@@ -28,8 +29,7 @@ def update_cells(study: Study) -> str | None:
     if path.is_file() and path.read_bytes() == text.encode():
         return None
     write_text(path, text)
-    cells = len(study.cells())
-    return f"{CELLS_FILE} now lists its {cells} cell{'s' * (cells != 1)}"
+    return f"{CELLS_FILE} now lists its {counted(len(study.cells()), 'cell')}"
 
 
 def cells_text(study: Study) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return the number with its noun: ``1 seed``, ``3 seeds``; `plural` is for nouns that do not just add an s."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+def counted(number: int, noun: str, grouping: str = "") -> str:
+    """Return the number with its noun: ``1 seed``, ``3 seeds``, ``2 galaxies``; `grouping` separates thousands."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}".replace(",", grouping)
 
 
 def roughly(seconds: float) -> str:

@@ -16,6 +16,7 @@ from mergershift.config.schema import ORACLE_PREFIX, sees_target_labels
 from mergershift.config.study import read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
+from mergershift.core.words import counted
 
 CANDIDATES = "_candidates"
 """End of the name under which the candidates of a model are registered."""
@@ -78,6 +79,6 @@ def _best(config: Config) -> Choice:
     methods, seeds = len(entry.scores), len(trainings)
     return Choice(
         max(trainings, key=lambda training: training.score(validator)),
-        f"{methods} method{'s' * (methods > 1)} by the mean of {validator} over seeds, then {seeds} "
-        f"seed{'s' * (seeds > 1)} by the same validator, on validation images",
+        f"{counted(methods, 'method')} by the mean of {validator} over seeds, then {counted(seeds, 'seed')} "
+        "by the same validator, on validation images",
     )

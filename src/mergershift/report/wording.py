@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mergershift.core import words
+
 
 def listed(names: Iterable[str]) -> str:
     """Join names as in a sentence: ``a``, ``a and b``, ``a, b and c``."""
@@ -13,8 +15,7 @@ def listed(names: Iterable[str]) -> str:
 
 def counted(count: int, name: str) -> str:
     """Write a count with its noun: ``1 seed``, ``2 seeds``, ``1 galaxy``, ``2 000 galaxies``."""
-    plural = f"{name.removesuffix('y')}ies" if name.endswith("y") else f"{name}s"
-    return f"{count:,} {name if count == 1 else plural}".replace(",", "\u202f")
+    return words.counted(count, name, grouping="\u202f")
 
 
 def upper_first(text: str) -> str:

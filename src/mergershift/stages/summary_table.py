@@ -24,7 +24,7 @@ def print_summary() -> None:
         padding=(0, 1, 0, 0),
         title=f"Transfer on {images_of(kind)}",
         caption="Balanced accuracy and AUC on test images, each rendering once: "
-        f"{counted(galaxies, 'galaxy', 'galaxies')}, {counted(seeds, 'training seed')}; "
+        f"{counted(galaxies, 'galaxy')}, {counted(seeds, 'training seed')}; "
         "95 % intervals from resampling galaxies"
         + (" and seeds" if seeds > 1 else ", without the scatter between trainings")
         + f". Epochs and thresholds chosen without target labels. Split: {table['split'].iloc[0]}.",

@@ -8,7 +8,7 @@ from mlflow.entities import Experiment
 from mergershift.tracking.notes import note_tags
 
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
-"""Tag by which MLflow distinguishes experiments with models from those with language models."""
+"""Tag by which MLflow distinguishes experiments that train models from its GenAI ones."""
 _COLUMNS = {
     "`target/balanced_accuracy`": "score on the target's test images; epoch and threshold chosen without target labels",
     "`target_95`": "the same with its 95 % interval, from resampling galaxies",

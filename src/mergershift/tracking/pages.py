@@ -1,6 +1,6 @@
 """Addresses of MLflow's pages.
 
-They say which kind of pages is meant: without that, MLflow opens those for language models, which list no metrics.
+They say which kind of pages is meant: without that, MLflow opens its GenAI pages, which list no metrics.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run_page(address: str, experiment_id: str | None, run_id: str, artifact: str
     Args:
         address: As for `experiment_page`.
         experiment_id: The run's experiment. If it is None, MLflow finds it itself, but around the run's page it shows
-            the menu of its pages for language models.
+            the menu of its GenAI pages.
         run_id: The run.
         artifact: Path of a file of the run.
     """

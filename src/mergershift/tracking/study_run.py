@@ -24,6 +24,7 @@ from mergershift.config.study import Cell, Method, name_of_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.reading import DamagedFile, damaged, read_json
+from mergershift.core.words import counted
 from mergershift.evaluation.conclusions import Conclusion, conclude
 from mergershift.tracking.notes import NOTE
 from mergershift.tracking.presentation import SEPARATOR, STUDY_PAGE, with_interval
@@ -75,7 +76,7 @@ def _name(study: Path) -> str:
     seeds = table["seed"].nunique()
     parts = [name] if name else []
     filters = ", ".join(dict.fromkeys(map(str, table["filters"])))
-    return SEPARATOR.join(["study", *parts, filters, f"{seeds} seed{'s' * (seeds != 1)}"])
+    return SEPARATOR.join(["study", *parts, filters, counted(seeds, "seed")])
 
 
 def _origin() -> dict[str, str]:
@@ -96,8 +97,8 @@ def _description(transfer: pd.DataFrame) -> str:
     galaxies, seeds = int(transfer["galaxies"].max()), int(transfer["seeds"].max())
     images = images_of(str(transfer["data"].iloc[0]))
     head = (
-        f"**Study on {images}.** Balanced accuracy with 95 % intervals on {galaxies} test galaxies, {seeds} training "
-        f"seed{'s' * (seeds != 1)}:"
+        f"**Study on {images}.** Balanced accuracy with 95 % intervals on {galaxies} test galaxies, "
+        f"{counted(seeds, 'training seed')}:"
     )
     foot = f"The page of the study is the artifact `{STUDY_PAGE}`, its tables are in `{SUMMARY.name}/`."
     return "\n\n".join([head, "\n".join(_results(transfer)), foot])
