@@ -153,10 +153,15 @@ lint: install
 screenshots: install
 	$(BIN)/python benchmarks/screenshots.py
 
-# The lock lists every package except torch, whose build depends on the machine.
+# The locks list every package except torch, whose build depends on the machine; those of the images leave out what
+# their programs do not use.
+EXPORT := uv export --quiet --frozen --no-emit-project --no-emit-package torch --no-header
 lock:
 	uv lock --quiet
-	uv export --quiet --frozen --all-extras --no-emit-project --no-emit-package torch --no-header -o requirements.lock
+	$(EXPORT) --all-extras -o requirements.lock
+	$(EXPORT) --extra postgresql --extra s3 --extra ssh -o docker/worker.lock
+	$(EXPORT) --extra server $(addprefix --prune ,torch pytorch-lightning geomloss dvc submitit) -o docker/server.lock
+	$(EXPORT) --only-group team -o tests/team/requirements.lock
 
 clean:
 	rm -rf outputs state
