@@ -24,13 +24,14 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo study screenshots test test-fast test-system lint lock clean
+.PHONY: help install demo study screenshots test test-fast test-system test-team lint lock clean
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
 	@echo "make study    the same with six methods and three seeds (up to 40 minutes on two cores: JOBS=$(JOBS))"
 	@echo "make test     set up and run the tests, but for those of whole systems (5 to 10 minutes)"
 	@echo "make test-system  those with real servers, real kills and whole pipelines"
+	@echo "make test-team  those with containers (Docker) and with a SLURM cluster"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
 	@echo "make screenshots  take the README's pictures from the demo (needs Chromium)"
@@ -135,14 +136,19 @@ study: install
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
 
 test: install
-	$(PYTEST) -m "not system" $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
+	$(PYTEST) -m "not system and not team" $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
 
 # The coverage is that of `make test` before and of this together.
 test-system: install
 	$(PYTEST) -m system $(if $(COVERAGE),--cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
 
+# Those that start containers or a SLURM cluster are skipped where Docker or SLURM is not installed.
+test-team: install
+	@$(PIP) --quiet --require-hashes -r tests/team/requirements.lock
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet -m team $(if $(COVERAGE),--cov --cov-append --cov-report=) $(TESTS)
+
 test-fast: install
-	$(PYTEST) -m "not slow and not system" $(or $(TESTS),$(FAST_TESTS))
+	$(PYTEST) -m "not slow and not system and not team" $(or $(TESTS),$(FAST_TESTS))
 
 lint: install
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ LAYERS = {
     "config": 3,
     "cells": 4,
     "images": 4,
+    "launching": 4,
     "classifier": 5,
     "tracking": 5,
     "registry": 6,
@@ -36,6 +37,7 @@ ONLY_IN = {
     "mlflow": "tracking",
     "optuna": "tuning",
     "pytorch_lightning": "training",
+    "submitit": "launching",
 }
 """Library -> the package, or module, that may import it."""
 WITHOUT_TORCH = ("core", "archive", "evaluation", "config", "cells")

@@ -1,0 +1,1 @@
+"""Run commands on a cluster; the only submitit."""
