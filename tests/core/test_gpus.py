@@ -40,6 +40,20 @@ def test_processes_take_turns_and_sharing_is_said(tmp_path: Path) -> None:
     assert "share" not in spread("gpu", 2, machine(tmp_path, TWO)).note
 
 
+def test_trainings_of_several_processes_get_different_gpus_each(tmp_path: Path) -> None:
+    three = machine(tmp_path, TWO) | {VISIBLE: "0,1,2"}
+    result = spread("auto", 2, three, each=2)
+    assert seen(result.variables) == ["0,1", "2,0"]
+    assert result.note == (
+        "GPU 0 for process 1, 2, GPU 1 for process 1, GPU 2 for process 2; "
+        "processes on the same GPU share its memory"
+    )
+    assert spread("gpu", 2, three, each=4).variables == ({}, {}), "the training names the GPUs that it lacks"
+    four = three | {VISIBLE: "0,1,2,3"}
+    assert seen(spread("gpu", 2, four, each=2).variables) == ["0,1", "2,3"]
+    assert "share" not in spread("gpu", 2, four, each=2).note
+
+
 def test_parts_of_a_partitioned_gpu_are_used_in_place_of_it(tmp_path: Path) -> None:
     result = spread("auto", 3, machine(tmp_path, PARTITIONED))
     assert seen(result.variables) == [*SLICES, SECOND]

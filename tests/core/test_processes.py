@@ -15,6 +15,7 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.core.processes import (
     STOP_SIGNALS,
+    Hangup,
     available_cores,
     end_processes,
     environment,
@@ -30,6 +31,13 @@ def test_a_signal_interrupts_like_ctrl_c_and_its_handler_comes_back() -> None:
     with pytest.raises(KeyboardInterrupt), interrupted_by(signal.SIGTERM):
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_end_of_the_terminal_is_an_interruption_of_its_own_kind() -> None:
+    for number, kind in ((signal.SIGHUP, Hangup), (signal.SIGTERM, KeyboardInterrupt)):
+        with pytest.raises(KeyboardInterrupt) as raised, interrupted_by(number):
+            os.kill(os.getpid(), number)
+        assert raised.type is kind
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mergershift.core.errors import UserError
 
-COPIES = (("state", "worktrees"), (".dvc", "tmp", "exps"))
-"""Folders of a checkout under which the pipeline (`--jobs`) and DVC (`dvc exp run --temp`, `dvc queue`) make copies of
-it to run stages in."""
+COPIES = (("state", "worktrees"), ("state", "cluster"), (".dvc", "tmp", "exps"))
+"""Folders of a checkout under which the pipeline (`--jobs`, `--on`) and DVC (`dvc exp run --temp`, `dvc queue`) make
+copies of it to run stages in."""
 
 
 def root() -> Path:

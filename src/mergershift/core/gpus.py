@@ -24,8 +24,10 @@ class Spread:
     """A line to print; empty if there is nothing to say."""
 
 
-def spread(accelerator: str, processes: int, environ: Mapping[str, str] = os.environ) -> Spread:
-    """Assign the visible GPUs, round robin, to a number of processes that each train on one device.
+def spread(
+    accelerator: str, processes: int, environ: Mapping[str, str] = os.environ, each: int = 1
+) -> Spread:
+    """Assign the visible GPUs, round robin, to a number of processes that each train on `each` devices.
 
     The GPUs are those of `CUDA_VISIBLE_DEVICES` or, if it is not set, those that ``nvidia-smi -L`` lists; of a GPU
     that is partitioned, its MIG devices. Nothing is assigned to a single process, for another accelerator, or if no
@@ -35,6 +37,8 @@ def spread(accelerator: str, processes: int, environ: Mapping[str, str] = os.env
         accelerator: accelerator of the trainer: cpu, gpu or auto.
         processes: number of processes.
         environ: environment that the processes will inherit.
+        each: number of devices of each process, which are different ones. If there are fewer in all, nothing is
+            assigned, and the training says so.
     """
     nothing: tuple[dict[str, str], ...] = tuple({} for _ in range(processes))
     if accelerator == "cpu" or processes < 2:
@@ -43,16 +47,20 @@ def spread(accelerator: str, processes: int, environ: Mapping[str, str] = os.env
     if devices is None:
         known = "nvidia-smi lists no GPUs, so all processes use the first one that PyTorch finds."
         return Spread(nothing, known if accelerator == "gpu" else "")
-    if not devices:
+    if len(devices) < each:
         return Spread(nothing, "")
     names = list(devices)
-    chosen = [names[process % len(names)] for process in range(processes)]
-    parts = [
-        f"{name} for process {', '.join(str(n + 1) for n, other in enumerate(chosen) if other == name)}"
-        for name in names[:processes]
+    chosen = [
+        [names[(process * each + number) % len(names)] for number in range(each)]
+        for process in range(processes)
     ]
-    shared = "; processes on the same GPU share its memory" if processes > len(names) else ""
-    return Spread(tuple({VISIBLE: devices[name]} for name in chosen), f"{', '.join(parts)}{shared}")
+    parts = [
+        f"{name} for process {', '.join(str(n + 1) for n, own in enumerate(chosen) if name in own)}"
+        for name in names[: processes * each]
+    ]
+    shared = "; processes on the same GPU share its memory" if processes * each > len(names) else ""
+    variables = tuple({VISIBLE: ",".join(devices[name] for name in own)} for own in chosen)
+    return Spread(variables, f"{', '.join(parts)}{shared}")
 
 
 def _visible(value: str) -> dict[str, str]:

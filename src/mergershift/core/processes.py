@@ -29,6 +29,10 @@ _REPETITION_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 
 
+class Hangup(KeyboardInterrupt):
+    """The terminal of this command has been closed (SIGHUP), which nobody need have meant to end its work."""
+
+
 def set_environment_defaults() -> None:
     """Set the environment variables that libraries read on import, unless the user has set them.
 
@@ -198,7 +202,7 @@ def several_tasks(environ: Mapping[str, str] = os.environ) -> str:
 def interrupted_by(*signals: signal.Signals) -> Iterator[list[int]]:
     """Raise KeyboardInterrupt on signals that would otherwise end this process at once, such as SLURM's SIGTERM.
 
-    Yields the list of the signals that arrived, for the exit code.
+    SIGHUP raises its subclass Hangup. Yields the list of the signals that arrived, for the exit code.
 
     A repetition within seconds does nothing: schedulers signal a process more than once, and what is being saved after
     the first signal must not be disturbed.
@@ -216,7 +220,7 @@ def interrupted_by(*signals: signal.Signals) -> Iterator[list[int]]:
         arrived.append(number)
         before, latest = latest, time.monotonic()
         if latest - before > _REPETITION_SECONDS:
-            raise KeyboardInterrupt
+            raise Hangup if number == signal.SIGHUP else KeyboardInterrupt
 
     main = threading.current_thread() is threading.main_thread()
     taken = [number for number in signals if main and signal.getsignal(number) is signal.SIG_DFL]
