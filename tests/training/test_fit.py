@@ -180,7 +180,7 @@ def test_gpu_without_a_gpu_is_said_in_two_lines(tmp_path, data, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = compose([*SMALL, "trainer=gpu"], CONF)
-    with pytest.raises(UserError, match="no GPU"):
+    with pytest.raises(UserError, match="needs a GPU"):
         train(config, data, tmp_path / "a")
 
 

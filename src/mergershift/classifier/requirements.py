@@ -7,6 +7,7 @@ from torch import nn
 
 from mergershift.adaptation import Adaptation, Weighting
 from mergershift.classifier.classifier import build_classifier
+from mergershift.classifier.devices import require_devices
 from mergershift.config import Config, instantiate
 from mergershift.core.errors import UserError, first_line
 from mergershift.images import Prepared
@@ -16,15 +17,11 @@ from mergershift.networks import CLASSES, Activations
 def require_trainable(config: Config, prepared: Prepared) -> None:
     """Build all parts of a training and pass two images through its network.
 
-    Raises UserError if the trainer needs a GPU and PyTorch finds none, if a part is not of the class that its place in
-    the configuration requires, if it does not accept its arguments, or if the network does not accept images of the
-    size of the prepared ones.
+    Raises UserError if PyTorch does not find the GPUs that the trainer needs, if a part is not of the class that its
+    place in the configuration requires, if it does not accept its arguments, or if the network does not accept images
+    of the size of the prepared ones.
     """
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError(
-            f"trainer={config.choices.get('trainer', 'gpu')} needs a GPU, but PyTorch finds none on this machine.\n"
-            "Use trainer=cpu, or install a PyTorch build that supports your GPU."
-        )
+    require_devices(config)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         classifier = build_classifier(config).eval()
         penalty = instantiate(config.adaptation.penalty, Adaptation)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from mergershift.archive import FILTER_SETS, Domain
 from mergershift.config.targets import Target
@@ -152,11 +161,19 @@ class TrainingConfig(Section):
 
 
 class TrainerConfig(Section):
-    """Device, precision and number of threads."""
+    """Device, precision, number of processes, and number of threads of each."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
     precision: Literal["32-true", "bf16-mixed"]
     threads: int = Field(ge=1)
+    processes: int = Field(default=1, ge=1)
+    """Number of processes that share each batch; a GPU each, if they train on GPUs."""
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a single process, so that records made before there were several keep their hashes."""
+        fields: dict[str, Any] = plain(self)
+        return {key: value for key, value in fields.items() if key != "processes" or value > 1}
 
 
 class StartConfig(Section):
@@ -226,6 +243,7 @@ class TuningConfig(Section):
     name: str | None = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     heartbeat: int = Field(ge=1)
     retries: int = Field(ge=0)
+    patience: int = Field(ge=0)
     space: dict[str, Any]
 
     @property

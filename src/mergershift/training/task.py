@@ -8,33 +8,46 @@ import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from mergershift.adaptation import Adaptation, Weighting
 from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config, instantiate
-from mergershift.core.errors import Diverged
+from mergershift.core.errors import Diverged, UserError
 from mergershift.evaluation import score
 from mergershift.images import LabelledImages, PairedBatch
 from mergershift.networks import Activations
 from mergershift.training.datamodule import TransferData, class_weights
+from mergershift.training.share import ALONE, Share
 
 
 class TransferTask(pl.LightningModule):
     """Cross-entropy on the labelled domain plus a weighted penalty on both domains.
 
     Source and target pass through the network as one batch, so that batch normalisation trains on the mixture of
-    domains whose running statistics it uses afterwards.
+    domains whose running statistics it uses afterwards. Every process of a training computes the whole loss and all
+    metrics; `share` divides the pass through the network.
     """
 
     def __init__(
-        self, classifier: Classifier, penalty: Adaptation, config: Config, data: TransferData
+        self,
+        classifier: Classifier,
+        penalty: Adaptation,
+        config: Config,
+        data: TransferData,
+        share: Share = ALONE,
     ) -> None:
         super().__init__()
         self.train_weights: Tensor | None
         self.validation_weights: Tensor | None
-        self.classifier = classifier
+        self.classifier, self.share = classifier, share
         self.penalty = penalty
         self.weighting = instantiate(config.adaptation.weighting, Weighting)
+        # DDP expects a gradient of every weight in every step. Those of a penalty and of a weighting have none before
+        # the penalty is part of the loss, and need no mean over processes, since all compute the same loss.
+        learners = (("penalty", self.penalty), ("weighting", self.weighting))
+        self._alone = {f"{name}.{key}" for name, learner in learners for key, _ in learner.named_parameters()}
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, self._alone)
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
@@ -66,9 +79,9 @@ class TransferTask(pl.LightningModule):
         labels = batch.source_labels
         source_images = self.penalty.labelled_images(batch.source_images, self.generator)
         if batch.target_images is None:
-            source = target = self.classifier(source_images)
+            source = target = self.share.activations(self.classifier, source_images)
         else:
-            both = self.classifier(torch.cat([source_images, batch.target_images]))
+            both = self.share.activations(self.classifier, source_images, batch.target_images)
             source = Activations(*(tensor[: len(labels)] for tensor in both))
             target = Activations(*(tensor[len(labels) :] for tensor in both))
         classification = functional.cross_entropy(source.logits.float(), labels, weight=self.train_weights)
@@ -85,10 +98,25 @@ class TransferTask(pl.LightningModule):
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
+    def on_after_backward(self) -> None:
+        """Raise UserError if DDP would wait for ever for a gradient, since the loss does not depend on a weight."""
+        if self.share.processes == 1:
+            return
+        unused = [
+            name
+            for name, weight in self.named_parameters()
+            if weight.requires_grad and weight.grad is None and name not in self._alone
+        ]
+        if unused:
+            raise UserError(
+                f"The loss does not depend on {', '.join(unused)}, so that several processes cannot train.\n"
+                "Use a trainer with one process (trainer=cpu, trainer=gpu), or freeze these weights (requires_grad)."
+            )
+
     def validation_step(self, batch: LabelledImages, _index: int) -> None:
         """Keep the predictions on validation images of the labelled domain until the epoch ends."""
         images = self.penalty.labelled_images(batch.images, self.validation_generator)
-        logits = self.classifier(images).logits.float()
+        logits = self.share.activations(self.classifier, images).logits.float()
         self._validated.append((logits, batch.labels, torch.softmax(logits, dim=1)[:, 1]))
 
     def on_validation_epoch_end(self) -> None:
