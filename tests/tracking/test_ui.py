@@ -21,9 +21,9 @@ from studies import environment
 from tracking.server import Server
 
 from mergershift.cli.main import main
-from mergershift.tracking import ui
+from mergershift.tracking import mlflow_server, ui
+from mergershift.tracking.mlflow_server import Serving, server_command, server_environment
 from mergershift.tracking.server import connect
-from mergershift.tracking.ui import Serving, server_command, server_environment
 from mergershift.tracking.views import write_views
 
 DATABASE = "postgresql+psycopg://bob:secret@db/runs"
@@ -41,9 +41,9 @@ def node(monkeypatch: pytest.MonkeyPatch) -> None:
             SimpleNamespace(address="02:42:ac:11:00:02"),
         ],
     }
-    monkeypatch.setattr(ui.psutil, "net_if_addrs", lambda: interfaces)
-    monkeypatch.setattr(ui.socket, "gethostname", lambda: "Node042")
-    monkeypatch.setattr(ui.socket, "getfqdn", lambda: "node042.cluster")
+    monkeypatch.setattr(mlflow_server.psutil, "net_if_addrs", lambda: interfaces)
+    monkeypatch.setattr(mlflow_server.socket, "gethostname", lambda: "Node042")
+    monkeypatch.setattr(mlflow_server.socket, "getfqdn", lambda: "node042.cluster")
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_what_mlflow_allows_by_itself_stays_allowed(accepted: Callable) -> None:
 
 def test_the_command_line_holds_no_password_and_ends_with_the_users_options() -> None:
     serving = Serving("0.0.0.0", 5001, (), "/mlflow", ("--workers", "2"))
-    command = server_command(serving, "/project/mlartifacts")
+    command = server_command(serving, ["--default-artifact-root", "/project/mlartifacts"])
     assert command[command.index("--static-prefix") + 1] == "/mlflow"
     assert command[-2:] == ["--workers", "2"]
     assert command[command.index("--workers") + 1] == "1", "MLflow takes the last one"
@@ -141,7 +141,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 def test_unknown_options_are_handed_to_mlflows_server(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
 
-    def start(command: list[str], env: dict[str, str], cwd: Path) -> SimpleNamespace:
+    def start(command: list[str], env: dict[str, str], cwd: Path, stdout: None) -> SimpleNamespace:
         started.append(command)
         assert env["MLFLOW_BACKEND_STORE_URI"] == "sqlite:///mlflow.db"
         assert database == f"sqlite:///{cwd}/mlflow.db"
@@ -149,7 +149,7 @@ def test_unknown_options_are_handed_to_mlflows_server(database: str, monkeypatch
         assert env["UVICORN_ACCESS_LOG"] == "false"
         return SimpleNamespace(poll=lambda: 0, wait=lambda: 0, returncode=0)
 
-    monkeypatch.setattr(ui, "subprocess", SimpleNamespace(Popen=start))
+    monkeypatch.setattr(mlflow_server, "subprocess", SimpleNamespace(Popen=start))
     port = str(free_port())
     for further in (["--workers", "2"], ["--workers=2"], ["--dev"]):
         for separator in ([], ["--"]):
@@ -173,7 +173,7 @@ def test_a_server_that_fails_is_reported_in_two_lines(
 def test_a_busy_port_is_reported_in_two_lines_before_a_server_is_started(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ui, "subprocess", None)
+    monkeypatch.setattr(mlflow_server, "subprocess", None)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
