@@ -32,6 +32,7 @@ from mergershift.stages.summary import write_summary
 from mergershift.stages.train import train_step
 from mergershift.tracking import fetch_model, tracking_address
 from mergershift.tracking.find_run import TRAINING_TAG
+from mergershift.tracking.model_files import files_hash
 from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.presentation import TARGET_SCORE, with_interval
 
@@ -143,6 +144,7 @@ def test_its_tags_are_few_and_short_and_its_card_has_the_whole_lineage(study, re
         "dvc_stage": "evaluate@two-source_only-s1",
         "commit": "none",
         "fingerprint": fingerprint[:12],
+        "files": files_hash(folder),
         "target_95": with_interval(TARGET_SCORE, scores),
     }
     card = (folder / "model_card.md").read_text()

@@ -12,6 +12,7 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mergershift.core.errors import UserError
 from mergershift.tracking import fetch_model
 from mergershift.tracking.find_run import TRAINING_TAG
+from mergershift.tracking.model_files import files_hash
 from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.published_run import PublishedRun
 
@@ -116,7 +117,19 @@ def test_a_copy_keeps_tags_and_files_and_can_become_the_champion(registry, addre
     assert registry.copy(version, f"{name}_best") == champion
     registry.tag(champion, {"promotion": "first", "data_hash": None})
     (again,) = registry.versions(f"{name}_best")
-    assert dict(again.tags) == {"promotion": "first", "fingerprint": "m1"}
+    assert dict(again.tags) == {"promotion": "first", "fingerprint": "m1", "files": version.tags["files"]}
+
+
+def test_other_files_under_the_fingerprint_of_an_earlier_champion_are_a_version_of_their_own(
+    registry, name, tmp_path
+):
+    version, _ = publish(registry, name, tmp_path)
+    champion = registry.copy(version, f"{name}_best")
+    other, _ = publish(registry, f"{name}_2", tmp_path, "m2", "another program")
+    registry.tag(other, {"fingerprint": version.fingerprint})
+    (other,) = registry.versions(f"{name}_2")
+    assert other.fingerprint == champion.fingerprint
+    assert registry.copy(other, f"{name}_best").number == champion.number + 1
 
 
 def test_a_version_of_earlier_code_with_a_long_fingerprint_is_recognised(registry, address, name, tmp_path):
@@ -135,7 +148,10 @@ def test_a_version_of_earlier_code_with_a_long_fingerprint_is_recognised(registr
     (earlier,) = registry.versions(name)
     assert publish(registry, name, tmp_path, fingerprint) == (earlier, False)
     copy = registry.copy(earlier, f"{name}_best")
-    assert dict(copy.tags) == {"fingerprint": fingerprint[:12]}
+    assert dict(copy.tags) == {
+        "fingerprint": fingerprint[:12],
+        "files": files_hash(registry.fetch(earlier)),
+    }
     assert registry.copy(earlier, f"{name}_best").number == 1
     for version in (earlier, copy):
         assert (registry.fetch(version) / "MLmodel").read_text() == "earlier"

@@ -133,7 +133,7 @@ def _address() -> str:
 def _version(folder: Path) -> str:
     """Read the version under which the model in a folder is registered, as NAME/NUMBER; empty if not recorded."""
     from mergershift.core.yaml_files import read_yaml
-    from mergershift.tracking.model_registry import VERSION_RECORD
+    from mergershift.tracking.model_files import VERSION_RECORD
 
     try:
         record = read_yaml(folder / VERSION_RECORD, dict[str, str], "")

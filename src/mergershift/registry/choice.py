@@ -18,9 +18,6 @@ from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.words import counted
 
-CANDIDATES = "_candidates"
-"""End of the name under which the candidates of a model are registered."""
-
 
 @dataclass(frozen=True, eq=False)
 class Choice:

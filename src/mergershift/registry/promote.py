@@ -7,12 +7,12 @@ from rich.console import Console
 from mergershift import tracking
 from mergershift.config import Config
 from mergershift.core.errors import UserError
-from mergershift.registry.choice import CANDIDATES
 from mergershift.registry.comparison import Comparison, compare
 from mergershift.registry.outcome import Decision, record_promotion, record_refusal
 from mergershift.registry.pages import model_description
 from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.model_version import Version
+from mergershift.tracking.roles import CANDIDATES, MAINTAINER
 
 _ATTEMPTS = 3
 
@@ -39,6 +39,7 @@ def promote_step(
     assert config.selection is not None, "conf/config.yaml names a selection"
     model = config.tracking.model
     registry = Registry(tracking.tracking_address(config.tracking.uri))
+    registry.require_write(model, MAINTAINER)
     candidate = _candidate(registry, model, number)
     for _ in range(_ATTEMPTS):
         champion = registry.champion(model)

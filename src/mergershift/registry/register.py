@@ -25,7 +25,7 @@ from mergershift.core.reading import LARGEST
 from mergershift.core.yaml_files import read_yaml
 from mergershift.images.locate import prepared_images
 from mergershift.registry.candidate import Candidate
-from mergershift.registry.choice import CANDIDATES, Choice
+from mergershift.registry.choice import Choice
 from mergershift.registry.model_card import CARD
 from mergershift.registry.model_facts import COLUMNS
 from mergershift.registry.pages import model_description, version_description, version_tags
@@ -34,6 +34,7 @@ from mergershift.tracking.model_registry import Registry
 from mergershift.tracking.model_version import Version
 from mergershift.tracking.pages import model_page
 from mergershift.tracking.presentation import STUDY_PAGE
+from mergershift.tracking.roles import CANDIDATES, EDITOR
 
 
 def register_step(config: Config, choice: Choice) -> str:
@@ -54,6 +55,7 @@ def register_step(config: Config, choice: Choice) -> str:
             "Publish it with `mergershift sync` (or restore it there), then register the training again."
         )
     registered = f"{name}{CANDIDATES}"
+    registry.require_write(registered, EDITOR)
     known = registry.same(registered, candidate.fingerprint)
     if known is None:
         # Computing the features of thousands of images takes a while, so a terminal shows a spinner.

@@ -14,24 +14,24 @@ from mlflow import artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from mergershift.core.checkout import enclosing, main_checkout
+from mergershift.core.checkout import enclosing
 from mergershift.core.database_files import SQLITE, sqlite_path
 from mergershift.core.errors import UserError
 from mergershift.core.model_uri import ModelUri
 from mergershift.core.redaction import public
+from mergershift.tracking.accounts import require_write
 from mergershift.tracking.answers import is_server
 from mergershift.tracking.artifact_store import located
 from mergershift.tracking.diagnosis import answering
-from mergershift.tracking.failures import check_store, reaching_store
+from mergershift.tracking.failures import check_store, permitted, reaching_store
 from mergershift.tracking.find_run import deleted, experiment_named, find
 from mergershift.tracking.linked_model import store_model
-from mergershift.tracking.model_version import DIGITS, FINGERPRINT, FORMER_FINGERPRINT, Version
+from mergershift.tracking.model_files import VERSION_RECORD, cache, files_hash, require_files
+from mergershift.tracking.model_version import DIGITS, FILES, FINGERPRINT, FORMER_FINGERPRINT, Version
 from mergershift.tracking.pages import model_page, run_page
 from mergershift.tracking.server import connect
 
 CHAMPION = "champion"
-VERSION_RECORD = "registered_model_meta"
-"""File in a fetched model's folder with its name and version, as MLflow's own loader writes it."""
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -113,21 +113,26 @@ class Registry:
             source, model_id = store_model(
                 self._client, self._address, run, f"registered-{fingerprint[:DIGITS]}", folder
             )
-        tags = {**tags, FINGERPRINT: fingerprint[:DIGITS]}
+        tags = {**tags, FINGERPRINT: fingerprint[:DIGITS], FILES: files_hash(folder)}
         created = self._create(name, source, run_id, tags, description, model_id)
         first = self.same(name, fingerprint) or created
         if first.number == created.number:
             return created, True
-        with answering(self._address):
+        with answering(self._address), permitted():
             self._client.delete_model_version(name, str(created.number))
         return first, False
 
     def copy(self, version: Version, name: str) -> Version:
-        """Return the same model as a version of `name`: an existing one, or a new copy with its tags."""
+        """Return the same model as a version of `name`: an existing one, or a new copy with its tags.
+
+        The copy refers to the same files. It keeps their hash, as they are now, and `fetch` refuses any others.
+        """
+        files = files_hash(self.fetch(version))
         known = self.same(name, version.fingerprint)
-        if known is not None:
+        # A fingerprint is what the one who registered the candidate says, the hash of its files is not.
+        if known is not None and known.tags.get(FILES, files) == files:
             return known
-        tags = {**version.tags, FINGERPRINT: version.fingerprint}
+        tags = {**version.tags, FINGERPRINT: version.fingerprint, FILES: files}
         tags.pop(FORMER_FINGERPRINT, None)
         return self._create(name, version.uri, version.run_id, tags, version.description)
 
@@ -141,11 +146,7 @@ class Registry:
         model_id: str | None = None,
     ) -> Version:
         with answering(self._address):
-            try:
-                self._client.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
+            self._require_model(name)
             created = self._client.create_model_version(
                 name, source, run_id, tags=dict(tags), description=description, model_id=model_id
             )
@@ -153,6 +154,23 @@ class Registry:
                 listed = json.dumps([{"name": name, "version": int(created.version)}])
                 self._client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: listed})
             return Version.of(created)
+
+    def _require_model(self, name: str) -> None:
+        """Create the registered model if it does not exist; many users may not, but find it prepared."""
+        try:
+            self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != _ABSENT:
+                raise
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as failure:
+                if failure.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+    def require_write(self, name: str, role: str) -> None:
+        """Raise UserError unless this user may add versions to `name`; see `accounts.require_write`."""
+        require_write(self._address, name, role)
 
     def describe_model(self, name: str, description: str) -> None:
         """Describe a registered model, unless somebody has described it already."""
@@ -215,11 +233,14 @@ class Registry:
         return found
 
     def fetch(self, version: Version) -> Path:
-        """Return the local folder of a version, which is downloaded first if necessary."""
+        """Return the local folder of a version, which is downloaded first if necessary.
+
+        Raises UserError if its files cannot be fetched, or are others than those that were registered.
+        """
         # The address is left out: a database is at another path after the checkout has been moved.
         identity = f"{version.uri} {version.created} {version.fingerprint}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
-        folder = _cache() / version.name / f"{version.number}-{digest}"
+        folder = cache() / version.name / f"{version.number}-{digest}"
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
@@ -232,6 +253,7 @@ class Registry:
                         downloaded = artifacts.download_artifacts(
                             located(self._address, source), dst_path=str(partial), tracking_uri=self._address
                         )
+                require_files(version, Path(downloaded))
                 record = f"model_name: {json.dumps(version.name)}\nmodel_version: '{version.number}'\n"
                 (Path(downloaded) / VERSION_RECORD).write_text(record)
                 try:
@@ -255,12 +277,3 @@ def fetch_model(address: str, uri: str) -> Path:
     """
     registry = Registry(address)
     return registry.fetch(registry.resolve(uri))
-
-
-def _cache() -> Path:
-    """Return state/models of the checkout or, outside of a checkout, the user's cache folder."""
-    try:
-        return main_checkout() / "state" / "models"
-    except UserError:
-        home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return Path(home) / "mergershift" / "models"

@@ -10,6 +10,10 @@ from mlflow.entities.model_registry import ModelVersion
 FINGERPRINT, FORMER_FINGERPRINT = "fingerprint", "mergershift.fingerprint"
 """Tag with the first `DIGITS` of the hash by which two models are recognised as the same
 (`registry.ModelFacts.fingerprint`), and the tag in which earlier versions of mergershift kept the whole hash."""
+FILES = "files"
+"""Tag with the hash of the model's files, by which files are recognised that were changed on the server."""
+FILES_DIGITS = 32
+"""Number of its hexadecimal digits: enough that nobody can make other files with the same ones."""
 DIGITS = 12
 """Number of letters to which MLflow's pages shorten a hash."""
 
