@@ -33,6 +33,7 @@ def search_of(
         "name": "study",
         "heartbeat": 1,
         "retries": 2,
+        "patience": 30,
         "space": {"network": {"limit": {"low": 1.0, "high": 200.0}}},
     }
     settings = TuningConfig.model_validate(tuning | changed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cells.samples import config_of, write_checkout
 from mlflow import MlflowClient
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import TrialState
+from postgresql import PostgreSQL
 from tuning.samples import search_of
 
 from mergershift.core.errors import UserError
@@ -168,3 +170,21 @@ def test_mlflow_and_optuna_keep_apart_on_a_database_server(checkout: Path, postg
     with pytest.raises(UserError, match="this database is MLflow's"):
         open_study(search_of(storage=postgresql))
     assert sorted(sqlalchemy.inspect(engine).get_table_names()) == before
+
+
+@pytest.mark.system
+def test_a_study_is_opened_as_soon_as_its_database_answers(
+    checkout: Path, database_server: PostgreSQL, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = database_server.create("later")
+    database_server.kill()
+    starting = threading.Timer(2, database_server.start)
+    starting.start()
+    try:
+        study = open_study(search_of(storage=url))
+    finally:
+        starting.join()
+    assert study.trials == []
+    notes = [record.getMessage() for record in caplog.records]
+    assert "the study's database does not answer" in notes[0]
+    assert "answers again after" in notes[-1]

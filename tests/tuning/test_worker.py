@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 from cells.samples import config_of, prepare_tiny, write_checkout
+from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial, TrialState
 from tuning.samples import search_of
 
@@ -18,6 +19,7 @@ from mergershift.tuning import worker
 from mergershift.tuning.endings import FAILURES_IN_A_ROW, REASON, TrialFailed
 from mergershift.tuning.objective import Objective
 from mergershift.tuning.storage import open_study
+from mergershift.tuning.study_storage import StudyStorage
 from mergershift.tuning.worker import work
 
 TRIALS = 3
@@ -108,3 +110,21 @@ def test_a_worker_waits_for_a_trial_that_may_show_that_the_search_works(
     assert len(slept) == 1
     states = [TrialState.COMPLETE] + [TrialState.FAIL] * FAILURES_IN_A_ROW + [TrialState.COMPLETE] * 2
     assert ends(study) == states
+
+
+@pytest.mark.parametrize("ending", [None, KeyboardInterrupt])
+def test_a_worker_without_its_database_ends_with_the_error_or_the_interruption(
+    ending: type[BaseException] | None, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: StudyStorage, trial_id: int) -> None:
+        raise StorageInternalError("the database is gone")
+
+    def run(self: Objective, trial: Trial) -> tuple[float, ...]:
+        monkeypatch.setattr(StudyStorage, "get_trial", gone)
+        if ending is not None:
+            raise ending
+        return (0.5,)
+
+    monkeypatch.setattr(Objective, "__call__", run)
+    with pytest.raises(ending or StorageInternalError):
+        work(search_of(storage=None), prepared)

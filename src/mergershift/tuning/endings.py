@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import optuna
 from optuna.exceptions import OptunaError
@@ -58,6 +58,20 @@ def failed_in_a_row(trials: Iterable[FrozenTrial], first: int = 0) -> FrozenTria
     ended.sort(key=lambda trial: trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0)
     last = ended[-FAILURES_IN_A_ROW:]
     return last[-1] if len(last) == FAILURES_IN_A_ROW and all(map(has_failed, last)) else None
+
+
+def is_over(trials: Sequence[FrozenTrial], wanted: int, first: int = 0) -> bool:
+    """Return whether a search has all its trials, or is ended by failures in a row while no other trial runs.
+
+    Args:
+        trials: all trials of the study, by all workers.
+        wanted: number of trials of the search.
+        first: number of the first trial of this search (`failed_in_a_row`).
+    """
+    if len(finished(trials)) >= wanted:
+        return True
+    running = any(trial.state == TrialState.RUNNING for trial in trials)
+    return not running and failed_in_a_row(trials, first) is not None
 
 
 def reason_of(error: BaseException) -> str:

@@ -11,13 +11,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from mergershift.archive import images_of
 from mergershift.config import Config
@@ -27,14 +26,24 @@ from mergershift.core.database_files import sqlite_address
 from mergershift.core.errors import UserError, first_line
 from mergershift.evaluation import DOMAIN_DISTANCE
 from mergershift.tracking import tracking_address
-from mergershift.tracking.database import read_contents, without_password
+from mergershift.tracking.database import parsed, read_contents, without_password
+from mergershift.tuning.patience import FAILURES, Patience, outage
+from mergershift.tuning.study_storage import StudyStorage
 
 DATABASE = "optuna.db"
 DIGEST, TRAINING, STARTED = "mergershift.digest", "mergershift.training", "mergershift.started"
 """User attributes of a study: the digest of its search, its unique id, and its start in ms since 1970 (UTC)."""
-_ATTEMPTS, _PATIENCE = 5, 50
+_ATTEMPTS, _ATTRIBUTE_CHECKS = 5, 50
 _SHORTEST_GRACE = 10
 _SQLITE = {"connect_args": {"timeout": 60}}
+# By default the system notices only after minutes that a server's machine has disappeared.
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ def answering(search: Search) -> Iterator[None]:
     """Turn errors of the study's database inside this context into a UserError."""
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError) as error:
+    except FAILURES as error:
         reason = first_line(error.__cause__ or error)
         raise UserError(
             f"{printable(address(search.tuning))}: the study's database stopped answering: {reason}.\n"
@@ -138,10 +147,11 @@ def open_study(search: Search) -> optuna.Study:
     quiet()
     url = address(search.tuning)
     try:
+        patience = Patience(0 if url.startswith("sqlite:") else search.tuning.patience, printable(url))
         # Two processes on one machine would collide while tables are created; on other machines `_create` retries.
         with FileLock(main_checkout() / f"{DATABASE}.lock"):
-            _check_owner(search, url)
-            study = _create(search, url)
+            patience.repeat(lambda: _check_owner(search, url))
+            study = patience.repeat(lambda: _create(search, url, patience))
     except ImportError as error:
         raise UserError(
             f"tuning.storage={printable(url)}: its database driver is not installed ({error}).\n"
@@ -159,7 +169,7 @@ def open_study(search: Search) -> optuna.Study:
             f"{printable(url)}: its tables are those of another Optuna than the installed {optuna.__version__}.\n"
             f"Run `optuna storage upgrade --storage {printable(url)}`, or pip install --upgrade optuna."
         ) from error
-    except (SQLAlchemyError, StorageInternalError) as error:
+    except FAILURES as error:
         reason = first_line(error.__cause__ or error)
         raise UserError(
             f"{printable(url)}: the database does not answer: {reason}.\n"
@@ -191,35 +201,46 @@ def _check_owner(search: Search, url: str) -> None:
         )
 
 
-def _create(search: Search, url: str) -> optuna.Study:
+def _create(search: Search, url: str, patience: Patience) -> optuna.Study:
     tuning = search.tuning
     for attempt in range(_ATTEMPTS):
         try:
-            storage = RDBStorage(
-                url.replace("{", "{{").replace("}", "}}"),  # Optuna formats the address as a template
-                engine_kwargs=_SQLITE if url.startswith("sqlite:") else {"pool_pre_ping": True},
-                heartbeat_interval=tuning.heartbeat,
+            storage = StudyStorage(
+                url,
+                patience,
+                heartbeat=tuning.heartbeat,
                 grace_period=grace_period(tuning),
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                    max_retry=tuning.retries, inherit_intermediate_values=True
-                ),
+                retries=tuning.retries,
+                engine=_engine(url),
             )
             return _make_or_load(search, storage)
-        except (SQLAlchemyError, StorageInternalError) as error:
-            refused = isinstance(error, ArgumentError | NoSuchModuleError)
+        except FAILURES as error:
+            refused = isinstance(error, ArgumentError | NoSuchModuleError) or outage(error) is not None
             if refused or attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(0.5 * (attempt + 1))
     raise AssertionError("unreachable")
 
 
-def _make_or_load(search: Search, storage: RDBStorage) -> optuna.Study:
+def _engine(url: str) -> dict[str, Any]:
+    """Arguments of the engine for a database; what its address sets for the driver takes precedence."""
+    if url.startswith("sqlite:"):
+        return _SQLITE
+    driver, given = parsed(url).drivername, parsed(url).query
+    limits = _POSTGRESQL if driver in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2") else {}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {key: value for key, value in limits.items() if key not in given},
+    }
+
+
+def _make_or_load(search: Search, storage: StudyStorage) -> optuna.Study:
     """Create the study and set its attributes, or load it once the process that created it has set them."""
     try:
         study = optuna.create_study(storage=storage, study_name=search.name, directions=search.directions)
     except DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=search.name)
-        for _ in range(_PATIENCE):
+        for _ in range(_ATTRIBUTE_CHECKS):
             if DIGEST in study.user_attrs:
                 return study
             time.sleep(0.2)

@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from contextlib import suppress
-from datetime import datetime, timedelta
 
 import numpy as np
 import optuna
@@ -23,8 +22,10 @@ from optuna.trial import Trial, TrialState
 from mergershift.core.processes import interrupted_by
 from mergershift.images import Prepared
 from mergershift.tuning.endings import TrialFailed, failed_in_a_row, finished
-from mergershift.tuning.objective import WORKER, Objective, Surplus, study_folder
-from mergershift.tuning.storage import Search, grace_period, open_study
+from mergershift.tuning.objective import Objective, Surplus, study_folder
+from mergershift.tuning.patience import FAILURES
+from mergershift.tuning.storage import Search, open_study
+from mergershift.tuning.study_storage import patience_of
 
 FEWEST_FINISHED = 5
 """Number of trials that have to finish before later trials can be pruned by comparison with them."""
@@ -35,7 +36,7 @@ def work(search: Search, prepared: Prepared, first: int = 0) -> None:
     """Run trials until the study has all of them, several in a row fail, or the process that started this one dies.
 
     Interrupted by Ctrl-C or SIGTERM, it puts its trial back into the queue, and the next worker resumes it. If this
-    process is killed, Optuna's heartbeat does so.
+    process is killed, or the study's database does not answer at that moment, Optuna's heartbeat does so.
 
     Args:
         search: the search that the trials belong to.
@@ -49,13 +50,19 @@ def work(search: Search, prepared: Prepared, first: int = 0) -> None:
 def _work(search: Search, prepared: Prepared, first: int) -> None:
     parent = os.getppid()
     study = open_study(search)
+    try:
+        _run_trials(search, prepared, first, study, parent)
+    finally:
+        patience_of(study).give_up()  # the thread of a heartbeat might wait for the database
+
+
+def _run_trials(search: Search, prepared: Prepared, first: int, study: optuna.Study, parent: int) -> None:
     study_folder(study).mkdir(parents=True, exist_ok=True)
     # The workers of one machine start their trials one at a time, so that together they do not start too many.
     start_lock = FileLock(study_folder(study) / "begin.lock")
     objective = Objective(search, prepared, started=lambda: start_lock.release(force=True))
     while os.getppid() == parent:
         fail_stale_trials(study)
-        _fail_stillborn(study, search)
         with start_lock:
             trials = study.get_trials(deepcopy=False)
             done = len(finished(trials))
@@ -78,29 +85,35 @@ def _work(search: Search, prepared: Prepared, first: int) -> None:
 
 
 def _run_trial(study: optuna.Study, objective: Objective) -> None:
-    interrupted = failed = False
+    ended: BaseException | None = None
+    """What ends this worker, whatever Optuna then says about the trial."""
 
     def guarded(trial: Trial) -> tuple[float, ...]:
-        nonlocal interrupted, failed
+        nonlocal ended
         try:
             return objective(trial)
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, *FAILURES) as error:
+            ended = error
+            patience_of(study).give_up()
             _requeue(study, trial)
-            raise KeyboardInterrupt from None
+            raise
         except (optuna.TrialPruned, TrialFailed, Surplus, UpdateFinishedTrialError):
             raise
-        except Exception:
-            failed = True
+        except Exception as error:
+            ended = error
             raise
 
     try:
         study.optimize(guarded, n_trials=1, catch=(Surplus, TrialFailed))
-    # Within optimize(), study.tell raises ValueError for a trial that is already finished.
-    except (UpdateFinishedTrialError, ValueError):
-        if interrupted:
-            raise KeyboardInterrupt from None
-        if failed:
+    # Within optimize(), study.tell raises ValueError for a trial that is already finished; and if the database does not
+    # answer, a variable is unbound there.
+    except (UpdateFinishedTrialError, ValueError, UnboundLocalError, *FAILURES) as error:
+        if ended is not None:
+            raise ended from None
+        cause = error.__context__ if isinstance(error, UnboundLocalError) else error
+        if isinstance(cause, FAILURES):
+            raise cause from cause.__cause__
+        if isinstance(error, UnboundLocalError):
             raise
         logging.getLogger(__name__).warning(
             "a trial of this worker was presumed dead; another worker resumes it"
@@ -112,20 +125,10 @@ def _requeue(study: optuna.Study, trial: Trial) -> None:
 
     The trial is failed first, so that a kill in between cannot put it into the queue twice.
     """
-    with suppress(UpdateFinishedTrialError, ValueError):
+    with suppress(UpdateFinishedTrialError, ValueError, *FAILURES):
         study.tell(trial, state=TrialState.FAIL)
         frozen = study.trials[trial.number]
         RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, frozen)
-
-
-def _fail_stillborn(study: optuna.Study, search: Search) -> None:
-    """Fail trials whose worker died before its first heartbeat; Optuna would wait for them for ever."""
-    latest = datetime.now() - timedelta(seconds=grace_period(search.tuning) + _IDLE_SECONDS)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        started = trial.datetime_start
-        if WORKER not in trial.user_attrs and started is not None and started < latest:
-            with suppress(UpdateFinishedTrialError, ValueError):
-                study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _sampler(search: Search, started: int) -> optuna.samplers.BaseSampler:
