@@ -65,4 +65,4 @@ def test_a_worker_that_a_signal_stopped_is_started_again(
     monkeypatch.setattr(sys, "executable", str(worker))
     search = search_of()
     run_workers(search, open_study(search), [], 1)
-    assert "worker 0 was killed (signal 15); restarting it" in capfd.readouterr().err
+    assert "worker 0: killed (signal 15); starting it again" in capfd.readouterr().err

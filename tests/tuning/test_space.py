@@ -133,6 +133,7 @@ def test_a_search_by_target_labels_is_an_oracle():
         trials=1,
         pruning=False,
         seed=0,
+        patience=0,
         storage=None,
         name=None,
         heartbeat=1,

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ from mergershift.config.study import PLAIN
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.files import atomic_directory
+from mergershift.core.processes import Hangup
 from mergershift.core.words import counted
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
+from mergershift.tracking.sync import publish_missed
 from mergershift.tuning import outcome
+from mergershift.tuning.clusters import followed, launcher_for
 from mergershift.tuning.endings import is_finished, original_number
 from mergershift.tuning.launcher import SEARCH, run_workers
 from mergershift.tuning.objective import study_folder, training_id, trial_folder
@@ -92,18 +96,28 @@ def worker_step(first: int) -> None:
         work(search, prepared, first)
 
 
-def tune_step(overrides: Sequence[str], workers: int) -> str:
+def tune_step(overrides: Sequence[str], workers: int, on: str | None = None, *, attach: bool = False) -> str:
     """Run the missing trials of the study in `workers` processes and return a summary to print.
 
     Called again after an interruption, it resumes with the trials that are still missing. Every machine that runs
     the same command with the same storage joins the same study.
 
-    Raises UserError if the database does not answer or is MLflow's, if a worker or several trials in a row fail, and if
-    no trial is completed.
+    Args:
+        overrides: what is searched, as overrides of the configuration.
+        workers: number of workers.
+        on: name of the cluster in conf/launcher/ that runs the workers; by default, this machine does.
+        attach: whether only the workers of an earlier command on the cluster are followed.
+
+    Raises UserError if the database does not answer or is MLflow's, if the cluster cannot run workers or is followed
+    already, if a worker or several trials in a row fail, and if no trial is completed.
     """
     search, _ = read_search(overrides)
-    with answering(search):
+    launcher = launcher_for(search, on) if on is not None else None
+    with answering(search), ExitStack() as stack:
         study = open_study(search)
+        cluster = None
+        if on is not None and launcher is not None:
+            cluster = stack.enter_context(followed(study, on, launcher, attach=attach))
         _begin_with_default(study, search)
         run = _parent_run(search, study)
         Console(stderr=True).print(
@@ -112,13 +126,20 @@ def tune_step(overrides: Sequence[str], workers: int) -> str:
             soft_wrap=True,
         )
         with run.stopped_by_errors():
-            run_workers(search, study, list(overrides), workers)
-            # All machines that share the folder get here after the last trial.
-            with FileLock(study_folder(study) / "outcome.lock"):
-                _abandon_lost_trials(search, study)
-                best = outcome.winner(study, search)
-                facts = outcome.summary(search, study, best)
-                path = _write_results(search, study, run, best, facts)
+            if run_workers(search, study, list(overrides), workers, cluster):
+                return _conclude(search, study, run)
+    raise Hangup
+
+
+def _conclude(search: Search, study: optuna.Study, run: tracking.Run) -> str:
+    """Write the results of a study whose workers have ended, and return a summary to print."""
+    # All machines that share the folder get here after the last trial.
+    with FileLock(study_folder(study) / "outcome.lock"):
+        _abandon_lost_trials(search, study)
+        best = outcome.winner(study, search)
+        facts = outcome.summary(search, study, best)
+        path = _write_results(search, study, run, best, facts)
+    publish_missed()
     values = resolved(best.params, search.tuning.ranges)
     return "\n".join(
         [
