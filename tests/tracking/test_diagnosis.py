@@ -49,7 +49,7 @@ ANSWERS = {
         401,
         TEXT,
         UNAUTHENTICATED,
-        "does not accept the user or password",
+        "asks for a user and password",
         "MLFLOW_TRACKING_USERNAME",
     ),
     "another host": (
@@ -59,7 +59,7 @@ ANSWERS = {
         "does not accept requests to the name 127.0.0.1:",
         "--allowed-hosts 127.0.0.1:",
     ),
-    "no permission": (403, TEXT, "Permission denied", "does not permit this", "permission"),
+    "no permission": (403, TEXT, "Permission denied", "does not permit this", "role"),
     "another path": (
         404,
         HTML,
@@ -100,8 +100,8 @@ ANSWERS = {
         503,
         HTML,
         NGINX.format("503 Service Unavailable"),
-        "finds no server (503)",
-        "behind the proxy",
+        "does not answer (503): its database does not",
+        "Start the server's database",
     ),
     "too many requests": (429, TEXT, "", "is busy", "Wait"),
     "other JSON": (200, JSON, '{"status": "ok"}', "does not answer as MLflow does", "host and port"),
@@ -370,6 +370,15 @@ def test_a_server_that_passes_on_artifacts_is_the_one_that_refuses_a_large_file(
     with pytest.raises(StoreFailure) as caught, reaching_store("model.pt2 could not be stored"):
         requests.get(f"{stub.address}/api/2.0/mlflow-artifacts/artifacts/1").raise_for_status()
     assert "client_max_body_size" in diagnose(caught.value, stub.address).remedy
+
+
+def test_a_login_that_is_refused_for_files_alone_is_not_blamed_on_the_password(stub: Stub) -> None:
+    stub.status, stub.content_type, stub.body = 401, TEXT, UNAUTHENTICATED.encode()
+    with pytest.raises(StoreFailure) as caught, reaching_store("model.pt2 could not be stored"):
+        requests.get(f"{stub.address}/api/2.0/mlflow-artifacts/artifacts/1").raise_for_status()
+    found = diagnose(caught.value, stub.address)
+    assert "could not check the user or password" in found.what
+    assert "database" in found.remedy
 
 
 @pytest.mark.parametrize("address", ["./mlruns", "mlruns", "file:{}/mlruns", "file://{}/mlruns", "{}/mlruns"])

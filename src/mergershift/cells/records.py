@@ -92,6 +92,8 @@ class RunRecord(_Record):
     ended: int
     epoch_times: dict[int, int]
     """Time at which each epoch was logged, as far as it is known."""
+    system: dict[int, dict[str, float]] = {}
+    """Load of the machine during each epoch, as far as it was recorded."""
     trained: Trained | None = None
     """Inputs and outcome of a training; None for a search and its trials."""
 

@@ -75,7 +75,10 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
             files |= of_evaluation
             model = _model(trained, selection, of_evaluation)
     table = read_epochs(trained / EPOCHS, record.trained)
-    epochs = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
+    epochs = [
+        {str(name): float(value) for name, value in row.items()} | record.system.get(int(row["epoch"]), {})
+        for row in table.to_dict("records")
+    ]
     return RunContent(
         spec, record.status, record.ended, epochs, record.epoch_times, metrics, files, model, withdrawn
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -12,6 +13,7 @@ import requests
 import urllib3
 from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException, RestException
+from mlflow.utils.credentials import read_mlflow_creds
 
 from mergershift.core.errors import first_line
 from mergershift.core.redaction import public
@@ -23,6 +25,7 @@ _BODY = re.compile(r"Response body: '(.*)'", re.DOTALL)
 _INVALID_HOST = "Invalid Host header"  # mlflow.server.security_utils.INVALID_HOST_MSG
 _NAMES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "ENDPOINT_NOT_FOUND": 404}
 _CHECK_ADDRESS = f"Correct the host and port in {ADDRESS}"
+_CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or ~/.mlflow/credentials)"
 _LOG = "Look for the reason in the server's log"
 
 
@@ -83,6 +86,20 @@ def of_connection(causes: Sequence[BaseException], address: str) -> Diagnosis | 
     return None
 
 
+def of_unchecked_login(causes: Sequence[BaseException], address: str) -> Diagnosis | None:
+    """Diagnose a server that refuses the login of a request for files; None if that is not what happened.
+
+    MLflow's server answers these requests with 401 also while its database cannot be asked for the user. A password
+    that is wrong is refused before, by the requests for the run that the files belong to.
+    """
+    if _status(causes) != 401:
+        return None
+    return Diagnosis(
+        f"MLflow at {public(address)} could not check the user or password for a request of files (401)",
+        "Start the server's database, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD if they changed",
+    )
+
+
 def _of_encryption(error: BaseException, shown: str) -> Diagnosis:
     text = str(error)
     if "verify failed" in text or "doesn't match" in text:
@@ -108,7 +125,8 @@ def of_answer(causes: Sequence[BaseException], address: str) -> Diagnosis | None
     """
     shown = f"MLflow at {public(address)}"
     found = [match[1] for error in causes if (match := _BODY.search(str(error)))]
-    body = found[0].strip() if found else ""
+    said = [str(error.json.get("message") or "") for error in causes if isinstance(error, RestException)]
+    body = next(iter([*found, *said]), "").strip()
     if status := _status(causes):
         return _of_status(status, body, address, shown)
     no_data = any("not in a valid JSON format" in str(error) for error in causes)
@@ -145,9 +163,13 @@ def _of_status(status: int, body: str, address: str, shown: str) -> Diagnosis:
         case 400 if "HTTPS port" in body:  # nginx
             return Diagnosis(f"{shown} expects encryption", f"Write https:// instead of http:// in {ADDRESS}")
         case 401 | 407:
+            user = _user()
             return Diagnosis(
-                f"{shown} does not accept the user or password ({status})",
-                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+                f"{shown} does not accept the password of {user}, or has no such user ({status})"
+                if user
+                else f"{shown} asks for a user and password ({status})",
+                f"Set {_CREDENTIALS}, or MLFLOW_TRACKING_TOKEN; its administrator knows them "
+                "(`mergershift team user NAME --new-password` makes a new password)",
             )
         case 403 if _INVALID_HOST in body:
             return Diagnosis(
@@ -155,10 +177,11 @@ def _of_status(status: int, body: str, address: str, shown: str) -> Diagnosis:
                 f"Start the server with --allowed-hosts {host} (or MLFLOW_SERVER_ALLOWED_HOSTS={host})",
             )
         case 403:
+            user = _user()
             return Diagnosis(
-                f"{shown} does not permit this (403)",
-                "Ask its administrator for permission, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
-                "to a user who has it",
+                f"{shown} does not permit this{f' to {user}' if user else ''} (403{_said(body)})",
+                "Ask its administrator for the role that this needs (`mergershift team user NAME --role ROLE`), or set "
+                f"{_CREDENTIALS} to those of somebody who has it",
             )
         case 404 | 405:
             return Diagnosis(
@@ -172,12 +195,24 @@ def _of_status(status: int, body: str, address: str, shown: str) -> Diagnosis:
             )
         case 429:
             return Diagnosis(f"{shown} is busy (429)", "Wait until it has fewer requests")
-        case 502 | 503 | 504:
+        case 503:
+            return Diagnosis(
+                f"{shown} does not answer (503): its database does not, or a proxy in front of it finds no server",
+                "Start the server's database, or the MLflow server behind the proxy",
+            )
+        case 502 | 504:
             return Diagnosis(
                 f"{shown} does not answer: the proxy in front of it finds no server ({status})",
                 "Start the MLflow server behind the proxy",
             )
     return Diagnosis(f"{shown} fails to answer ({status}{_said(body)})", _LOG)
+
+
+def _user() -> str | None:
+    """Return the user whose name MLflow's client sends; None if it sends none."""
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return None
+    return read_mlflow_creds().username or None
 
 
 def _host(address: str) -> str:

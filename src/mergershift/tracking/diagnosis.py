@@ -83,7 +83,11 @@ def _of_store(store: StoreFailure, causes: list[BaseException], address: str) ->
         if answers.is_server(address) and public(str(getattr(request, "url", ""))).startswith(
             public(address)
         ):
-            found = answers.of_answer(causes, address) or answers.of_connection(causes, address)
+            found = (
+                answers.of_unchecked_login(causes, address)
+                or answers.of_answer(causes, address)
+                or answers.of_connection(causes, address)
+            )
             if found:
                 return found
         if isinstance(cause, ImportError):

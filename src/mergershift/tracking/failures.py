@@ -35,6 +35,16 @@ class Unusable(Exception):
         self.diagnosis = Diagnosis(what, remedy)
 
 
+@contextmanager
+def permitted() -> Iterator[None]:
+    """Leave out what the server does not permit to this user; other failures pass."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+
+
 class StoreFailure(MlflowException):
     """Files that could not be stored in, listed in or fetched from an artifact store."""
 

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from mergershift.cells.records import RunContent
 from mergershift.core.errors import first_line
+from mergershift.tracking import missed
 from mergershift.tracking.diagnosis import answering, tolerating
 from mergershift.tracking.find_or_make import find_or_make
 from mergershift.tracking.find_run import RunFinder
@@ -54,6 +55,8 @@ class Publisher:
 def publish(address: str, contents: Iterable[RunContent], what: str = "what they show") -> None:
     """Add to the runs of trainings whatever they lack; if no server answers, warn after a few seconds.
 
+    What could not be published is remembered for `publish_missed`.
+
     Args:
         address: address of the server or database (`tracking_address`).
         contents: content of the runs, those that others refer to first.
@@ -64,6 +67,8 @@ def publish(address: str, contents: Iterable[RunContent], what: str = "what they
         finder = RunFinder(connect(address, brief=True), address)
         for content in contents:
             _publish(finder, content)
+        return
+    missed.remember()
 
 
 def _publish(finder: RunFinder, content: RunContent) -> Outcome:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mergershift.cells.records import RunRecord, RunSpec, RunStatus, Trained
+from mergershift.tracking import missed
 from mergershift.tracking.diagnosis import tolerating, warn
 from mergershift.tracking.find_or_make import find_or_make
 from mergershift.tracking.find_run import RunFinder, deleted, experiment_named, find
@@ -80,6 +81,7 @@ class Run:
         self._next_attempt = 0.0
         self._send()
         if self._out_of_reach:
+            missed.remember()
             logger.warning("%s: the run in MLflow is incomplete; %s", self._spec.name, LATER)
 
     def stop(self, status: RunStatus) -> None:
@@ -115,6 +117,7 @@ class Run:
             started=spec.started,
             ended=now(),
             epoch_times=self._times,
+            system={epoch: dict(load) for epoch, load in self._system.items()},
             trained=trained,
         )
 

@@ -19,7 +19,8 @@ from mergershift.core.files import exclusive_lock
 from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
 from mergershift.core.words import counted
-from mergershift.tracking import Outcome, Publisher, RefusedByServer, public, tracking_address
+from mergershift.tracking import Outcome, Publisher, RefusedByServer, missed, public, tracking_address
+from mergershift.tracking.runs import LATER
 from mergershift.tracking.study_run import study_content
 
 logger = logging.getLogger(__name__)
@@ -62,29 +63,59 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
     """
     address = tracking_address(compose().tracking.uri)
     publisher = Publisher(address)
-    outcomes: Counter[Outcome] = Counter()
     lock = main_checkout() / "state" / "sync.lock"
     with exclusive_lock(lock, "another process is publishing.\nWait for it to finish, or stop it."):
-        found, problems = _in_order(folders or (root() / "outputs", main_checkout() / "state" / "tuning"))
-        study = None
+        if folders:
+            return _sync(publisher, address, folders, whole=False)
+        missed.forget()
+        done = False
         try:
-            study = read_trainings(
-                "Run `mergershift summary` to write it anew; the gains in it are not published."
-            )
-        except DamagedFile as error:
-            problems.append(str(error))
-        of_study = None if folders else _publish_study(publisher, problems)
-        with progress_bar("publishing", len(found)) as advance:
-            for folder in found:
-                try:
-                    outcomes[publisher.publish(run_content(folder, study))] += 1
-                except DamagedFile as error:
-                    problems.append(str(error))
-                except RefusedByServer as error:
-                    problems.append(
-                        f"{folder}: MLflow rejects this training ({error}).\nFix it or move it elsewhere."
-                    )
-                advance(1)
+            synced = _sync(publisher, address, (root() / "outputs", main_checkout() / "state" / "tuning"))
+            done = True
+            return synced
+        finally:
+            if not done:
+                missed.remember()
+
+
+def publish_missed() -> None:
+    """Publish what could not be published while no server answered; if none does now either, say what to do later."""
+    if not missed.remembered():
+        return
+    try:
+        synced = sync()
+    except UserError as error:
+        what = str(error).partition("\n")[0]
+        logger.warning("%s\nSome runs are incomplete; %s.", what, LATER)
+        return
+    for problem in synced.problems:
+        logger.warning("%s", problem)
+    print(f"MLflow did not answer for a while. {synced}")
+
+
+def _sync(publisher: Publisher, address: str, folders: Sequence[Path], *, whole: bool = True) -> Synced:
+    """Publish the trainings in `folders`, and if they are the `whole` of them, the study's own run."""
+    outcomes: Counter[Outcome] = Counter()
+    found, problems = _in_order(folders)
+    study = None
+    try:
+        study = read_trainings(
+            "Run `mergershift summary` to write it anew; the gains in it are not published."
+        )
+    except DamagedFile as error:
+        problems.append(str(error))
+    of_study = _publish_study(publisher, problems) if whole else None
+    with progress_bar("publishing", len(found)) as advance:
+        for folder in found:
+            try:
+                outcomes[publisher.publish(run_content(folder, study))] += 1
+            except DamagedFile as error:
+                problems.append(str(error))
+            except RefusedByServer as error:
+                problems.append(
+                    f"{folder}: MLflow rejects this training ({error}).\nFix it or move it elsewhere."
+                )
+            advance(1)
     return Synced(outcomes, problems, public(address), of_study)
 
 
