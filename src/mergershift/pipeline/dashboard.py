@@ -39,6 +39,8 @@ class CellProgress:
     log: Path | None = None
     started: float = 0.0
     seconds: float = 0.0
+    note: str = ""
+    """What the cell waits for, or where it runs."""
 
 
 class Dashboard:
@@ -69,14 +71,18 @@ class Dashboard:
             self.draw()
             self._live.stop()
 
-    def wait(self, name: str) -> None:
-        """Mark a cell as waiting to be run."""
-        self._rows[name].state = "waiting"
+    def wait(self, name: str, note: str = "") -> None:
+        """Mark a cell as waiting to be run, for the reason in the `note`."""
+        self._rows[name].state, self._rows[name].note = "waiting", note
 
     def start(self, name: str, log: Path) -> None:
         """Mark a cell as running; its output goes to `log`."""
         self._rows[name] = CellProgress("running", log, time.monotonic())
         self._print_event(f"{_short(name)}: started")
+
+    def note(self, name: str, note: str) -> None:
+        """Add to the state of a running cell, for instance where it runs."""
+        self._rows[name].note = note
 
     def end(self, name: str, *, failed: bool) -> None:
         """Mark a running cell as done or failed."""
@@ -89,10 +95,10 @@ class Dashboard:
             f"{_short(name)}: {row.state} after {_clock(row.seconds)}; {ended} of {total}{self._left()}"
         )
 
-    def retry(self, name: str, reason: str) -> None:
+    def retry(self, name: str, reason: str, outcome: str = "it is tried once more") -> None:
         """Mark a running cell as waiting to be run once more, for this reason."""
         self.wait(name)
-        line = f"{_short(name)}: {reason}; it is tried once more"
+        line = f"{_short(name)}: {reason}; {outcome}"
         if self._live:
             self._console.print(line, highlight=False)
         self._print_event(line)
@@ -116,8 +122,9 @@ class Dashboard:
             if name in visible:
                 seconds = time.monotonic() - row.started if row.state == "running" else row.seconds
                 doing = self.doing(name) if row.state == "running" else row.state
+                noted = f"{doing} {row.note}" if row.note and row.state in ("running", "waiting") else doing
                 table.add_row(
-                    _short(name), Text(doing, STYLES[row.state]), _clock(seconds) if seconds else ""
+                    _short(name), Text(noted, STYLES[row.state]), _clock(seconds) if seconds else ""
                 )
         elapsed = _clock(time.monotonic() - self._started)
         return Group(table, Text(f" {summary}; {elapsed}{self._left()}", "dim"))

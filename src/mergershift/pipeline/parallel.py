@@ -27,9 +27,11 @@ from mergershift.pipeline.dvc import REMEDY, dvc_command, dvc_repro, finish, kil
 from mergershift.pipeline.graph import CellStages, survey
 from mergershift.pipeline.results import Remote
 
+LOCK = "jobs.lock"
+"""File in state/ that the one command holds that runs cells in parallel, here or on a cluster."""
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
-_BUSY = "another `mergershift repro --jobs` is running.\nWait for it, or stop it and run the command again."
+BUSY = "another `mergershift repro --jobs` or `--on` is running.\nWait for it, or stop it and run the command again."
 
 
 @dataclass
@@ -41,11 +43,12 @@ class Worker:
     process: subprocess.Popen[bytes]
 
 
-def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None) -> None:
+def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, processes: int = 1) -> None:
     """Run the stages that the cells need, then the outdated cells, `jobs` at a time, and then all later stages.
 
     On the trainer's `accelerator` "gpu", the worktrees are spread over the machine's GPUs. `remote` is what the
-    command has found out about DVC's remote so far.
+    command has found out about DVC's remote so far, `processes` the number of processes of each training, which need
+    as many GPUs.
 
     If a cell fails, the others still run to their end and are kept, and then UserError is raised. It is also raised
     if a cell is outdated again at the end because something it depends on has changed while the cells ran.
@@ -53,8 +56,8 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None) -> 
     here = root()
     state = workspace() / "state"
     remote = remote or Remote()
-    worktrees.check(here)
-    with exclusive_lock(state / "jobs.lock", _BUSY):
+    worktrees.check(here, "--jobs")
+    with exclusive_lock(state / LOCK, BUSY):
         worktrees.kill_all(state / "worktrees")
         plan, outdated = survey(here, remote)
         if not outdated.isdisjoint(plan.before):
@@ -68,21 +71,14 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None) -> 
                 f"{len(stale)} of {counted(len(plan.cells), 'cell')} to run, {len(trees)} at a time",
                 flush=True,
             )
-            gpus = spread(accelerator, len(trees))
+            gpus = spread(accelerator, len(trees), each=processes)
             if gpus.note:
                 print(gpus.note, flush=True)
             dashboard = Dashboard([cell.name for cell in plan.cells], state)
             failed = run(here, stale, trees, state / "logs", dashboard, gpus.variables)
             plan, outdated = survey(here, remote)
             stale = [cell for cell in plan.cells if cell.name in outdated]
-        failed = {cell: code for cell, code in failed.items() if cell.name in outdated}
-        if failed:
-            _report(failed, state / "logs")
-        if stale:
-            raise UserError(
-                f"{_names(stale)}: out of date again, because something changed while the cells ran.\n"
-                "Run the same command again; cells that are up to date are kept."
-            )
+        report({cell: _how(code) for cell, code in failed.items()}, stale, state / "logs")
         finish(outdated)
 
 
@@ -111,7 +107,7 @@ def run(
                 while waiting and free:
                     worker = _start(here, tree := free.pop(0), waiting.popleft(), logs, environments[tree])
                     workers.append(worker)
-                    dashboard.start(worker.cell.name, _log(logs, worker.cell))
+                    dashboard.start(worker.cell.name, log_of(logs, worker.cell))
                 time.sleep(POLL_SECONDS)
                 for ended in [worker for worker in workers if worker.process.poll() is not None]:
                     workers.remove(ended)
@@ -134,7 +130,7 @@ def run(
 
 
 def _start(here: Path, tree: Path, cell: CellStages, logs: Path, base: Mapping[str, str]) -> Worker:
-    log = _log(logs, cell)
+    log = log_of(logs, cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = dvc_command("repro", "--single-item", *cell.stages)
     with log.open("wb") as file:
@@ -160,7 +156,13 @@ def _trees(here: Path, cells: Sequence[CellStages], folder: Path, jobs: int) -> 
     return trees
 
 
-def _log(logs: Path, cell: CellStages) -> Path:
+def _how(code: int) -> str:
+    number = killed_by(code)
+    return f"{reason(code)} twice. {REMEDY[number]}" if number else reason(code)
+
+
+def log_of(logs: Path, cell: CellStages) -> Path:
+    """File with the output of a cell that runs apart from the others."""
     return logs / f"{cell.name}.log"
 
 
@@ -168,15 +170,28 @@ def _names(cells: Sequence[CellStages]) -> str:
     return ", ".join(cell.name for cell in cells)
 
 
-def _report(failed: dict[CellStages, int], logs: Path) -> None:
-    for cell, code in failed.items():
-        log = _log(logs, cell)
-        number = killed_by(code)
-        twice = f" twice. {REMEDY[number]}" if number else ""
-        print(f"\n{cell.name} failed ({reason(code)}{twice}); its full output is in {log}", file=sys.stderr)
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def report(failed: Mapping[CellStages, str], stale: Sequence[CellStages], logs: Path) -> None:
+    """Raise UserError if cells that are still out of date have failed, or if any are.
+
+    Args:
+        failed: cells that have failed, with how they ended.
+        stale: cells that are out of date after all of them have been run.
+        logs: folder of their logs, whose last lines are printed.
+    """
+    failed = {cell: how for cell, how in failed.items() if cell in stale}
+    for cell, how in failed.items():
+        log = log_of(logs, cell)
+        print(f"\n{cell.name} failed ({how}); its full output is in {log}", file=sys.stderr)
+        text = log.read_text(errors="replace") if log.exists() else ""
+        lines = [line for line in text.splitlines() if line.strip()]
         print(*(f"    {line}" for line in lines[-TAIL_LINES:]), sep="\n", file=sys.stderr)
-    raise UserError(
-        f"{_names(list(failed))} failed; see above for the last lines of its output.\n"
-        "The other cells are kept, and no later stage was run: fix the error and run the same command again."
-    )
+    if failed:
+        raise UserError(
+            f"{_names(list(failed))} failed; see above for the last lines of its output.\n"
+            "The other cells are kept, and no later stage was run: fix the error and run the same command again."
+        )
+    if stale:
+        raise UserError(
+            f"{_names(stale)}: out of date again, because something changed while the cells ran.\n"
+            "Run the same command again; cells that are up to date are kept."
+        )

@@ -26,9 +26,11 @@ KEPT = ".dvc/tmp/btime"
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
-def check(here: Path) -> None:
+def check(here: Path, option: str) -> None:
     """Raise UserError unless `here` is the top of a git checkout with at least one commit, as worktrees require."""
-    advice = "`--jobs` makes git worktrees: run it in a git checkout with a commit, or leave `--jobs` out."
+    advice = (
+        f"`{option}` makes git worktrees: run it in a git checkout with a commit, or leave `{option}` out."
+    )
     try:
         top = _git(here, "rev-parse", "--show-toplevel")
     except (UserError, OSError) as error:
@@ -57,6 +59,15 @@ def refresh(here: Path, tree: Path) -> None:
     mirror(here, tree)
     _git(tree, "reset", "--quiet", commit)
     share_cache(here, tree)
+
+
+def remove(here: Path, tree: Path) -> None:
+    """Delete a worktree, and the folders that contain nothing else."""
+    with suppress(UserError, OSError):
+        _git(here, "worktree", "remove", "--force", "--force", str(tree))
+    shutil.rmtree(tree, ignore_errors=True)
+    with suppress(OSError):
+        os.removedirs(tree.parent)
 
 
 def mirror(here: Path, tree: Path) -> None:
