@@ -1,16 +1,19 @@
 """DVC's commands, and what worktrees and results need of its Python interface.
 
-DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This package uses it here and in
-`results`:
+DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This package uses it here, in
+`results` and `stale_locks`, and for a team's store and cache in `team_store`, `team_round_trip` and `team_cache`:
 
 - `dvc.repo.Repo` and `lock_repo`: `index.graph`, `index.stages`, `index.outs`, `scm_context`, `stage_cache`,
   `cloud.get_remote`, `cloud.pull`, `cache.local_cache_dir`, `config` and `config.load_one`;
 - `addressing`, `name`, `outs`, `changed`, `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`,
   `get_used_objs`, `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
 - `fs_path`, `exists`, `use_cache`, `hash_info` and `checkout` of an output;
+- `dvc.data_cloud.Remote` with `fs`, `path` and `odb`, and `add`, `delete`, `path` and `oid_to_path` of that;
+  `dvc.fs.get_cloud_fs` and `localfs`, `exists`, `info`, `get_file`, `parent` and `protocol` of a file system, and
+  `dvc_objects.fs.generic.test_links`;
 - `dvc.cli.main` and `parse_args`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.config_schema.RelPath`,
-  `dvc.exceptions.DvcException`, `dvc.lock.LockError`, `dvc.stage.exceptions.StageCmdFailedError` and its message, and
-  `dvc_data.hashfile.hash_info.HashInfo`.
+  `dvc.exceptions.DvcException`, `dvc.lock.LockError`, `dvc.rwlock._edit_rwlock`,
+  `dvc.stage.exceptions.StageCmdFailedError` and its message, and `dvc_data.hashfile.hash_info.HashInfo`.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from mergershift.core.processes import (
     environment,
     variable_of,
 )
+from mergershift.pipeline.stale_locks import drop_stale_locks
 
 KILLS = (signal.SIGKILL, signal.SIGTERM)
 """Signals that come from outside: from the kernel when memory runs out, a scheduler or a user."""
@@ -42,6 +46,8 @@ REMEDY = {
     signal.SIGTERM: "Probably a scheduler or a user ended it.",
 }
 """Probable causes of the signals in `KILLS`, and what to do."""
+LOCAL_CONFIG = ".dvc/config.local"
+"""DVC's configuration of this checkout alone, which git does not track."""
 _EXIT_CODE = re.compile(r"exited with (-?\d+)$")
 
 
@@ -164,6 +170,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ |= environment()
     from dvc.cli import main as dvc_main
 
+    drop_stale_locks(root())
     killed = _KilledStage(logging.ERROR)
     logging.getLogger("dvc").addHandler(killed)
     for name in _News.LOGGERS:
@@ -216,11 +223,20 @@ def share_cache(here: Path, tree: Path) -> None:
     with Repo(str(here)) as repo:
         cache = repo.cache.local_cache_dir
         levels = [repo.config.load_one(level) for level in Config.REPO_LEVELS]
-    with Config(str(tree / ".dvc")).edit("local") as shared:
+    with private_config(tree), Config(str(tree / ".dvc")).edit("local") as shared:
         for level in levels:  # load_one has made their relative paths absolute
             merge(shared, level)
         # DVC writes such a path relative to the file, in which it can only write ASCII.
         shared["cache"]["dir"] = RelPath(cache)
+
+
+@contextmanager
+def private_config(here: Path) -> Iterator[None]:
+    """Let DVC write .dvc/config.local inside this context so that nobody else can ever read the credentials in it."""
+    path = here / LOCAL_CONFIG
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    path.chmod(0o600)
+    yield
 
 
 if __name__ == "__main__":

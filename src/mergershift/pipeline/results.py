@@ -198,13 +198,13 @@ class Remote:
             remote = self._repo.cloud.get_remote(command="pull")
             if remote.fs.protocol in ("http", "https"):
                 _require_answer(remote.fs.fs, remote.path)
-            elif not remote.fs.exists(remote.path):
+            elif not remote.fs.exists(remote.path) and remote.fs.protocol != "s3":  # which has no folders
                 raise FileNotFoundError(f"{remote.path} does not exist")
             self._usable = True
         except NoRemoteError as error:
             raise UserError(
                 "No DVC remote is configured that results could be fetched from.\n"
-                "Add one with `dvc remote add --default NAME URL`, or leave out --pull."
+                "Add one with `mergershift team init --remote ADDRESS`, or leave out --pull."
             ) from error
         except Exception as error:
             self._give_up(error)
@@ -215,7 +215,7 @@ class Remote:
         found = f"DVC remote '{self._name}' ({url}) cannot be used: {first_line(error)}"
         if self._required:
             raise UserError(
-                f"{found}\nCheck its address and credentials (`dvc remote list`), or leave out --pull."
+                f"{found}\nFind out why with `mergershift team check`, or leave out --pull."
             ) from error
         print(f"{found}\nWhat it may have is computed again.", file=sys.stderr, flush=True)
 

@@ -95,13 +95,15 @@ def _about(contender: Contender) -> str:
 
 def runs(gathered: StudyResults) -> dict[str, Any]:
     """List every training with its epochs, hashes, commit and the address of its MLflow run."""
-    from mergershift.tracking import tracking_address
+    from mergershift.config import compose
+    from mergershift.tracking import recorded_address
 
+    configured = compose().tracking.uri
     entries, local = [], False
     for setting in gathered.settings:
         for contender in setting.contenders:
             for training in contender.trainings:
-                address = _public(tracking_address(training.config.tracking.uri))
+                address = _public(recorded_address(training.config.tracking.uri, configured))
                 local |= address == LOCAL
                 entries.append({"setting": setting, "contender": contender, **_run(training, address)})
     commits = {(entry["commit"], entry["dirty"]) for entry in entries}
