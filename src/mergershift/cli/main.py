@@ -13,6 +13,7 @@ import click
 from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, no_such_option, system_error
 from mergershift.cli.models import OVERRIDES, compare, predict, promote, register, sync, tune
+from mergershift.cli.server import server
 from mergershift.cli.study import study
 from mergershift.core.errors import UserError
 from mergershift.core.processes import (
@@ -30,6 +31,7 @@ class Commands(OrderedGroup):
         "A study, from the archive to the report": ("data", "study", "repro", "ui", "compare"),
         "Its stages, which `repro` runs": ("prepare", "tune", "train", "evaluate", "summary", "report"),
         "Models": ("register", "promote", "predict"),
+        "A team": ("server", "team"),
         "More": ("reproduce", "sync"),
     }
 
@@ -49,14 +51,11 @@ def cli() -> None:
     """  # noqa: D301
 
 
-cli.add_command(
-    LazyGroup(
-        "data",
-        module="mergershift.cli.data",
-        attribute="data",
-        help="Describe, fetch and check the archive, or make a mock of it.",
-    )
-)
+for _name, _help in {
+    "data": "Describe, fetch and check the archive, or make a mock of it.",
+    "team": "Connect this checkout to a team's server and store, and check both.",
+}.items():
+    cli.add_command(LazyGroup(_name, module=f"mergershift.cli.{_name}", attribute=_name, help=_help))
 
 
 @cli.command()
@@ -180,9 +179,16 @@ def report() -> None:
     metavar="N",
     help="Number of cells to run in parallel; conf/trainer sets the threads of each.  [default: 1]",
 )
+@click.option(
+    "--on",
+    default="",
+    metavar="NAME",
+    help="Run cells as jobs on a cluster: conf/launcher/NAME.yaml says what each asks for. `slurm` is one.",
+)
+@click.option("--attach", is_flag=True, help="With --on, only follow the jobs of an earlier command.")
 @click.option("--pull", is_flag=True, help="First fetch the data and all results that DVC's remote has.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[DVC-REPRO-ARGUMENT]...")
-def repro(jobs: int, pull: bool, arguments: tuple[str, ...]) -> None:
+def repro(jobs: int, on: str, attach: bool, pull: bool, arguments: tuple[str, ...]) -> None:
     """Run the pipeline and print the transfer table.
 
     conf/study.yaml lists what it trains; `mergershift study` chooses. Only the stages that are out of date are run, by
@@ -190,7 +196,7 @@ def repro(jobs: int, pull: bool, arguments: tuple[str, ...]) -> None:
     """
     from mergershift.pipeline.repro import repro as run_pipeline
 
-    run_pipeline(arguments, jobs, pull=pull)
+    run_pipeline(arguments, jobs, pull=pull, on=on, attach=attach)
 
 
 @cli.command()
@@ -236,19 +242,15 @@ def ui(
     Further options, such as `--workers 4`, are passed to `mlflow server`. If the runs are on a tracking server
     (MLFLOW_TRACKING_URI), the address of its pages is printed and nothing is started.
     """
-    from mergershift.tracking.ui import Serving, serve_ui
+    from mergershift.tracking.mlflow_server import Serving
+    from mergershift.tracking.ui import serve_ui
 
     names = tuple(name.strip() for name in (allowed_hosts or "").split(",") if name.strip())
     serve_ui(Serving(host, port, names, static_prefix, arguments), study=study)
 
 
-cli.add_command(compare)
-cli.add_command(study)
-cli.add_command(tune)
-cli.add_command(register)
-cli.add_command(promote)
-cli.add_command(predict)
-cli.add_command(sync)
+for _command in (compare, study, tune, register, promote, predict, sync, server):
+    cli.add_command(_command)
 
 
 def _compose(overrides: tuple[str, ...]) -> Any:

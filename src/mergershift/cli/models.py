@@ -86,12 +86,26 @@ def predict(
     metavar="N",
     help="Number of processes that run trials in parallel.",
 )
+@click.option(
+    "--on",
+    metavar="NAME",
+    help="Run them as jobs on a cluster: conf/launcher/NAME.yaml says what each asks for. `slurm` is one. The study "
+    "has to be in PostgreSQL: tuning.storage=postgresql+psycopg://...",
+)
+@click.option("--attach", is_flag=True, help="With --on, only follow the workers of an earlier command.")
 @click.option("--as-worker", is_flag=True, hidden=True, help="Run as one of these processes.")
 @click.option(
     "--first-trial", type=int, default=0, hidden=True, help="First trial of this run of the search."
 )
 @OVERRIDES
-def tune(workers: int, as_worker: bool, first_trial: int, overrides: tuple[str, ...]) -> None:
+def tune(
+    workers: int,
+    on: str | None,
+    attach: bool,
+    as_worker: bool,
+    first_trial: int,
+    overrides: tuple[str, ...],
+) -> None:
     """Search for better hyperparameters of a method.
 
     \b
@@ -100,14 +114,17 @@ def tune(workers: int, as_worker: bool, first_trial: int, overrides: tuple[str, 
 
     conf/tuning/<adaptation>.yaml sets the ranges, and the best trial becomes an experiment file. The search uses no
     target labels, unless its objective or its transfer is an oracle. Run the same command again to resume an
-    interrupted search.
+    interrupted search. On a cluster, Ctrl-C cancels the workers; they go on if the terminal is closed, and the same
+    command follows them again.
     """  # noqa: D301
+    if attach and on is None:
+        raise click.UsageError("--attach follows workers on a cluster: add --on NAME.")
     from mergershift.tuning.tune import tune_step, worker_step
 
     if as_worker:
         worker_step(first_trial)
     else:
-        click.echo(tune_step(overrides, workers))
+        click.echo(tune_step(overrides, workers, on, attach=attach))
 
 
 @click.command(cls=Command)
