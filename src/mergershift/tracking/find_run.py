@@ -13,7 +13,7 @@ from mergershift.core.redaction import public
 from mergershift.tracking.artifact_store import FOLDER, new_experiment_location
 from mergershift.tracking.database import is_database
 from mergershift.tracking.experiment_page import describe_experiment, page_tags
-from mergershift.tracking.failures import ADDRESS, Unusable
+from mergershift.tracking.failures import ADDRESS, Unusable, permitted
 from mergershift.tracking.presentation import TRAINING_TAG
 
 FEW = 20
@@ -86,7 +86,7 @@ class RunFinder:
 def find(client: MlflowClient, experiment_id: str, training: str) -> Run | None:
     """Return the run of a training; a deleted run only if there is no active one, None if there is none at all.
 
-    Deletes duplicate runs of the training.
+    Deletes duplicate runs of the training, unless the server does not permit that to this user.
     """
     found = client.search_runs(
         [experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", run_view_type=ViewType.ALL
@@ -95,7 +95,8 @@ def find(client: MlflowClient, experiment_id: str, training: str) -> Run | None:
     for duplicate in order[1:]:
         # If the server's answer was lost, the client may have sent the request to create the run twice.
         if not deleted(duplicate):
-            client.delete_run(duplicate.info.run_id)
+            with permitted():
+                client.delete_run(duplicate.info.run_id)
     return order[0] if order else None
 
 

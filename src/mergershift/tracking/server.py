@@ -57,10 +57,14 @@ def set_defaults() -> None:
 
     Loading pickles stays forbidden: anyone with write access to a server's artifact store could otherwise run code
     on every machine that loads a model.
+    Files go through the server: with a store of its own behind it, it would otherwise send clients to an address that
+    only the server can reach.
     """
     for name, value in {
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }.items():
         os.environ.setdefault(name, value)

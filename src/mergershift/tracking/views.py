@@ -35,6 +35,7 @@ _TARGET = "metrics.`target/balanced_accuracy`"
 _WIDTHS = {
     _TARGET: 185,
     "tags.`target_95`": 120,
+    "attributes.`User`": 90,
     "metrics.`target/gain`": 150,
     "metrics.`source/balanced_accuracy`": 185,
     "metrics.`target/auc`": 150,
