@@ -27,6 +27,7 @@ class PostgreSQL:
             pytest.skip("PostgreSQL's server is not installed (initdb, pg_ctl, createdb)")
         self._folder, self._port, self._as_user = folder, str(port), as_user
         self._server, self._createdb = server, createdb
+        self._running = False
         self._run(initdb, "-D", str(folder / "data"), "-U", "tuner", "--auth=trust", "--no-sync")
 
     def address(self, database: str) -> str:
@@ -43,10 +44,17 @@ class PostgreSQL:
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder}"
         log = str(self._folder / "log")
         self._control("-w", "-o", f"{options} -c fsync=off", "-l", log, "start")
+        self._running = True
 
     def kill(self) -> None:
-        """End the server at once, without a word to its clients."""
-        self._control("-m", "immediate", "stop")
+        """End the server at once, without a word to its clients, unless it has ended already."""
+        if self._running:
+            self._control("-m", "immediate", "stop")
+        self._running = False
+
+    def restart(self) -> None:
+        """End all sessions and begin again at once, as after a change of the server's configuration."""
+        self._control("-w", "-m", "fast", "-l", str(self._folder / "log"), "restart")
 
     def _control(self, *arguments: str) -> None:
         self._run(self._server, "-D", str(self._folder / "data"), *arguments)
