@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 from browser.chromium import chromium
 from checkouts import copy, link
-from report.study_sample import mark_as, write_study
+from report.study_sample import METHODS, mark_as, write_study
 from studies import environment
 
 from mergershift.cells.layout import RUN, TRAINED
 from mergershift.cells.records import RunRecord
 from mergershift.cli.main import main
 from mergershift.config.study import read_study
+from mergershift.core.checkout import root
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -72,24 +73,29 @@ def published(committed: Path, sample: Path, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        write_study()
-        for cell in read_study().cells():
-            _tag(folder / cell.folder)
-        for command in (["sync"], ["report"], ["register", "filters=two"], ["promote"]):
-            with pytest.raises(SystemExit) as ended:
-                main(command)
-            assert ended.value.code == 0, command
+        write_trainings("astronomer")
+        call(["sync"], ["report"], ["register", "filters=two"], ["promote"])
     return folder
 
 
-def _tag(cell: Path) -> None:
-    """Add what the page of a study does without: the tags of a training."""
-    path = cell / TRAINED / RUN
-    record = RunRecord.read(path)
-    assert record.trained is not None
-    tags = {"cell": record.trained.cell, "data_kind": "mock", "data_seed": "3"}
-    tags |= {"data_hash": record.trained.data_hash, "mlflow.user": "astronomer"}
-    record.model_copy(update={"tags": tags, "run_id": None}).write(path)
+def write_trainings(user: str, methods: Sequence[tuple[str, str]] = METHODS, seed: int = 0) -> None:
+    """Write a user's finished study into the working directory, with all that its pages show of a training."""
+    write_study(methods, seeds=(seed,))
+    for cell in read_study().cells():
+        path = root() / cell.folder / TRAINED / RUN
+        record = RunRecord.read(path)
+        assert record.trained is not None
+        tags = {"cell": record.trained.cell, "data_kind": "mock", "data_seed": "3"}
+        tags |= {"data_hash": record.trained.data_hash, "mlflow.user": user}
+        record.model_copy(update={"tags": tags, "run_id": None}).write(path)
+
+
+def call(*commands: list[str]) -> None:
+    """Run commands of mergershift in this process, all of which have to succeed."""
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 0, command
 
 
 @pytest.fixture(scope="session")
