@@ -25,6 +25,7 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 
 .PHONY: help install demo study screenshots test test-fast test-system test-team lint lock clean
+.PHONY: server-init server server-user server-backup server-restore server-upgrade server-down
 
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (about 10 minutes)"
@@ -36,6 +37,8 @@ help:
 	@echo "make lint     run ruff and mypy"
 	@echo "make screenshots  take the README's pictures from the demo (needs Chromium)"
 	@echo "make lock     update requirements.lock from pyproject.toml"
+	@echo "make server   start a team's server in containers; server-init comes first, server-user NAME=ana ROLE=editor adds"
+	@echo "              a teammate; server-backup, server-restore BACKUP=..., server-upgrade and server-down are the others"
 	@echo "make clean    delete the pipeline's outputs; the environment and the archive are kept"
 
 install: $(VENV)/installed
@@ -133,7 +136,7 @@ study: install
 	$(BIN)/mergershift repro --jobs $(JOBS)
 
 # One thread for each of the two processes: more threads would slow each other down.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses 2 --dist $(or $(DIST),worksteal)
 
 test: install
 	$(PYTEST) -m "not system and not team" $(if $(COVERAGE),--cov --cov-report=) $(TESTS)
@@ -143,9 +146,10 @@ test-system: install
 	$(PYTEST) -m system $(if $(COVERAGE),--cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE)) $(TESTS)
 
 # Those that start containers or a SLURM cluster are skipped where Docker or SLURM is not installed.
+test-team: DIST := loadgroup
 test-team: install
 	@$(PIP) --quiet --require-hashes -r tests/team/requirements.lock
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet -m team $(if $(COVERAGE),--cov --cov-append --cov-report=) $(TESTS)
+	$(PYTEST) -m team $(if $(COVERAGE),--cov --cov-append --cov-report=) $(TESTS)
 
 test-fast: install
 	$(PYTEST) -m "not slow and not system and not team" $(or $(TESTS),$(FAST_TESTS))
@@ -171,3 +175,30 @@ lock:
 
 clean:
 	rm -rf outputs state
+
+# A team's server needs Docker alone, no environment of Python. Its options count only on make's command line: some
+# shells export a HOST or NAME of their own.
+OPTIONS := HOST STORE TLS NAME ROLE BACKUP CONFIRM
+SERVER = @env $(foreach option,$(OPTIONS),$(if $(filter command,$(firstword $(origin $(option)))),,-u $(option))) sh docker/server.sh
+
+# HOST: name by which clients reach the server; STORE: local or s3; TLS: internal, an e-mail address or none
+server-init:
+	$(SERVER) init
+
+server:
+	$(SERVER) up
+
+server-user:
+	$(SERVER) user
+
+server-backup:
+	$(SERVER) backup
+
+server-restore:
+	$(SERVER) restore
+
+server-upgrade:
+	$(SERVER) upgrade
+
+server-down:
+	$(SERVER) down
