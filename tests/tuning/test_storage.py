@@ -77,6 +77,7 @@ def test_a_study_does_not_go_on_with_other_data_or_code(checkout: Path) -> None:
 
 def test_domains_are_brought_together_and_all_else_is_made_as_large_as_can_be(checkout: Path) -> None:
     study = open_study(search_of(objectives=BOTH))
+    assert study.metric_names == list(BOTH)
     for values in ([0.9, 0.1], [0.8, 0.2], [0.7, 0.05]):
         study.add_trial(optuna.create_trial(values=values))
     assert [trial.number for trial in study.best_trials] == [0, 2], "the second is worse in both"

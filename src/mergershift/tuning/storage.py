@@ -245,6 +245,7 @@ def _make_or_load(search: Search, storage: StudyStorage) -> optuna.Study:
                 return study
             time.sleep(0.2)
         # The process that created the study must have died before it set the attributes: set them here.
+    study.set_metric_names(list(search.tuning.objectives))  # for optuna-dashboard
     study.set_user_attr(TRAINING, uuid.uuid4().hex)
     study.set_user_attr(STARTED, int(time.time() * 1000))
     study.set_user_attr(DIGEST, search.digest)
