@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,6 +16,8 @@ from studies import repro, write_study
 from mergershift.config import targets
 
 TESTS = Path(__file__).parent
+# Under nohup this signal is ignored, and by whatever the tests start as well.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The networks and methods of the tests, as if conf/allowed_targets.yaml of every checkout listed them.
 targets.PACKAGES += ("networks.samples", "report.study_sample", "training.samples")
 
@@ -34,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     folders: dict[Path, list[pytest.Item]] = {}
     quick: list[pytest.Item] = []
     for item in items:
-        slow = any(item.get_closest_marker(name) for name in ("slow", "system"))
+        slow = any(item.get_closest_marker(name) for name in ("slow", "system", "team"))
         folder = item.path.parent
         if folder == TESTS:  # what is slow there runs the pipeline's study
             folder = TESTS / "pipeline"

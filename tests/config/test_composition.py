@@ -10,8 +10,10 @@ from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
-# conf/studies/ contains whole studies, which are not part of a configuration.
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "studies")
+# conf/studies/ contains whole studies and conf/launcher/ clusters, which are not part of a configuration.
+GROUPS = sorted(
+    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("launcher", "studies")
+)
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,8 @@ def _check(text: str) -> None:
 
 
 def _problem(error: Exception) -> str:
+    if "maximum nesting depth" in str(
+        error
+    ):  # the parser's own limit, which it may reach before it reports an event
+        return f"nested more than {_DEEPEST} levels deep"
     return " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
