@@ -10,15 +10,10 @@ This module is imported by MLflow's server alone: importing its login reads the 
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import posixpath
 import re
-import secrets
-from collections import OrderedDict
-from functools import cache
-from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -37,8 +32,8 @@ from mlflow.server.handlers import (
 )
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from werkzeug.datastructures import Authorization
-from werkzeug.security import check_password_hash, generate_password_hash
 
+from mergershift.tracking.passwords import authenticated
 from mergershift.tracking.roles import ACCOUNT_TAG, CANDIDATES, EDITOR, MAINTAINER, READER
 
 _CALL = re.compile(r"/(?:ajax-)?api/\d\.\d/(mlflow|mlflow-artifacts)/(.+)")
@@ -95,10 +90,6 @@ _TAGGING = {
     "runs/set-tag": SetTag,
     "runs/delete-tag": DeleteTag,
 }
-_REMEMBERED = 1000
-_verified: OrderedDict[tuple[str, bytes], None] = OrderedDict()
-_verified_lock = Lock()
-_process_key = secrets.token_bytes(32)
 
 
 def authenticate() -> Authorization | Response:
@@ -107,7 +98,7 @@ def authenticate() -> Authorization | Response:
     if known is not None:  # MLflow asks several times for each request
         return known
     given = request.authorization
-    user = None if given is None else _user(given)
+    user = None if given is None else authenticated(given)
     if given is None or user is None:
         return auth.make_basic_auth_response()
     if not user.is_admin:
@@ -122,36 +113,6 @@ def authenticate() -> Authorization | Response:
     elif call == ("mlflow", "users/current"):
         _say_that_login_is_basic()
     return given
-
-
-def _user(given: Authorization) -> User | None:
-    """Return the user if the password is right.
-
-    Verifying a password takes long on purpose. A password that was right is therefore remembered, as a keyed hash,
-    for as long as the accounts' database has the same hash of it: a changed password is refused at once. It is
-    compared with that hash alone: MLflow's own memory would still hold a password that another worker has changed.
-    """
-    if given.type != "basic" or not given.username or given.password is None:
-        return None
-    try:
-        user = auth.store.get_user(given.username)
-    except MlflowException:
-        check_password_hash(_unknown_user(), given.password)  # a user who exists takes as long
-        return None
-    key = user.password_hash, hmac.digest(_process_key, given.password.encode(), "sha256")
-    with _verified_lock:
-        if key in _verified:
-            _verified.move_to_end(key)
-            return user
-    if not check_password_hash(user.password_hash, given.password):
-        return None
-    if auth._is_disabled_legacy_admin_login(given.username, given.password, user):
-        return None
-    with _verified_lock:
-        _verified[key] = None
-        while len(_verified) > _REMEMBERED:
-            _verified.popitem(last=False)
-    return user
 
 
 def _refusal(user: User) -> str | None:
@@ -299,9 +260,3 @@ def _plain(path: str) -> str:
     while (decoded := unquote(path)) != path:
         path = decoded
     return posixpath.normpath(f"/{path}").lstrip("/")
-
-
-@cache
-def _unknown_user() -> str:
-    """Return the hash of a password that nobody has."""
-    return str(generate_password_hash(secrets.token_hex()))

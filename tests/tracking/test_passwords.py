@@ -11,18 +11,18 @@ from mergershift.tracking.team_server import _login
 
 WORKER = """
 from werkzeug.datastructures import Authorization
-from mergershift.tracking import access
+from mergershift.tracking import passwords
 
 def knows(password):
     given = Authorization("basic", {"username": "ana", "password": password})
-    return access._user(given) is not None
+    return passwords.authenticated(given) is not None
 
-access.auth.store.init_db(access.auth.auth_config.database_uri)
-access.auth.store.create_user("ana", "the former password")
+passwords.auth.store.init_db(passwords.auth.auth_config.database_uri)
+passwords.auth.store.create_user("ana", "the former password")
 print(knows("the former password"), knows("the former password"))
-access.auth.store.update_user("ana", password="the new password")  # as in another worker, unknown to this one
+passwords.auth.store.update_user("ana", password="the new password")  # as in another worker, unknown to this one
 print(knows("the former password"), knows("the new password"), knows("the former password"))
-access.auth.store.delete_user("ana")
+passwords.auth.store.delete_user("ana")
 print(knows("the new password"))
 """
 
