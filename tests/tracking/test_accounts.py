@@ -353,9 +353,16 @@ def test_a_promotion_by_an_editor_is_refused_before_anything_is_copied(
 
 
 def test_a_reader_trains_on_without_a_run_and_a_warning_names_the_role(
-    team: TeamServer, sign_in: Any, caplog: pytest.LogCaptureFixture
+    team: TeamServer,
+    sign_in: Any,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sign_in("rea")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)  # a checkout, in which the training remembers that it is not published
     run = open_run(team.address, TRAINING)
     run.log_epochs([{"epoch": 0, "loss": 1.0}])
     run.finish([{"epoch": 0, "loss": 1.0}])
