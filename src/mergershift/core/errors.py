@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mergershift.core.redaction import public
 
@@ -37,3 +37,15 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, shortened and without credentials; its type if it has no message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return public(lines[0])[:_LONGEST_LINE]
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it, the last one first.
+
+    Libraries raise their own exceptions inside `except` blocks, often without `from`.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -9,10 +9,9 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mergershift.core.errors import first_line
+from mergershift.core.errors import chain, first_line
 
 PLUGINS = {"s3": "s3", "ssh": "ssh"}
 """Protocol of a remote -> the extra of mergershift that installs DVC's plugin for it."""
@@ -71,7 +70,7 @@ def fault_of(error: BaseException, protocol: str, where: str) -> Fault:
         protocol: DVC's name of the kind of remote: ``s3``, ``ssh``, ``local``.
         where: Host, endpoint or folder, as messages name it.
     """
-    causes = list(_causes(error))
+    causes = list(chain(error))
     found = (
         _missing_plugin(causes, protocol)
         or (_of_s3(causes) if protocol == "s3" else None)
@@ -171,11 +170,3 @@ def _of_files(causes: list[BaseException], protocol: str, where: str) -> Fault |
         if error.errno in (errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN):
             return Fault(f"its file system fails ({first_line(error)})", "have it mounted anew")
     return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

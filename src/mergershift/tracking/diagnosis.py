@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from sqlalchemy.exc import SQLAlchemyError
 
-from mergershift.core.errors import UserError, first_line
+from mergershift.core.errors import UserError, chain, first_line
 from mergershift.core.redaction import public
 from mergershift.tracking import answers, database
 from mergershift.tracking.failures import ADDRESS, Diagnosis, StoreFailure, Unusable
@@ -25,7 +25,7 @@ FAILURES = (Unusable, MlflowException, SQLAlchemyError, CommandError, ParseError
 
 def diagnose(error: BaseException, address: str) -> Diagnosis:
     """Say what went wrong with MLflow at `address`, and what to do about it."""
-    causes = list(_causes(error))
+    causes = list(chain(error))
     for cause in causes:
         if isinstance(cause, Unusable):
             return cause.diagnosis
@@ -101,12 +101,3 @@ def _of_store(store: StoreFailure, causes: list[BaseException], address: str) ->
 def _unknown_scheme(address: str) -> Diagnosis:
     remedy = f"Set {ADDRESS} to http://HOST:PORT, sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
     return Diagnosis(f"{public(address)} is not an address that MLflow can use", remedy)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        # MLflow raises its own exceptions inside `except` blocks, mostly without `from`.
-        error = error.__cause__ or error.__context__
