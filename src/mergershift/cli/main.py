@@ -242,10 +242,10 @@ def ui(
     Further options, such as `--workers 4`, are passed to `mlflow server`. If the runs are on a tracking server
     (MLFLOW_TRACKING_URI), the address of its pages is printed and nothing is started.
     """
-    from mergershift.tracking.mlflow_server import Serving
+    from mergershift.tracking.mlflow_server import Serving, host_names
     from mergershift.tracking.ui import serve_ui
 
-    names = tuple(name.strip() for name in (allowed_hosts or "").split(",") if name.strip())
+    names = host_names(allowed_hosts)
     serve_ui(Serving(host, port, names, static_prefix, arguments), study=study)
 
 

@@ -87,14 +87,14 @@ def server(
     """  # noqa: D301
     from dataclasses import replace
 
-    from mergershift.tracking.mlflow_server import Serving
+    from mergershift.tracking.mlflow_server import Serving, host_names
     from mergershift.tracking.server_settings import read_settings, write_settings
 
     if init is not None:
         path = write_settings(init)
         click.echo(f"{path}: written, readable by you alone.\nStart: mergershift server --settings {path}")
         return
-    names = tuple(name.strip() for name in (allowed_hosts or "").split(",") if name.strip())
+    names = host_names(allowed_hosts)
     serving = Serving(host, port, names, static_prefix)
     if systemd:
         from mergershift.tracking.systemd import unit_file

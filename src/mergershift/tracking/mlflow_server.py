@@ -33,6 +33,11 @@ _DEFAULTS = {"UVICORN_ACCESS_LOG": "false", "UVICORN_LOG_LEVEL": "warning", "PGC
 PostgreSQL does not; a user's own take precedence."""
 
 
+def host_names(text: str | None) -> tuple[str, ...]:
+    """Return the names of a list that is separated by commas; none for no text."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
 @dataclass(frozen=True)
 class Serving:
     """Where MLflow's server listens, and by which names it is reached."""

@@ -16,6 +16,7 @@ from mergershift.core.database_files import sqlite_address, sqlite_path
 from mergershift.core.errors import UserError
 from mergershift.core.redaction import public
 from mergershift.tracking.database import is_database, parsed
+from mergershift.tracking.mlflow_server import host_names
 
 DATABASE = "MLFLOW_BACKEND_STORE_URI"
 ACCOUNTS = "MERGERSHIFT_ACCOUNTS_URI"
@@ -73,7 +74,7 @@ def read_settings(
         raise UserError(
             f"{public(at)}: the accounts need a database of their own.\nSet {ACCOUNTS} or --accounts to another one."
         )
-    hosts = allowed_hosts or tuple(name.strip() for name in known.get(HOSTS, "").split(",") if name.strip())
+    hosts = allowed_hosts or host_names(known.get(HOSTS))
     settings = ServerSettings(
         at, beside, _store(artifacts or known.get(ARTIFACTS)), *_secrets(known), allowed_hosts=hosts
     )
