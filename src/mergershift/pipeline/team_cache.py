@@ -14,7 +14,7 @@ from mergershift.core.errors import UserError
 from mergershift.core.words import counted
 from mergershift.pipeline.dvc import private_config
 from mergershift.pipeline.team_check import Check
-from mergershift.pipeline.team_faults import NO_SUCH_FOLDER
+from mergershift.pipeline.team_faults import NO_SUCH_FOLDER, OPEN_TO_THE_GROUP
 
 OWN = ".dvc/cache"
 _PARTS = ("files/md5", "runs")
@@ -62,7 +62,7 @@ def check_cache(folder: Path, here: Path, check: Check) -> None:
     except OSError as error:
         check.fail(
             f"{folder}: cannot be written to ({error.strerror or error})",
-            "have its owner run `chgrp -R TEAM FOLDER && chmod -R g+rwX FOLDER && chmod g+s FOLDER`",
+            OPEN_TO_THE_GROUP,
         )
         return
     closed = [path for path in _folders(folder) if not os.access(path, os.W_OK | os.X_OK)]

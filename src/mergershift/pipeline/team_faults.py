@@ -16,6 +16,7 @@ from mergershift.core.errors import chain, first_line
 PLUGINS = {"s3": "s3", "ssh": "ssh"}
 """Protocol of a remote -> the extra of mergershift that installs DVC's plugin for it."""
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+OPEN_TO_THE_GROUP = "have its owner run `chgrp -R TEAM FOLDER && chmod -R g+rwX FOLDER && chmod g+s FOLDER`"
 NO_SUCH_FOLDER = "create it there once, or mount the file system that it is on"
 
 
@@ -160,8 +161,7 @@ def _of_files(causes: list[BaseException], protocol: str, where: str) -> Fault |
         if isinstance(error, PermissionError):
             return Fault(
                 f"you may not write there ({first_line(error)})",
-                "have its owner run `chgrp -R TEAM FOLDER && chmod -R g+rwX FOLDER && chmod g+s FOLDER`; reading alone "
-                "is enough for `mergershift repro --pull`",
+                f"{OPEN_TO_THE_GROUP}; reading alone is enough for `mergershift repro --pull`",
             )
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Fault(f"there is no room{place}", "make room on that disk or in your quota")
