@@ -210,7 +210,7 @@ def test_an_interruption_leaves_no_process_running(shell, runs_of, tmp_path, num
     (runs_of.folder / "sleep").touch()
     process = start(shell, tmp_path / "log")
     wait_until(lambda: runs_of("a") and runs_of("b"))
-    with pytest.raises(UserError, match="another `mergershift repro --jobs` is running") as error:
+    with pytest.raises(UserError, match="another `mergershift repro --jobs` or `--on` is running") as error:
         parallel.repro(2)
     assert str(error.value).count("\n") == 1
     assert marked(shell)
