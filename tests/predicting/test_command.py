@@ -121,7 +121,7 @@ def test_a_refused_file_is_reported_at_the_end_and_the_others_are_predicted(
 
 
 def test_only_the_first_of_many_refused_files_are_named(folder, images, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("mergershift.cli.models.MOST_REFUSALS", 2)
+    monkeypatch.setattr("mergershift.cli.predict.MOST_REFUSALS", 2)
     code, _, err = run(capsys, "0.npy", *(f"gone{number}.npy" for number in range(5)), "--model", folder)
     assert code == 1
     assert [line.split(":")[1].strip() for line in err.splitlines()] == [

@@ -12,7 +12,8 @@ import click
 
 from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, no_such_option, system_error
-from mergershift.cli.models import OVERRIDES, compare, predict, promote, register, sync, tune
+from mergershift.cli.models import OVERRIDES, compare, promote, register, sync, tune
+from mergershift.cli.predict import predict
 from mergershift.cli.server import server
 from mergershift.cli.study import study
 from mergershift.core.errors import UserError
