@@ -108,13 +108,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.archive.misdeeds[self.name]:
             self.archive.misdeeds[self.name].pop(0)(self, content)
             return
-        match = re.fullmatch(r"bytes=(\d+)-", asked_range or "")
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked_range or "")
         same = self.headers.get("If-Range") in (None, *self._validators().values())
         if match and self.archive.ranges and same:
-            start = int(match[1])
-            last = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self.head(206, len(content) - start, Content_Range=last)
-            self.wfile.write(content[start:])
+            start, stop = int(match[1]), min(int(match[2] or len(content)) + 1, len(content))
+            self.head(206, stop - start, Content_Range=f"bytes {start}-{stop - 1}/{len(content)}")
+            self.wfile.write(content[start:stop])
         else:
             self.head(200, len(content))
             self.wfile.write(content)

@@ -55,3 +55,13 @@ def test_offsets_shift_each_image_by_whole_and_fractional_pixels() -> None:
         weight = view[0] / view[0].sum()
         assert (weight.sum(axis=0) * centres).sum() == pytest.approx(x, abs=0.02)
         assert (weight.sum(axis=1) * centres).sum() == pytest.approx(y, abs=0.02)
+
+
+@pytest.mark.parametrize("smoothing", [0.5, 3.0])
+def test_finer_images_show_the_same_light(smoothing: float) -> None:
+    stars = star((3.0, -6.0, 4.0), smoothing)
+    coarse, fine = render_stars(stars, CENTRED), render_stars(stars, CENTRED, 225)
+    means = fine.reshape(4, 3, 75, 3, 75, 3).mean(axis=(3, 5))
+    np.testing.assert_allclose(means, coarse, atol=0.1 * coarse.max())
+    assert means.sum() == pytest.approx(coarse.sum(), rel=1e-3)
+    assert fine.max() > coarse.max()
