@@ -1,152 +1,145 @@
-"""Properties of images from FITS headers: their HDU, unit, pixel scale, redshift and filters."""
+"""Properties of images from FITS headers: their unit, pixel scale, redshift, name and position."""
 
 from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
-from astropy import units
-from astropy.io.fits import CompImageHDU, Header, ImageHDU, PrimaryHDU
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
+from astropy.io.fits import Header
 
-from mergershift.core.errors import first_line
-from mergershift.predicting.conversion import Description
-from mergershift.predicting.units import Refused
+from mergershift.predicting.alignment import Frame, frame_of
+from mergershift.predicting.cards import names_in, numbers
+from mergershift.predicting.celestial import World, read_world
+from mergershift.predicting.image_files import stem
+from mergershift.predicting.pixel_scales import pixel_scale
+from mergershift.predicting.planes import Identity, Pair, Plane
+from mergershift.predicting.positions import name_of, place_of, sky_positions
+from mergershift.predicting.units import Refused, is_counts, is_usable, stated_unit
+from mergershift.predicting.zero_points import zero_point
 
-SCIENCE = ("SCI", "SCIENCE", "IMAGES")
-"""Names of the HDU with the images to use, if several HDUs contain images."""
-SCALES = ("PIXSCALE", "PIXELSCL", "SECPIX")
-"""Keywords for the pixel scale of headers without world coordinates; arcsec unless the comment names another angle."""
-SIZES = ("PIXSIZE",)
-"""Keywords for the pixel scale or the size of a detector's pixels: used only if their comment names an angle."""
-REDSHIFTS = ("REDSHIFT", "Z")
-_ARCSEC = re.compile(r"\barc-?sec", re.IGNORECASE)
-_UNIT_IN_COMMENT = re.compile(r"\s*[\[(]?\s*([A-Za-z]+)")
-_FILTER = re.compile(r"f\d{3,4}[a-z]+\d?")
+UNITS = ("BUNITS", "UNIT", "UNITS", "IMUNIT", "IMUNITS", "IMGUNIT", "FLUXUNIT", "DATAUNIT", "PIXUNIT")
+"""Keywords for the unit beside BUNIT; used if they contain a unit of images."""
+REDSHIFTS = (
+    *("REDSHIFT", "ZSPEC", "Z_SPEC", "SPECZ", "SPEC_Z", "ZBEST", "Z_BEST", "BESTZ", "ZFINAL", "ZGRISM"),
+    *("ZPHOT", "Z_PHOT", "PHOTZ", "PHOT_Z", "PHOTOZ", "ZPHOTO", "ZPDF", "Z_PEAK", "ZRED", "ZGAL", "Z_GAL"),
+    *("GAL_Z", "ZOBS", "Z_OBS", "ZSOURCE", "ZSRC", "OBJ_Z", "Z_OBJ", "Z"),
+)
+"""Keywords for the redshift, in the order of their trust."""
+PSFS = ("PSF_FWHM", "PSFFWHM", "FWHM_PSF", "PSFFWHMA", "SEEING", "FWHM")
+"""Keywords for the width of the point-spread function in arcsec, or in pixels by the comment; FWHM needs a unit."""
+_REDSHIFT = re.compile(r"red-?shift|\bspec|\bphot", re.IGNORECASE)
+_NO_REDSHIFT = re.compile(
+    r"\bzero|\bmag|coordinate|position|\bpix|kpc|\berr|uncertain|airmass|zenith", re.IGNORECASE
+)
 
 
-def image_hdu(hdus: Sequence[Any]) -> int:
-    """Find the number of the HDU with the images, `(C, H, W)` or `(N, C, H, W)`.
+def describe_plane(
+    header: Header, primary: Header, shape: tuple[int, int], plane: int | None = None
+) -> Plane:
+    """Describe a plane by the headers of its HDU and of its file, but for its filter.
 
-    Raises Refused if no HDU contains images, or if several do and the names in `SCIENCE` do not single one out.
+    The plane's `jansky` is set only where a zero point counts before the unit.
+
+    Args:
+        header: Header of the HDU.
+        primary: Header of the file's first HDU, which may be the same.
+        shape: Numbers of rows and columns.
+        plane: Number of the plane, starting at 1, if the HDU contains planes of several filters.
+
+    Raises Refused if the world coordinates are invalid.
     """
-    images = {
-        number: tuple(hdu.shape)
-        for number, hdu in enumerate(hdus)
-        if isinstance(hdu, PrimaryHDU | ImageHDU | CompImageHDU) and hdu.shape
-    }
-    cubes = [number for number, shape in images.items() if len(shape) in (3, 4)]
-    if not cubes:
-        found = ", ".join(map(str, images.values()))
-        raise Refused(
-            f"images of shape {found}, expected (C, H, W) or (N, C, H, W)"
-            if found
-            else "the file contains no images"
-        )
-    named = [number for number in cubes if hdus[number].name.upper() in SCIENCE]
-    if len(named or cubes) > 1:
-        raise Refused(
-            f"images in HDUs {', '.join(map(str, cubes))}; give the one to use the EXTNAME {SCIENCE[0]}"
-        )
-    return (named or cubes)[0]
-
-
-def describe(hdu: Any, primary: Header) -> Description:
-    """Describe images by the headers of their HDU and file; raises Refused if a value is invalid."""
-    headers = (hdu.header, primary)
-    unit = _first(headers, ("BUNIT",))
-    redshift = _first(headers, REDSHIFTS)
-    shape = tuple(int(length) for length in hdu.shape[-3:])
-    return Description(
-        shape=(shape[0], shape[1], shape[2]),
-        unit=str(unit).strip() or None if unit is not None else None,
-        pixel_arcsec=_world_scale(hdu.header) or _stated_scale(headers),
-        redshift=None if redshift is None else _number("redshift", redshift),
-        filters=_filters(headers, shape[0]),
+    headers = (header,) if primary is header else (header, primary)
+    unit = _unit(headers)
+    world = _world(headers)
+    scale = pixel_scale(world, headers, shape)
+    zero = zero_point(headers, unit, plane)
+    place = place_of(world, headers, shape)
+    return Plane(
+        shape=shape,
+        unit=unit,
+        jansky=zero.jansky if zero else None,
+        pixel_arcsec=scale.arcsec,
+        pixel_kpc=scale.kpc,
+        centre=place.centre if place else None,
+        psf_arcsec=_psf(headers, scale.arcsec),
+        remarks=(*scale.remarks, *([place.words] if place else []), *([zero.words] if zero else [])),
     )
 
 
-def _first(headers: Sequence[Header], names: Sequence[str]) -> Any:
+def frame_in(headers: Sequence[Header], plane: Plane) -> Frame | None:
+    """Find where the image of a plane lies on the sky; None if its headers do not say."""
+    return frame_of(_world(headers), plane)
+
+
+def redshift_of(headers: Sequence[Header]) -> float | None:
+    """Read the redshift; None if no card has a positive number, since others stand for an unknown redshift."""
     for header in headers:
-        for name in names:
-            if header.get(name) is not None:
-                return header[name]
-    return None
-
-
-def _number(what: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise Refused(f"{what} '{value}', expected a number") from None
-
-
-def _world_scale(header: Header) -> tuple[float, float] | None:
-    """Compute the scale between rows and columns in arcsec if the first two world coordinates are angles, else None."""
-    if not any(name in header for name in ("CDELT1", "CD1_1", "CD1_2", "PC1_1")):
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy warns of every header that it repairs.
-            world = WCS(header, naxis=2)
-            world.wcs.set()
-    except Exception as error:  # wcslib raises many types of errors.
-        raise Refused(f"invalid world coordinates ({first_line(error)})") from None
-    scales = proj_plane_pixel_scales(world)
-    kinds, named = [str(kind) for kind in world.wcs.ctype], [str(unit) for unit in world.wcs.cunit]
-    # CDELT of undescribed axes is in degrees by convention, but 1 is the default of a header without a scale.
-    if any(
-        not kind and not unit and math.isclose(scale, 1)
-        for kind, unit, scale in zip(kinds, named, scales, strict=True)
-    ):
-        return None
-    angles = [
-        units.Unit(unit or "deg") if unit or not kind else None
-        for unit, kind in zip(named, kinds, strict=True)
-    ]
-    if any(angle is None or not angle.is_equivalent(units.deg) for angle in angles):
-        return None
-    x, y = (
-        float((scale * angle).to_value(units.arcsec)) for scale, angle in zip(scales, angles, strict=True)
-    )
-    return y, x
-
-
-def _stated_scale(headers: Sequence[Header]) -> tuple[float, float] | None:
-    for header in headers:
-        for name in (*SCALES, *SIZES):
-            angle = _angle(header.comments[name]) if header.get(name) is not None else None
-            if header.get(name) is None or (name in SIZES and angle is None):
+        beside_others = not names_in(header).isdisjoint(("X", "Y"))
+        for card in numbers((header,), REDSHIFTS):
+            # Beside X and Y, Z is a coordinate; a comment may say that a number is a zero point or an uncertainty.
+            if card.name == "Z" and beside_others and not _REDSHIFT.search(card.remark):
                 continue
-            scale = _number("pixel scale", header[name]) * float((angle or units.arcsec).to(units.arcsec))
-            return scale, scale
+            if card.value > 0 and not _NO_REDSHIFT.search(card.remark):
+                return card.value
     return None
 
 
-def _angle(comment: str) -> Any:
-    """Read the angle in a comment, as in ``[mas/pixel] scale`` or ``pixel size in arcsec``; None if it names none."""
-    if _ARCSEC.search(comment):
-        return units.arcsec
-    found = _UNIT_IN_COMMENT.match(comment)
-    unit = units.Unit(found[1], parse_strict="silent") if found else None
-    return unit if unit is not None and unit.is_equivalent(units.arcsec) else None
+def identity_of(headers: Sequence[Header], file: str) -> Identity:
+    """Read the name and the position of the object.
+
+    It is named after its file if the headers do not name it. Its position is that in the headers, unless it is outside
+    of the image, else that of the image's centre.
+    """
+    name = name_of(headers) or stem(file)
+    try:
+        world = _world(headers)
+    except Refused:
+        world = None
+    shape = next(
+        (
+            (int(header["NAXIS2"]), int(header["NAXIS1"]))
+            for header in headers
+            if header.get("NAXIS1") and header.get("NAXIS2")
+        ),
+        None,
+    )
+    if world is not None and world.celestial and shape is not None:
+        place = place_of(world, headers, shape)
+        middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
+        return Identity(file, name, *world.position(*(place.centre if place else middle)))
+    found = sky_positions(headers)
+    return Identity(file, name, found[0][1], found[0][2]) if found else Identity(file, name)
 
 
-def _filters(headers: Sequence[Header], channels: int) -> tuple[str, ...] | None:
-    """Read the filters of the channels from FILTER1, FILTER2, ... or from a list in FILTERS."""
-    numbered = [_first(headers, (f"FILTER{number}",)) for number in range(1, channels + 1)]
-    if all(name is not None for name in numbered):
-        return tuple(_filter_name(str(name)) for name in numbered)
-    listed = _first(headers, ("FILTERS",))
-    return tuple(_filter_name(name) for name in str(listed).split(",")) if listed is not None else None
+def _unit(headers: Sequence[Header]) -> str | None:
+    """Read BUNIT or, where it says nothing, another keyword with a unit of images."""
+    for name in ("BUNIT", *UNITS):
+        for header in headers:
+            unit = stated_unit(header[name]) if name in names_in(header) else None
+            if unit is not None and (name == "BUNIT" or is_usable(unit) or is_counts(unit)):
+                return unit
+    return None
 
 
-def _filter_name(text: str) -> str:
-    """Extract the filter from a name that may contain the instrument too: f160w from WFC3_IR/F160W."""
-    plain = text.strip().lower()
-    found = _FILTER.findall(plain)
-    return found[-1] if found else plain
+def _world(headers: Sequence[Header]) -> World | None:
+    """Read the world coordinates of the HDU, else those of the file, if they are those of an image."""
+    found = None
+    for header in headers:
+        world = read_world(header)
+        if world is not None and world.celestial:
+            return world
+        found = found or world
+    return found
+
+
+def _psf(headers: Sequence[Header], pixel_arcsec: Pair | None) -> float | None:
+    """Read the full width at half maximum of the point-spread function in arcsec, if its unit is known."""
+    for card in numbers(headers, PSFS):
+        if card.value <= 0:
+            continue
+        if re.search(r"\bpix", card.remark, re.IGNORECASE):
+            return None if pixel_arcsec is None else card.value * math.sqrt(pixel_arcsec[0] * pixel_arcsec[1])
+        if card.name != "FWHM" or re.search(r"arc-? ?sec", card.remark, re.IGNORECASE):
+            return card.value
+    return None
