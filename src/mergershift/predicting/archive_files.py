@@ -19,7 +19,7 @@ from mergershift.archive import (
 )
 from mergershift.archive.headers import published_filters
 from mergershift.core.errors import UserError
-from mergershift.predicting.conversion import Description
+from mergershift.predicting.planes import Description
 
 _BY_NAME = {
     name: data_set
@@ -39,26 +39,30 @@ def complete(
         headers: Headers of the HDU with the images and of the file, by which copies under other names are recognised.
         tables: Names of the binary tables in the file.
     """
+    planes = found.planes
     named = _BY_NAME.get(Path(name).name)
-    if named is not None and len(named.filter_set.filters) != found.shape[0]:
+    if named is not None and len(named.filter_set.filters) != len(planes):
         named = None
-    filter_set = named.filter_set if named else published_filters(headers, tables, found.shape[0])
+    filter_set = named.filter_set if named else published_filters(headers, tables, len(planes))
     if filter_set is None:
         return found
-    if found.filters is None:
+    remarks = found.remarks
+    if all(plane.filter is None for plane in planes):
         stored = _by_pixels(Path(name), named) if named else None
-        found = replace(
-            found, filters=stored or filter_set.filter_names, remark="" if stored else _remark(filter_set)
+        filters = stored or filter_set.filter_names
+        planes = tuple(replace(plane, filter=name) for plane, name in zip(planes, filters, strict=True))
+        remarks += () if stored else _remarks(filter_set)
+    scale = (PIXEL_ARCSEC, PIXEL_ARCSEC)
+    planes = tuple(
+        replace(
+            plane,
+            unit=plane.unit or (UNIT if named else None),
+            pixel_arcsec=plane.pixel_arcsec or (scale if plane.shape == (IMAGE_SIZE, IMAGE_SIZE) else None),
         )
-    if found.headerless:
-        return found
-    scale = (PIXEL_ARCSEC, PIXEL_ARCSEC) if found.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE) else None
-    return replace(
-        found,
-        unit=found.unit or (UNIT if named else None),
-        pixel_arcsec=found.pixel_arcsec or scale,
-        redshift=REDSHIFT if found.redshift is None else found.redshift,
+        for plane in planes
     )
+    redshift = REDSHIFT if found.redshift is None else found.redshift
+    return replace(found, planes=planes, redshift=redshift, remarks=remarks)
 
 
 def _by_pixels(path: Path, data_set: DataSet) -> tuple[str, ...] | None:
@@ -70,7 +74,7 @@ def _by_pixels(path: Path, data_set: DataSet) -> tuple[str, ...] | None:
     return order.stored if order.decided and order.file == path.name else None
 
 
-def _remark(filter_set: FilterSet) -> str:
+def _remarks(filter_set: FilterSet) -> tuple[str, ...]:
     """Say which order of channels is assumed, if what is written about the files disagrees about it."""
     names = filter_set.filter_names
-    return f"channels assumed to be {', '.join(names)}" if len(names) > 2 else ""
+    return (f"channels assumed to be {', '.join(names)}",) if len(names) > 2 else ()
