@@ -12,7 +12,7 @@ from mergershift import archive
 from mergershift.archive import FILTER_SETS
 from mergershift.classifier.classifier import Classifier, build_classifier, save_classifier
 from mergershift.config import compose
-from mergershift.registry import COLUMNS, WEIGHTS, ExportableModel, ModelFacts, fit_distance
+from mergershift.registry import WEIGHTS, ExportableModel, ModelFacts, fit_distance
 from mergershift.tracking.exported_models import save_program
 
 SPLIT = {"kind": "by_galaxy", "seed": 68, "train": 0.7, "validation": 0.1, "disjoint_domains": False}
@@ -44,6 +44,12 @@ def facts_of(**changed: object) -> ModelFacts:
         "threshold": 0.4,
         "threshold_rule": "source_validation",
         "temperature": 1.7,
+        "distance_unit": 1.2,
+        "views": 8,
+        "one_view": {"threshold": 0.45, "temperature": 1.5, "distance_unit": 1.0},
+        "members": [
+            {name: str(name) for name in ("name", "training", "config_hash")} | {"seed": 0, "epoch": 3}
+        ],
         "classes": "equally frequent",
         "domains": ("pristine", "noisy"),
         "source": "pristine",
@@ -75,22 +81,50 @@ def classifier_of(network: str = "deepmerge", seed: int = 0) -> Classifier:
 
 
 def program_of(network: str = "deepmerge", seed: int = 0, images: int = 150) -> ExportableModel:
-    """The complete program of an untrained classifier."""
+    """The program of an untrained classifier."""
     classifier = classifier_of(network, seed)
     features = []
     for sample in (1, 2):
         with torch.inference_mode():
             output = classifier(torch.from_numpy(stamps(images, sample)))
         features.append(output.features.double().numpy())
-    return ExportableModel(classifier, 1.7, fit_distance(*features))
+    return ExportableModel([classifier], [fit_distance(*features)])
+
+
+class EarlierProgram(ExportableModel):
+    """The program of one network as earlier versions exported it: two probabilities and a distance of one view."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute the three columns, `(N, 3)`."""
+        odds, distance = super().forward(images).unbind(1)
+        return torch.stack([torch.sigmoid(odds), torch.sigmoid(odds / 1.7), distance], dim=1)
+
+
+def earlier_program_of(images: int = 150) -> EarlierProgram:
+    """The program of `program_of` as earlier versions exported it."""
+    made = program_of(images=images)
+    return EarlierProgram(list(made.classifiers), list(made.distances))  # type: ignore[arg-type]
 
 
 def write_package(folder: Path, facts: ModelFacts, program: ExportableModel) -> Path:
     """Write a model to `folder`/model as `mergershift register` does."""
     folder.mkdir(exist_ok=True)
     facts.write(folder)
-    save_classifier(program.classifier, folder / WEIGHTS)
+    first, *_ = program.classifiers
+    assert isinstance(first, Classifier)
+    save_classifier(first, folder / WEIGHTS)
     save_program(
-        program, stamps(2), list(COLUMNS), folder / "model", [folder / "facts.json", folder / WEIGHTS]
+        program, stamps(2), list(facts.columns), folder / "model", [folder / "facts.json", folder / WEIGHTS]
     )
     return folder / "model"
+
+
+def ensemble_of(*seeds: int) -> tuple[ModelFacts, ExportableModel]:
+    """Facts and program of several untrained classifiers, the first of which is that of `program_of`."""
+    programs = [program_of(seed=seed, images=20) for seed in seeds]
+    member = facts_of().members[0]
+    facts = facts_of(members=[member.model_copy(update={"seed": seed}) for seed in seeds])
+    classifiers, distances = (
+        [next(iter(getattr(program, name))) for program in programs] for name in ("classifiers", "distances")
+    )
+    return facts, ExportableModel(classifiers, distances)

@@ -15,6 +15,7 @@ from mergershift.cells.layout import model_file
 from mergershift.classifier import inference
 from mergershift.evaluation import best_temperature, negative_log_likelihood
 from mergershift.registry.candidate import Candidate
+from mergershift.registry.member import Member
 
 LIMITS = {1: 13.0, 2: 113.0}
 """Epoch -> limit of its network; the second is what an oracle would take."""
@@ -30,16 +31,18 @@ def candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Candidate:
     relabel(prepared, Domain.PRISTINE, np.array([ODD_ONE]))
     write_training(cell, config_of(), LIMITS)
     write_selection(cell, epoch=1, threshold=0.4, oracle_epoch=2, oracle_threshold=0.7)
-    return Candidate(FinishedTraining.read(cell), prepared)
+    # The features of these networks vary in one direction only, along which there is no distance.
+    monkeypatch.setattr(Member, "distances", lambda _: np.ones((8, 5)))
+    return Candidate([FinishedTraining.read(cell)], prepared)
 
 
 def test_it_is_the_network_and_the_threshold_of_the_label_free_choice(candidate: Candidate) -> None:
-    assert candidate.weights == model_file(candidate.training.folder / "train", 1)
+    assert candidate.members[0].weights == model_file(candidate.training.folder / "train", 1)
     rows = np.array([0, 10, 20])
     images = candidate.prepared.images(Domain.PRISTINE, rows)
-    logits = inference.activations(candidate.classifier, images)[1]
+    logits = inference.activations(candidate.members[0].classifier, images)[1]
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], log_odds(rows, LIMITS[1]), atol=1e-5)
-    assert (candidate.facts.epoch, candidate.facts.threshold) == (1, 0.4)
+    assert (candidate.facts.epoch, candidate.facts.for_views(1).threshold) == (1, 0.4)
 
 
 def test_its_temperature_fits_labelled_images(candidate: Candidate) -> None:

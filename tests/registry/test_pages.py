@@ -74,5 +74,5 @@ def test_a_model_says_how_it_is_used() -> None:
     assert (
         "export MLFLOW_TRACKING_URI=http://host:5000\nmlflow models serve -m models:/m@champion" in champion
     )
-    assert "`probability`, `calibrated_probability` and `out_of_domain`" in champion
+    assert "`probability`, `probability_scatter`, `calibrated_probability`, `feature_distance`" in champion
     assert "[m](#/models/m)" in model_description("m", "m_candidates", "sqlite:///mlflow.db")

@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def register(overrides: tuple[str, ...], cell: Path | None) -> str:
     """Register a training as the command does."""
     config = compose(overrides)
-    return register_step(config, choose(config, cell))
+    return register_step(config, choose(config, [cell] if cell else []))
 
 
 def write_study(checkout: Path) -> None:

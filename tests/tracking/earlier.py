@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from registry.samples import facts_of, program_of, write_package
+from registry.samples import earlier_program_of, facts_of, write_package
 
 from mergershift.cells.layout import TRAINED, model_epochs, model_file
 from mergershift.cells.records import Selection
@@ -70,7 +70,7 @@ def write_runs(project: Path) -> MlflowClient:
 def register(project: Path, client: MlflowClient) -> None:
     """Register a model for the second run as the earlier version did: files of the run, named by a few tags."""
     facts = json.loads((project / "facts.json").read_text())
-    package = write_package(project / "package", facts_of(), program_of())
+    package = write_package(project / "package", facts_of(), earlier_program_of())
     (package / "facts.json").write_text(json.dumps(facts))
     experiment = client.get_experiment_by_name("mergershift")
     assert experiment is not None

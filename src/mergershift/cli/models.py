@@ -66,21 +66,31 @@ def tune(
     "--cell",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="FOLDER",
-    help="Folder of an evaluated training to register instead of the study's best one.",
+    multiple=True,
+    help="Folder of an evaluated training to register instead of the study's best one; several with --ensemble.",
+)
+@click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Register all seeds of the best method as one model, which averages them and gives their scatter.",
 )
 @OVERRIDES
-def register(cell: Path | None, overrides: tuple[str, ...]) -> None:
+def register(cell: tuple[Path, ...], ensemble: bool, overrides: tuple[str, ...]) -> None:
     """Register the study's best training as a candidate.
 
     KEY=VALUE chooses the part of the study: filters=two transfer=pristine_to_noisy. The choice of the training is
     label-free: it uses no target labels. The model gets a model card. A model that is already registered keeps its
     version.
     """
+    if (ensemble and len(cell) == 1) or (len(cell) > 1 and not ensemble):
+        raise click.UsageError(
+            "An ensemble has several trainings: name each with --cell, and add --ensemble."
+        )
     from mergershift.config import compose
     from mergershift.registry.choice import choose
 
     config = compose(overrides)
-    choice = choose(config, cell)
+    choice = choose(config, cell, ensemble=ensemble)
 
     from mergershift.registry.register import register_step
 

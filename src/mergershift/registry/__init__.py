@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from mergershift.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from mergershift.registry.feature_distance import FeatureDistance, fit_distance
     from mergershift.registry.model_facts import COLUMNS, FACTS, WEIGHTS, ModelFacts
-    from mergershift.registry.out_of_domain import FeatureDistance, fit_distance
     from mergershift.registry.program import ExportableModel
     from mergershift.registry.registered_model import RegisteredModel
 
@@ -25,7 +25,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         **dict.fromkeys(("COLUMNS", "FACTS", "WEIGHTS", "ModelFacts"), "model_facts"),
-        **dict.fromkeys(("FeatureDistance", "fit_distance"), "out_of_domain"),
+        **dict.fromkeys(("FeatureDistance", "fit_distance"), "feature_distance"),
         "ExportableModel": "program",
         "RegisteredModel": "registered_model",
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mergershift.registry.model_facts import COLUMNS, ModelFacts
+from mergershift.registry.model_facts import COLUMNS, ENSEMBLES_ONLY, ModelFacts
 from mergershift.tracking.presentation import TARGET_TAG
 
 LONGEST_DESCRIPTION, ROOM_FOR_PROMOTIONS = 5000, 1000
@@ -42,7 +42,9 @@ export MLFLOW_TRACKING_URI={address}
 mlflow models serve -m {uri} --env-manager local --port 5001
 ```
 
-A request holds images (N, filters, 75, 75) in µJy/arcsec²; the answer has {columns} for each:
+A request holds images (N, filters, 75, 75) in µJy/arcsec²; the answer has {columns} for each, and `{ensembles}`
+of an ensemble. The parameter `views` (8 by default, or 1) is the number of turned and mirrored
+views of an image that are averaged:
 
 ```python
 import numpy as np, requests
@@ -67,9 +69,8 @@ def model_description(model: str, name: str, address: str) -> str:
         begin=_CANDIDATES.format(model=model) if candidates else _CHAMPIONS,
         address=address,
         uri=f"models:/{name}/1" if candidates else f"models:/{name}@champion",
-        columns=" and ".join(f"`{column}`" for column in COLUMNS).replace(
-            "` and `", "`, `", len(COLUMNS) - 2
-        ),
+        columns=", ".join(f"`{column}`" for column in COLUMNS if column != ENSEMBLES_ONLY),
+        ensembles=ENSEMBLES_ONLY,
     )
 
 

@@ -1,45 +1,45 @@
-"""A complete model as a single program that maps raw images to three columns."""
+"""The networks of a model as a single program that maps raw images to their answers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from mergershift.registry.out_of_domain import FeatureDistance
+from mergershift.registry.feature_distance import FeatureDistance
 
 if TYPE_CHECKING:
     from mergershift.classifier.classifier import Classifier
 
 
 class ExportableModel(nn.Module):
-    """Maps images `(N, C, H, W)` in µJy/arcsec² to the columns of `model_facts.COLUMNS`, `(N, 3)` float64.
+    """Maps images `(N, C, H, W)` in µJy/arcsec² to the answers of M networks, `(N, 2 M)` float64.
 
-    Stretch, normalisation, temperature and the fitted distance are part of the program, and the row of an image does
-    not depend on the other images. The row of an image with NaN or infinite pixels is NaN.
+    The first M columns are the networks' log odds of a merger, the others the distances of the features. Stretch,
+    normalisation and the fitted distances are part of the program, and the row of an image does not depend on the
+    other images. The row of an image with NaN or infinite pixels is NaN. `tracking.named_columns` computes the model's
+    columns from the answers for the views of an image.
 
     Args:
-        classifier: the network with its stretch, which is put into evaluation mode.
-        temperature: divides the log odds for the calibrated probability (Guo et al. 2017, arXiv:1706.04599).
-        distance: computes the out-of-domain score from features `(N, F)`.
+        classifiers: M networks with their stretch, which are put into evaluation mode.
+        distances: compute distances from the features `(N, F)` of these networks.
     """
 
-    temperature: Tensor
-
-    def __init__(self, classifier: Classifier, temperature: float, distance: FeatureDistance) -> None:
+    def __init__(self, classifiers: Sequence[Classifier], distances: Sequence[FeatureDistance]) -> None:
         super().__init__()
-        self.classifier = classifier
-        self.distance = distance
-        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float64))
+        self.classifiers = nn.ModuleList(classifiers)
+        self.distances = nn.ModuleList(distances)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the probability, calibrated probability and out-of-domain score of each image."""
+        """Compute the log odds and the distance of each image by each network."""
         finite = torch.isfinite(images).flatten(1).all(dim=1)
-        features, logits = self.classifier(torch.where(finite[:, None, None, None], images, 0.0))
-        odds = logits[:, 1].double() - logits[:, 0].double()
-        columns = torch.stack(
-            [torch.sigmoid(odds), torch.sigmoid(odds / self.temperature), self.distance(features)], dim=1
-        )
-        return torch.where(finite[:, None], columns, torch.nan)
+        known = torch.where(finite[:, None, None, None], images, 0.0)
+        odds, distances = [], []
+        for classifier, distance in zip(self.classifiers, self.distances, strict=True):
+            features, logits = classifier(known)
+            odds.append(logits[:, 1].double() - logits[:, 0].double())
+            distances.append(distance(features))
+        return torch.where(finite[:, None], torch.stack([*odds, *distances], dim=1), torch.nan)

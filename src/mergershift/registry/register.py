@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +28,6 @@ from mergershift.images.locate import prepared_images
 from mergershift.registry.candidate import Candidate
 from mergershift.registry.choice import Choice
 from mergershift.registry.model_card import CARD
-from mergershift.registry.model_facts import COLUMNS
 from mergershift.registry.pages import model_description, version_description, version_tags
 from mergershift.tracking.exported_models import save_program
 from mergershift.tracking.model_registry import Registry
@@ -43,7 +43,7 @@ def register_step(config: Config, choice: Choice) -> str:
     Registering the same model again returns the existing version.
     """
     name = config.tracking.model
-    candidate = _candidate(choice.training)
+    candidate = _candidate(choice.trainings)
     training = candidate.training
     address = tracking.tracking_address(config.tracking.uri)
     registry = Registry(address)
@@ -80,7 +80,13 @@ def _publish(
 ) -> tuple[Version, bool]:
     """Register the model as a candidate for `name`; returns the version and whether it is new."""
     training, registered = candidate.training, f"{name}{CANDIDATES}"
-    lineage = _lineage(training, run_id) | {"fingerprint": candidate.fingerprint}
+    lineage = _lineage(training, run_id) | _members(candidate) | {"fingerprint": candidate.fingerprint}
+    # The model as it is used, a mean over views, has not been tested before.
+    ledger.record(
+        f"{candidate.title}, registered",
+        training.trained.data_hash,
+        training.trained.split.model_dump(mode="json"),
+    )
     with TemporaryDirectory() as temporary:
         staged, model = Path(temporary) / "files", Path(temporary) / "model"
         staged.mkdir()
@@ -93,7 +99,7 @@ def _publish(
             ),
             references=references(),
         )
-        save_program(candidate.program, candidate.example, list(COLUMNS), model, files)
+        save_program(candidate.program, candidate.example, list(candidate.facts.columns), model, files)
         links = _links(registry, training) | {"How to use the model": model_page("", registered)}
         description = version_description((staged / CARD).read_text(), links)
         tags = version_tags(candidate.facts, candidate.accuracy, lineage)
@@ -113,10 +119,11 @@ def _links(registry: Registry, training: FinishedTraining) -> dict[str, str]:
     return {text: page for text, page in pages.items() if page is not None}
 
 
-def _candidate(training: FinishedTraining) -> Candidate:
-    prepared = prepared_images(training.config)
-    training.require_data(prepared.facts["data_hash"], prepared.folder)
-    return Candidate(training, prepared)
+def _candidate(trainings: Sequence[FinishedTraining]) -> Candidate:
+    prepared = prepared_images(trainings[0].config)
+    for training in trainings:
+        training.require_data(prepared.facts["data_hash"], prepared.folder)
+    return Candidate(trainings, prepared)
 
 
 def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
@@ -132,6 +139,13 @@ def _lineage(training: FinishedTraining, run_id: str) -> dict[str, str]:
         "git_dirty": str(trained.git_dirty).lower(),
         "config_hash": trained.config_hash,
         **{key: value for key, value in training.record.tags.items() if key in STARTED_FROM},
+    }
+
+
+def _members(candidate: Candidate) -> dict[str, str]:
+    others = candidate.facts.members[1:]
+    return {
+        f"member {number}": f"{member.name} ({member.training})" for number, member in enumerate(others, 2)
     }
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import mlflow.pytorch
 import numpy as np
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from torch import Tensor, nn
 
 from mergershift.core.errors import UserError, first_line
 from mergershift.tracking import named_columns
+from mergershift.tracking.named_columns import SYMMETRIES
 from mergershift.tracking.server import set_defaults
 
 CODE = "code"
@@ -31,12 +32,13 @@ def save_program(
     """Export a program and save it as an MLflow model that any MLflow server can serve.
 
     Args:
-        program: maps `(N, ...)` float32 to `(N, M)` float64, for any N.
+        program: maps `(N, C, H, H)` float32 to the answers that `named_columns.predicted` takes, for any N.
         example: input `(N, ...)`, float32, of at least two images: with a single one, the export would fix the
             batch size at 1.
-        columns: names of the M columns, by which a server's answers give them.
+        columns: names of the columns that it makes of them, by which a server's answers give them.
         folder: folder of the model; it must not exist yet.
-        files: further files, copied into the folder under their own names.
+        files: further files, copied into the folder under their own names; a server reads what was fitted to the
+            numbers of views from facts.json (`registry.ModelFacts`).
 
     Raises ValueError if the example has fewer than two images.
     """
@@ -46,6 +48,7 @@ def save_program(
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
         Schema([ColSpec(DataType.double, name) for name in columns]),
+        ParamSchema([ParamSpec("views", DataType.long, SYMMETRIES)]),
     )
     with warnings.catch_warnings():
         # Weights in channels-last memory format are complete; the warning takes their order for a gap.
@@ -62,7 +65,8 @@ def save_program(
     served = model.flavors["python_function"]
     # The program was exported on the CPU; on a machine with a GPU, MLflow would default to the GPU and fail.
     served["config"] = {"device": "cpu"}
-    # MLflow's own loader returns rows without names. This one, which the model carries with it, names them.
+    # MLflow's own loader returns the program's answers. This one, which the model carries with it, makes
+    # columns of them.
     loader = Path(named_columns.__file__)
     (folder / CODE).mkdir()
     shutil.copy(loader, folder / CODE)

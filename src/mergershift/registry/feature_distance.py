@@ -60,12 +60,20 @@ class FeatureDistance(nn.Module):
         return squares.clamp_min(0).sqrt() * self.scale[1]
 
 
+def unit_of(distances: Floats) -> float:
+    """Return the distance that contains the share `SHARE` of those of held-out images, `(M,)`.
+
+    It is counted as in split conformal prediction: that of the ceil((M + 1) 0.99)-th nearest of M images, or of the
+    farthest if M is below 99.
+    """
+    return float(np.sort(distances)[min(len(distances), math.ceil((len(distances) + 1) * SHARE)) - 1])
+
+
 def fit_distance(training: Floats, held_out: Floats) -> FeatureDistance:
     """Fit the distribution to the features of training images, and the unit of distance to those of held-out images.
 
-    K is the number of directions that maximises the likelihood of the held-out features. The unit is the distance
-    that contains the share `SHARE` of them, counted as in split conformal prediction: that of the
-    ceil((M + 1) 0.99)-th nearest of M images, or of the farthest if M is below 99.
+    K is the number of directions that maximises the likelihood of the held-out features. The unit is that
+    of `unit_of`.
 
     Args:
         training: features `(A, F)` of images used in the training, A > 3.
@@ -105,12 +113,11 @@ def fit_distance(training: Floats, held_out: Floats) -> FeatureDistance:
         volume = np.cumsum(np.log(variances)) + (width - 1 - np.arange(largest)) * np.log(noises)
     likelihood = np.where(usable, -(volume + squares.mean(axis=0)), -np.inf)
     best = int(np.nanargmax(likelihood))
-    distances = np.sort(np.sqrt(squares[:, best]))
-    unit = distances[min(len(distances), math.ceil((len(distances) + 1) * SHARE)) - 1]
+    unit = unit_of(np.sqrt(squares[:, best]))
     return FeatureDistance(
         principal.mean_,
         principal.components_[: best + 1],
         variances[: best + 1],
         float(noises[best]),
-        float(unit),
+        unit,
     )
