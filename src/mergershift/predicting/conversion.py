@@ -5,146 +5,207 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mergershift.predicting.regrid import Axis, central, kpc_per_arcsec, rebin
-from mergershift.predicting.units import Brightness, Refused, brightness
+from mergershift.predicting.alignment import misaligned
+from mergershift.predicting.flags import Flag
+from mergershift.predicting.geometry import Field, find_field, times
+from mergershift.predicting.planes import Description, Given, Pair, Plane
+from mergershift.predicting.regrid import Axis, kpc_per_arcsec
+from mergershift.predicting.units import Brightness, Refused, brightness, from_zero_point, is_usable
 from mergershift.registry import ModelFacts
 
-SLACK = 0.005
-"""Tolerated relative deviation of the field, since the archive's own pixel scale is rounded."""
-COARSEST = 0.5
-"""Fewest pixels across the field, relative to the model's; coarser images lack structure even if re-binned."""
 AS_IS = "as is"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """Properties of images according to their source; None for unknown properties."""
+class PlanePlan:
+    """Conversion of one plane."""
 
-    shape: tuple[int, int, int]
-    """Numbers of channels, rows and columns."""
-    unit: str | None = None
-    pixel_arcsec: tuple[float, float] | None = None
-    """Pixel scale between rows and between columns in arcsec."""
-    redshift: float | None = None
-    filters: tuple[str, ...] | None = None
-    headerless: bool = False
-    """Whether the source cannot describe its images, like an array or an npy file."""
-    remark: str = ""
-    """What had to be assumed about the images, for the note on their conversion."""
+    plane: int
+    """Its number in the description."""
+    shape: tuple[int, int]
+    light: Brightness
+    window: tuple[Axis, Axis] | None = None
+    """Rows and columns that cover the model's field; None if the image is on the model's grid already."""
 
+    def inside(self, shape: Sequence[int]) -> tuple[slice, slice]:
+        """Select the rows and columns to read; raises Refused unless `shape` is that of the plane, as a mask's is."""
+        if tuple(shape) != self.shape:
+            raise Refused(f"a mask of {times(shape)} pixels for an image of {times(self.shape)}")
+        if self.window is None:
+            return slice(0, self.shape[0]), slice(0, self.shape[1])
+        rows, columns = (axis.inside(length) for axis, length in zip(self.window, self.shape, strict=True))
+        return rows, columns
 
-@dataclass(frozen=True, slots=True)
-class Assumed:
-    """Properties that the user gives for images whose source does not give them."""
-
-    unit: str | None = None
-    pixel_arcsec: float | None = None
-    redshift: float | None = None
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of the window that are missing before and after the image."""
+        if self.window is None:
+            return ()
+        return tuple(axis.padding(length) for axis, length in zip(self.window, self.shape, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """Conversion of images with the same properties to the model's format."""
+    """Conversion of images with the same description to the model's format."""
 
     size: int
-    light: Brightness
-    channels: tuple[int, ...] | None = None
-    """Channels of the images that show the model's filters; None if they are the same already."""
-    window: tuple[Axis, Axis] | None = None
-    """Rows and columns that cover the model's field; None if the images are on the model's grid already."""
+    planes: tuple[PlanePlan, ...]
+    """One for each of the model's filters, in their order."""
+    redshift: float = float("nan")
+    """The redshift that is used; NaN if none is."""
+    filters: tuple[str, ...] = ()
+    """The filters of these planes; empty if they are assumed."""
+    psf: tuple[float, ...] = ()
+    """Full width at half maximum of the point-spread function in pixels of the model, by filter; NaN where unknown."""
     note: str = ""
-
-    def __call__(self, images: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convert images `(N, C, H, W)` to the model's format, `(N, C, size, size)` in µJy/arcsec²."""
-        if self.channels is not None:
-            images = images[:, self.channels]
-        images = self.light(images)
-        return images if self.window is None else rebin(images, *self.window, self.size)
+    """What is done, in words."""
+    flags: tuple[Flag, ...] = ()
 
 
-def make_plan(found: Description, assumed: Assumed, facts: ModelFacts) -> ConversionPlan:
+def make_plan(found: Description, given: Given, facts: ModelFacts) -> ConversionPlan:
     """Plan the conversion of images to the model's format; raises Refused, with the reason, if it is impossible.
 
     Args:
-        found: Properties from the images' source, which take precedence.
-        assumed: Properties to use where the source gives none.
+        found: Properties from the images' source, which take precedence unless the user overrides them.
+        given: Properties to use where the source gives none.
         facts: The model's format.
     """
-    channels = _channels(found, facts.filters)
-    scale = found.pixel_arcsec
-    if scale is None and assumed.pixel_arcsec is not None:
-        scale = (assumed.pixel_arcsec, assumed.pixel_arcsec)
-    redshift = found.redshift if found.redshift is not None else assumed.redshift
-    text = found.unit or assumed.unit or (facts.unit if found.headerless else None)
-    if text is None:
-        raise Refused("the unit is unknown since BUNIT is missing; give it with --unit")
+    named = tuple(plane.filter for plane in found.planes)
+    complete = all(named) or (any(named) and given.filters is None)
+    filters = _chosen(named if complete else None, given.filters, given)
+    places = _places(filters, len(found.planes), facts.filters)
+    redshift = _chosen(found.redshift, given.redshift, given)
+    made = [_plan_plane(found, number, redshift, given, facts) for number in places]
+    notes = _joined([plan.field.text for plan in made], facts.filters) + list(found.remarks)
+    notes += [] if places == tuple(range(len(found.planes))) else ["channels selected by filter"]
+    notes += _joined(["; ".join(found.planes[number].remarks) for number in places], facts.filters)
+    notes += _joined([plan.unit for plan in made], facts.filters)
+    if given.filters is not None and filters == given.filters != named:
+        instead = f" instead of {', '.join(name or 'unknown' for name in named)}" if any(named) else ""
+        notes.append(f"filters {', '.join(given.filters)} as given{instead}")
+    psf = tuple(plan.field.psf for plan in made)
+    return ConversionPlan(
+        facts.image_size,
+        tuple(plan.plan for plan in made),
+        math.nan if redshift is None else redshift,
+        () if filters is None else facts.filters,
+        () if all(map(math.isnan, psf)) else psf,
+        "; ".join(notes),
+        (*_flags(found, filters is None, made), *_alignment(found, places, redshift, facts)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The plan of a plane and its record."""
+
+    plan: PlanePlan
+    field: Field
+    unit: str
+    """What is done to its values, in words; empty if nothing is."""
+    unit_assumed: bool
+
+
+def _plan_plane(
+    found: Description, number: int, redshift: float | None, given: Given, facts: ModelFacts
+) -> _Made:
+    plane = found.planes[number]
+    same = None if given.pixel_arcsec is None else (given.pixel_arcsec, given.pixel_arcsec)
+    scale = _chosen(plane.pixel_arcsec, same, given)
     if scale is not None and not all(side > 0 and math.isfinite(side) for side in scale):
         raise Refused(f"pixel scale {scale[0]:g} x {scale[1]:g} arcsec, expected positive numbers")
-    light = brightness(text, None if scale is None else scale[0] * scale[1])
-    size, shape = facts.image_size, found.shape[1:]
-    notes = [found.remark] if found.remark else []
-    notes += [] if channels is None else ["channels selected by filter"]
-    notes += [] if light.same else [f"converted from {text}"]
-    if scale is None and redshift is None and shape == (size, size) and (found.headerless or light.same):
-        return ConversionPlan(size, light, channels, None, "; ".join([AS_IS, *notes]))
-    if scale is None:
-        raise Refused(f"{_times(shape)} pixels of unknown scale; give it with --pixel-arcsec")
-    if redshift is None:
-        raise Refused("the redshift, and therefore the scale in kpc, is unknown; give it with --redshift")
-    window = _window(shape, scale, redshift, facts)
-    if window is not None:
-        notes.insert(0, f"re-binned from {_geometry(shape, scale, redshift)}")
-    return ConversionPlan(size, light, channels, window, "; ".join(notes))
+    sides = scale or _angular(plane, redshift)
+    light, text = light_of(plane, sides, given, facts.unit if found.headerless else None)
+    on_grid = plane.shape == (facts.image_size,) * 2 and (found.headerless or light.same)
+    unscaled = scale is None and plane.pixel_kpc is None and redshift is None
+    field = Field(None, AS_IS, scale_assumed=True) if unscaled and on_grid else None
+    field = field or find_field(plane, scale, redshift, facts)
+    plan = PlanePlan(number, plane.shape, light, field.window)
+    return _Made(
+        plan, field, text, unit_assumed=plane.unit is None and given.unit is None and plane.jansky is None
+    )
 
 
-def _channels(found: Description, wanted: Sequence[str]) -> tuple[int, ...] | None:
+def _angular(plane: Plane, redshift: float | None) -> Pair | None:
+    """Compute the pixel scale in arcsec of a plane whose pixels are known in kpc; None without a valid redshift."""
+    if plane.pixel_kpc is None or redshift is None or not (redshift > 0 and math.isfinite(redshift)):
+        return None
+    kpc = kpc_per_arcsec(redshift)
+    return plane.pixel_kpc[0] / kpc, plane.pixel_kpc[1] / kpc
+
+
+def light_of(
+    plane: Plane, scale: Pair | None, given: Given, assumed: str | None = None
+) -> tuple[Brightness, str]:
+    """Decide how values become surface brightnesses; returns also what that is in words, if it changes them.
+
+    Raises Refused, with the reason, if they cannot. `assumed` is the unit to use where neither the plane nor the user
+    gives one.
+    """
+    area = None if scale is None else scale[0] * scale[1]
+    if plane.jansky is not None and not (given.override and given.unit):
+        text = f"converted from pixel values of {plane.jansky:.4g} Jy by the zero point"
+        return from_zero_point(plane.jansky, area), text
+    useless = plane.unit is not None and given.unit is not None and not is_usable(plane.unit)
+    unit = _chosen(None if useless else plane.unit, given.unit, given) or assumed
+    if unit is None:
+        raise Refused("the unit is unknown since BUNIT is missing; give it with --unit")
+    light = brightness(unit, area)
+    words = "" if light.same else f"converted from {unit}"
+    if useless or (given.override and plane.unit not in (None, unit)):
+        words = words or f"taken for {unit}"
+        words = f"{words} instead of {plane.unit}"
+    return light, words
+
+
+def _flags(found: Description, unnamed: bool, made: Sequence[_Made]) -> tuple[Flag, ...]:
+    """Say what is assumed of the images, once each."""
+    assumed = {
+        "filters assumed": unnamed,
+        "unit assumed": any(plan.unit_assumed for plan in made),
+        "scale assumed": any(plan.field.scale_assumed for plan in made),
+        "centre assumed": any(plan.field.centre_assumed for plan in made),
+    }
+    return tuple(dict.fromkeys((*found.flags, *(Flag(word) for word, true in assumed.items() if true))))
+
+
+def _alignment(
+    found: Description, places: Sequence[int], redshift: float | None, facts: ModelFacts
+) -> tuple[Flag, ...]:
+    known = redshift is not None and redshift > 0 and math.isfinite(redshift)
+    pixel = facts.field_kpc / facts.image_size / kpc_per_arcsec(redshift) if known else facts.pixel_arcsec
+    poses = [found.planes[number].pose for number in places]
+    return (Flag("bands misaligned"),) if misaligned(poses, pixel, facts.image_size) else ()
+
+
+def _chosen(found: T | None, given: T | None, options: Given) -> T | None:
+    first, second = (given, found) if options.override else (found, given)
+    return second if first is None else first
+
+
+def _joined(texts: Sequence[str], filters: Sequence[str]) -> list[str]:
+    """Join what is done to the planes: once if it is the same for all."""
+    if len(set(texts)) == 1:
+        return [texts[0]] if texts[0] else []
+    return [f"{name} {text}" for name, text in zip(filters, texts, strict=True) if text]
+
+
+def _places(filters: tuple[str | None, ...] | None, count: int, wanted: Sequence[str]) -> tuple[int, ...]:
+    """Find the planes of the model's filters."""
     named = ", ".join(wanted)
-    if found.filters is None:
-        if found.shape[0] != len(wanted):
-            raise Refused(f"{found.shape[0]} channels, but the model needs {len(wanted)} ({named})")
-        return None
-    if len(found.filters) != found.shape[0]:
-        raise Refused(f"{found.shape[0]} channels, but {len(found.filters)} filter names")
-    if any(found.filters.count(name) != 1 for name in wanted):
-        raise Refused(f"filters {', '.join(found.filters)}, but the model needs {named}")
-    places = tuple(found.filters.index(name) for name in wanted)
-    return None if places == tuple(range(found.shape[0])) else places
-
-
-def _window(
-    shape: tuple[int, ...], scale: tuple[float, float], redshift: float, facts: ModelFacts
-) -> tuple[Axis, Axis] | None:
-    try:
-        kpc = kpc_per_arcsec(redshift)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-    widths = [facts.field_kpc / (kpc * side) for side in scale]
-    if any(width > length * (1 + SLACK) for width, length in zip(widths, shape, strict=True)):
-        extent = " x ".join(f"{length * kpc * side:.0f}" for length, side in zip(shape, scale, strict=True))
-        raise Refused(
-            f"shows {extent} kpc ({_geometry(shape, scale, redshift)}), but the model needs {facts.field_kpc:g} kpc"
-        )
-    size = facts.image_size
-    if any(width < COARSEST * size for width in widths):
-        spanned = " x ".join(f"{width:.3g}" for width in widths)
-        raise Refused(
-            f"the model's {facts.field_kpc:g} kpc span {spanned} pixels ({_geometry(shape, scale, redshift)}), "
-            f"but the model needs at least {COARSEST * size:g} a side"
-        )
-    if shape == (size, size) and all(abs(width / size - 1) <= SLACK for width in widths):
-        return None
-    rows, columns = (central(length, width) for length, width in zip(shape, widths, strict=True))
-    return rows, columns
-
-
-def _geometry(shape: tuple[int, ...], scale: tuple[float, float], redshift: float) -> str:
-    pixels = f"{scale[0]:.4g}" if math.isclose(*scale, rel_tol=1e-3) else f"{scale[0]:.4g} x {scale[1]:.4g}"
-    return f"{_times(shape)} pixels of {pixels} arcsec at z = {redshift:g}"
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    if count == 1 < len(wanted):
+        found = (filters[0] if filters else None) or "filter unknown"
+        raise Refused(f"one image ({found}), but the model takes {' and '.join(wanted)} of each galaxy")
+    if filters is None:
+        if count != len(wanted):
+            raise Refused(f"{count} channels, but the model needs {len(wanted)} ({named})")
+        return tuple(range(count))
+    if len(filters) != count:
+        raise Refused(f"{count} channels, but {len(filters)} filter names")
+    if any(filters.count(name) != 1 for name in wanted):
+        found = ", ".join(name or "unknown" for name in filters)
+        raise Refused(f"filters {found}, but the model needs {named}")
+    return tuple(filters.index(name) for name in wanted)

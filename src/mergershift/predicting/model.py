@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,12 +14,15 @@ from astropy.table import Table
 from mergershift.core.errors import UserError
 from mergershift.core.model_uri import SCHEME
 from mergershift.core.progress import progress_bar
-from mergershift.predicting.arguments import CHAMPION, check_model
-from mergershift.predicting.conversion import Assumed
+from mergershift.predicting.arguments import CHAMPION, check_model, parse_filters
 from mergershift.predicting.image_files import find_files
-from mergershift.predicting.inputs import Inputs, ahead
-from mergershift.predicting.table import Form, Rows
+from mergershift.predicting.inputs import FileInputs, ahead
+from mergershift.predicting.planes import Given
+from mergershift.predicting.quality import examine
+from mergershift.predicting.rows import Inputs, Predicted, Row
+from mergershift.predicting.table import Form
 from mergershift.registry import RegisteredModel
+from mergershift.tracking.named_columns import VIEWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +45,8 @@ class Model:
         unit: str | None = None,
         pixel_arcsec: float | None = None,
         redshift: float | None = None,
+        filters: Sequence[str] | None = None,
+        override: bool = False,
     ) -> Table:
         """Predict each image's probability of showing a merger.
 
@@ -51,39 +56,60 @@ class Model:
             pixel_arcsec: Pixel scale of images whose files do not give it; arrays and npy files of the model's size
                 default to the model's.
             redshift: Redshift of images whose files do not give it.
+            filters: Filters of the channels, in their order, of images whose files do not give them.
+            override: Whether these properties count even where files give others.
 
-        Returns a table with the columns in `table.DESCRIPTIONS` and one row per image, in order. Refused files are
-        reported with the reason, each in a warning and in `meta["refused"]`.
+        Returns a table with the columns in `columns.formats` and one row per image, in order; a refused file has a
+        row with the reason, which is reported in a warning too.
         Raises UserError if an array is refused, or if all files are.
         """
-        assumed, facts = Assumed(unit, pixel_arcsec, redshift), self.package.facts
+        given, facts = (
+            Given(unit, pixel_arcsec, redshift, parse_filters(filters), override),
+            self.package.facts,
+        )
         if hasattr(images, "shape"):
-            inputs = Inputs.of_array(cast("NDArray[np.generic]", images), assumed, facts)
+            inputs = FileInputs.of_array(images, given, facts)
         else:
             names = [images] if isinstance(images, str | Path) else cast("Iterable[str | Path]", images)
-            inputs = Inputs.of_files(find_files(names), assumed, facts)
-        table = self.form.table(list(self.rows(inputs)))
-        if not len(table):
-            raise no_images_error(inputs)
-        for name, reason in inputs.refused.items():
-            _log.warning("%s: refused: %s", name, reason)
-            table.meta.setdefault("refused", []).append(f"{name}: {reason}")
-        return table
+            inputs = FileInputs.of_files(find_files(names), given, facts)
+            for warning in inputs.warnings:
+                _log.warning("%s", warning)
+        parts = [part for part, _ in self.rows(inputs)]
+        rows = [row for part in parts for row in part.rows]
+        if all(row.refused for row in rows):
+            raise no_images_error(rows)
+        for row in rows:
+            if row.refused:
+                _log.warning("%s: refused: %s", row.identity.file, row.refused)
+        return self.form.table(parts)
 
-    def rows(self, inputs: Inputs, *, progress: bool = False) -> Iterator[Rows]:
-        """Predict all images and yield the rows of the table batch by batch."""
+    def rows(
+        self, inputs: Inputs, *, progress: bool = False
+    ) -> Iterator[tuple[Predicted, NDArray[np.float32]]]:
+        """Predict all images and yield the rows of the table batch by batch, with the images `(n, C, size, size)`.
+
+        Those with a prediction are as the network saw them; the others keep their gaps.
+        """
+        facts = self.package.facts
         with progress_bar("predicting", inputs.count, shown=progress) as advance:
             for batch in ahead(inputs.batches()):
-                yield Rows(batch.files, batch.index, self.package.predict(batch.images), batch.notes)
-                advance(len(batch.images))
+                with_gaps = batch.images.copy()
+                seen = examine(batch, facts)
+                scores = self.package.predict(seen.images)
+                unseen = np.isnan(scores[:, 0])
+                seen.images[unseen] = with_gaps[unseen]
+                yield Predicted(seen.rows, scores, seen.coverage, seen.measures), seen.images
+                advance(len(seen.rows))
 
 
-def load_model(model: str | Path = CHAMPION) -> Model:
+def load_model(model: str | Path = CHAMPION, views: int | None = None) -> Model:
     """Load a registered model without pickle.
 
     Args:
         model: `models:/NAME@ALIAS` or `models:/NAME/VERSION` at the tracking address of the checkout or, outside a
             checkout, at MLFLOW_TRACKING_URI; or the folder of such a model.
+        views: Number of turned and mirrored views of each image whose mean is predicted, 8 or 1; the model's own
+            number by default: 8, or 1 for models of earlier versions.
 
     Raises UserError if there is no such model.
     """
@@ -95,18 +121,23 @@ def load_model(model: str | Path = CHAMPION) -> Model:
         folder = fetch_model(_address(), name)
     else:
         folder = Path(model)
+    if views not in (None, *VIEWS):
+        raise UserError(f"views: found {views}, expected {' or '.join(map(str, VIEWS))}.")
     package = RegisteredModel.read(folder)
-    return Model(package, Form(package.facts, name, _version(folder)))
+    if views is not None:
+        package = package.with_views(views)
+    return Model(package, Form(package.facts, name, _version(folder), package.facts.columns))
 
 
-def no_images_error(inputs: Inputs) -> UserError:
-    """Create the error for inputs without a usable image, with the first reason."""
-    if not inputs.refused:
+def no_images_error(rows: Sequence[Row], count: int | None = None) -> UserError:
+    """Create the error for inputs without a usable image: `count` rows of which `rows` are the first or all."""
+    if not rows:
         return UserError("No images were found.\nGive npy or FITS files, folders or patterns.")
-    name, reason = next(iter(inputs.refused.items()))
-    count = len(inputs.refused) - 1
+    count = (len(rows) if count is None else count) - 1
     others = f"{count} more were refused" if count else "There are no other images"
-    return UserError(f"{name or 'array'}: refused: {reason}.\n{others}; no table is made.")
+    return UserError(
+        f"{rows[0].identity.file or 'array'}: refused: {rows[0].refused}.\n{others}; no table is made."
+    )
 
 
 def _address() -> str:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mergershift.predicting.flags import Flag
 
+MaskKind = Literal["weight", "bad", "error"]
 Pair = tuple[float, float]
 """Values along the rows and along the columns of an image (vertically, horizontally)."""
+
+
+class Pose(NamedTuple):
+    """How an image of one filter lies on the sky relative to that of another one."""
+
+    east: float = 0.0
+    """How far its middle is to the east, in arcsec."""
+    north: float = 0.0
+    turn: float = 0.0
+    """How far it is turned from north to east, in degrees."""
+    mirrored: bool = False
+
+
+ALIGNED = Pose()
 
 
 class Pixels(Protocol):
@@ -37,8 +52,9 @@ class Mask:
     pixels: Pixels
     plane: int | None
     """Number of the plane; None if every plane of the image has its own, under the same number."""
-    kind: Literal["weight", "bad", "error"]
-    """A pixel has a value where a weight is above 0; where none of the bits `bits` is set; where an error is finite."""
+    kind: MaskKind
+    """A pixel has a value where a weight is above 0; where none of the bits `bits` is set; where an error is finite
+    and above 0, unless none is above 0."""
     bits: int = -1
     """Bits of a `bad` plane that mean that there is no value; all of them by default."""
 
@@ -54,7 +70,7 @@ class Plane:
     unit: str | None = None
     """The unit in the notation of the source, as in BUNIT."""
     jansky: float | None = None
-    """Flux density in Jy of the pixel value 1 according to a zero point."""
+    """Flux density in Jy of the pixel value 1 according to a zero point; None if the unit counts."""
     pixel_arcsec: Pair | None = None
     pixel_kpc: Pair | None = None
     """Physical size of a pixel, which makes a redshift unnecessary."""
@@ -62,6 +78,10 @@ class Plane:
     """Row and column of the galaxy, where the centre of the first pixel is (0, 0)."""
     psf_arcsec: float | None = None
     """Full width at half maximum of the point-spread function."""
+    pose: Pose = ALIGNED
+    """How it lies on the sky relative to other filters of the galaxy, as far as their headers say."""
+    remarks: tuple[str, ...] = ()
+    """What was done to find these properties, in words, for the record of the conversion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,9 @@ class Row:
     flags: list[Flag] = field(default_factory=list)
     refused: str = ""
     """Reason for which the image cannot be used; empty for images with a prediction."""
+    psf: tuple[float, ...] = ()
+    """Full width at half maximum of the point-spread function in pixels of the model, by filter; NaN where it is
+    unknown, empty if it is in all."""
 
 
 @dataclass(slots=True)
@@ -36,10 +39,28 @@ class Batch:
     """Images and their records."""
 
     images: NDArray[np.float32]
-    """Images `(n, C, size, size)` in the model's format; NaN where there is no value, and throughout refused ones."""
+    """Images `(n, C, size, size)` in the model's format; NaN where there is no value, and throughout refused ones.
+
+    `quality.examine` fills the pixels without a value."""
     coverage: NDArray[np.float32]
     """Share of the field that has a value, by image and filter, `(n, C)`."""
     rows: list[Row]
+    measures: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Measures of the images by their names (`images.measure.MEASURES`), each `(n, C)`; empty before
+    `quality.examine`."""
+
+
+@dataclass(slots=True)
+class Predicted:
+    """Rows of the table with what the model made of their images."""
+
+    rows: list[Row]
+    scores: NDArray[np.float64]
+    """Scores in the columns of the model, `(n, K)`; NaN where nothing is predicted."""
+    coverage: NDArray[np.float32]
+    """As in `Batch`."""
+    measures: Mapping[str, NDArray[np.float32]]
+    """As in `Batch`."""
 
 
 class Inputs(Protocol):
