@@ -1,43 +1,22 @@
-"""The table of predictions: its columns, their meaning and a description of the model."""
+"""The table of predictions, and the description of the model that comes with it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from mergershift import __version__
 from mergershift.archive import images_of
-from mergershift.registry import COLUMNS
+from mergershift.predicting.columns import MEASURES, formats
+from mergershift.predicting.flags import MEANINGS
+from mergershift.predicting.rows import Predicted, Row
 
 if TYPE_CHECKING:
     from mergershift.registry import ModelFacts
-
-NOT_FINITE = "not finite"
-DESCRIPTIONS = {
-    "file": "file that contains the image; empty for an array",
-    "index": "index of the image in its file, starting at 0",
-    **COLUMNS,
-    "merger": "1 if the probability is at least THRESHLD, 0 if it is less; masked if there is no probability",
-    "flag": "how the image was converted; 'as is': its scale is unknown and assumed to be that of the model; "
-    f"'{NOT_FINITE}': it has NaN or infinite pixels, so nothing is predicted",
-}
-"""Descriptions of the columns, in their order; all numbers are dimensionless."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Values of some rows of the table."""
-
-    files: Sequence[str]
-    index: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    """Scores `(n, 3)` in the columns `registry.COLUMNS`."""
-    notes: Sequence[str]
 
 
 def warning(facts: ModelFacts) -> str | None:
@@ -51,6 +30,26 @@ def warning(facts: ModelFacts) -> str | None:
     )
 
 
+def limits(facts: ModelFacts) -> list[str]:
+    """Say what a model of an earlier version cannot do, in sentences."""
+    found = []
+    if not facts.calibrated:
+        found.append(
+            f"Probabilities are means over {facts.views} views of each image; THRESHLD and TEMPERAT were fitted to "
+            "single views, since the model is of an earlier version."
+        )
+    elif not facts.members:
+        found.append(
+            "Probabilities are of one view of each image: the model is of an earlier version, register it again."
+        )
+    if facts.reference is None:
+        found.append(
+            "No image is flagged for its sky or its noise: the model has no statistics of its training images, "
+            "register it again."
+        )
+    return found
+
+
 class Form:
     """The format and metadata that all pieces of one table share.
 
@@ -58,51 +57,104 @@ class Form:
         facts: Facts about the model.
         model: Name of the model as given by the user.
         version: Version under which the model is registered; empty if it is not registered.
+        scores: Descriptions of the scores that the model gives, by their names.
     """
 
-    def __init__(self, facts: ModelFacts, model: str, version: str) -> None:
+    def __init__(self, facts: ModelFacts, model: str, version: str, scores: Mapping[str, str]) -> None:
         self.threshold = facts.threshold
         self.warning = warning(facts)
-        grid = f"{facts.image_size} x {facts.image_size} pixels, {facts.field_kpc:g} kpc wide"
+        self.limits = limits(facts)
+        self.formats = formats(scores, facts.filters)
+        self.scores, self._filters = tuple(scores), facts.filters
         self.meta: dict[str, Any] = {
             "MODEL": model,
             "VERSION": version,
             "TRAINING": facts.name,
-            "DATAKIND": facts.data_kind,
+            "DATA": facts.data_kind,
             "PROGRAM": f"mergershift {__version__}",
             "THRESHLD": facts.threshold,
             "TEMPERAT": facts.temperature,
+            "VIEWS": facts.views,
             "FILTERS": ",".join(facts.filters),
-            "comments": [
-                *([self.warning] if self.warning else []),
-                f"The model expects images of {grid}, in {facts.unit}, in the filters {', '.join(facts.filters)}.",
-                f"It was trained on simulated galaxies at z = {facts.redshift:g} ({', '.join(facts.domains)}). "
-                "If out_of_domain is above 1, the image is unlike those, and its probabilities are meaningless.",
-            ],
+            "comments": [*([self.warning] if self.warning else []), *_comments(facts)],
         }
 
-    def table(self, parts: Sequence[Rows] = ()) -> Table:
+    def score(self, part: Predicted, name: str) -> NDArray[np.float64]:
+        """Return a column of the scores, `(n,)`."""
+        return part.scores[:, self.scores.index(name)]
+
+    def table(self, parts: Sequence[Predicted] = ()) -> Table:
         """Join the parts into one table, with descriptions of the columns and the model in its `meta`."""
-        scores = np.concatenate([np.empty((0, len(COLUMNS))), *(part.scores for part in parts)])
-        probability = scores[:, 0]
-        missing = np.isnan(probability)
-        flags = [note for part in parts for note in part.notes]
-        for row in np.flatnonzero(missing):
-            flags[row] = f"{flags[row]}; {NOT_FINITE}" if flags[row] else NOT_FINITE
-        merger = np.where(missing, 0, probability >= self.threshold).astype(np.uint8)
-        columns = {
-            "file": _strings([name for part in parts for name in part.files]),
-            "index": np.concatenate([np.empty(0, np.int64), *(part.index for part in parts)]),
-            **dict(zip(COLUMNS, scores.T, strict=True)),
-            "merger": MaskedColumn(merger, mask=missing),
-            "flag": _strings(flags),
+        rows = [row for part in parts for row in part.rows]
+        scores = {name: _joined([self.score(part, name) for part in parts]) for name in self.scores}
+        missing = np.isnan(scores["probability"])
+        values: dict[str, Any] = {
+            "id": [printable(row.identity.id) for row in rows],
+            "ra": [row.identity.ra for row in rows],
+            "dec": [row.identity.dec for row in rows],
+            "file": [printable(row.identity.file) for row in rows],
+            "index": [row.index for row in rows],
+            "z": [row.redshift for row in rows],
+            "filters": [",".join(row.filters) for row in rows],
+            **scores,
+            "merger": np.where(missing, 0, scores["probability"] >= self.threshold),
+            "flag": [flag_of(row) for row in rows],
+            "conversion": [printable(row.conversion) for row in rows],
         }
-        described: list[Column] = []
-        for name, description in DESCRIPTIONS.items():
-            kind = MaskedColumn if name == "merger" else Column
-            described.append(kind(columns[name], name=name, description=description))
-        return Table(described, meta=self.meta)
+        for name in MEASURES:
+            by_filter = _joined([_measure(part, name) for part in parts], len(self._filters))
+            values |= {
+                f"{name}_{filter_name}": column
+                for filter_name, column in zip(self._filters, by_filter.T, strict=True)
+            }
+        columns = [
+            form.column(name, values[name], missing if form.kind == "class" else None)
+            for name, form in self.formats.items()
+        ]
+        return Table(columns, meta=self.meta, copy=False)
 
 
-def _strings(values: list[str]) -> NDArray[np.str_]:
-    return np.array(values, dtype=np.str_)
+def flag_of(row: Row) -> str:
+    """Write the flags of a row as one text."""
+    if row.refused:
+        return printable(f"refused: {row.refused}")
+    return "; ".join(map(str, row.flags))
+
+
+def printable(text: str) -> str:
+    """Replace characters that a text file cannot contain, as in file names of another encoding, by escape sequences."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+def _measure(part: Predicted, name: str) -> NDArray[np.floating]:
+    unknown = np.full_like(part.coverage, np.nan)
+    return part.coverage if name == "coverage" else part.measures.get(name, unknown)
+
+
+def _joined(parts: Sequence[NDArray[np.floating]], *width: int) -> NDArray[np.float64]:
+    return np.concatenate([np.empty((0, *width)), *parts])
+
+
+def _comments(facts: ModelFacts) -> list[str]:
+    grid = f"{facts.image_size} x {facts.image_size} pixels, {facts.field_kpc:g} kpc wide"
+    filters = ", ".join(facts.filters)
+    return [
+        f"The model takes images of {grid}, in {facts.unit}, in the filters {filters}.",
+        f"It was trained on simulated galaxies at z = {facts.redshift:g} ({', '.join(facts.domains)}).",
+        *limits(facts),
+        *_views(facts),
+        "feature_distance says how far the network's features are from those of its training images. A value below 1 "
+        "does not make a probability right: light that is missing, blurred or of another redshift can pass unnoticed.",
+        "Meanings of the words in the column flag, some of which are followed by a filter:",
+        *(f"{word}: {meaning}" for word, meaning in MEANINGS.items()),
+    ]
+
+
+def _views(facts: ModelFacts) -> list[str]:
+    if not facts.calibrated or not facts.members or facts.views == 1:
+        return []
+    return [f"Probabilities are means over {facts.views} views of each image."]
