@@ -92,7 +92,7 @@ class _Figure:
         if "clip-path" in found.attrib:
             element.set("clip-path", self._referring(found.attrib["clip-path"]))
         if tag == "path":
-            if style == "fill: none":
+            if style == "fill: none" or "d" not in found.attrib:
                 return None
             element.set("d", path(found.attrib["d"]))
         elif tag == "image":

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mergershift import __version__
@@ -29,9 +28,10 @@ from mergershift.report import (
 )
 from mergershift.report.feature_shift import compared_images, measure, prepared_images
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
+from mergershift.report.rendering import render
 from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, read_study_results
-from mergershift.report.style import PAGE, SOURCE, TARGET, spelt
+from mergershift.report.style import PAGE, SOURCE, TARGET
 from mergershift.report.svg import Drawing, mark, save, style
 from mergershift.report.validator_table import FEWEST_RANKED, ranked_networks, shown_columns, validator_rows
 
@@ -243,20 +243,10 @@ def _slug(contender: Contender) -> str:
 
 
 def _render(gathered: StudyResults, directions: Sequence[Mapping[str, Any]]) -> str:
-    package = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(package),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["spelt"] = spelt
     own = {style.variable for style in PAGE}
     banner = prose.banner(gathered)
-    return environment.get_template("page.html.j2").render(
-        css=(package / "page.css").read_text(),
+    return render(
+        Path(__file__).parent / "page.html.j2",
         styles=[SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
         directions=directions,
         banner=banner,

@@ -18,6 +18,8 @@ from mergershift.report.svg import STRIP, TEXT
 
 LINEAR, WHITE = 2.0, 25.0
 """Brightness in units of the noise below which the stretch is linear, and from which a pixel is white."""
+NO_VALUE = (92, 84, 110)
+"""Colour of a pixel that has no value in any filter."""
 WIDTH = 338.4
 """Width of a sheet in points."""
 BAR_ARCSEC = 2
@@ -25,33 +27,30 @@ BAR_ARCSEC = 2
 Colours = NDArray[np.uint8]
 
 
-class Stamps:
-    """Colour images of a setting's galaxies, all under the same stretch.
+class Stretch:
+    """The colours of images, all under the same stretch.
 
     A pixel is measured in units of its filter's noise, so that the noise has no hue: black at 0, linear up to
     `LINEAR`, logarithmic above, and white from `WHITE` (the asinh stretch of Lupton et al. 2004, PASP 116:133, for
     every filter by itself). The filters are in the order of their wavelength.
     """
 
-    def __init__(self, setting: Setting, prepared: Prepared) -> None:
-        self._prepared, self._facts = prepared, FILTER_SETS[setting.filters].filters
-
-    def images(self, domain: str, rows: Iterable[int], width: int = IMAGE_SIZE) -> Colours:
-        """Read the central `width` pixels of the images of these rows as RGB `(N, width, width, 3)`."""
-        stored = (
-            self._prepared.images(Domain(domain), np.asarray(list(rows), dtype=np.int64)).double().numpy()
-        )
-        return self.coloured(stored[..., centre(width), centre(width)])
+    def __init__(self, filter_set: str) -> None:
+        self._facts = FILTER_SETS[filter_set].filters
 
     def coloured(self, images: Floats) -> Colours:
         """Colour images `(N, C, H, W)` in µJy/arcsec²; returns RGB `(N, H, W, 3)` with row 0 at the bottom."""
         noise = np.array([facts.noise_std for facts in self._facts])
         # Row 0 is drawn at the bottom, as in FITS viewers.
         brightness = np.moveaxis(images, 1, -1)[:, ::-1] / noise
+        empty = np.isnan(brightness).all(axis=-1)
+        brightness = np.nan_to_num(brightness)
         blue, red = brightness[..., 0], brightness[..., -1]
         green = brightness[..., 1] if len(self._facts) > 2 else (blue + red) / 2
         stretched = np.arcsinh(np.stack([red, green, blue], axis=-1) / LINEAR) / np.arcsinh(WHITE / LINEAR)
-        return (255 * stretched.clip(0, 1)).round().astype(np.uint8)
+        coloured = (255 * stretched.clip(0, 1)).round().astype(np.uint8)
+        coloured[empty] = NO_VALUE
+        return coloured
 
     @property
     def caption(self) -> str:
@@ -63,6 +62,21 @@ class Stamps:
             "its noise per pixel, and all images are under the same asinh stretch: black at 0, linear up to "
             f"{LINEAR:.0f} times the noise, logarithmic above, white from {WHITE:.0f} times."
         )
+
+
+class Stamps(Stretch):
+    """Colour images of a setting's galaxies."""
+
+    def __init__(self, setting: Setting, prepared: Prepared) -> None:
+        super().__init__(setting.filters)
+        self._prepared = prepared
+
+    def images(self, domain: str, rows: Iterable[int], width: int = IMAGE_SIZE) -> Colours:
+        """Read the central `width` pixels of the images of these rows as RGB `(N, width, width, 3)`."""
+        stored = (
+            self._prepared.images(Domain(domain), np.asarray(list(rows), dtype=np.int64)).double().numpy()
+        )
+        return self.coloured(stored[..., centre(width), centre(width)])
 
 
 def centre(width: int) -> slice:
@@ -141,13 +155,15 @@ class Sheet:
 
     def scale_bar(self, column: int, row: int, pixels: int) -> None:
         """Draw the length of `BAR_ARCSEC` into a stamp that is `pixels` wide."""
+        self.bar(column, row, BAR_ARCSEC / PIXEL_ARCSEC / pixels, f"{BAR_ARCSEC}″")
+
+    def bar(self, column: int, row: int, share: float, text: str) -> None:
+        """Draw a length into a stamp, as a share of its width, and name it."""
         x, y = self.corner(column, row)
-        length = BAR_ARCSEC / PIXEL_ARCSEC / pixels * self.size
+        length = share * self.size
         left, bottom = x + 6, y + self.size - 6
         self.axes.plot([left, left + length], [bottom] * 2, color="#ffffff", linewidth=1.4)
-        self._write(
-            left + length / 2, bottom - 3, f"{BAR_ARCSEC}″", ha="center", va="bottom", color="#ffffff"
-        )
+        self._write(left + length / 2, bottom - 3, text, ha="center", va="bottom", color="#ffffff")
 
     def _write(self, x: float, y: float, text: str, **style: Any) -> None:
         self.axes.text(x, y, text, **{"fontsize": TEXT, "color": INK.light, **style})

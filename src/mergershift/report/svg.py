@@ -114,11 +114,25 @@ def save(drawing: Drawing, folder: Path, styles: Iterable[Style], number: int) -
     # The methods of the canvases draw only once, while savefig repeats layout and drawing.
     FigureCanvasAgg(figure).print_png(folder / f"{drawing.name}.png", metadata={"Software": None})
     figure.set_layout_engine("none")
+    svg = _svg(figure)
+    (folder / f"{drawing.name}.svg").write_text(svg)
+    return _inline(svg, drawing.alt, styles, number)
+
+
+def embedded(figure: Figure, alt: str, number: int) -> str:
+    """Return a figure as SVG to put into a page that has no files; see `Drawing` and `save` for the arguments."""
+    figure.set_dpi(DPI)
+    return _inline(_svg(figure), alt, (), number)
+
+
+def _svg(figure: Figure) -> str:
     text = io.StringIO()
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    svg = _plain(text.getvalue())
-    (folder / f"{drawing.name}.svg").write_text(svg)
-    return inline(svg, drawing.alt, {style.light: style.variable for style in (*styles, *PAGE)}, number)
+    return _plain(text.getvalue())
+
+
+def _inline(svg: str, alt: str, styles: Iterable[Style], number: int) -> str:
+    return inline(svg, alt, {style.light: style.variable for style in (*styles, *PAGE)}, number)
 
 
 def _plain(svg: str) -> str:
