@@ -1,0 +1,1 @@
+"""Images of a catalogue's objects, cut out of mosaics."""
