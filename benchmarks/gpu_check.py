@@ -204,7 +204,7 @@ def predicts(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
     images = prepared.images(config.transfer.target, prepared.rows("validation", unique=True)[:64])
     with torch.inference_mode():
         features = classifier(images).features.double().numpy()
-    model = ExportableModel(classifier, 1.5, fit_distance(features[::2], features[1::2]))
+    model = ExportableModel([classifier], [fit_distance(features[::2], features[1::2])])
     save_program(model, images[:2].numpy(), list(COLUMNS), folder / "model", [])
     with torch.inference_mode():
         exported = load_program(folder / "model")(images).numpy()
