@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +20,8 @@ from registry.samples import facts_of, program_of, stamps, write_package
 from mergershift.cli.main import main
 from mergershift.core.errors import UserError
 from mergershift.predicting import load_model
-from mergershift.predicting.command import _width
-from mergershift.predicting.conversion import ConversionPlan
-from mergershift.predicting.inputs import Inputs
-from mergershift.predicting.sources import Source
-from mergershift.predicting.units import brightness
-from mergershift.registry import COLUMNS, RegisteredModel
+from mergershift.predicting.columns import SCORES
+from mergershift.registry import RegisteredModel
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +38,10 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Write three files, 0.npy, 1.fits and in/2.npy, to the working directory; one image contains a NaN."""
+    """Write three files, 0.npy, 1.fits and in/2.npy, to the working directory; one image has no data in a filter."""
     monkeypatch.chdir(tmp_path)
     made = stamps(30)
-    made[12, 1, 40, 40] = np.nan
+    made[12, 1] = np.nan
     (tmp_path / "in").mkdir()
     np.save("0.npy", made[:10])
     fits.PrimaryHDU(made[10:20], fits.Header({"BUNIT": "uJy/arcsec2"})).writeto("1.fits")
@@ -61,15 +56,16 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def scores(table: Table) -> np.ndarray:
-    return np.stack([np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan) for name in COLUMNS], 1)
+    names = [name for name in SCORES if name in table.colnames]
+    return np.stack([np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan) for name in names], 1)
 
 
-@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".parquet"])
+@pytest.mark.parametrize("suffix", [".ecsv", ".fits", ".parquet", ".vot"])
 def test_the_command_writes_what_the_function_returns(folder, images, capsys, suffix) -> None:
     code, out, err = run(capsys, ".", "--model", folder, "--output", f"p{suffix}", "--threads", 1)
     assert (code, err) == (0, "")
     table = Table.read(f"p{suffix}")
-    expected = load_model(folder).predict(["0.npy", "*.fits", "in"])
+    expected = load_model(folder).predict(["0.npy", "1.*", "in"])
     assert (
         list(map(str, table["file"]))
         == list(expected["file"])
@@ -79,7 +75,9 @@ def test_the_command_writes_what_the_function_returns(folder, images, capsys, su
     np.testing.assert_array_equal(scores(table), scores(expected))
     np.testing.assert_allclose(scores(table), RegisteredModel.read(folder).predict(images), atol=1e-6)
     assert np.flatnonzero(np.isnan(scores(table)[:, 0])).tolist() == [12]
-    assert expected["flag"][12] == "as is; not finite"
+    assert expected["flag"][12] == "filters assumed; scale assumed; no data in f160w"
+    assert expected["conversion"][12] == "as is"
+    assert "1 with no data in f160w" in out
     assert expected["merger"].mask.tolist() == [row == 12 for row in range(30)]
     called = int((scores(expected)[:, 0] >= 0.4).sum())
     assert out.startswith(f"p{suffix}: 30 images, {called} classified as mergers")
@@ -105,10 +103,13 @@ def test_a_refused_file_is_reported_at_the_end_and_the_others_are_predicted(
     code, _, err = run(capsys, ".", "--model", folder)
     assert code == 1
     assert err.splitlines()[-1].startswith("Refused: 0.fits: counts are detector counts")
-    assert len(Table.read("predictions.ecsv")) == 30
     table = load_model(folder).predict(".")
-    assert len(table) == 30
-    assert table.meta["refused"][0].startswith("0.fits: counts")
+    for made in (table, Table.read("predictions.ecsv")):
+        assert len(made) == 31
+        assert made["file"][0] == "0.fits"
+        assert made["flag"][0].startswith("refused: counts")
+        assert np.isnan(scores(made)[0]).all()
+        assert made["merger"].mask.tolist() == [row in (0, 13) for row in range(31)]
     assert "0.fits" in caplog.text
     before = Path("predictions.ecsv").read_bytes()
     code, _, err = run(capsys, "0.npy", "--model", folder)
@@ -120,15 +121,29 @@ def test_a_refused_file_is_reported_at_the_end_and_the_others_are_predicted(
     assert len(Table.read("predictions.ecsv")) == 10
 
 
-def test_only_the_first_of_many_refused_files_are_named(folder, images, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("mergershift.cli.predict.MOST_REFUSALS", 2)
-    code, _, err = run(capsys, "0.npy", *(f"gone{number}.npy" for number in range(5)), "--model", folder)
+def test_refused_files_are_counted_by_reason(folder, images, capsys) -> None:
+    for number in range(3):
+        fits.PrimaryHDU(images[:2], fits.Header({"BUNIT": "counts"})).writeto(f"c{number}.fits")
+    code, out, err = run(capsys, "c*.fits", "gone.npy", "0.npy", "--model", folder)
     assert code == 1
-    assert [line.split(":")[1].strip() for line in err.splitlines()] == [
-        "gone0.npy",
-        "gone1.npy",
-        "3 more files.",
-    ]
+    assert "14 images: 4 refused" in out
+    first, second = err.splitlines()[-2:]
+    assert first.startswith("Refused: c0.fits and 2 more: counts")
+    assert second.startswith("Refused: gone.npy: no such file")
+
+
+def test_a_page_is_written_beside_the_table_and_never_over_another(folder, images, capsys) -> None:
+    code, out, _ = run(capsys, "0.npy", "--model", folder, "--output", "in/p.vot", "--report")
+    assert code == 0
+    assert "in/p.html: the page on these predictions" in out
+    assert "Which of 10 images show mergers?" in Path("in/p.html").read_text()
+    code, _, err = run(capsys, "0.npy", "--model", folder, "--output", "in/p.fits", "--report")
+    assert (code, Path("in/p.fits").exists()) == (1, False)
+    assert "in/p.html: already exists" in err
+    assert sorted(path.name for path in Path("in").iterdir()) == ["2.npy", "p.html", "p.vot"]
+    code, _, err = run(capsys, "0.npy", "--model", folder, "--check", "--report")
+    assert code == 2
+    assert "--check predicts nothing: leave out --report" in err
 
 
 def test_without_usable_images_no_table_is_made(folder, images, capsys) -> None:
@@ -162,19 +177,8 @@ def test_options_replace_missing_headers(folder, tmp_path, monkeypatch, capsys) 
     code, _, err = run(capsys, "large.npy", "--model", folder, *options)
     assert (code, err) == (0, "")
     table = Table.read("predictions.ecsv")
-    assert table["flag"][0].startswith("re-binned from 150 x 150 pixels of 0.09372 arcsec at z = 2")
+    assert table["conversion"][0].startswith("re-binned from 150 x 150 pixels of 0.09372 arcsec at z = 2")
     np.testing.assert_allclose(scores(table), RegisteredModel.read(folder).predict(stamps(3)), atol=5e-3)
-
-
-def test_one_long_name_among_many_does_not_cost_memory() -> None:
-    plan = ConversionPlan(75, brightness("uJy/arcsec2", None), note="as is")
-    sources = [Source(name, 1, plan, lambda: iter(())) for name in ["é" * 20000, *map(str, range(1000))]]
-    tracemalloc.start()
-    widths = [_width(Inputs(sources, {}), column) for column in ("file", "flag")]
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert widths == [80000, len("as is; not finite")]
-    assert peak < 2e6
 
 
 @pytest.mark.system
@@ -199,3 +203,22 @@ def test_a_registered_model_can_be_used_outside_a_checkout(folder, images, tmp_p
     np.testing.assert_allclose(
         json.loads(probabilities), RegisteredModel.read(folder).predict(images[:10])[:, 0]
     )
+
+
+def test_options_that_files_make_needless_are_said_and_override_makes_them_count(
+    folder, images, capsys
+) -> None:
+    cards = {"BUNIT": "uJy/arcsec2", "FILTER0": "F814W", "FILTER1": "F160W"}
+    fits.PrimaryHDU(images[:3], fits.Header(cards)).writeto("n.fits")
+    options = ("n.fits", "--model", folder, "--unit", "uJy/arcsec2", "--filters", "f160w,f814w")
+    code, out, _ = run(capsys, *options)
+    assert code == 0
+    assert "--unit was not used for 3 of 3 images" in out
+    assert "--filters was not used for 3 of 3 images" in out
+    own = scores(Table.read("predictions.ecsv"))
+    code, out, _ = run(capsys, *options, "--override", "--overwrite")
+    assert code == 0
+    assert "was not used" not in out
+    table = Table.read("predictions.ecsv")
+    assert "filters f160w, f814w as given instead of f814w, f160w" in table["conversion"][0]
+    assert (scores(table)[:, 0] != own[:, 0]).all()

@@ -27,7 +27,29 @@ def _remember(context: click.Context, _parameter: click.Parameter, wanted: bool)
 
 
 class Command(click.Command):
-    """A command that accepts --debug and reports operating-system errors as a UserError."""
+    """A command that accepts --debug and reports operating-system errors as a UserError.
+
+    Args:
+        sections: The heading of a section of options in the help, by the option that begins it; without one, all
+            options have the heading `Options`.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the headings of their sections."""
+        parts: dict[str, list[tuple[str, str]]] = {}
+        heading = "Options"
+        for parameter in self.get_params(ctx):
+            heading = self._sections.get(parameter.opts[0], heading)
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                parts.setdefault(heading, []).append(record)
+        for heading, records in parts.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Add --debug before --help."""

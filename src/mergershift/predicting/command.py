@@ -2,103 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mergershift.core.processes import available_cores
-from mergershift.core.words import counted
-from mergershift.predicting.conversion import Assumed
 from mergershift.predicting.image_files import find_files
-from mergershift.predicting.inputs import Inputs
-from mergershift.predicting.model import load_model, no_images_error
-from mergershift.predicting.table import NOT_FINITE, Form, Rows
-from mergershift.predicting.writers import fits_text, table_writer
+from mergershift.predicting.inputs import FileInputs
+from mergershift.predicting.model import Model, load_model, no_images_error
+from mergershift.predicting.mosaics.inputs import CatalogueInputs
+from mergershift.predicting.mosaics.options import Survey
+from mergershift.predicting.planes import Given
+from mergershift.predicting.rows import Row
+from mergershift.predicting.stack_writer import stack_writer
+from mergershift.predicting.summary import Summary
+from mergershift.predicting.unused import passed_over_files
+from mergershift.predicting.writers import table_writer
 
-PIECE = 64
-"""Number of batches that are written to the table at a time."""
+if TYPE_CHECKING:
+    from mergershift.registry import ModelFacts
 
 
 def predict_step(
-    images: Sequence[str],
+    images: Sequence[str] | Survey,
     model: str,
     output: Path,
     *,
-    assumed: Assumed,
+    given: Given,
     threads: int | None = None,
-) -> tuple[list[str], dict[str, str]]:
+    report: Path | None = None,
+    cutouts: Path | None = None,
+    views: int | None = None,
+) -> Summary:
     """Write a table of predictions for all usable images; its arguments have passed `check_arguments`.
 
     Args:
-        images: Files, folders and patterns.
+        images: Files, folders and patterns, or a catalogue with its mosaics.
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a folder.
         output: Path of the table, which replaces any existing one; its suffix determines the format.
-        assumed: Properties of images whose files do not give them.
+        given: Properties of images whose files do not give them.
         threads: Number of threads; all available cores by default.
+        report: Path of a page on the predictions, which replaces any existing one.
+        cutouts: Path of an npy file with the images that the network saw, which replaces any existing one.
+        views: Number of views of each image whose mean is predicted, see `load_model`.
 
-    Returns a summary in lines of text, and the reasons for refused files by their names.
+    Returns the numbers of images by flag and reason.
     Raises UserError, without writing a table, if no image is usable.
     """
     import torch
 
-    names = find_files(images, leave_out=output)
-    loaded = load_model(model)
+    loaded = load_model(model, views)
     torch.set_num_threads(threads or available_cores())
-    inputs = Inputs.of_files(names, assumed, loaded.package.facts, progress=True)
-    if not inputs.count:
-        raise no_images_error(inputs)
-    tally = _Tally()
-    with table_writer(output, loaded.form.table(), partial(_width, inputs)) as write:
-        for piece in _pieces(loaded.rows(inputs, progress=True)):
-            write(loaded.form.table(piece))
-            tally.add(loaded.form, piece)
-        if not tally.images:
-            raise no_images_error(inputs)
-    return tally.lines(output, loaded.form), inputs.refused
+    written = [path for path in (output, report, cutouts) if path is not None]
+    inputs = open_inputs(images, given, loaded.package.facts, leave_out=written)
+    if isinstance(inputs, FileInputs) and not inputs.usable:
+        raise no_images_error([row for batch in inputs.batches() for row in batch.rows])
+    return write_predictions(loaded, inputs, output, report, cutouts)
 
 
-class _Tally:
-    def __init__(self) -> None:
-        self.images = self.mergers = self.empty = self.outliers = 0
-
-    def add(self, form: Form, piece: Sequence[Rows]) -> None:
-        for rows in piece:
-            self.images += len(rows.index)
-            self.mergers += int(np.count_nonzero(rows.scores[:, 0] >= form.threshold))
-            self.empty += int(np.count_nonzero(np.isnan(rows.scores[:, 0])))
-            self.outliers += int(np.count_nonzero(rows.scores[:, 2] > 1))
-
-    def lines(self, output: Path, form: Form) -> list[str]:
-        images = counted(self.images, "image")
-        rule = f"probability >= {form.threshold:.3f}"
-        text = [f"{output}: {images}, {self.mergers} classified as mergers ({rule})"]
-        if form.warning:
-            text.append(form.warning)
-        if self.outliers:
-            text.append(
-                f"{self.outliers} unlike the images that the model was trained on (out_of_domain > 1)"
-            )
-        if self.empty:
-            text.append(f"{self.empty} without a prediction (flag '{NOT_FINITE}')")
-        return text
+def open_inputs(
+    images: Sequence[str] | Survey, given: Given, facts: ModelFacts, *, leave_out: Sequence[Path] = ()
+) -> FileInputs | CatalogueInputs:
+    """Open the images, or the catalogue and its mosaics, by their headers."""
+    if isinstance(images, Survey):
+        return CatalogueInputs.of_survey(images, given, facts)
+    inputs = FileInputs.of_files(find_files(images, leave_out), given, facts, progress=True)
+    inputs.warnings += passed_over_files(images, leave_out)
+    return inputs
 
 
-def _pieces(rows: Iterable[Rows]) -> Iterator[list[Rows]]:
-    piece: list[Rows] = []
-    for batch in rows:
-        piece.append(batch)
-        if len(piece) == PIECE:
-            yield piece
-            piece = []
-    if piece:
-        yield piece
+def write_predictions(
+    model: Model,
+    inputs: FileInputs | CatalogueInputs,
+    output: Path,
+    report: Path | None = None,
+    cutouts: Path | None = None,
+) -> Summary:
+    """Write the table of predictions for all inputs and, where they have a path, the page on them and their images.
 
+    Returns the numbers of images by flag and reason.
+    Raises UserError, without writing a table, if every image is refused.
+    """
+    catalogue = isinstance(inputs, CatalogueInputs)
+    summary, gathered, first = Summary(model.form, inputs.warnings, catalogue=catalogue), None, list[Row]()
+    if report is not None:
+        from mergershift.predicting.page.gathered import Gathered
 
-def _width(inputs: Inputs, column: str) -> int:
-    """Compute an upper limit on the length of the texts in a column of the table."""
-    if column == "flag":
-        notes = {source.plan.note for source in inputs.sources}
-        return max(len(fits_text(f"{note}; {NOT_FINITE}")) for note in notes)
-    return max(len(fits_text(source.name)) for source in inputs.sources)
+        gathered = Gathered(model.form, model.package.facts, catalogue=catalogue)
+    with ExitStack() as files:
+        write = files.enter_context(table_writer(output, model.form.table()))
+        keep = files.enter_context(stack_writer(cutouts)) if cutouts is not None else None
+        for part, seen in model.rows(inputs, progress=True):
+            write(model.form.table([part]))
+            summary.add(part)
+            first = first or part.rows[:1]
+            if gathered is not None:
+                gathered.add(part, seen)
+            if keep is not None:
+                keep(seen)
+        if summary.refused == summary.images:
+            raise no_images_error(first, summary.images)
+    if gathered is not None and report is not None:
+        from mergershift.predicting.page.page import write_page
+
+        write_page(report, output, gathered)
+    return summary

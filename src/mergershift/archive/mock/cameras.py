@@ -78,28 +78,26 @@ def _smooth(levels: list[Floats], smoothings: tuple[float, ...], pixel: float) -
     return np.stack([_blur(image[:, channel], width) for channel, width in enumerate(widths)], axis=1)
 
 
-def render_stars(stars: Stars, offsets: Floats) -> Floats:
-    """Render stars as seen by the four cameras: surface brightness `(4, 3, 75, 75)` in light per arcsec².
+def render_stars(stars: Stars, offsets: Floats, size: int = IMAGE_SIZE) -> Floats:
+    """Render stars as seen by the four cameras: surface brightness `(4, 3, size, size)` in light per arcsec².
 
-    `offsets` `(4, 2)` are the pixels by which the origin is right of and above the centre of each image.
+    `offsets` `(4, 2)` are the pixels of the archive by which the origin is right of and above the centre of each image.
     """
     shares = _levels(stars.smoothing)
-    fine_size = FINER * IMAGE_SIZE
+    fine_size = FINER * size
     grids: list[Floats] = []
     for level, share in enumerate(shares):
-        size = fine_size if level < FINE_SMOOTHINGS else IMAGE_SIZE
+        side = fine_size if level < FINE_SMOOTHINGS else size
         chosen = share > 0
         places, light = stars.positions[:, chosen], stars.light[:, chosen] * share[chosen]
-        views = np.empty((RowStructure.CAMERAS, FILTERS, size, size))
+        views = np.empty((RowStructure.CAMERAS, FILTERS, side, side))
         for camera, (right, up) in enumerate(AXES):
             shift_x, shift_y = offsets[camera] * PIXEL_KPC
             x = shift_x + right[0] * places[0] + right[1] * places[1] + right[2] * places[2]
             y = shift_y + up[0] * places[0] + up[1] * places[1] + up[2] * places[2]
-            views[camera] = _deposit(x, y, light, size)
+            views[camera] = _deposit(x, y, light, side)
         grids.append(views)
     fine = _smooth(grids[:FINE_SMOOTHINGS], SMOOTHINGS[:FINE_SMOOTHINGS], FIELD_KPC / fine_size)
-    binned = fine.reshape(RowStructure.CAMERAS, FILTERS, IMAGE_SIZE, FINER, IMAGE_SIZE, FINER).sum(
-        axis=(3, 5)
-    )
-    coarse = _smooth(grids[FINE_SMOOTHINGS:], SMOOTHINGS[FINE_SMOOTHINGS:], PIXEL_KPC)
-    return (binned + coarse) / PIXEL_ARCSEC**2
+    binned = fine.reshape(RowStructure.CAMERAS, FILTERS, size, FINER, size, FINER).sum(axis=(3, 5))
+    coarse = _smooth(grids[FINE_SMOOTHINGS:], SMOOTHINGS[FINE_SMOOTHINGS:], FIELD_KPC / size)
+    return (binned + coarse) / (PIXEL_ARCSEC * IMAGE_SIZE / size) ** 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mergershift.archive.facts import RowStructure
+from mergershift.archive.facts import IMAGE_SIZE, RowStructure
 from mergershift.archive.mock.bodies import draw_body
 from mergershift.archive.mock.cameras import render_stars
 from mergershift.archive.mock.encounters import draw_orbit, meet
@@ -93,11 +93,13 @@ def neighbours(rng: np.random.Generator, history: MergerHistory, recipe: Recipe)
     return found
 
 
-def render_galaxy(seed: int, merger: bool, place: int, recipe: Recipe) -> tuple[Floats, MergerHistory]:
-    """Render one galaxy: returns its uncalibrated surface brightness `(4 cameras, 3 filters, 75, 75)` and history."""
+def render_galaxy(
+    seed: int, merger: bool, place: int, recipe: Recipe, size: int = IMAGE_SIZE
+) -> tuple[Floats, MergerHistory]:
+    """Render one galaxy: returns its uncalibrated brightness `(4 cameras, 3 filters, size, size)` and its history."""
     rng = generator(seed, GALAXIES, merger, place)
     history = draw_history(rng, merger, recipe)
     stars = make_stars(rng, history, recipe)
     everything = Stars.join([stars, *neighbours(rng, history, recipe)])
     offsets = rng.uniform(-recipe.centring, recipe.centring, (RowStructure.CAMERAS, 2))
-    return render_stars(everything, offsets), history
+    return render_stars(everything, offsets, size), history
