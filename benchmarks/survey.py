@@ -185,10 +185,10 @@ def write_survey(
 
 
 def predict(arguments: list[str], model: Path, output: Path) -> Table:
-    """Run `mergershift predict`, whose exit code is 1 if rows were refused."""
+    """Run `mergershift predict` and read its table."""
     command = [sys.executable, "-m", "mergershift", "predict", *arguments]
     done = subprocess.run([*command, "--model", str(model), "--output", str(output)], check=False)
-    if done.returncode not in (0, 1) or not output.is_file():
+    if done.returncode or not output.is_file():
         raise click.ClickException(f"{' '.join(command)}: exit code {done.returncode}")
     return Table.read(output)
 

@@ -45,6 +45,17 @@ def test_an_unknown_position_is_assumed_to_be_the_centre(
         assert find_field(Plane(shape), scale, 2.0, FACTS).centre_assumed == assumed
 
 
+def test_a_cut_out_of_the_field_in_another_cosmology_lacks_a_border() -> None:
+    side = 397
+    field = find_field(Plane((side, side)), (FIELD / 400, FIELD / 400), 2.0, FACTS)
+    assert field.window is not None
+    for axis in field.window:
+        assert axis.width == pytest.approx(400)
+        assert axis.padding(side) == (2, 2)
+        assert axis.start + axis.first + axis.width / 2 == pytest.approx(side / 2)
+    assert field.centre_assumed
+
+
 def test_the_central_position_of_an_image_on_the_models_grid_changes_nothing() -> None:
     plane = Plane((75, 75), centre=(37.2, 36.9))
     assert find_field(plane, (FIELD / 75, FIELD / 75), 2.0, FACTS).window is None

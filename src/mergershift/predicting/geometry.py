@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SLACK = 0.005
 """Tolerated relative deviation of the field, since the archive's own pixel scale is rounded."""
+LEAST_SIDE = 0.97
+"""Least part of the field that an image shows along a side if the galaxy's position is unknown; what it lacks has no
+value. Cut-outs of the field in another cosmology are narrower by a percent; narrower ones may have been trimmed."""
 COARSEST = 0.5
 """Fewest pixels across the field, relative to the model's; coarser images lack structure even if re-binned."""
 MOST_FIELDS = 4
@@ -61,14 +64,15 @@ def find_field(plane: Plane, scale: Pair | None, redshift: float | None, facts: 
     if shape == (size, size) and off <= 0.5 and all(abs(width / size - 1) <= SLACK for width in widths):
         return Field(None, psf=psf)
     whole = all(abs(width / length - 1) <= SLACK for width, length in zip(widths, shape, strict=True))
-    if plane.centre is None or (off <= 0.5 and whole):
+    short = any(width > length * (1 + SLACK) for width, length in zip(widths, shape, strict=True))
+    if (plane.centre is None and not short) or (off <= 0.5 and whole):
         window = (central(shape[0], widths[0]), central(shape[1], widths[1]))
         return Field(window, f"re-binned from {geometry}", psf, centre_assumed=not whole)
     window = (around(centre[0], widths[0]), around(centre[1], widths[1]))
     place = (
         f" around the galaxy's position, row {centre[0]:.1f} and column {centre[1]:.1f}" if off > 0.5 else ""
     )
-    return Field(window, f"re-binned from {geometry}{place}", psf)
+    return Field(window, f"re-binned from {geometry}{place}", psf, centre_assumed=plane.centre is None)
 
 
 def times(shape: Sequence[int]) -> str:
@@ -112,7 +116,7 @@ def _check_extent(plane: Plane, pixel_kpc: Pair, widths: Pair, geometry: str, fa
     if fields > MOST_FIELDS:
         raise Refused(f"{shown}, {fields:.2g} fields of {field} ({geometry}): cut the galaxy out first")
     if plane.centre is None:
-        if any(width > length * (1 + SLACK) for width, length in zip(widths, plane.shape, strict=True)):
+        if any(width * LEAST_SIDE > length for width, length in zip(widths, plane.shape, strict=True)):
             raise Refused(f"{shown} ({geometry}), but the model needs {field}: cut out a wider image")
         return
     axes = [around(place, width) for place, width in zip(plane.centre, widths, strict=True)]
