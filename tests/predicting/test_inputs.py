@@ -18,9 +18,9 @@ from registry.samples import facts_of, stamps
 
 from mergershift.archive import DATA_SETS, Domain, open_images
 from mergershift.predicting.image_files import find_files
-from mergershift.predicting.inputs import BATCH, FileInputs, ahead
+from mergershift.predicting.inputs import FileInputs, ahead
 from mergershift.predicting.planes import Given, Identity
-from mergershift.predicting.rows import Batch, Row
+from mergershift.predicting.rows import BATCH, Batch, Row
 from mergershift.predicting.units import Refused
 
 FACTS = facts_of()

@@ -21,7 +21,7 @@ BINNED = 3
 APERTURE = 6
 """Radius in pixels within which the size is measured."""
 _STEP = 0.5
-_SIGMA = 1.4826
+SIGMA_OF_MAD = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 Values = NDArray[np.float32]
@@ -66,7 +66,7 @@ def _ring(side: int, width: int) -> NDArray[np.bool_]:
 def _spread(values: Values) -> tuple[Values, Values]:
     """Compute the median and the robust standard deviation along the last axis."""
     median = _median(values)
-    return median, np.float32(_SIGMA) * _median(np.abs(values - median[..., None]))
+    return median, np.float32(SIGMA_OF_MAD) * _median(np.abs(values - median[..., None]))
 
 
 def _median(values: Values) -> Values:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mergershift.images.measure import SIGMA_OF_MAD
+
 MIDDLE = 0.2
 """Side of the middle of the field, relative to the field."""
 REACH = 3
@@ -23,7 +25,6 @@ DEEPEST = 50.0
 HIGHEST = 1e20
 """Values above this are such codes in any unit."""
 _EIGHT = np.ones((3, 3))
-_SIGMA_OF_MAD = 1.4826
 
 Values = NDArray[np.float32]
 
@@ -62,7 +63,7 @@ def without_codes(part: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Of images without any value.
         median = np.nanmedian(some, axis=1, keepdims=True)
-        deviation = _SIGMA_OF_MAD * np.nanmedian(np.abs(some - median), axis=1, keepdims=True)
+        deviation = SIGMA_OF_MAD * np.nanmedian(np.abs(some - median), axis=1, keepdims=True)
         lowest = np.where(deviation > 0, np.minimum(median - DEEPEST * deviation, 0), -HIGHEST)
         part[(part < lowest[..., None]) | (part > HIGHEST)] = np.nan
     return part

@@ -17,15 +17,13 @@ from mergershift.predicting.flags import Flag
 from mergershift.predicting.opening import open_files
 from mergershift.predicting.planes import Description, Given, Identity
 from mergershift.predicting.reading import read_images
-from mergershift.predicting.rows import Batch, Row
+from mergershift.predicting.rows import BATCH, Batch, Row
 from mergershift.predicting.sources import Source, Unusable, open_array
 from mergershift.predicting.units import Refused
 from mergershift.predicting.unused import unused_options
 
 if TYPE_CHECKING:
     from mergershift.registry import ModelFacts
-
-BATCH = 256
 
 
 @dataclass(slots=True)

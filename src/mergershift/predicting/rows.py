@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from mergershift.predicting.flags import Flag
 from mergershift.predicting.planes import Identity
 
+BATCH = 256
+"""Number of images that are read, and given to the network, at a time."""
+
 
 @dataclass(slots=True)
 class Row:

@@ -17,13 +17,12 @@ from mergershift.predicting.mosaics.offsets import measure_offset
 from mergershift.predicting.mosaics.options import Survey
 from mergershift.predicting.planes import Given, Identity
 from mergershift.predicting.regrid import kpc_per_arcsec
-from mergershift.predicting.rows import Batch, Row
+from mergershift.predicting.rows import BATCH, Batch, Row
 from mergershift.predicting.units import Refused
 
 if TYPE_CHECKING:
     from mergershift.registry import ModelFacts
 
-BATCH = 256
 NO_POSITION = "the position is missing or not on the sky"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 
+from mergershift.images.measure import SIGMA_OF_MAD
 from mergershift.predicting.mosaics.layer import Layer
 
 SOURCES, TRIED = 40, 100
@@ -90,7 +91,7 @@ def _contrast(
         return None
     values = stamp.values.astype(np.float64)
     values -= np.median(values)
-    noise = float(1.4826 * np.median(abs(values)))
+    noise = float(SIGMA_OF_MAD * np.median(abs(values)))
     if not noise > 0:
         noise = float(values.std()) / 10
     if not noise > 0 or (values > 2 * SIGNIFICANT * noise).sum() < 4:
