@@ -10,7 +10,7 @@ from mergershift.images import Stretch, dihedral
 
 def test_dihedral_draws_all_eight_symmetries_evenly():
     image = torch.arange(9.0).view(1, 1, 3, 3)
-    turned = dihedral(image.expand(4000, 1, 3, 3), torch.Generator().manual_seed(1))
+    turned = dihedral(image, torch.zeros(4000, dtype=torch.long), torch.Generator().manual_seed(1))
     kinds, counts = np.unique(turned.flatten(1).numpy(), axis=0, return_counts=True)
     square = image[0, 0].numpy()
     expected = {tuple(np.rot90(side, k).ravel()) for side in (square, square[:, ::-1]) for k in range(4)}
@@ -20,7 +20,7 @@ def test_dihedral_draws_all_eight_symmetries_evenly():
 
 def test_dihedral_applies_the_same_symmetry_to_all_filters():
     image = torch.rand(1, 1, 7, 7).expand(16, 3, 7, 7)
-    turned = dihedral(image, torch.Generator().manual_seed(2))
+    turned = dihedral(image, torch.arange(16), torch.Generator().manual_seed(2))
     assert torch.equal(turned[:, 0], turned[:, 1])
     assert torch.equal(turned[:, 0], turned[:, 2])
 

@@ -23,6 +23,11 @@ class Adaptation(nn.Module):
     def build(self, feature_size: int, classes: int) -> None:
         """Create the weights that depend on the network's sizes F and K; called once, before training."""
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether `labelled_images` may return other images than it is given."""
+        return type(self).labelled_images is not Adaptation.labelled_images
+
     def labelled_images(self, images: Tensor, generator: Generator) -> Tensor:
         """Return labelled images `(N, C, H, W)` in µJy/arcsec² as the network is to see them, by default unchanged.
 

@@ -54,6 +54,11 @@ class Combined(Adaptation):
         for term in self._methods:
             term.build(feature_size, classes)
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether a term changes labelled images."""
+        return any(term.changes_images for term in self._methods)
+
     def labelled_images(self, images: Tensor, generator: Generator) -> Tensor:
         """Return images `(N, C, H, W)` in µJy/arcsec² after every term in turn has changed them."""
         for term in self._methods:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mergershift.adaptation.base import Adaptation, check_features
 from mergershift.core.errors import UserError
@@ -23,6 +24,10 @@ MEDIAN_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Kernel widths as multiples of the median squared distance."""
 
 _NEGLIGIBLE = 1e-6
+_LEAST_EXPONENT = -80.0
+"""Least exponent of a Gaussian kernel: beside the kernels on the diagonal, which are 1, exp(-80) is nothing."""
+_CLOSE = 1e-3
+"""Squared distance in units of the rows' squared norms below which float32 does not suffice."""
 
 
 class MMD(Adaptation):
@@ -119,7 +124,9 @@ def typical_square(squares: Tensor) -> Tensor:
 
 def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float] | Sequence[Tensor]) -> Tensor:
     """Compute the squared MMD from all squared distances `(N + M, N + M)`, the source's N = `split` rows first."""
-    kernels = torch.stack([torch.exp(squares / (-2 * sigma)) for sigma in sigmas]).sum(0)
+    # An exponential that underflows takes fifty times as long.
+    kernels = sum(torch.exp((squares / (-2 * sigma)).clamp_min(_LEAST_EXPONENT)) for sigma in sigmas)
+    assert isinstance(kernels, Tensor)
     within = kernels[:split, :split].mean() + kernels[split:, split:].mean()
     return within - 2 * kernels[:split, split:].mean()
 
@@ -127,16 +134,48 @@ def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float] | Seque
 def squared_distances(rows: Tensor) -> Tensor:
     """Return all |x_i - x_j|² `(N, N)` of rows `(N, F)`: never negative, exactly 0 on the diagonal.
 
-    The result has at least float32 precision. The Gram matrix is computed in float64, because the narrowest
-    published kernels are sensitive to an error of 1e-6 between equal rows, which float32 exceeds for a few
-    thousand features.
+    The result has at least float32 precision. Its second derivatives are not available.
     """
-    result = torch.promote_types(rows.dtype, torch.float32)
-    # Apple's GPUs have no float64, so that only the centring keeps the cancellation small there. Autocast would
-    # round the product to 16 bits.
-    wide = rows.to(result if rows.device.type == "mps" else torch.float64)
-    centred = wide - wide.mean(0, keepdim=True)
-    with torch.autocast(rows.device.type, enabled=False):
-        gram = centred @ centred.T
-    norms = gram.diagonal()
-    return (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0).to(result)
+    squares: Tensor = _SquaredDistances.apply(rows)
+    return squares
+
+
+class _SquaredDistances(torch.autograd.Function):
+    """All squared distances, from the Gram matrix of the centred rows.
+
+    Where two rows are close to each other, the difference of two large numbers loses the digits that the narrowest
+    kernels are sensitive to. The Gram matrix is then computed in float64, except on Apple's GPUs, which have none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        result = torch.promote_types(rows.dtype, torch.float32)
+        # Autocast would round the product to 16 bits.
+        with torch.autocast(rows.device.type, enabled=False):
+            centred, squares, norms = _of_gram(rows.to(result))
+            if result is torch.float32 and rows.device.type != "mps":
+                close = squares < _CLOSE * norms
+                close.fill_diagonal_(False)
+                if bool(close.any()):
+                    centred, squares, _ = _of_gram(rows.double())
+        ctx.save_for_backward(centred)
+        return squares.clamp_min(0).to(result)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the sum over j of 2 (g_ij + g_ji) (x_i - x_j)."""
+        (centred,) = ctx.saved_tensors
+        pairs = 2 * (gradient + gradient.T).to(centred.dtype)
+        pairs.fill_diagonal_(0)
+        with torch.autocast(centred.device.type, enabled=False):
+            result: Tensor = pairs.sum(1, keepdim=True) * centred - pairs @ centred
+        return result.to(gradient.dtype)
+
+
+def _of_gram(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the centred rows, their squared distances, and the sums of their squared norms, both `(N, N)`."""
+    centred = rows - rows.mean(0, keepdim=True)
+    gram = centred @ centred.T
+    norms = gram.diagonal()[:, None] + gram.diagonal()[None, :]
+    return centred, norms - 2 * gram, norms

@@ -37,6 +37,14 @@ class Classifier(nn.Module):
         # Convolutions on a CPU are fastest in the channels-last layout.
         return stretched.contiguous(memory_format=torch.channels_last)
 
+    @torch.no_grad()
+    def all_stretched(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Stretch images `(N, C, H, W)` on the CPU in blocks, so that they are in memory once more, as `dtype`."""
+        result = torch.empty_like(images, dtype=dtype, memory_format=torch.channels_last)
+        for stretched, block in zip(result.split(256), images.split(256), strict=True):
+            stretched.copy_(self.stretch(block))
+        return result
+
 
 @contextmanager
 def full_precision() -> Iterator[None]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Generator, Tensor, nn
 
 
-def dihedral(images: Tensor, generator: Generator) -> Tensor:
-    """Apply one of the eight symmetries of the square, drawn uniformly, to each image `(B, C, H, H)`.
+def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+    """Take `rows` `(B,)` of images `(N, C, H, H)`, each in one of the eight symmetries of the square, drawn uniformly.
 
-    A merger has no preferred position angle, so all eight views of the sky are equally likely. Grouping the batch
-    by symmetry avoids a Python loop over images.
+    A merger has no preferred position angle, so all eight views of the sky are equally likely. The result
+    `(B, C, H, H)` is in the channels-last layout; images in another one are copied.
     """
-    which = torch.randint(8, (len(images),), generator=generator).to(images.device)
-    result = torch.empty_like(images)
-    for symmetry in range(8):
-        chosen = which == symmetry
-        turned = torch.rot90(images[chosen], symmetry % 4, dims=(-2, -1))
-        result[chosen] = turned.flip(-1) if symmetry >= 4 else turned
-    return result
+    which = torch.randint(8, (len(rows),), generator=generator)
+    channels, side = images.shape[1], images.shape[2]
+    pixels = rows[:, None] * side**2 + _symmetries(side)[which]
+    values = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    turned = values.index_select(0, pixels.view(-1).to(images.device))
+    return turned.view(len(rows), side, side, channels).permute(0, 3, 1, 2)
+
+
+@functools.cache
+def _symmetries(side: int) -> Tensor:
+    """Return the number of the pixel that each pixel shows in each symmetry of a square, `(8, side²)`."""
+    pixels = torch.arange(side**2).view(side, side)
+    turned = [torch.rot90(pixels, quarter) for quarter in range(4)]
+    return torch.stack([view.flatten() for view in (*turned, *(view.flip(-1) for view in turned))])
 
 
 class Stretch(nn.Module):

@@ -26,7 +26,7 @@ class PairedBatches:
     Source and target follow independent permutations, which depend on seed and epoch alone, so that a resumed
     training sees the same batches as an uninterrupted one. If the target has fewer images, it starts over. The
     last, incomplete batch of an epoch is skipped unless it is the only one, because the batch statistics of a few
-    images are noise.
+    images are noise. Augmentation is fast for images in the channels-last layout.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class PairedBatches:
         target_rows = self._endless_target(target_generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             index = order[start : start + self.batch_size]
-            images, labels = self.source.images[index], self.source.labels[index]
-            target = None if self.target is None else self.target[next(target_rows)]
-            if self.augment:
-                images = dihedral(images, symmetry)
-                target = None if target is None else dihedral(target, symmetry)
-            yield PairedBatch(images, labels, target)
+            images = self._taken(self.source.images, index, symmetry)
+            target = None if self.target is None else self._taken(self.target, next(target_rows), symmetry)
+            yield PairedBatch(images, self.source.labels[index], target)
+
+    def _taken(self, images: Tensor, rows: Tensor, symmetry: Generator) -> Tensor:
+        return dihedral(images, rows, symmetry) if self.augment else images[rows]
 
     def _endless_target(self, generator: Generator) -> Iterator[Tensor]:
         if self.target is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mergershift.networks.base import Activations, Network, check_dropout, check_images, pooled_size
+from mergershift.networks.pooled_block import pooled_block
 
 
 class DeepMerge(Network):
@@ -28,7 +29,7 @@ class DeepMerge(Network):
         self.channels, self.image_size = channels, image_size
         check_dropout(dropout)
         self.feature_size = 32 * pooled_size(image_size, pools=3) ** 2
-        self.encoder = nn.Sequential(
+        self.encoder = _Encoder(
             *_block(channels, 8, kernel=5, dropout=dropout),
             *_block(8, 16, kernel=3, dropout=dropout),
             *_block(16, 32, kernel=3, dropout=dropout),
@@ -43,6 +44,25 @@ class DeepMerge(Network):
         check_images(images, self.channels, self.image_size)
         features = self.encoder(images)
         return Activations(features, self.head(features))
+
+
+class _Encoder(nn.Sequential):
+    """The layers in their order; training computes convolution, normalisation, ReLU and pooling as one."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features `(B, F)` of images `(B, C, H, W)`."""
+        if not self.training:
+            result: Tensor = super().forward(images)
+            return result
+        layers = iter(self)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                norm, _relu, _pooling = next(layers), next(layers), next(layers)
+                assert isinstance(norm, nn.BatchNorm2d)
+                images = pooled_block(images, layer, norm)
+            else:
+                images = layer(images)
+        return images
 
 
 def _block(inputs: int, outputs: int, kernel: int, dropout: float) -> list[nn.Module]:

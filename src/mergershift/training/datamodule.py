@@ -8,8 +8,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from mergershift.adaptation import Adaptation
+from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config
-from mergershift.images import Batches, PairedBatches, Prepared
+from mergershift.images import Batches, LabelledImages, PairedBatches, Prepared
 
 
 class TransferData(pl.LightningDataModule):
@@ -27,17 +29,36 @@ class TransferData(pl.LightningDataModule):
         self.validation = prepared.labelled(domain, prepared.rows("validation", unique=unique))
         self._prepared, self._target_domain = prepared, config.transfer.target
         self.target = self._target_images() if uses_target else None
+        self.stretched = False
+        """Whether the labelled images are stretched; if not, they are in µJy/arcsec²."""
+
+    def stretch(self, classifier: Classifier, penalty: Adaptation, precision: torch.dtype) -> None:
+        """Stretch all images once, and not in every step; the symmetries of the square commute with it.
+
+        Labelled images stay in µJy/arcsec² where the method changes them.
+
+        Args:
+            classifier: its stretch is fitted to the labelled training images.
+            penalty: the adaptation method.
+            precision: type in which the stretched images are held.
+        """
+        classifier.stretch.fit(self.source.images)
+        self.stretched = not penalty.changes_images
+
+        def held(data: LabelledImages) -> LabelledImages:
+            if self.stretched:
+                return LabelledImages(classifier.all_stretched(data.images, precision), data.labels)
+            return LabelledImages(data.images.contiguous(memory_format=torch.channels_last), data.labels)
+
+        self.source, self.validation = held(self.source), held(self.validation)
+        self.target = None if self.target is None else classifier.all_stretched(self.target, precision)
 
     def _target_images(self) -> Tensor:
         return self._prepared.images(self._target_domain, self._prepared.rows("train", trains="target"))
 
     def target_batches(self) -> Iterator[Tensor]:
-        """Yield all training images of the target once and in order, in batches `(B, C, H, W)`.
-
-        They are read from disk if the training did not use them.
-        """
-        images = self._target_images() if self.target is None else self.target
-        yield from images.split(self.settings.batch_size)
+        """Yield all training images of the target in µJy/arcsec² once and in order, in batches `(B, C, H, W)`."""
+        yield from self._target_images().split(self.settings.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:

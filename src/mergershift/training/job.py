@@ -105,7 +105,8 @@ def fit(job: Job, share: Share, on_epoch: OnEpoch = lambda epochs, classifier: N
     penalty = instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
     data = TransferData(job.prepared, config, uses_target=penalty.uses_target)
-    classifier.stretch.fit(data.source.images)
+    precision = torch.bfloat16 if config.trainer.precision == "bf16-mixed" else torch.float32
+    data.stretch(classifier, penalty, precision)
     task = TransferTask(classifier, penalty, config, data, share)
     history = EpochHistory(on_epoch)
     trainer = _trainer(job, task, history)

@@ -48,6 +48,7 @@ class TransferTask(pl.LightningModule):
         learners = (("penalty", self.penalty), ("weighting", self.weighting))
         self._alone = {f"{name}.{key}" for name, learner in learners for key, _ in learner.named_parameters()}
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, self._alone)
+        self._stretched = data.stretched
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
@@ -77,11 +78,10 @@ class TransferTask(pl.LightningModule):
     def training_step(self, batch: PairedBatch, _index: int) -> Tensor:
         """Return the loss (scalar) of one batch of both domains and log its terms."""
         labels = batch.source_labels
-        source_images = self.penalty.labelled_images(batch.source_images, self.generator)
+        both = self._activations(batch.source_images, batch.target_images, self.generator)
         if batch.target_images is None:
-            source = target = self.share.activations(self.classifier, source_images)
+            source = target = both
         else:
-            both = self.share.activations(self.classifier, source_images, batch.target_images)
             source = Activations(*(tensor[: len(labels)] for tensor in both))
             target = Activations(*(tensor[len(labels) :] for tensor in both))
         classification = functional.cross_entropy(source.logits.float(), labels, weight=self.train_weights)
@@ -97,6 +97,13 @@ class TransferTask(pl.LightningModule):
         }
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
+
+    def _activations(self, source: Tensor, target: Tensor | None, generator: Generator) -> Activations:
+        """Pass images of both domains through the network, after the method has changed the labelled ones."""
+        if not self._stretched:
+            source = self.classifier.stretched(self.penalty.labelled_images(source, generator))
+        domains = [source] if target is None else [source, target.to(source.dtype)]
+        return self.share.activations(self.classifier.network, *domains)
 
     def on_after_backward(self) -> None:
         """Raise UserError if DDP would wait for ever for a gradient, since the loss does not depend on a weight."""
@@ -115,8 +122,7 @@ class TransferTask(pl.LightningModule):
 
     def validation_step(self, batch: LabelledImages, _index: int) -> None:
         """Keep the predictions on validation images of the labelled domain until the epoch ends."""
-        images = self.penalty.labelled_images(batch.images, self.validation_generator)
-        logits = self.share.activations(self.classifier, images).logits.float()
+        logits = self._activations(batch.images, None, self.validation_generator).logits.float()
         self._validated.append((logits, batch.labels, torch.softmax(logits, dim=1)[:, 1]))
 
     def on_validation_epoch_end(self) -> None:

@@ -1,0 +1,84 @@
+"""The block computed in few passes against its modules one after the other, in float64."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mergershift.networks import pooled_block as module
+from mergershift.networks.pooled_block import pooled_block
+
+
+def layers(filters: int = 8, kernel: int = 3) -> nn.Sequential:
+    torch.manual_seed(0)
+    made = nn.Sequential(
+        nn.Conv2d(3, filters, kernel, padding="same"), nn.BatchNorm2d(filters), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    nn.init.uniform_(made[1].weight, -1, 1)  # type: ignore[arg-type]
+    nn.init.normal_(made[1].bias)  # type: ignore[arg-type]
+    return made
+
+
+def outcome(made: nn.Sequential, images: Tensor, block: bool) -> dict[str, Tensor]:
+    """The output, all gradients and the running statistics after a step."""
+    images = images.clone().requires_grad_()
+    result = pooled_block(images, made[0], made[1]) if block else made(images)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(1)
+    (result * torch.randn(result.shape, generator=generator).to(result)).sum().backward()
+    assert images.grad is not None
+    found = {"result": result.detach(), "images": images.grad, **made.state_dict()}
+    gradients = {f"gradient of {name}": weight.grad for name, weight in made.named_parameters()}
+    # Normalisation removes the mean, and with it the effect of the filters' bias: its gradient is nothing but rounding.
+    bias = gradients.pop("gradient of 0.bias")
+    assert bias is not None
+    assert not block or not bias.any()
+    return {name: value.double() for name, value in (found | gradients).items() if value is not None}
+
+
+@pytest.mark.parametrize("size", [8, 11])
+@pytest.mark.parametrize("values", [1, 3000, 10**9])
+def test_equals_its_modules_however_many_images_are_dealt_with_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, values: int, size: int
+) -> None:
+    """Also for negative weights of the normalisation, and for an odd number of pixels, whose last pooling drops."""
+    monkeypatch.setattr(module, "_CACHED", values)
+    images = torch.randn(13, 3, size, size, generator=torch.Generator().manual_seed(2))
+    made = layers().train()
+    assert float(made[1].weight.detach().min()) < 0  # type: ignore[operator]
+    expected = outcome(copy.deepcopy(made).double(), images.double(), block=False)
+    found = outcome(made, images, block=True)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=2e-5, msg=name)
+
+
+def test_is_what_trains_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_Block", None)
+    made = layers()
+    with pytest.raises(AttributeError):
+        pooled_block(torch.randn(4, 3, 8, 8), made[0], made[1])  # type: ignore[arg-type]
+
+
+def test_autocast_rounds_as_for_its_modules() -> None:
+    """Errors beside float64 are of the size of those of the modules under autocast."""
+    images = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    made = layers(kernel=5).train()
+    exact = outcome(copy.deepcopy(made).double(), images.double(), block=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain = outcome(copy.deepcopy(made), images, block=False)
+        ours = outcome(made, images, block=True)
+    assert ours["result"].isfinite().all()
+    for name, value in exact.items():
+        allowed = 2 * float((plain[name] - value).norm()) + 1e-3 * float(value.norm())
+        assert float((ours[name] - value).norm()) < allowed, name
+
+
+def test_without_gradients_batch_statistics_are_updated_all_the_same() -> None:
+    made = layers().train()
+    twin = copy.deepcopy(made)
+    images = torch.randn(6, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(pooled_block(images, made[0], made[1]), twin(images))  # type: ignore[arg-type]
+    for name, value in twin.state_dict().items():
+        assert torch.equal(made.state_dict()[name], value)
