@@ -80,6 +80,13 @@ def test_check_says_what_is_understood_and_predicts_nothing(
     assert "8 objects can be predicted." in out
     assert "1 object refused: the redshift is missing." in out
     assert not list(tmp_path.iterdir())
+    table = Table.read(survey.catalogue)
+    table["zbest"] = -1.0
+    lost = survey._replace(catalogue=tmp_path / "lost.ecsv")
+    table.write(lost.catalogue)
+    code, out, _ = run(capsys, *lost.options(), "--model", folder, "--check")
+    assert code == 1
+    assert "0 objects can be predicted." in out
 
 
 def test_right_ascensions_in_hours_and_objects_elsewhere(

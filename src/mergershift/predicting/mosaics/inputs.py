@@ -59,6 +59,7 @@ class CatalogueInputs:
             catalogue, self.inside = hours, inside
         self.catalogue = catalogue
         self.redshifts = _redshifts(catalogue, given)
+        self._fields: dict[int, float] = {}
         self.warnings: list[str] = []
         """What has to be known of the mosaics, in sentences."""
         self._remarks = [f"{layer.filter} {text}" for layer in self.layers for text in layer.remarks]
@@ -156,7 +157,9 @@ class CatalogueInputs:
         )
 
     def _field_arcsec(self, number: int) -> float:
-        return self.facts.field_kpc / kpc_per_arcsec(float(self.redshifts[number]))
+        if number not in self._fields:
+            self._fields[number] = self.facts.field_kpc / kpc_per_arcsec(float(self.redshifts[number]))
+        return self._fields[number]
 
     def _conversion(self, number: int, field: float) -> str:
         column = self.catalogue.columns.get("z")

@@ -1,28 +1,22 @@
-"""Area averages of a mosaic on the grid of a field, at any angle.
-
-A new pixel is a parallelogram in the mosaic. It is cut into lines along the mosaic's rows; the integral over a line is
-a difference of two cumulative sums and thereby exact, so that means over four lines a row have the
-right noise to a percent. Means over as many points would add several percent of noise.
-"""
+"""Area averages of a mosaic on the grid of a field, at any angle."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mergershift.predicting.mosaics.cells import areas, integrals
 from mergershift.predicting.regrid import LEAST_SHARE
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 FINEST = 6.5
 """Largest side of a new pixel in pixels of the mosaic; finer mosaics are binned first."""
-LINES, FEWEST = 4.0, 8
-"""Lines in a new pixel by row of the mosaic that it covers, and the smallest number of them. Fewer would take some rows
-more often than others, which adds noise."""
 STRIP = 2**23
 """Number of pixels of a finer mosaic that are read at a time."""
 
@@ -66,12 +60,15 @@ class Placement:
         origin = np.array([rows.start, columns.start], np.float64)
         return Placement((self.corners + 0.5 - origin) / bins, self.size)
 
-    def centres(self) -> tuple[Doubles, Doubles]:
-        """Compute the rows and columns in the tile of the centres of all pixels of the field, both `(size, size)`."""
-        fractions = (np.arange(self.size) + 0.5) / self.size
-        weights = np.stack([1 - fractions, fractions])
-        rows, columns = np.einsum("ijk,ip,jq->kpq", self.corners, weights, weights)
-        return rows, columns
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Pixels of a tile."""
+
+    values: Floats
+    """Their values; 0 where there is none."""
+    known: Flags
+    """Where there is a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +101,14 @@ class Averages:
 
 
 def resample(
-    placement: Placement, shape: tuple[int, int], read: Callable[[slice, slice], Floats]
+    placement: Placement, shape: tuple[int, int], read: Callable[[slice, slice], Window]
 ) -> Averages | None:
     """Average a tile over the pixels of a field.
 
     Args:
         placement: Where the field lies.
         shape: Numbers of rows and columns of the tile.
-        read: Reads a window of rows and columns, NaN where there is no value.
+        read: Reads a window of rows and columns.
 
     Returns None if the field lies outside the tile.
     """
@@ -127,27 +124,30 @@ def resample(
     return _integrated(window, placement.within(rows, columns, bins))
 
 
-def binned(bounds: tuple[slice, slice], bins: int, read: Callable[[slice, slice], Floats]) -> Floats:
+def binned(bounds: tuple[slice, slice], bins: int, read: Callable[[slice, slice], Window]) -> Window:
     """Average a window in squares of `bins` pixels a side, strip by strip; values missing in a square do not count."""
     rows, columns = bounds
     step = max(1, STRIP // (columns.stop - columns.start) // bins) * bins
-    return np.concatenate(
-        [
-            _squares(read(slice(start, min(start + step, rows.stop)), columns), bins)
-            for start in range(rows.start, rows.stop, step)
-        ]
+    strips = [
+        _squares(read(slice(start, min(start + step, rows.stop)), columns), bins)
+        for start in range(rows.start, rows.stop, step)
+    ]
+    return Window(
+        np.concatenate([strip.values for strip in strips]), np.concatenate([strip.known for strip in strips])
     )
 
 
-def _squares(strip: Floats, bins: int) -> Floats:
-    missing = np.isnan(strip)
-    whole = all(length % bins == 0 for length in strip.shape)
-    if whole and not missing.any():
-        return _sums(strip, bins) / np.float32(bins * bins)
-    edges = [(0, -length % bins) for length in strip.shape]
-    total = _sums(np.pad(np.where(missing, np.float32(0), strip), edges), bins)
-    share = _sums(np.pad((~missing).astype(np.float32), edges), bins)
-    return Averages(total / bins**2, share / bins**2).values()
+def _squares(strip: Window, bins: int) -> Window:
+    whole = all(length % bins == 0 for length in strip.known.shape)
+    if whole and strip.known.all():
+        values = _sums(strip.values, bins) / np.float32(bins * bins)
+        return Window(values, np.ones(values.shape, bool))
+    edges = [(0, -length % bins) for length in strip.known.shape]
+    total = _sums(np.pad(strip.values, edges), bins)
+    share = _sums(np.pad(strip.known.astype(np.float32), edges), bins)
+    values = Averages(total / bins**2, share / bins**2).values()
+    known = np.isfinite(values)
+    return Window(np.where(known, values, np.float32(0)), known)
 
 
 def _sums(strip: Floats, bins: int) -> Floats:
@@ -158,73 +158,13 @@ def _sums(strip: Floats, bins: int) -> Floats:
     return total
 
 
-def _integrated(window: Floats, field: Placement) -> Averages:
+def _integrated(window: Window, field: Placement) -> Averages:
     """Integrate a window, whose first pixel begins at 0, over the pixels of a field."""
-    missing = np.isnan(window)
     inside = all(
-        field.corners[..., axis].min() >= 0 and field.corners[..., axis].max() < length
-        for axis, length in enumerate(window.shape)
+        field.corners[..., axis].min() >= 0 and field.corners[..., axis].max() <= length
+        for axis, length in enumerate(window.values.shape)
     )
-    if inside and not missing.any():
-        return Averages(_means([window], field, inside)[0], np.ones((field.size, field.size)))
-    total, share = _means(
-        [np.where(missing, np.float32(0), window), (~missing).astype(np.float32)], field, inside
-    )
-    return Averages(total, share)
-
-
-def _means(windows: Sequence[Floats], field: Placement, inside: bool) -> list[Doubles]:
-    """Average windows of one shape over the pixels `(size, size)`, where values outside the window count as 0."""
-    height, width = windows[0].shape
-    sums = [_cumulative(window) for window in windows]
-    means = [np.zeros((field.size, field.size)) for _ in windows]
-    y, x = field.centres()
-    lines = _lines(*field.steps)
-    # Arrays of one line stay in the processor's cache.
-    for down, lower, upper in lines:
-        rows = np.floor(y + down).astype(np.int64)
-        if not inside:
-            rows[(rows < 0) | (rows >= height)] = height
-        rows *= width + 2
-        for end, add in ((upper, np.add), (lower, np.subtract)):
-            columns = x + end
-            if not inside:
-                np.clip(columns, 0, width, out=columns)
-            places = columns.astype(np.int64)
-            columns -= places
-            places += rows
-            for mean, cumulative in zip(means, sums, strict=True):
-                integral = cumulative[1:][places]
-                left = cumulative[places]
-                integral -= left
-                integral *= columns
-                integral += left
-                add(mean, integral, out=mean)
-    for mean in means:
-        mean /= sum(upper - lower for _, lower, upper in lines)
-    return means
-
-
-def _cumulative(window: Floats) -> Doubles:
-    """Sum along rows; a row of zeros takes lines above and below, and the last column is a neighbour that counts 0."""
-    height, width = window.shape
-    sums = np.empty((height + 1, width + 2))
-    sums[:-1, 1:-1] = window
-    sums[:, 0] = sums[:, -1] = sums[-1] = 0
-    np.cumsum(sums[:-1], axis=1, out=sums[:-1])
-    return sums.ravel()
-
-
-def _lines(down: Doubles, along: Doubles) -> list[tuple[float, float, float]]:
-    """Cut a pixel with such sides into lines: their rows, first and last columns, relative to the pixel's centre."""
-    area = along[1] * down[0] - along[0] * down[1]
-    reach = (abs(down[0]) + abs(along[0])) / 2
-    count = max(math.ceil(LINES * 2 * reach), FEWEST)
-    heights = ((np.arange(count) + 0.5) / count * 2 - 1) * reach
-    lower, upper = np.full(count, -np.inf), np.full(count, np.inf)
-    for rise, run in (down, along):  # The two pairs of parallel sides.
-        if abs(rise) > 1e-9 * reach:
-            middle, half = heights * run / rise, abs(area / rise) / 2
-            lower, upper = np.maximum(lower, middle - half), np.minimum(upper, middle + half)
-    met = upper > lower
-    return list(zip(heights[met].tolist(), lower[met].tolist(), upper[met].tolist(), strict=True))
+    whole = inside and bool(window.known.all())
+    images = [window.values] if whole else [window.values, window.known]
+    found = integrals(images, field.corners, field.size) / areas(field.corners, field.size)
+    return Averages(found[0], np.ones_like(found[0]) if whole else found[1])

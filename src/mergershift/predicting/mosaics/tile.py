@@ -15,7 +15,7 @@ from mergershift.predicting.fits_access import Hdu, read_headers
 from mergershift.predicting.fits_headers import describe_plane
 from mergershift.predicting.image_files import stem
 from mergershift.predicting.mosaics.hdus import Map, find_image, find_map
-from mergershift.predicting.mosaics.resample import Averages, Floats, Placement, resample
+from mergershift.predicting.mosaics.resample import Averages, Placement, Window, resample
 from mergershift.predicting.mosaics.sky import Field
 from mergershift.predicting.mosaics.windows import Windows
 from mergershift.predicting.mosaics.world import World
@@ -123,22 +123,24 @@ class Tile:
         for weights in self.weights:
             weights.windows.close()
 
-    def _read(self, rows: slice, columns: slice) -> Floats:
+    def _read(self, rows: slice, columns: slice) -> Window:
         stored = self.windows.read(rows, columns)
-        if self.light.magnitudes is None:
-            values = stored.astype(np.float32)
-            with np.errstate(over="ignore"):
+        given = stored != 0 if self.zeros_missing else None
+        with np.errstate(over="ignore"):
+            if self.light.magnitudes is None:
+                values = stored.astype(np.float32, copy=False)
                 values *= np.float32(self.light.factor)
-        else:
-            values = self.light(stored.astype(np.float64)).astype(np.float32)
-        missing = ~np.isfinite(values)
-        if self.zeros_missing:
-            missing |= stored == 0
+            else:
+                values = self.light(stored.astype(np.float64)).astype(np.float32)
+        known = np.isfinite(values)
+        if not known.all():
+            values[~known] = 0
+        if given is not None:
+            known &= given
         for weights in self.weights:
-            missing |= ~usable(weights.windows.read(rows, columns), weights.map.kind, weights.map.bits)
-        if missing.any():
-            values[missing] = np.nan
-        return values
+            known &= usable(weights.windows.read(rows, columns), weights.map.kind, weights.map.bits)
+        values *= known  # Faster than assigning to pixels that are scattered.
+        return Window(values, known)
 
 
 def _with_world(hdus: Sequence[Hdu]) -> Header | None:
