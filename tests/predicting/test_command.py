@@ -160,6 +160,16 @@ def test_without_usable_images_no_table_is_made(folder, images, capsys) -> None:
     assert not list(Path().glob("predictions*"))
 
 
+def test_a_check_ends_as_the_prediction_would(folder, images, capsys) -> None:
+    fits.PrimaryHDU(images[:2], fits.Header({"BUNIT": "counts"})).writeto("counts.fits")
+    for names, refused in ((["counts.fits"], 1), (["0.npy", "counts.fits"], 1), (["0.npy"], 0)):
+        code, out, err = run(capsys, *names, "--model", folder, "--check")
+        predicted, _, _ = run(capsys, *names, "--model", folder, "--overwrite")
+        assert (code, err) == (predicted, "")
+        assert out.splitlines()[-1].endswith(f", {refused} of them refused.")
+        assert bool(code) == bool(refused)
+
+
 def test_a_missing_model_is_reported(images, capsys, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for model, reason in (("nowhere", "no such folder"), ("models:/m@champion", "MLFLOW_TRACKING_URI")):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from mergershift.predicting import fits_layout
 from mergershift.predicting.fits_access import FitsPixels, read_headers
 from mergershift.predicting.units import Refused
 
@@ -72,3 +73,24 @@ def test_a_packed_file_is_unpacked_once_for_its_headers_and_pixels(
     monkeypatch.setattr(gzip.GzipFile, "read", None)
     block = next(FitsPixels(str(path), 0, (1, 1, 3, 4)).blocks([0], slice(0, 3), slice(0, 4)))
     np.testing.assert_array_equal(block, image)
+
+
+def test_a_packed_file_that_is_too_large_for_memory_is_unpacked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.arange(60 * 2 * 12, dtype=np.float32).reshape(60, 2, 3, 4)
+    fits.PrimaryHDU(images).writeto(path := tmp_path / "a.fits.gz")
+    monkeypatch.setattr(fits_layout, "MOST_UNPACKED", 1000)
+    unpack, done = gzip.GzipFile.read1, []
+
+    def read(file: gzip.GzipFile, size: int) -> bytes:
+        done.append(file)
+        return unpack(file, size)
+
+    monkeypatch.setattr(gzip.GzipFile, "read", read)
+    whole = slice(0, 3), slice(0, 4)
+    stored = FitsPixels(str(path), 0, images.shape)
+    np.testing.assert_array_equal(np.concatenate(list(stored.blocks([1], *whole))), images[:, 1:])
+    with stored.opened(59, 0, slice(1, 3), slice(1, 4)) as rows:
+        np.testing.assert_array_equal(rows(1, 2), images[59, 0, 2:, 1:])
+    assert len({id(file) for file in done}) == 2  # One of them finds out how large it is.

@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 from predicting.headers import F160W, PIXEL, SHAPE, WORLD, header
 
 from mergershift.predicting.fits_headers import REDSHIFTS, describe_plane, identity_of, redshift_of
+from mergershift.predicting.flags import Flag
 from mergershift.predicting.pixel_scales import KPC_SCALES, PAIRS, SCALES
 from mergershift.predicting.planes import Plane
 from mergershift.predicting.positions import NAMES, POSITIONS
@@ -50,6 +51,30 @@ def described(
 )
 def test_cards_of_the_pixel_scale(cards: dict[str, Any], scale: tuple[float, float] | None) -> None:
     assert described(cards).pixel_arcsec == (None if scale is None else pytest.approx(scale, rel=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("cards", "contradicted"),
+    [
+        ({}, False),
+        ({"PIXSCALE": 0.0605}, False),
+        ({"PIXSCALE": 0.13}, True),
+        ({"PIXSCALE": (0.8, "kpc/pixel")}, False),
+        ({"SECPIX1": -0.06, "SECPIX2": 0.07}, True),
+        ({"PIXAR_A2": 0.01}, True),
+        ({"PIXSIZE": 15.0}, False),
+        ({"CDELT1": 1.0, "CDELT2": 1.0}, False),
+        ({"CDELT1": -PIXEL / 3600, "CDELT2": PIXEL / 3600}, False),
+        ({"CDELT1": -0.05 / 3600, "CDELT2": 0.05 / 3600}, True),
+        ({"CDELT1": 0.0, "CDELT2": 0.0}, False),
+    ],
+)
+def test_scales_that_contradict_the_world_coordinates_are_flagged(
+    cards: dict[str, Any], contradicted: bool
+) -> None:
+    plane = described(WORLD | cards)
+    assert plane.pixel_arcsec == pytest.approx((PIXEL, PIXEL), rel=1e-6)
+    assert plane.flags == ((Flag("scales contradict"),) if contradicted else ())
 
 
 @pytest.mark.parametrize(

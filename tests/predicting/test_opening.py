@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 
 from mergershift.predicting.fits_access import FitsPixels
+from mergershift.predicting.flags import Flag
 from mergershift.predicting.image_files import find_files, passed_over
 from mergershift.predicting.opening import open_files
 from mergershift.predicting.planes import Pixels
@@ -108,6 +109,19 @@ def test_files_of_other_names_are_joined_by_the_id_in_their_headers(tmp_path):
         ["x1", "y9"],
         ["x2", "y8"],
     ]
+    assert [source.description.flags for source in made] == [(Flag("joined by name"),)] * 2
+
+
+def test_files_whose_names_or_positions_agree_are_not_joined_by_the_id_alone(tmp_path):
+    named = [write(tmp_path / f"g_{band}.fits", hdu(1), OBJECT="G") for band in ("f160w", "f814w")]
+    placed = [
+        write(tmp_path / f"{name}.fits", hdu(1), FILTER=band, OBJECT="H", RA_OBJ=150.1, DEC_OBJ=2.2)
+        for name, band in (("x", "F160W"), ("y", "F814W"))
+    ]
+    for paths in (named, placed):
+        (source,) = sources(*paths)
+        assert len(source.planes) == 2
+        assert source.description.flags == ()
 
 
 def test_an_id_that_all_files_share_joins_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +14,7 @@ from registry.samples import facts_of, stamps
 
 from mergershift.predicting.conversion import make_plan
 from mergershift.predicting.pixels import ArrayPixels
-from mergershift.predicting.planes import Description, Given, Mask, Plane, StoredPlane
+from mergershift.predicting.planes import Description, Given, Mask, Plane, Rows, StoredPlane
 from mergershift.predicting.reading import read_images, usable
 from mergershift.predicting.regrid import kpc_per_arcsec
 from mergershift.predicting.units import Refused
@@ -53,6 +54,9 @@ class Counted:
         self.windows.append((tuple(planes), rows, columns))
         for start in range(0, len(self.images), self.step):
             yield self.images[start : start + self.step, list(planes), rows, columns]
+
+    def opened(self, image: int, plane: int, rows: slice, columns: slice) -> AbstractContextManager[Rows]:
+        raise NotImplementedError
 
 
 def enlarged(images: Array, factor: int, margin: int = 0) -> Array:

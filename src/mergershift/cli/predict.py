@@ -124,7 +124,8 @@ def predict(
 
     With --catalogue and a --mosaic for each filter, the images are cut out of the mosaics, with a row for each object.
 
-    Exit status: 1 for errors and refused IMAGES; 0 otherwise, even if objects of a catalogue have no prediction.
+    Exit status: 1 for errors and refused IMAGES; 0 otherwise, even if objects of a catalogue have no prediction. With
+    --check it is what that of the prediction would be, as far as headers and positions say.
     """
     from mergershift.predicting.arguments import check_arguments, parse_filters
     from mergershift.predicting.mosaics.options import parse_survey
@@ -157,10 +158,13 @@ def predict(
 
 
 def _check(images: tuple[str, ...] | Survey, model: str, given: Given) -> None:
-    from mergershift.predicting.check import check_step
+    from mergershift.predicting.check import Check
 
-    for line in check_step(images, model, given):
+    check = Check(images, model, given)
+    for line in check.lines():
         click.echo(line)
+    if check.refused:
+        click.get_current_context().exit(1)
 
 
 def _predict(

@@ -20,8 +20,8 @@ from mergershift.predicting.sources import Source, Unusable
 Entry = tuple[Source, ConversionPlan] | Unusable
 
 
-def check_step(images: Sequence[str] | Survey, model: str, given: Given) -> Iterator[str]:
-    """Say in lines of text what is understood of all files; pixels are read only to compare mosaics.
+class Check:
+    """What is understood of images; pixels are read only to compare mosaics.
 
     Args:
         images: Files, folders and patterns, or a catalogue with its mosaics.
@@ -30,16 +30,28 @@ def check_step(images: Sequence[str] | Survey, model: str, given: Given) -> Iter
 
     Raises UserError for a catalogue or mosaic that cannot be used.
     """
-    facts = load_model(model).package.facts
-    yield (
-        f"The model takes {', '.join(facts.filters)}, a field of {facts.field_kpc:g} kpc, and was trained at "
-        f"z = {facts.redshift:g}."
-    )
-    inputs = open_inputs(images, given, facts)
-    if isinstance(inputs, FileInputs):
-        yield from _of_files(inputs)
-    else:
-        yield from _of_survey(inputs)
+
+    def __init__(self, images: Sequence[str] | Survey, model: str, given: Given) -> None:
+        self._facts = load_model(model).package.facts
+        self._inputs = open_inputs(images, given, self._facts)
+
+    def lines(self) -> Iterator[str]:
+        """Say what is understood, in lines of text."""
+        facts = self._facts
+        yield (
+            f"The model takes {', '.join(facts.filters)}, a field of {facts.field_kpc:g} kpc, and was trained at "
+            f"z = {facts.redshift:g}."
+        )
+        yield from (
+            _of_files(self._inputs) if isinstance(self._inputs, FileInputs) else _of_survey(self._inputs)
+        )
+
+    @property
+    def refused(self) -> bool:
+        """Whether a prediction would end with an error: if a file is refused, or if every object is."""
+        if isinstance(self._inputs, FileInputs):
+            return not self._inputs.usable or self._inputs.refused > 0
+        return all(map(self._inputs.problem, range(self._inputs.count)))
 
 
 def _of_files(inputs: FileInputs) -> Iterator[str]:
@@ -53,8 +65,7 @@ def _of_files(inputs: FileInputs) -> Iterator[str]:
         images = "" if isinstance(entries[0], Unusable) else f"{counted(count, 'image')}: "
         yield f"{first}{more}: {images}{text}"
     yield from inputs.warnings
-    refused = sum(isinstance(entry, Unusable) for entry in inputs.entries)
-    yield f"{counted(inputs.count, 'image')}, {refused} of them refused."
+    yield f"{counted(inputs.count, 'image')}, {inputs.refused} of them refused."
 
 
 def _file(entry: Entry) -> str:

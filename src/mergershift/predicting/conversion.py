@@ -40,11 +40,14 @@ class PlanePlan:
         return rows, columns
 
     @property
-    def padding(self) -> tuple[tuple[int, int], ...]:
-        """Rows and columns of the window that are missing before and after the image."""
+    def before(self) -> tuple[int, int]:
+        """Numbers of rows and columns of the window before the first ones of the image."""
         if self.window is None:
-            return ()
-        return tuple(axis.padding(length) for axis, length in zip(self.window, self.shape, strict=True))
+            return 0, 0
+        rows, columns = (
+            axis.padding(length)[0] for axis, length in zip(self.window, self.shape, strict=True)
+        )
+        return rows, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def make_plan(found: Description, given: Given, facts: ModelFacts) -> Conversion
         () if filters is None else facts.filters,
         () if all(map(math.isnan, psf)) else psf,
         "; ".join(notes),
-        (*_flags(found, filters is None, made), *_alignment(found, places, redshift, facts)),
+        (*_flags(found, places, filters is None, made), *_alignment(found, places, redshift, facts)),
     )
 
 
@@ -161,15 +164,20 @@ def light_of(
     return light, words
 
 
-def _flags(found: Description, unnamed: bool, made: Sequence[_Made]) -> tuple[Flag, ...]:
+def _flags(
+    found: Description, places: Sequence[int], unnamed: bool, made: Sequence[_Made]
+) -> tuple[Flag, ...]:
     """Say what is assumed of the images, once each."""
+    of_planes = (flag for number in places for flag in found.planes[number].flags)
     assumed = {
         "filters assumed": unnamed,
         "unit assumed": any(plan.unit_assumed for plan in made),
         "scale assumed": any(plan.field.scale_assumed for plan in made),
         "centre assumed": any(plan.field.centre_assumed for plan in made),
     }
-    return tuple(dict.fromkeys((*found.flags, *(Flag(word) for word, true in assumed.items() if true))))
+    return tuple(
+        dict.fromkeys((*found.flags, *of_planes, *(Flag(word) for word, true in assumed.items() if true)))
+    )
 
 
 def _alignment(

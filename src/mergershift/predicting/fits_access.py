@@ -8,15 +8,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
 from mergershift.core.errors import first_line
-from mergershift.predicting.fits_layout import Stored, Truncated, stored_hdus, unpacked, windows
-from mergershift.predicting.pixels import images_per_block
+from mergershift.predicting.fits_layout import (
+    Stored,
+    Truncated,
+    stored_hdus,
+    unpacked,
+    unpacked_file,
+    windows,
+)
+from mergershift.predicting.pixels import copied, images_per_block
+from mergershift.predicting.planes import Rows
+from mergershift.predicting.strips import STRIP
 from mergershift.predicting.units import Refused
 
 _TRUNCATED = "truncated; the file is shorter than its headers imply"
@@ -95,12 +104,12 @@ class FitsPixels:
 
         Raises any exception for a file that is damaged or out of reach.
         """
-        images, count = self._shape[:2]
+        images = self._shape[0]
         step = images_per_block(len(planes), rows, columns)
-        plain, content = _plain(self.name)
+        plain, content, file = _plain_pixels(self.name)
         if plain is not None:
             window = planes, rows, columns
-            yield from windows(plain[self.number], self.name, content, self._shape, step, window)
+            yield from windows(plain[self.number], file, content, self._shape, step, window)
             return
         with _opened(self.name, content) as hdus:
             section, axes = hdus[self.number].section, len(hdus[self.number].shape)
@@ -108,9 +117,42 @@ class FitsPixels:
                 block = []
                 for image in range(start, min(start + step, images)):
                     for plane in planes:
-                        place = {2: (), 3: (image * count + plane,), 4: (image, plane)}[axes]
+                        place = self._place(axes, image, plane)
                         block.append(_native(section[(*place, rows, columns)]))
                 yield np.stack(block).reshape(-1, len(planes), *block[0].shape)
+
+    @contextmanager
+    def opened(self, image: int, plane: int, rows: slice, columns: slice) -> Iterator[Rows]:
+        """Open a window of one plane of one image, which is copied if it is compressed or remote.
+
+        Raises any exception for a file that is damaged or out of reach.
+        """
+        plain, content, file = _plain_pixels(self.name)
+        if plain is not None:
+            stored, first = plain[self.number], (image * self._shape[1] + plane) * self._shape[2] + rows.start
+            length = self._shape[3]
+
+            def read(start: int, stop: int) -> NDArray[np.generic]:
+                pixels = stored.pixels(file, content, (stop - start, length), (first + start) * length)
+                return stored.values(pixels[:, columns])
+
+            yield read
+            return
+        with _opened(self.name, content) as hdus:
+            section = hdus[self.number].section
+            place = self._place(len(hdus[self.number].shape), image, plane)
+            width = columns.stop - columns.start
+            starts = range(rows.start, rows.stop, max(1, STRIP // width))
+            parts = (slice(start, min(start + starts.step, rows.stop)) for start in starts)
+            pieces = (
+                (part.start - rows.start, 0, _native(section[(*place, part, columns)])) for part in parts
+            )
+            with copied(pieces, width) as copy:
+                yield copy
+
+    def _place(self, axes: int, image: int, plane: int) -> tuple[int, ...]:
+        """Find a plane in an HDU with this number of axes."""
+        return {2: (), 3: (image * self._shape[1] + plane,), 4: (image, plane)}[axes]
 
 
 def _plain(name: str, *, whole: bool = False) -> tuple[list[Stored] | None, bytes | None]:
@@ -119,6 +161,16 @@ def _plain(name: str, *, whole: bool = False) -> tuple[list[Stored] | None, byte
         return None, None
     content = unpacked(name)
     return stored_hdus(name, content, whole=whole), content
+
+
+def _plain_pixels(name: str) -> tuple[list[Stored] | None, bytes | None, str | IO[bytes]]:
+    """Do as `_plain` does, and return the file to read, which is a copy of one that is too large when unpacked."""
+    plain, content = _plain(name)
+    if plain is None and content is None and not is_remote(name):
+        copy = unpacked_file(name)
+        if copy is not None:
+            return stored_hdus(copy, None, whole=False), None, copy
+    return plain, content, name
 
 
 @contextmanager

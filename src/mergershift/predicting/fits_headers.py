@@ -11,6 +11,7 @@ from astropy.io.fits import Header
 from mergershift.predicting.alignment import Frame, frame_of
 from mergershift.predicting.cards import names_in, numbers
 from mergershift.predicting.celestial import World, read_world
+from mergershift.predicting.flags import Flag
 from mergershift.predicting.image_files import stem
 from mergershift.predicting.pixel_scales import pixel_scale
 from mergershift.predicting.planes import Identity, Pair, Plane
@@ -63,6 +64,7 @@ def describe_plane(
         pixel_kpc=scale.kpc,
         centre=place.centre if place else None,
         psf_arcsec=_psf(headers, scale.arcsec),
+        flags=(Flag("scales contradict"),) if scale.contradicted else (),
         remarks=(*scale.remarks, *([place.words] if place else []), *([zero.words] if zero else [])),
     )
 

@@ -10,11 +10,14 @@ import gzip
 import lzma
 import math
 import os
+import shutil
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from astropy.io.fits import Header
@@ -50,12 +53,12 @@ class Stored:
     """Byte at which its data begin."""
 
     def pixels(
-        self, name: str, content: bytes | None, shape: tuple[int, ...], before: int = 0
+        self, name: str | IO[bytes], content: bytes | None, shape: tuple[int, ...], before: int = 0
     ) -> NDArray[Any]:
         """Return its pixels under another shape, of which nothing is read before it is copied.
 
         Args:
-            name: Path of the file.
+            name: Path of the file, or the file.
             content: What the file contains, if it is packed.
             shape: The shape, with at most as many pixels as the HDU has.
             before: Number of pixels to leave out before.
@@ -88,11 +91,11 @@ def scaled(stored: NDArray[Any], header: Header) -> NDArray[np.generic]:
     return values
 
 
-def stored_hdus(name: str, content: bytes | None, *, whole: bool) -> list[Stored] | None:
+def stored_hdus(name: str | IO[bytes], content: bytes | None, *, whole: bool) -> list[Stored] | None:
     """List the HDUs of a local file; None if it has to be opened by astropy.
 
     Args:
-        name: Path of the file.
+        name: Path of the file, or the file.
         content: What the file contains, if it is packed.
         whole: Whether a file that is too short is refused, rather than read as far as it goes.
 
@@ -100,7 +103,7 @@ def stored_hdus(name: str, content: bytes | None, *, whole: bool) -> list[Stored
     """
     if content is not None:
         return _listed(lambda start, length: content[start : start + length], len(content), whole)
-    with open(name, "rb", buffering=0) as file:
+    with open(name, "rb", buffering=0) if isinstance(name, str) else nullcontext(name) as file:
         size = os.fstat(file.fileno()).st_size
         return _listed(lambda start, length: os.pread(file.fileno(), length, start), size, whole)
 
@@ -145,7 +148,9 @@ def _header_text(read: Callable[[int, int], bytes], place: int) -> bytes | None:
         wanted = 8 * RECORD
 
 
-_kept: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+_Key = tuple[str, int, int]
+_kept: OrderedDict[_Key, bytes] = OrderedDict()
+_copy: tuple[_Key, IO[bytes]] | None = None
 _lock = threading.Lock()
 
 
@@ -155,17 +160,16 @@ def unpacked(name: str) -> bytes | None:
     Raises any exception for a damaged file.
     """
     with open(name, "rb") as file:
-        start = file.read(8)
-        opener = next((opener for magic, opener in _PACKED if start.startswith(magic)), None)
+        opener = _opener(file)
         if opener is None:
             return None
-        state = os.fstat(file.fileno())
-        key = name, state.st_mtime_ns, state.st_size
+        key = _key(name, file)
         with _lock:
             if key in _kept:
                 _kept.move_to_end(key)
                 return _kept[key]
-        file.seek(0)
+            if _copy is not None and _copy[0] == key:
+                return None
         with opener(file, "rb") as source:
             content: bytes = source.read(MOST_UNPACKED + 1)
     if len(content) > MOST_UNPACKED:
@@ -177,9 +181,42 @@ def unpacked(name: str) -> bytes | None:
     return content
 
 
+def unpacked_file(name: str) -> IO[bytes] | None:
+    """Copy what a packed local file contains to a temporary file, which is kept until another one is copied.
+
+    Returns None if it is not packed. Raises any exception for a damaged file.
+    """
+    global _copy
+    with open(name, "rb") as file:
+        opener = _opener(file)
+        if opener is None:
+            return None
+        key = _key(name, file)
+        with _lock:
+            if _copy is None or _copy[0] != key:
+                _copy = None
+                made = tempfile.TemporaryFile(prefix="mergershift-")  # noqa: SIM115
+                with opener(file, "rb") as source:
+                    shutil.copyfileobj(source, made, 2**20)
+                made.flush()
+                _copy = key, made
+            return _copy[1]
+
+
+def _opener(file: IO[bytes]) -> Any:
+    start = file.read(8)
+    file.seek(0)
+    return next((opener for magic, opener in _PACKED if start.startswith(magic)), None)
+
+
+def _key(name: str, file: IO[bytes]) -> _Key:
+    state = os.fstat(file.fileno())
+    return name, state.st_mtime_ns, state.st_size
+
+
 def windows(
     stored: Stored,
-    name: str,
+    name: str | IO[bytes],
     content: bytes | None,
     shape: tuple[int, int, int, int],
     step: int,
@@ -189,7 +226,7 @@ def windows(
 
     Args:
         stored: The HDU.
-        name: Path of its file.
+        name: Path of its file, or the file.
         content: What the file contains, if it is packed.
         shape: Numbers of images, planes, rows and columns of the HDU.
         step: Number of images.

@@ -22,6 +22,9 @@ MEANINGS = {
     "scale assumed": "the file gives no pixel scale or redshift: the image is assumed to be on the model's grid",
     "centre assumed": "the position of the galaxy is unknown: it is assumed to be the centre of the image",
     "bands misaligned": "the filters are shifted or turned against each other by more than a pixel of the model",
+    "scales contradict": "the header gives several pixel scales: that of its world coordinates is used",
+    "joined by name": "the files of its filters give no positions: they are assumed to show one galaxy because their "
+    "headers name the same object",
     "id repeated": "another row of the catalogue has the same id",
 }
 """Flags and their meaning; some are followed by a filter, as in ``no data in f814w``."""

@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 
 from mergershift.predicting.alignment import Frame, offset, posed
 from mergershift.predicting.filters import filters_in, without_filters
+from mergershift.predicting.flags import Flag
 from mergershift.predicting.hdu_roles import common_stem, without_role
 from mergershift.predicting.image_files import folder_of, stem
 from mergershift.predicting.mosaics.sky import ARCSEC, directions
@@ -171,11 +172,19 @@ def _joined(group: list[Partial]) -> list[Source | Unusable]:
         posed([partial.plane for partial in group], [partial.frame for partial in group]),
         next((value for value in redshifts if value > 0), redshifts[0] if redshifts else None),
         all(partial.headerless for partial in group),
+        flags=(Flag("joined by name"),) if _is_by_id_alone(group) else (),
         remarks=(f"{len(group)} files",) if len(group) > 1 else (),
     )
     stored = tuple(partial.stored for partial in group)
     count = stored[0].pixels.shape[0]
     return [Source(description, stored, (replace(identity, file=first.file),), count)]
+
+
+def _is_by_id_alone(group: Sequence[Partial]) -> bool:
+    """Whether only the id in their headers says that files show one galaxy: neither their names nor their positions."""
+    names = {_name(partial) for partial in group}
+    placed = all(math.isfinite(partial.identity.ra + partial.identity.dec) for partial in group)
+    return len(group) > 1 and not placed and (len(names) > 1 or None in names)
 
 
 def _contradiction(group: Sequence[Partial]) -> str:

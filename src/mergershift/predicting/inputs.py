@@ -100,6 +100,11 @@ class FileInputs:
         """Whether there is an image that is not refused by its header."""
         return any(not isinstance(entry, Unusable) for entry in self.entries)
 
+    @property
+    def refused(self) -> int:
+        """Number of rows that are refused before the pixels are read."""
+        return sum(isinstance(entry, Unusable) for entry in self.entries)
+
     def batches(self) -> Iterator[Batch]:
         """Yield all rows in order, `BATCH` at a time; small files share batches."""
         held: list[_Part] = []

@@ -47,6 +47,9 @@ KPC_FIELDS = ("FOV_KPC", "FOVKPC", "KPCFOV", "LINFOV", "FIELDKPC", "SIZE_KPC", "
 _ALL = (*SCALES, *(name for names in PAIRS for name in names), *SIZES, *(name for name, _ in AREAS))
 _LARGEST_ANGLE = 2.0
 """Numbers above this, in arcsec, are not taken for pixel scales without a unit, but for a detector's in µm."""
+_TOLERANCE = 0.03
+"""Largest relative difference of pixel scales that agree; many cards are rounded or nominal."""
+_ARCSEC_PER_DEGREE = 3600.0
 _WORD = re.compile(r"[A-Za-zµ]+")
 _COMOVING = re.compile(r"\bcomoving\b|\bc(?:k|M)?pc\b|/ *h\b|h\^?-?1", re.IGNORECASE)
 _PREPOSITION = re.compile(r"\b(?:in|of|per)\b", re.IGNORECASE)
@@ -59,6 +62,8 @@ class Scale(NamedTuple):
     arcsec: Pair | None = None
     kpc: Pair | None = None
     remarks: tuple[str, ...] = ()
+    contradicted: bool = False
+    """Whether other cards give another size in arcsec."""
 
 
 def pixel_scale(world: World | None, headers: Sequence[Header], shape: tuple[int, int]) -> Scale:
@@ -73,7 +78,25 @@ def pixel_scale(world: World | None, headers: Sequence[Header], shape: tuple[int
     arcsec = world.scale if world and world.scale else stated.arcsec
     kpc = (world.kpc if world else None) or stated.kpc or _stated_kpc(headers, shape)
     remarks = world.remarks if world else ()
-    return Scale(arcsec, kpc, remarks + (stated.remarks if arcsec is stated.arcsec else ()))
+    others = [found for found in (stated.arcsec, _steps(headers)) if found is not None]
+    contradicted = arcsec is not None and any(_differ(arcsec, other) for other in others)
+    return Scale(arcsec, kpc, remarks + (stated.remarks if arcsec is stated.arcsec else ()), contradicted)
+
+
+def _differ(one: Pair, other: Pair) -> bool:
+    return not all(math.isclose(*sides, rel_tol=_TOLERANCE) for sides in zip(one, other, strict=True))
+
+
+def _steps(headers: Sequence[Header]) -> Pair | None:
+    """Read CDELT in arcsec where a matrix CD counts instead; None without both, or where it is the default of 1."""
+    for header in headers:
+        if {"CD1_1", "CDELT1", "CDELT2"} <= names_in(header) and str(
+            header.get("CUNIT1", "deg")
+        ).strip() == "deg":
+            across, along = (next(numbers((header,), (f"CDELT{axis}",)), None) for axis in (1, 2))
+            if across and along and across.value and along.value and {across.value, along.value} != {1.0}:
+                return abs(along.value) * _ARCSEC_PER_DEGREE, abs(across.value) * _ARCSEC_PER_DEGREE
+    return None
 
 
 def _stated(headers: Sequence[Header]) -> Scale:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ from mergershift.predicting.flags import Flag
 MaskKind = Literal["weight", "bad", "error"]
 Pair = tuple[float, float]
 """Values along the rows and along the columns of an image (vertically, horizontally)."""
+Rows = Callable[[int, int], NDArray[np.generic]]
+"""Reads rows of an image, from one up to another, `(h, W)`."""
 
 
 class Pose(NamedTuple):
@@ -43,6 +46,9 @@ class Pixels(Protocol):
         Only the window is read, where the way in which it is stored allows that. Any exception may be raised for a
         damaged file.
         """
+
+    def opened(self, image: int, plane: int, rows: slice, columns: slice) -> AbstractContextManager[Rows]:
+        """Open a window of one plane of one image, which need not fit into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,8 @@ class Plane:
     """How it lies on the sky relative to other filters of the galaxy, as far as their headers say."""
     remarks: tuple[str, ...] = ()
     """What was done to find these properties, in words, for the record of the conversion."""
+    flags: tuple[Flag, ...] = ()
+    """What readers have to know of these properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Description:
     headerless: bool = False
     """Whether the source cannot describe its images, like an array or an npy file."""
     flags: tuple[Flag, ...] = ()
-    """What had to be assumed about the images."""
+    """What readers have to know of how the images were found."""
     remarks: tuple[str, ...] = ()
     """What was done to find these properties, in words, for the record of the conversion."""
 

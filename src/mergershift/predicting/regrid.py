@@ -76,36 +76,70 @@ def overlaps(axis: Axis, size: int) -> NDArray[np.float64]:
     return shared / shared.sum(axis=1, keepdims=True)
 
 
-def rebin(
-    part: NDArray[np.float64], rows: Axis, columns: Axis, size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average parts of images `(..., h, w)` onto a grid `(..., size, size)`, weighted by area.
+class Means:
+    """Means of images over the pixels of a grid, weighted by area; the pixels are added part by part.
 
     Args:
-        part: The pixels that `rows` and `columns` select; those that are not finite have no value.
         rows: The selected rows.
         columns: The selected columns.
         size: Side of the new grid.
-
-    Returns the means over the pixels with a value, and the share of the area of each new pixel that these cover, both
-    `(..., size, size)`; the mean is NaN where the share is less than `LEAST_SHARE`.
+        leading: Lengths of the axes before rows and columns.
     """
-    above, along = overlaps(rows, size), overlaps(columns, size).T
-    step = max(1, STRIP // math.prod((*part.shape[:-2], part.shape[-1])))
-    total = share = np.zeros((*part.shape[:-2], size, size))
-    whole = True
-    for start in range(0, part.shape[-2], step):  # Copies of a large image would not fit into memory.
-        strip, weights = part[..., start : start + step, :], above[:, start : start + step]
-        finite = np.isfinite(strip)
-        if finite.all():
-            total = total + weights @ strip @ along
-            share = share + np.outer(weights.sum(axis=1), along.sum(axis=0))
-        else:
-            whole = False
-            total = total + weights @ np.where(finite, strip, 0.0) @ along
-            share = share + weights @ finite.astype(np.float64) @ along
-    if whole:
-        return total, np.ones_like(total)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = total / share
-    return np.where(share < LEAST_SHARE - 1e-9, np.nan, means), share
+
+    def __init__(self, rows: Axis, columns: Axis, size: int, leading: tuple[int, ...] = ()) -> None:
+        self._above, self._along = overlaps(rows, size), overlaps(columns, size).T
+        self._total = self._share = np.zeros((*leading, size, size))
+        self._whole, self._left = True, self._above.shape[1] * self._along.shape[0]
+
+    def add(self, part: NDArray[np.float64], row: int = 0, column: int = 0) -> None:
+        """Add pixels `(..., h, w)`; those that are not finite have no value.
+
+        Args:
+            part: The pixels.
+            row: Place of their first row among the selected ones.
+            column: Place of their first column among the selected ones.
+        """
+        height, width = part.shape[-2:]
+        self._left -= height * width
+        along = self._along[column : column + width]
+        step = max(1, STRIP // max(1, math.prod((*part.shape[:-2], width))))
+        for start in range(0, height, step):  # Copies of a large image would not fit into memory.
+            strip = part[..., start : start + step, :]
+            weights = self._above[:, row + start : row + start + strip.shape[-2]]
+            finite = np.isfinite(strip)
+            if finite.all():
+                self._total = self._total + weights @ strip @ along
+                self._share = self._share + np.outer(weights.sum(axis=1), along.sum(axis=0))
+            else:
+                self._whole = False
+                self._total = self._total + weights @ np.where(finite, strip, 0.0) @ along
+                self._share = self._share + weights @ finite.astype(np.float64) @ along
+
+    def result(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the means over the pixels with a value, and the share of the area of each new pixel that these cover.
+
+        Both are `(..., size, size)`; the mean is NaN where the share is less than `LEAST_SHARE`. Pixels that were not
+        added have no value.
+        """
+        if self._whole and not self._left:
+            return self._total, np.ones_like(self._total)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = self._total / self._share
+        return np.where(self._share < LEAST_SHARE - 1e-9, np.nan, means), self._share
+
+
+def rebin(
+    part: NDArray[np.float64], rows: Axis, columns: Axis, size: int, first: tuple[int, int] = (0, 0)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average parts of images `(..., h, w)` onto a grid `(..., size, size)`, as `Means` does.
+
+    Args:
+        part: The pixels that `rows` and `columns` select, or some of them.
+        rows: The selected rows.
+        columns: The selected columns.
+        size: Side of the new grid.
+        first: Place of the first of the pixels among the selected ones.
+    """
+    means = Means(rows, columns, size, part.shape[:-2])
+    means.add(part, *first)
+    return means.result()

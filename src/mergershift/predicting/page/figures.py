@@ -23,6 +23,8 @@ REACH = 5.0
 STRIP = 0.26
 """Height in inches of the range of a domain."""
 FONT = 9.5
+FEW = 300
+"""Number of points up to which they are drawn large."""
 Values = NDArray[np.floating]
 
 
@@ -69,13 +71,20 @@ def probabilities(values: Values, threshold: float) -> Figure:
 
 def scatters(probability: NDArray[np.floating], scatter: NDArray[np.floating], threshold: float) -> Figure:
     """Draw the scatter over the views against the probability; on the V, a call is one scatter from the threshold."""
-    figure, axes = panel(4.6, 3.1)
+    figure, axes = panel(*PANEL)
     shown = _thinned(np.stack([probability, scatter], axis=1))
-    axes.plot(shown[:, 0], shown[:, 1], ".", color=SOURCE.light, markersize=3.5, alpha=0.5, markeredgewidth=0)
+    few = len(shown) <= FEW
+    size, alpha = (7.0, 0.8) if few else (3.5, 0.5)
+    axes.plot(
+        shown[:, 0], shown[:, 1], ".", color=SOURCE.light, markersize=size, alpha=alpha, markeredgewidth=0
+    )
     top = 1.05 * max(float(np.nanmax(scatter)), 0.02)
     wings = np.array([max(threshold - top, 0), threshold, min(threshold + top, 1)])
     axes.plot(wings, np.abs(wings - threshold), color=INK.light, linewidth=1, linestyle=":")
-    axes.set(xlabel="probability", ylabel="scatter over the views", xlim=(0, 1), ylim=(0, top))
+    axes.set(xlim=(0, 1), ylim=(0, top))
+    _dress(axes, "probability")
+    axes.set_ylabel("scatter over the views", fontsize=FONT)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
     return figure
 
 

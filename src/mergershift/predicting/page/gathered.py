@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mergershift.predicting.page.galleries import Gallery
+from mergershift.predicting.page.numbers_on_disk import NumbersOnDisk
 from mergershift.predicting.rows import Predicted
 from mergershift.predicting.summary import Summary
 from mergershift.predicting.table import Form
@@ -41,19 +42,19 @@ class Gathered:
         self.galleries = {
             name: Gallery() for name in ("mergers", "close", "non-mergers", "distant", "withheld")
         }
-        self._scores: dict[str, list[Values]] = {name: [] for name in form.scores}
-        self._measures: dict[str, list[Values]] = {}
-        self._redshifts: list[Values] = []
+        self._numbers = NumbersOnDisk()
+        self._measures: tuple[str, ...] = ()
 
     def add(self, part: Predicted, images: NDArray[np.float32]) -> None:
         """Add rows and their images `(n, C, size, size)`."""
         self.summary.add(part)
         used = np.array([not row.refused for row in part.rows], dtype=bool)
-        for name, held in self._scores.items():
-            held.append(self.form.score(part, name)[used].astype(np.float32))
-        for name, values in {"coverage": part.coverage, **part.measures}.items():
-            self._measures.setdefault(name, []).append(np.asarray(values, np.float32)[used])
-        self._redshifts.append(np.array([row.redshift for row in part.rows if not row.refused], np.float32))
+        scores = {name: self.form.score(part, name) for name in self.form.scores}
+        measures = {"coverage": part.coverage, **part.measures}
+        redshifts = np.array([row.redshift for row in part.rows])
+        self._measures = tuple(measures)
+        columns = {**scores, **measures, "redshift": redshifts}
+        self._numbers.add({name: np.asarray(values, np.float32)[used] for name, values in columns.items()})
         for row in part.rows:
             if not row.refused:
                 self._count(row.conversion)
@@ -61,23 +62,23 @@ class Gathered:
 
     def score(self, name: str) -> Values:
         """Return a score of all images that were not refused, NaN where nothing is predicted."""
-        return _joined(self._scores[name])
+        return self._numbers.column(name) if name in self._numbers else np.empty(0, np.float32)
 
     @property
     def measures(self) -> Mapping[str, Values]:
         """Measures of all images that were not refused, each `(n, C)`."""
-        return {name: np.concatenate(held) for name, held in self._measures.items()}
+        return {name: self._numbers.column(name) for name in self._measures}
 
     @property
     def redshifts(self) -> Values:
         """Redshifts of all images that were not refused; NaN where none was used."""
-        return _joined(self._redshifts)
+        return self.score("redshift")
 
     @property
     def scatter(self) -> Values | None:
         """Scatter of the probability over the views; None if the model was given a single view."""
         name = "probability_scatter"
-        values = self.score(name) if name in self._scores else np.empty(0, np.float32)
+        values = self.score(name)
         return values if np.isfinite(values).any() else None
 
     def _count(self, conversion: str) -> None:
@@ -90,7 +91,7 @@ class Gathered:
         probability = self.form.score(part, "probability")
         distance = self.form.score(part, "feature_distance")
         scatter = np.full(len(probability), np.nan)
-        if "probability_scatter" in self._scores:
+        if "probability_scatter" in self.form.scores:
             scatter = self.form.score(part, "probability_scatter")
         merger = probability >= self.form.threshold
         seen = np.isfinite(images).any(axis=(1, 2, 3))
@@ -103,7 +104,3 @@ class Gathered:
         }
         for name, values in keys.items():
             self.galleries[name].offer(values, part.rows, images, probability, scatter)
-
-
-def _joined(held: list[Values]) -> Values:
-    return np.concatenate([np.empty(0, np.float32), *held])

@@ -62,16 +62,16 @@ def remarks(gathered: Gathered, training: Training) -> list[str]:
     if (scatter := gathered.scatter) is not None:
         near = int(np.count_nonzero(np.abs(probability - gathered.form.threshold)[known] < scatter[known]))
         found.append(
-            f"{_share(near, count)} lie closer to the threshold than their own scatter over turned and mirrored views: "
-            "these calls could as well be the opposite."
+            f"{_share(near, count, 'lies', 'lie')} closer to the threshold than the scatter of the probability over "
+            f"turned and mirrored views{': such a call could as well be the opposite' if near else ''}."
         )
     found += _outside(gathered, training)
     distance = gathered.score("feature_distance")[known]
     far = int(np.count_nonzero(distance > 1))
     found.append(
-        f"{_share(far, count)} have features further from the training images' than 99 % of comparable held-out images "
-        "(feature distance above 1). That the others are closer proves little: a missing filter, a blurred image or "
-        "light that is lost can pass unnoticed."
+        f"{_share(far, count, 'has', 'have')} features further from the training images' than 99 % of comparable "
+        "held-out images (feature distance above 1). That the others are closer proves little: a missing filter, a "
+        "blurred image or light that is lost can pass unnoticed."
     )
     return found
 
@@ -141,5 +141,8 @@ def _outside(gathered: Gathered, training: Training) -> list[str]:
     return [text for _, text in sorted(found, key=lambda item: -item[0])[:MOST_REMARKS]]
 
 
-def _share(count: int, total: int) -> str:
-    return f"{counted(count, 'image')} ({percent(count / total) if total else 'none'})"
+def _share(count: int, total: int, singular: str, plural: str) -> str:
+    """Say how many of the images do something, as in ``3 images (1.2 %) lie``."""
+    if not count:
+        return f"No image {singular}"
+    return f"{counted(count, 'image')} ({percent(count / total)}) {singular if count == 1 else plural}"
