@@ -7,6 +7,8 @@ MOCK ?=
 # Least coverage in percent under which `make test-system` fails after `make test`; empty: coverage is not measured.
 COVERAGE ?=
 FAST_TESTS := $(addprefix tests/,classifier core evaluation images networks training)
+# Options of `make bench`, for instance BENCH="--only steps --quick".
+BENCH ?=
 # Number of cells that run in parallel.
 JOBS ?= 2
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -24,7 +26,7 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 
-.PHONY: help install demo study screenshots test test-fast test-system test-team lint lock clean
+.PHONY: help install demo study bench screenshots test test-fast test-system test-team lint lock clean
 .PHONY: server-init server server-user server-backup server-restore server-upgrade server-down
 
 help:
@@ -35,6 +37,7 @@ help:
 	@echo "make test-team  those with containers (Docker) and with a SLURM cluster"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
+	@echo "make bench    measure how fast everything is beside plain loops, about 15 minutes: BENCH=\"--quick\" for less"
 	@echo "make screenshots  take the README's pictures from the demo (needs Chromium)"
 	@echo "make lock     update requirements.lock from pyproject.toml"
 	@echo "make server   start a team's server in containers; server-init comes first, server-user NAME=ana ROLE=editor adds"
@@ -95,7 +98,9 @@ endif
 $(VENV)/installed: outdated
 endif
 
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off
+# Without compiling all 20 000 modules one after another, which takes a minute: Python compiles those that are used, each
+# at its first import.
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --progress-bar off
 PACKAGES := $(shell grep -c == requirements.lock)
 # Prints how far pip has come, in place of several lines for every package.
 COUNTED = awk '/^(Collecting|Processing)/ && ++found % 60 == 0 { print "        " found " found"; fflush() } \
@@ -158,6 +163,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Measures on an otherwise idle machine, and writes the table of benchmarks/README.md.
+bench: install
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # Of what `make demo` has left.
 screenshots: install

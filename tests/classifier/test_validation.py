@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ import torch
 from images.samples import LABELS, NOISY, relabel, write_prepared
 from numpy.typing import NDArray
 from registry.samples import classifier_of
+from torch import Tensor
 from training.samples import LIGHTER, config_of
 
 from mergershift import evaluation
 from mergershift.adaptation.adabn import AdaBN
 from mergershift.archive import Domain
 from mergershift.classifier import validation
-from mergershift.classifier.classifier import build_classifier
+from mergershift.classifier.classifier import Classifier, build_classifier
 from mergershift.classifier.inference import activations, predict
 from mergershift.classifier.validation import SOURCE_ACCURACY, Validation
 from mergershift.config import compose
@@ -92,6 +94,35 @@ def test_labelled_images_are_changed_as_in_training(tiny: Prepared) -> None:
     assert rows_of(found.target_train_features) == [NOISY + row for row in (2, 3, 19, 20, 21)]
     lowest, highest = (1 / (1 + np.exp(0.1 * (row - 16))) for row in (22.03, 5.03))
     assert lowest < judged.threshold(classifier) < highest
+
+
+def test_images_are_stretched_once_for_a_training_and_anew_for_another_stretch(
+    tiny: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(DEEP_MERGE)
+    judged, classifier, calls = Validation(config, tiny), build_classifier(config).eval(), list[Any]()
+    images = tiny.images(Domain.PRISTINE, tiny.rows("train", trains="source"))
+    stretch_of = Classifier.stretched
+
+    def counted(*given: Any) -> Tensor:
+        calls.append(given)
+        return stretch_of(*given)
+
+    monkeypatch.setattr(Classifier, "stretched", counted)
+    expected = {}
+    for scale in (1.0, 3.0):
+        # As in a search, the same module changes in place.
+        classifier.stretch.fit(scale * images)
+        found = judged.evidence(classifier)
+        first, calls[:] = len(calls), []
+        assert first
+        judged.evidence(copy.deepcopy(classifier))
+        assert not calls
+        target = tiny.images(Domain.NOISY, tiny.rows("validation", unique=True))
+        expected[scale] = activations(classifier, target)[1]
+        np.testing.assert_allclose(found.target_logits, expected[scale], rtol=1e-5, atol=1e-6)
+        calls.clear()
+    assert not np.allclose(expected[1.0], expected[3.0])
 
 
 def test_each_domain_is_judged_with_the_statistics_fitted_to_it(tiny: Prepared) -> None:

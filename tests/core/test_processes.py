@@ -56,10 +56,24 @@ def test_cores_are_those_that_the_process_may_use() -> None:
 
 def test_defaults_leave_alone_what_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     set_environment_defaults()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert os.environ.pop("MLFLOW_DISABLE_TELEMETRY") == "true"
+
+
+def test_a_command_computes_small_matrices_on_one_thread() -> None:
+    """Several threads of OpenBLAS would wait for each other by spinning, on cores that other trainings use."""
+    code = (
+        "from mergershift.core.processes import set_environment_defaults\nset_environment_defaults()\n"
+        "import numpy, threadpoolctl\n"
+        "print(max(pool['num_threads'] for pool in threadpoolctl.threadpool_info()))"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_importing_the_package_sets_nothing_in_the_environment() -> None:

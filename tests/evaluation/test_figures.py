@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from evaluation.samples import part
 from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
 
 from mergershift.evaluation import evaluate, join
 from mergershift.evaluation.figures import (
@@ -76,6 +77,16 @@ def test_roc_and_reliability_are_drawn_from_the_same_points_as_anywhere(predicti
             x, y = points(table["label"], table["probability"])
             np.testing.assert_array_equal(line.get_xdata(), x)
             np.testing.assert_array_equal(line.get_ydata(), y)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 6])
+@pytest.mark.parametrize("images", [2, 3, 10, 300])
+def test_a_roc_curve_has_the_corners_of_scikit_learns(images: int, digits: int) -> None:
+    rng = np.random.default_rng(images)
+    for _ in range(20):
+        labels = np.r_[0, 1, rng.integers(2, size=images - 2)]
+        chances = np.round(rng.random(images), digits)
+        np.testing.assert_array_equal(roc_points(labels, chances), roc_curve(labels, chances)[:2])
 
 
 def test_the_diagonal_is_perfect_calibration() -> None:

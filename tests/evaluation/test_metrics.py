@@ -6,6 +6,7 @@ import pytest
 from sklearn import metrics as sk
 
 from mergershift.evaluation import COUNTS, METRICS, score, weighted_scores
+from mergershift.evaluation.metrics import galaxy_weighted_scores
 
 Case = tuple[np.ndarray, np.ndarray]
 
@@ -62,6 +63,22 @@ def test_every_weighting_agrees_with_scikit_learn(ties: bool) -> None:
     for place, weighting in enumerate(weights):
         own = {name: values[place] for name, values in found.items()}
         assert own == pytest.approx(by_sklearn(labels, probabilities, weighting), abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_weights_of_galaxies_are_those_of_their_images(ties: bool) -> None:
+    rng = np.random.default_rng(4)
+    members = rng.permutation(np.repeat(np.arange(60), 5))
+    labels = np.isin(members, rng.choice(60, 25, replace=False))
+    chance = rng.random(300)
+    if ties:
+        chance = chance.round(1)
+    weights = np.concatenate([rng.integers(0, 4, (20, 60)), np.zeros((1, 60))]).astype(float)
+    found = galaxy_weighted_scores(labels, chance, members, weights, threshold=0.4)
+    expected = weighted_scores(labels, chance, weights[:, members], threshold=0.4)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-13, err_msg=name)
 
 
 def test_a_weight_of_two_is_equivalent_to_two_copies() -> None:

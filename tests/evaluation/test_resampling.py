@@ -27,6 +27,9 @@ def test_the_same_arguments_give_the_same_draws_in_parts_of_limited_size() -> No
     for first, again in zip(all_draws(20), all_draws(20), strict=True):
         np.testing.assert_array_equal(first, again)
     assert not np.array_equal(all_draws(20)[0], all_draws(20, rng_seed=1)[0])
+    for weights, _ in draws(CLASSES, 1, 20, 10, 0):
+        with pytest.raises(ValueError, match="read-only"):  # others are given the same draws
+            weights += 1
     sizes = [len(weights) for weights, _ in draws(CLASSES, 1, 1_000_000, 10, 0)]
     assert sum(sizes) == 10
     assert max(sizes) * 1_000_000 <= 4_000_000

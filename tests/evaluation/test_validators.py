@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import optimize, stats
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from mergershift.evaluation import VALIDATORS, Evidence, agreement, oracle_target_balanced_accuracy, regret
 from mergershift.evaluation.density_ratios import density_ratios
@@ -228,6 +231,35 @@ def test_density_ratios_equal_those_of_another_solver() -> None:
     )
     np.testing.assert_allclose(
         density_ratios(source, target, at), ratios_by_another_solver(source, target, at), rtol=1e-3
+    )
+
+
+def ratios_by_scikit_learn(source: Floats, target: Floats, at: Floats) -> Floats:
+    """Density ratios from the randomised principal components and the logistic regression of scikit-learn."""
+    both = np.concatenate([source, target])
+    scaler = StandardScaler().fit(both)
+    projection = PCA(50, svd_solver="randomized", random_state=0, whiten=True).fit(scaler.transform(both))
+    classifier = LogisticRegression(C=1 / (0.01 * len(both)), tol=1e-8, max_iter=1000)
+    classifier.fit(
+        projection.transform(scaler.transform(both)), np.repeat([0, 1], [len(source), len(target)])
+    )
+    odds = np.exp(classifier.decision_function(projection.transform(scaler.transform(at))))
+    ratios = odds * len(source) / len(target)
+    return np.minimum(ratios, np.sqrt(len(at)) * ratios.mean())
+
+
+@pytest.mark.parametrize(("rows", "width"), [(120, 700), (700, 120), (520, 700)])
+def test_density_ratios_equal_those_of_scikit_learns_projection(rows: int, width: int) -> None:
+    """The same random start spans the same components, with 4 and with 7 iterations, on rows and on features."""
+    rng = np.random.default_rng(15)
+    mix = rng.normal(size=(40, width)) * np.linspace(1, 0.1, 40)[:, None]
+
+    def features(count: int, shift: float) -> Floats:
+        return (rng.normal(size=(count, 40)) + shift) @ mix + rng.normal(size=(count, width))
+
+    source, target, at = features(rows // 2, 0.0), features(rows // 2, 0.1), features(50, 0.0)
+    np.testing.assert_allclose(
+        density_ratios(source, target, at), ratios_by_scikit_learn(source, target, at), rtol=1e-5
     )
 
 

@@ -12,11 +12,15 @@ from mergershift.evaluation.metrics import Floats
 if TYPE_CHECKING:
     from torch import Tensor, device, nn
 
+BATCH_SIZE = 128
+"""Number of images in a batch. The activations of more than this are so large that the system gives and takes their
+memory again in every batch, which doubles the time."""
+
 
 def predict(
     module: nn.Module,
     images: Tensor | np.ndarray,
-    batch_size: int = 512,
+    batch_size: int = BATCH_SIZE,
     device: str | device | None = None,
     threads: int | None = None,
 ) -> Floats:
@@ -42,7 +46,7 @@ def predict(
 def activations(
     module: nn.Module,
     images: Tensor | np.ndarray,
-    batch_size: int = 512,
+    batch_size: int = BATCH_SIZE,
     device: str | device | None = None,
     threads: int | None = None,
 ) -> tuple[Floats, Floats]:

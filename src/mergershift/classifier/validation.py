@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import softmax
+from torch import Tensor
 
 from mergershift import evaluation
 from mergershift.adaptation import Adaptation
@@ -16,10 +18,8 @@ from mergershift.classifier.classifier import Classifier
 from mergershift.config import Config, instantiate
 from mergershift.evaluation import DOMAIN_DISTANCE, NEEDS_TRAINING_FEATURES, ORACLE, SOURCE_ACCURACY, Evidence
 from mergershift.evaluation.embeddings import squared_mmd
+from mergershift.evaluation.metrics import Floats
 from mergershift.images import LabelledImages, Prepared
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MOST_TRAINING_IMAGES = 500
 """Largest number of training images of each domain from which density ratios are estimated."""
@@ -33,11 +33,11 @@ class Validation:
     """
 
     def __init__(self, config: Config, prepared: Prepared) -> None:
-        import torch
-
         domain, target = config.transfer.labelled_domain, config.transfer.target
         self._options = compute_options(config)
         self._penalty = instantiate(config.adaptation.penalty, Adaptation)
+        self._fitted: dict[str, Tensor] = {}
+        self._stretched: dict[str, Tensor] = {}
         self._generator = torch.Generator()
         rows = prepared.rows("validation", unique=True)
         labelled = prepared.labelled(domain, rows)
@@ -73,22 +73,45 @@ class Validation:
 
         Features of training images are left out unless `with_training_images`.
         """
+        self._keep_stretched(classifier)
         source_classifier = self.for_source(classifier)
-        source, source_logits = inference.activations(source_classifier, self._source.images, **self._options)
-        target, target_logits = inference.activations(classifier, self._target, **self._options)
+        source, source_logits = self._activations(source_classifier, "source", self._source.images)
+        target, target_logits = self._activations(classifier, "target", self._target)
         return Evidence(
             source_features=source,
             source_logits=source_logits,
             source_labels=self._source.labels.numpy(),
             target_features=target,
             target_logits=target_logits,
-            source_train_features=self._features(source_classifier, self._source_train)
+            source_train_features=self._activations(source_classifier, "source_train", self._source_train)[0]
             if with_training_images
             else None,
-            target_train_features=self._features(classifier, self._target_train)
+            target_train_features=self._activations(classifier, "target_train", self._target_train)[0]
             if with_training_images
             else None,
         )
+
+    def _keep_stretched(self, classifier: Classifier) -> None:
+        """Keep stretched images for the classifier, unless its stretch is that of the one before.
+
+        All epochs of a training share one, which is fitted before the first.
+        """
+        fitted = {name: value.cpu() for name, value in classifier.stretch.state_dict().items()}
+        same = fitted.keys() == self._fitted.keys() and all(
+            torch.equal(value, self._fitted[name]) for name, value in fitted.items()
+        )
+        if not same:
+            # A copy: loading other weights into a module changes its tensors in place.
+            self._fitted = {name: value.clone() for name, value in fitted.items()}
+            self._stretched = {}
+
+    def _activations(self, classifier: Classifier, name: str, images: Tensor) -> tuple[Floats, Floats]:
+        """Compute features and logits of images, which are stretched once for all classifiers with that stretch."""
+        if name not in self._stretched:
+            device = classifier.stretch.mean.device
+            parts = [classifier.stretched(part.to(device)).cpu() for part in images.split(_BATCH)]
+            self._stretched[name] = torch.cat(parts)
+        return inference.activations(classifier.network, self._stretched[name], **self._options)
 
     def scores(self, classifier: Classifier) -> dict[str, float]:
         """Score a classifier by every label-free validator and by the oracle."""
@@ -122,9 +145,6 @@ class Validation:
     def _oracle(self, evidence: Evidence) -> float:
         return evaluation.oracle_target_balanced_accuracy(self._oracle_labels, evidence.target_logits)
 
-    def _features(self, classifier: Classifier, images: Tensor) -> Any:
-        return inference.activations(classifier, images, **self._options)[0]
-
     def threshold(self, classifier: Classifier) -> float:
         """Choose the threshold with the best balanced accuracy on the labelled validation images."""
         source_classifier = self.for_source(classifier)
@@ -139,7 +159,5 @@ def _thinned(rows: Any) -> Any:
 
 def compute_options(config: Config) -> dict[str, Any]:
     """Options of `inference` for a training's configuration: its number of threads, and its GPU if there is one."""
-    import torch
-
     gpu = config.trainer.accelerator == "gpu" and torch.cuda.is_available()
     return {"threads": config.trainer.threads, "device": "cuda" if gpu else None}

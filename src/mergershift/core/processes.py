@@ -37,9 +37,12 @@ def set_environment_defaults() -> None:
     """Set the environment variables that libraries read on import, unless the user has set them.
 
     Call this before importing any of those libraries. By default PyTorch's threads wait for each other by spinning,
-    which makes a step several times slower if another program uses the same cores.
+    which makes a step several times slower if another program uses the same cores. So do those of NumPy's and SciPy's
+    OpenBLAS, whose matrices here are too small to share: a second thread doubles an evaluation's processor time. With
+    one, results do not depend on the number of cores either.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 

@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -171,7 +172,8 @@ def read_csv(
             raise damaged(path, fault, remedy)
     if len(lines) < rows:
         raise damaged(path, f"{len(lines)} rows, expected at least {rows}", remedy)
-    inferred = pd.DataFrame() if others else pd.read_csv(io.StringIO(text))
+    unknown = [] if others else [name for name in header if name not in columns]
+    inferred = pd.read_csv(io.StringIO(text), usecols=unknown) if unknown else pd.DataFrame()
     table = {}
     for index, name in enumerate(header):
         kind = columns.get(name, others)
@@ -183,6 +185,12 @@ def read_csv(
 def _typed(path: Path, name: str, fields: list[str], kind: type, remedy: str) -> list[Any]:
     if kind is str:
         return fields
+    with suppress(ValueError):  # which the loop below words, or an empty field, which it reads as NaN
+        numbers = list(map(float, fields))
+        if kind is float:
+            return numbers
+        if kind is int and all(number.is_integer() for number in numbers):
+            return list(map(int, numbers))
     values = []
     for number, field in enumerate(fields, start=2):
         try:

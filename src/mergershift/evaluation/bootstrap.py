@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mergershift.evaluation.metrics import THRESHOLD, Floats, check_predictions, score, weighted_scores
+from mergershift.evaluation.metrics import (
+    THRESHOLD,
+    Floats,
+    check_predictions,
+    galaxy_weighted_scores,
+    score,
+)
 from mergershift.evaluation.resampling import (
     RESAMPLES,
     Interval,
@@ -67,8 +73,9 @@ def bootstrap(
 
     replicates: dict[str, list[Floats]] = {name: [] for name in values}
     for galaxy_weights, drawn in draws(classes, len(by_seed), len(truth), resamples, rng_seed):
-        weights = galaxy_weights[:, members]
-        scores = [weighted_scores(truth, chance, weights, at) for chance, at in trainings]
+        scores = [
+            galaxy_weighted_scores(truth, chance, members, galaxy_weights, at) for chance, at in trainings
+        ]
         for name, parts in replicates.items():
             per_seed = np.stack([of_seed[name] for of_seed in scores], axis=1)
             parts.append(np.take_along_axis(per_seed, drawn, axis=1).mean(axis=1))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.special import expit
 
 from mergershift.evaluation.metrics import Floats
 
@@ -12,6 +15,9 @@ RIDGE = 0.01
 """Penalty on half the squared coefficients, relative to the mean loss per image."""
 _LEAST_VARIANCE = 1e-6
 _LARGEST_LOG_RATIO = 50.0
+_OVERSAMPLES = 10
+_MOST_STEPS = 100
+_SMALLEST_GRADIENT = 1e-10
 
 
 def density_ratios(source_train: Floats, target_train: Floats, features: Floats) -> Floats:
@@ -32,32 +38,82 @@ def density_ratios(source_train: Floats, target_train: Floats, features: Floats)
         target_train: features `(B, F)` of target training images.
         features: features `(N, F)` at which the ratio is estimated.
     """
-    # The import takes a second, and no other part of the evaluation needs it.
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     if not all(np.isfinite(values).all() for values in (source_train, target_train, features)):
         return np.full(len(features), np.nan)
     both = np.concatenate([source_train, target_train]).astype(np.float64)
-    domain = np.repeat([0, 1], [len(source_train), len(target_train)])
-    scaler = StandardScaler().fit(both)
-    if not scaler.var_.any():
+    of_target = np.repeat([0.0, 1.0], [len(source_train), len(target_train)])
+    mean, deviation = both.mean(axis=0), both.std(axis=0)
+    # Rounding can make the standard deviation of a constant feature slightly larger than 0.
+    varying = deviation > 1e-12 * np.maximum(np.abs(both).max(axis=0), 1e-300)
+    if not varying.any():
         return np.ones(len(features))
-    few = both.shape[1] <= COMPONENTS
-    projection = PCA(
-        min(COMPONENTS, *both.shape), svd_solver="full" if few else "randomized", random_state=0
-    ).fit(scaler.transform(both))
-    variances = projection.explained_variance_
-    kept = variances > _LEAST_VARIANCE * variances[0]
-
-    def project(rows: Floats) -> Floats:
-        scores: Floats = projection.transform(scaler.transform(rows))[:, kept] / np.sqrt(variances[kept])
-        return scores
-
-    classifier = LogisticRegression(C=1 / (RIDGE * len(both)), tol=1e-8, max_iter=1000)
-    classifier.fit(project(both), domain)
-    logs = classifier.decision_function(project(features)) + np.log(len(source_train) / len(target_train))
+    mean, deviation = mean[varying], deviation[varying]
+    scaled = (both[:, varying] - mean) / deviation
+    axes, variances = _principal_axes(scaled)
+    projection = axes / np.sqrt(variances)
+    line = _logistic_regression(scaled @ projection, of_target)
+    weights = projection @ line.slopes
+    logs = (features[:, varying] - mean) / deviation @ weights + line.offset
+    logs += np.log(len(source_train) / len(target_train))
     ratios = np.exp(np.clip(logs, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO))
     cut: Floats = np.minimum(ratios, np.sqrt(len(ratios)) * ratios.mean())
     return cut
+
+
+def _principal_axes(rows: Floats) -> tuple[Floats, Floats]:
+    """Compute the first principal axes `(F, K)` of centred rows `(N, F)` and the variances `(K,)` along them.
+
+    Where there are many rows and features, the axes are those of a randomised range finder (Halko et al. 2011,
+    arXiv:0909.4061, algorithm 4.4), whose power iterations multiply by the smaller of the two Gram matrices. That
+    matrix is computed once, so that an iteration costs a fraction of two products with the rows themselves.
+    """
+    wide = rows.shape[0] < rows.shape[1]
+    tall = rows.T if wide else rows
+    gram = tall.T @ tall
+    size = len(gram)
+    count = min(COMPONENTS, size)
+    if size <= COMPONENTS + _OVERSAMPLES:
+        squares, right = (found[..., ::-1][..., :count] for found in np.linalg.eigh(gram))
+        axes = tall @ right / np.sqrt(np.maximum(squares, 1e-300)) if wide else right
+    else:
+        basis = np.random.RandomState(0).normal(size=(size, count + _OVERSAMPLES))
+        for _ in range(7 if count < 0.1 * size else 4):
+            basis = np.linalg.qr(gram @ basis)[0]
+        outer = np.linalg.qr(tall @ basis)[0]
+        inner = tall.T @ outer
+        squares, turn = (found[..., ::-1][..., :count] for found in np.linalg.eigh(inner.T @ inner))
+        axes = outer @ turn if wide else inner @ turn / np.sqrt(np.maximum(squares, 1e-300))
+    kept = squares > _LEAST_VARIANCE * squares[0]
+    return axes[:, kept], squares[kept] / (len(rows) - 1)
+
+
+class _Line(NamedTuple):
+    slopes: Floats
+    offset: float
+
+
+def _logistic_regression(columns: Floats, truth: Floats) -> _Line:
+    """Fit log odds that are linear in the columns `(N, K)`, with the penalty `RIDGE` on the slopes, to labels `(N,)`.
+
+    Newton's method, where a step that would increase the loss is halved; the loss is strictly convex.
+    """
+    design = np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
+    penalty = np.r_[np.full(columns.shape[1], RIDGE), 0.0]
+    signs = 2 * truth - 1
+
+    def loss(weights: Floats) -> float:
+        return float(np.mean(np.logaddexp(0, -signs * (design @ weights))) + penalty @ weights**2 / 2)
+
+    weights = np.zeros(design.shape[1])
+    lowest = loss(weights)
+    for _ in range(_MOST_STEPS):
+        chances = expit(design @ weights)
+        gradient = design.T @ (chances - truth) / len(truth) + penalty * weights
+        if np.abs(gradient).max() < _SMALLEST_GRADIENT:
+            break
+        curvature = (design.T * (chances * (1 - chances))) @ design / len(truth) + np.diag(penalty)
+        step = np.linalg.solve(curvature, gradient)
+        while (reached := loss(weights - step)) > lowest and np.abs(step).max() > _SMALLEST_GRADIENT:
+            step = step / 2
+        weights, lowest = weights - step, reached
+    return _Line(weights[:-1], float(weights[-1]))

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_curve
 
 from mergershift.evaluation.metrics import CALIBRATION_BINS, Floats, calibration_bins
 
@@ -98,8 +97,20 @@ def reliability(predictions: pd.DataFrame, heading: Heading) -> Figure:
 
 
 def roc_points(labels: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    """Return the false and true positive rates at every threshold, from (0, 0) to (1, 1)."""
-    false, true, _ = roc_curve(labels, probabilities)
+    """Return the false and true positive rates at the corners of the ROC curve, from (0, 0) to (1, 1).
+
+    A rate is NaN if no image has that class.
+    """
+    truth, chance = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    order = np.argsort(-chance, kind="stable")
+    ranked = chance[order]
+    lowest_of_equal = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
+    counts = np.cumsum([1 - truth[order], truth[order]], axis=1)[:, lowest_of_equal]
+    # A curve that goes on in the same direction has no corner.
+    turns = np.r_[True, np.diff(counts, 2).any(axis=0), True][-counts.shape[1] :]
+    points = np.concatenate([np.zeros((2, 1), np.int64), counts[:, turns]], axis=1)
+    with np.errstate(invalid="ignore"):
+        false, true = points / points[:, -1:]
     return false, true
 
 

@@ -61,12 +61,60 @@ def weighted_scores(
     weighting = np.asarray(weights, dtype=np.float64)
     if weighting.ndim != 2 or weighting.shape[1] != len(truth):
         raise ValueError(f"weights of shape {weighting.shape}, expected (R, {len(truth)})")
+    return _scores(weighting @ _terms(truth, chance, threshold), _auc(truth, chance, weighting))
+
+
+def galaxy_weighted_scores(
+    truth: NDArray[np.bool_],
+    chance: Floats,
+    members: NDArray[np.intp],
+    weights: Floats,
+    threshold: float = THRESHOLD,
+) -> dict[str, Floats]:
+    """Compute what `weighted_scores` does, each `(R,)`, under R weightings of G galaxies.
+
+    Everything is first summed over the images of a galaxy, so that the cost of a weighting does not depend on their
+    number.
+
+    Args:
+        truth: whether the image is one of a merger, `(N,)`; the same for all images of a galaxy.
+        chance: probability of a merger, `(N,)`.
+        members: galaxy of each image, from 0 to G - 1, `(N,)`.
+        weights: weights of the galaxies `(R, G)`, not negative; each image has that of its galaxy.
+        threshold: lowest probability at which an image is classified as a merger.
+    """
+    size = weights.shape[1]
+    terms = _terms(truth, chance, threshold)
+    sums = np.stack([np.bincount(members, term, size) for term in terms.T], axis=1)
+    images = np.bincount(members, minlength=size).astype(np.float64)
+    mergers = np.zeros(size, dtype=bool)
+    mergers[members[truth]] = True
+    ones, zeros = np.flatnonzero(mergers), np.flatnonzero(~mergers)
+    right = np.empty((len(zeros), len(ones)))
+    for place, galaxy in enumerate(zeros):
+        ranked = np.sort(chance[members == galaxy])
+        below = np.searchsorted(ranked, chance[truth], "left") + np.searchsorted(
+            ranked, chance[truth], "right"
+        )
+        right[place] = np.bincount(members[truth], below / 2, size)[ones]
+    of_ones, of_zeros = weights[:, ones], weights[:, zeros]
+    pairs = (of_ones @ images[ones]) * (of_zeros @ images[zeros])
+    return _scores(weights @ sums, _ratio(((of_zeros @ right) * of_ones).sum(axis=1), pairs))
+
+
+def _terms(truth: NDArray[np.bool_], chance: Floats, threshold: float) -> Floats:
+    """Return what each image adds to the sums `(N, 5 + CALIBRATION_BINS)` that all metrics but the AUC depend on."""
     called = chance >= threshold
     cells = np.stack([~truth & ~called, ~truth & called, truth & ~called, truth & called], axis=1)
-    bins = calibration_bins(chance)
     residual = truth - chance
-    by_bin = np.where(bins[:, None] == np.arange(CALIBRATION_BINS), residual[:, None], 0.0)
-    sums = weighting @ np.concatenate([cells, residual[:, None] ** 2, by_bin], axis=1)
+    by_bin = np.where(
+        calibration_bins(chance)[:, None] == np.arange(CALIBRATION_BINS), residual[:, None], 0.0
+    )
+    return np.concatenate([cells, residual[:, None] ** 2, by_bin], axis=1)
+
+
+def _scores(sums: Floats, auc: Floats) -> dict[str, Floats]:
+    """Compute every metric from the weighted sums `(R, 5 + CALIBRATION_BINS)` of `_terms` and the AUC `(R,)`."""
     tn, fp, fn, tp = sums[:, :4].T
     total = tn + fp + fn + tp
     recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
@@ -77,7 +125,7 @@ def weighted_scores(
         "recall": recall,
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
         "brier": _ratio(sums[:, 4], total),
-        "auc": _auc(truth, chance, weighting),
+        "auc": auc,
         "ece": _ratio(np.abs(sums[:, 5:]).sum(axis=1), total),
         "tn": tn,
         "fp": fp,

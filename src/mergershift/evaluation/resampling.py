@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -64,6 +65,27 @@ def draws(
         resamples: total number of replicates.
         rng_seed: seed of the resampling.
     """
+    arguments = (seeds, images, resamples, rng_seed)
+    if resamples * len(classes) > _WEIGHTS_AT_ONCE:
+        yield from _draws(classes, *arguments)
+    else:  # the methods of a study, tested on the same galaxies, share them
+        yield from _remembered_draws(classes.astype(np.int64).tobytes(), *arguments)
+
+
+@lru_cache(maxsize=4)
+def _remembered_draws(
+    classes: bytes, seeds: int, images: int, resamples: int, rng_seed: int
+) -> tuple[tuple[Floats, NDArray[np.int64]], ...]:
+    found = tuple(_draws(np.frombuffer(classes, dtype=np.int64), seeds, images, resamples, rng_seed))
+    for drawn in found:
+        for values in drawn:
+            values.setflags(write=False)
+    return found
+
+
+def _draws(
+    classes: NDArray[np.int64], seeds: int, images: int, resamples: int, rng_seed: int
+) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
     rng = np.random.default_rng(rng_seed)
     step = max(1, _WEIGHTS_AT_ONCE // images)
     for start in range(0, resamples, step):

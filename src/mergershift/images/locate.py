@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.images.prepare import origin
-from mergershift.images.store import Prepared
+
+if TYPE_CHECKING:
+    from mergershift.images.store import Prepared
 
 DATA = "data"
 """Folder of the archive, relative to the checkout."""
@@ -24,6 +27,8 @@ def prepared_images(config: Config) -> Prepared:
 
     Raises UserError if they are missing or were prepared from another archive or with another split.
     """
+    from mergershift.images.store import Prepared  # imports PyTorch, which the preparation does not need
+
     prepared = Prepared(prepared_folder(config))
     folder = root() / DATA
     if folder.is_dir() and prepared.facts["provenance"] != origin(folder):

@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 
 def prepare(
     folder: Path, filters: str, rule: SplitConfig, output: Path, progress: Progress = lambda done, total: None
-) -> None:
+) -> dict[str, Any]:
     """Prepare the images of one filter set of the archive in `folder` and write them to `output`.
 
     For each domain, `output` contains ``<domain>-images.npy`` `(N, C, 75, 75)` float32 in µJy/arcsec² and
@@ -52,7 +52,8 @@ def prepare(
     mean and standard deviation per filter and domain, over the rows that the labelled domain may train on; and
     ``prepared.json`` with the provenance, a hash, how channels and rows were identified, and what is uncertain about
     that. Where the rows are not in the published order, the hash covers their galaxies and split. `output` is written
-    completely or not at all. Raises UserError if the files of the archive are not valid or do not match.
+    completely or not at all. Returns the contents of prepared.json; raises UserError if the files of the archive are
+    not valid or do not match.
     """
     sets = [DATA_SETS[filters, domain] for domain in Domain]
     labels = {data_set.domain: read_labels(folder, data_set) for data_set in sets}
@@ -109,6 +110,7 @@ def prepare(
         }
         (partial / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
         (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+    return facts
 
 
 def _whether_same_galaxies(images: Mapping[Domain, Images]) -> str:

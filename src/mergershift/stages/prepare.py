@@ -8,7 +8,7 @@ from mergershift.config import Config
 from mergershift.core.checkout import root
 from mergershift.core.progress import ProgressBars
 from mergershift.core.words import counted
-from mergershift.images import Prepared, prepare
+from mergershift.images import prepare
 from mergershift.images.locate import DATA, prepared_folder
 
 
@@ -18,8 +18,7 @@ def prepare_step(config: Config) -> str:
     started = time.monotonic()
     with ProgressBars() as progress:
         bar = progress.add("preparing images", None)
-        prepare(project / DATA, config.filters.name, config.split, output, bar.update)
-    facts = Prepared(output).facts
+        facts = prepare(project / DATA, config.filters.name, config.split, output, bar.update)
     rows, seconds = counted(facts["rows"], "row"), time.monotonic() - started
     line = f"{output.relative_to(project)}: {rows} in two domains, {seconds:.0f} s"
     return "\n".join([*(f"warning: {warning}" for warning in facts["warnings"]), line])

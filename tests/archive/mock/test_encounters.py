@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mergershift.archive.mock.bodies import Body, disc, draw_body
-from mergershift.archive.mock.encounters import Orbit, _follow, draw_orbit, meet
+from mergershift.archive.mock.encounters import SOFTENING, Orbit, _follow, draw_orbit, meet
 from mergershift.archive.mock.recipe import RECIPE
 
 
@@ -69,3 +69,33 @@ def test_a_close_passage_throws_stars_far_out(bodies: tuple[Body, Body]) -> None
     assert np.linalg.norm(early.centres[1]) > 50
     assert np.linalg.norm(late.centres[1]) == 0
     assert reach(late.stars[1], late.centres[1]) > 2 * reach(early.stars[1], early.centres[1])
+
+
+def test_stars_follow_the_leapfrog_to_the_last_bit(bodies: tuple[Body, Body]) -> None:
+    """A mock archive is the same on every machine, and is pinned by its hash."""
+    rng = np.random.default_rng(7)
+    orbit = draw_orbit(rng, *bodies, RECIPE)
+    places, speeds = (
+        np.concatenate(parts, axis=1) for parts in zip(*(disc(rng, body, 50) for body in bodies), strict=True)
+    )
+    total = bodies[0].halo_gm + bodies[1].halo_gm
+    given = places.copy(), speeds.copy()
+
+    def acceleration(index: int) -> np.ndarray:
+        relative, pull = orbit.at(index)[0], np.zeros_like(places)
+        for body, weight in zip(bodies, (-bodies[1].halo_gm / total, bodies[0].halo_gm / total), strict=True):
+            offset = places - (weight * relative)[:, None]
+            distance = np.sqrt(offset[0] ** 2 + offset[1] ** 2 + offset[2] ** 2 + SOFTENING**2)
+            pull += offset * (-body.halo_gm / (distance * (distance + body.halo_scale) ** 2))
+        return pull
+
+    start, stop = orbit.coalescence - 30, orbit.coalescence + 5
+    found = _follow(places, speeds, bodies, orbit, start, stop)
+    np.testing.assert_array_equal((places, speeds), given)
+    pull = acceleration(start)
+    for index in range(start, stop):
+        speeds = speeds + 0.5 * orbit.step * pull
+        places = places + orbit.step * speeds
+        pull = acceleration(index + 1)
+        speeds = speeds + 0.5 * orbit.step * pull
+    np.testing.assert_array_equal(found, places)

@@ -5,7 +5,7 @@ import pytest
 
 from mergershift.archive.mock.bodies import Body, draw_body
 from mergershift.archive.mock.encounters import draw_orbit, meet
-from mergershift.archive.mock.light import draw_budget, interacting, isolated
+from mergershift.archive.mock.light import NEAREST, draw_budget, interacting, isolated, reach
 from mergershift.archive.mock.recipe import RECIPE
 
 QUIET = replace(RECIPE, light_scatter=(0.0, 0.0, 0.0), common_scatter=0.0, burst_light=(0.0, 0.0, 0.0))
@@ -67,3 +67,12 @@ def test_young_light_is_more_concentrated_than_old(bodies: tuple[Body, Body]) ->
     far = radius > 5 * bodies[0].scale
     outside = stars.light[:, far].sum(axis=1) / stars.light.sum(axis=1)
     assert outside[0] < 0.6 * outside[2]
+
+
+@pytest.mark.parametrize("count", [5, NEAREST, 700])
+def test_the_reach_of_a_star_is_the_distance_to_a_neighbour(count: int) -> None:
+    """The star itself counts; of fewer stars than that, the farthest one is reached."""
+    places = np.random.default_rng(3).normal(size=(3, count))
+    x, y, z = (np.square(axis[:, None] - axis) for axis in places)
+    distances = np.sort(np.sqrt(x + y + z), axis=1)
+    np.testing.assert_allclose(reach(places), distances[:, min(NEAREST, count) - 1], rtol=1e-15)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from archive.samples import COARSE
 
 from mergershift.archive import FILTER_SETS, Domain
 from mergershift.archive.mock import Universe, render_universe
@@ -53,17 +54,18 @@ def test_the_galaxy_is_in_the_middle(universe: Universe) -> None:
 
 
 def test_result_is_independent_of_processes_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    several = render_universe(3, 3, 7, workers=2)
+    several = render_universe(3, 3, 7, workers=2, recipe=COARSE)
     assert not multiprocessing.active_children()
     monkeypatch.setattr(universe_module, "CHUNK", 1)
-    alone = render_universe(3, 3, 7, workers=1)
+    alone = render_universe(3, 3, 7, workers=1, recipe=COARSE)
     np.testing.assert_array_equal(several.raw, alone.raw)
     np.testing.assert_array_equal(several.factors, alone.factors)
     assert repr(several.histories) == repr(alone.histories)
 
 
 def test_seeds_differ_and_galaxies_do_not_depend_on_their_number() -> None:
-    one, two, more = (render_universe(*sizes, workers=1) for sizes in ((1, 1, 3), (1, 1, 4), (2, 1, 3)))
+    sizes = (1, 1, 3), (1, 1, 4), (2, 1, 3)
+    one, two, more = (render_universe(*size, workers=1, recipe=COARSE) for size in sizes)
     assert not np.array_equal(one.raw, two.raw)
     np.testing.assert_array_equal(one.raw, more.raw[[0, 2]])
     np.testing.assert_array_equal(one.noise(1), more.noise(2))

@@ -148,22 +148,37 @@ def _follow(
     """Move test particles `(3, N)` from one time step to another by kick-drift-kick leapfrog."""
     gm1, gm2 = (body.halo_gm for body in bodies)
     weights = (-gm2 / (gm1 + gm2), gm1 / (gm1 + gm2))
+    places, speeds = places.copy(), speeds.copy()
+    # All steps share these arrays, which stay in the processor's cache.
+    pull, other, change = (np.empty_like(places) for _ in range(3))
+    distance, factor = (np.empty(places.shape[1]) for _ in range(2))
 
-    def acceleration(index: int) -> Floats:
+    def attract(index: int) -> None:
+        """Set `pull` to the acceleration by both halos."""
         relative, _ = orbit.at(index)
-        total = np.zeros_like(places)
-        for body, weight in zip(bodies, weights, strict=True):
-            offset = places - (weight * relative)[:, None]
-            distance = np.sqrt(offset[0] ** 2 + offset[1] ** 2 + offset[2] ** 2 + SOFTENING**2)
-            offset *= -body.halo_gm / (distance * (distance + body.halo_scale) ** 2)
-            total += offset
-        return total
+        for body, weight, offset in zip(bodies, weights, (pull, other), strict=True):
+            np.subtract(places, (weight * relative)[:, None], out=offset)
+            np.square(offset, out=change)
+            np.add(change[0], change[1], out=distance)
+            np.add(distance, change[2], out=distance)
+            np.add(distance, SOFTENING**2, out=distance)
+            np.sqrt(distance, out=distance)
+            np.add(distance, body.halo_scale, out=factor)
+            np.square(factor, out=factor)
+            np.multiply(factor, distance, out=factor)
+            np.divide(-body.halo_gm, factor, out=factor)
+            np.multiply(offset, factor, out=offset)
+        np.add(pull, other, out=pull)
+
+    def move(positions: Floats, rates: Floats, step: float) -> None:
+        np.multiply(rates, step, out=change)
+        np.add(positions, change, out=positions)
 
     half = 0.5 * orbit.step
-    pull = acceleration(start)
+    attract(start)
     for index in range(start, stop):
-        speeds = speeds + half * pull
-        places = places + orbit.step * speeds
-        pull = acceleration(index + 1)
-        speeds += half * pull
+        move(speeds, pull, half)
+        move(places, speeds, orbit.step)
+        attract(index + 1)
+        move(speeds, pull, half)
     return places
