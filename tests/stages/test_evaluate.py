@@ -16,6 +16,8 @@ from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import SELECTION
 from mergershift.cells.records import RunContent, Selection
 from mergershift.cells.state import cell_state
+from mergershift.classifier.classifier import load_classifier
+from mergershift.classifier.feature_shift import feature_shift
 from mergershift.config import SelectionConfig
 from mergershift.core.errors import UserError
 from mergershift.evaluation import figures
@@ -85,6 +87,22 @@ def test_what_is_reported_is_of_the_epoch_and_threshold_chosen_without_target_la
                 part["probability"], probabilities(test, LIMITS[epoch], noisy), atol=1e-5
             )
             np.testing.assert_array_equal(part["prediction"], part["probability"] >= threshold)
+
+
+def test_the_shift_of_the_chosen_classifier_is_kept_for_the_page(cell: Path, prepared: Prepared) -> None:
+    choice = choose(cell, "source_validation_risk", "source_validation")
+    training = FinishedTraining.read(cell)
+    assert training.shift is not None
+    classifier = load_classifier(training.model_file(choice.epoch), training.config)
+    expected = feature_shift(classifier, training.config, prepared)
+    assert training.shift.mmd == pytest.approx(expected.mmd, nan_ok=True)
+    assert training.shift.proxy_a == pytest.approx(expected.proxy_a, nan_ok=True)
+    for name, values in expected.plane._asdict().items():
+        np.testing.assert_allclose(np.array(getattr(training.shift, name)), values, atol=1e-9)
+    path = cell / "evaluation/shift.json"
+    path.write_text(path.read_text().replace(training.record.training, "another"))
+    with pytest.raises(UserError, match=r"shift\.json.*belongs to a training other than"):
+        _ = FinishedTraining.read(cell).shift
 
 
 def test_the_published_experiment_keeps_its_own_epoch_and_calls_mergers_from_one_half_on(cell: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from cells.samples import config_of, write_checkout, write_selection, write_training
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mergershift import evaluation
 from mergershift.config.study import Cell, read_study
@@ -163,7 +163,9 @@ def test_dvc_shows_images_that_say_what_they_were_made_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = {}
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: figures.update({path.stem: figure}))
+    monkeypatch.setattr(
+        FigureCanvasAgg, "print_png", lambda canvas, path: figures.update({path.stem: canvas.figure})
+    )
     monkeypatch.chdir(folder.parents[1])
     write_summary()
     assert set(figures) == {

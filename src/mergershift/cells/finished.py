@@ -17,13 +17,14 @@ from mergershift.cells.layout import (
     PREDICTIONS,
     RUN,
     SELECTION,
+    SHIFT,
     TRAINED,
     VALIDATORS,
     cell_name,
     model_epochs,
     model_file,
 )
-from mergershift.cells.records import RunRecord, Selection, Trained
+from mergershift.cells.records import RunRecord, Selection, Shift, Trained
 from mergershift.config import Config
 from mergershift.core.checkout import shown
 from mergershift.core.errors import UserError
@@ -126,6 +127,18 @@ class FinishedTraining:
             raise damaged(path, fault, self._evaluate_again)
         return scores.assign(chosen=chosen)
 
+    @cached_property
+    def shift(self) -> Shift | None:
+        """Shift between the domains in the classifier's features; None in an evaluation of an earlier version."""
+        path = self.folder / EVALUATED / SHIFT
+        if not path.is_file():
+            return None
+        shift = Shift.read(path)
+        if shift.training != self.record.training:
+            fault = f"belongs to a training other than the one in {self.folder / TRAINED}"
+            raise damaged(path, fault, self._evaluate_again)
+        return shift
+
     def score(self, validator: str) -> float:
         """Score of the chosen epoch by a validator; raises UserError if the table has none."""
         chosen = self.validators[self.validators["chosen"]]
@@ -144,7 +157,7 @@ class FinishedTraining:
         """Predictions of the label-free choice on the test rows of both domains, each rendering once."""
         return evaluation.unique_renderings(self.test_predictions("label_free")).reset_index(drop=True)
 
-    @property
+    @cached_property
     def target(self) -> pd.DataFrame:
         """Predictions of the label-free choice on the target's test rows, each rendering once, ordered by row."""
         predictions = self.predictions

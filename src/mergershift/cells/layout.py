@@ -28,6 +28,8 @@ GIT_DIFF = "git.diff"
 
 SELECTION, VALIDATORS = "selection.json", "validators.csv"
 """Files of an evaluation: its choices (`records.Selection`), and the scores of all epochs on which they are based."""
+SHIFT = "shift.json"
+"""File of an evaluation with the shift between the domains in the features of its chosen classifier."""
 PREDICTIONS = {"label_free": "predictions.csv", "oracle": "oracle_predictions.csv"}
 """File with the predictions on test images, by how the epoch was chosen."""
 

@@ -120,6 +120,27 @@ class Selection(_Record):
     oracle_threshold: _Threshold
 
 
+class Shift(_Record):
+    """shift.json: the shift between the domains in the features of a classifier.
+
+    The classifier is the one that was chosen without target labels, and the images are validation images, as
+    `classifier.feature_shift` describes.
+    """
+
+    training: str
+    """Id of the training that was evaluated."""
+    mmd: float
+    """Squared maximum mean discrepancy; NaN if it is undefined."""
+    proxy_a: float
+    """Proxy A-distance; NaN if it is undefined."""
+    source: list[list[float]]
+    """Coordinates `(N, D)` of the source's images along the leading principal components of both domains together."""
+    target: list[list[float]]
+    """Coordinates `(N, D)` of the target's images."""
+    explained: list[float]
+    """Fraction `(D,)` of the joint variance along each component."""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """What an MLflow run is created from."""

@@ -1,4 +1,4 @@
-"""The shift between source and target in the features of each network, measured on validation images."""
+"""The shift between source and target in the features of the networks of each method."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 
 from mergershift.archive import Domain
 from mergershift.cells.finished import FinishedTraining
-from mergershift.classifier import inference
+from mergershift.classifier import feature_shift
 from mergershift.classifier.classifier import Classifier, load_classifier
-from mergershift.evaluation.embeddings import Plane, project, proxy_a_distance, squared_mmd
+from mergershift.evaluation.embeddings import Plane
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_folder
 from mergershift.report.study_results import Contender, Setting
-
-MOST_IMAGES = 300
-"""Largest number of validation images of each domain that are compared; more would not make a plane clearer."""
 
 
 @dataclass(frozen=True)
@@ -48,42 +45,31 @@ def prepared_images(training: FinishedTraining) -> Prepared:
 
 
 def compared_images(setting: Setting) -> pd.DataFrame:
-    """Row, galaxy and label of the images that are compared.
+    """Row, galaxy and label of the images of a setting that are compared."""
+    return feature_shift.compared_images(prepared_images(setting.contenders[0].first), Domain(setting.target))
 
-    Of more than `MOST_IMAGES` images, evenly spaced galaxies of each class are kept, with all their images. They are
-    validation images, because measuring a shift does not warrant a test evaluation.
+
+def shifts(setting: Setting, labels: NDArray[np.int64], advance: Callable[[int], None]) -> list[Shift]:
+    """The shift in the features of every method of a setting, as the evaluations measured it on the same images.
+
+    What an evaluation of an earlier version has not measured is measured now. Calls `advance` with 1 for every network.
     """
-    prepared = prepared_images(setting.contenders[0].first)
-    rows = prepared.rows("validation", unique=True)
-    images = prepared.table.iloc[rows][["row", "galaxy"]].reset_index(drop=True)
-    images["label"] = prepared.labelled(Domain(setting.target), rows).labels.numpy()
-    galaxies = images.drop_duplicates("galaxy")
-    step = -(-len(images) // MOST_IMAGES)
-    kept = pd.concat([part.iloc[::step] for _, part in galaxies.groupby("label")])
-    return images[images["galaxy"].isin(kept["galaxy"])].reset_index(drop=True)
-
-
-def measure(setting: Setting, advance: Callable[[int], None]) -> list[Shift]:
-    """Measure the shift in the features of every method of a setting, on the same images of both domains.
-
-    Calls `advance` with 1 after every network.
-    """
-    table = compared_images(setting)
-    rows, galaxies = table["row"].to_numpy(), table["galaxy"].to_numpy()
-    prepared = prepared_images(setting.contenders[0].first)
-    images = [prepared.images(Domain(name), rows) for name in (setting.source, setting.target)]
-    measured = []
+    found = []
     for contender in setting.contenders:
-        mmd, proxy_a, planes = [], [], []
+        measured = []
         for training in contender.trainings:
-            classifier, threads = chosen_classifier(training), training.config.trainer.threads
-            source, target = (
-                inference.activations(classifier, of_domain, threads=threads)[0] for of_domain in images
-            )
-            mmd.append(squared_mmd(source, target, galaxies, galaxies))
-            proxy_a.append(proxy_a_distance(source, target, galaxies, galaxies))
-            if training is contender.first:
-                planes.append(project(source, target))
+            measured.append(_measured(training))
             advance(1)
-        measured.append(Shift(contender, tuple(mmd), tuple(proxy_a), planes[0], table["label"].to_numpy()))
-    return measured
+        mmd, proxy_a = (tuple(getattr(one, name) for one in measured) for name in ("mmd", "proxy_a"))
+        found.append(Shift(contender, mmd, proxy_a, measured[0].plane, labels))
+    return found
+
+
+def _measured(training: FinishedTraining) -> feature_shift.FeatureShift:
+    stored = training.shift
+    if stored is None:
+        return feature_shift.feature_shift(
+            chosen_classifier(training), training.config, prepared_images(training)
+        )
+    plane = Plane(*(np.array(getattr(stored, name), dtype=np.float64) for name in Plane._fields))
+    return feature_shift.FeatureShift(stored.mmd, stored.proxy_a, plane)

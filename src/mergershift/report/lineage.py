@@ -12,7 +12,9 @@ from mergershift.core.checkout import root
 from mergershift.core.nesting import flattened
 from mergershift.core.reading import read_text
 from mergershift.core.redaction import public
+from mergershift.report.all_trainings import anchor, page_of, target_score
 from mergershift.report.study_results import Contender, StudyResults
+from mergershift.report.tables import number
 
 LOCAL = "http://127.0.0.1:5000"
 """Address at which `mergershift ui` serves the runs of the project's own database."""
@@ -105,7 +107,12 @@ def runs(gathered: StudyResults) -> dict[str, Any]:
             for training in contender.trainings:
                 address = _public(recorded_address(training.config.tracking.uri, configured))
                 local |= address == LOCAL
-                entries.append({"setting": setting, "contender": contender, **_run(training, address)})
+                shown = {
+                    "setting": setting,
+                    "contender": contender,
+                    "shown_at": f"{page_of(setting)}#{anchor(contender)}",
+                }
+                entries.append(shown | _run(training, address))
     commits = {(entry["commit"], entry["dirty"]) for entry in entries}
     return {"entries": entries, "local": local, "commits": len(commits), "dirty": any(d for _, d in commits)}
 
@@ -116,6 +123,8 @@ def _run(training: FinishedTraining, address: str) -> dict[str, Any]:
     facts, selection, record = training.trained, training.selection, training.record
     return {
         "seed": training.config.seed,
+        "accuracy": number(target_score(training)),
+        "auc": number(target_score(training, "auc")),
         "epochs": facts.epochs,
         "epoch": selection.epoch,
         "oracle_epoch": selection.oracle_epoch,

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from mergershift import __version__
 from mergershift.cells.layout import PAGE_NAME, REPORT
 from mergershift.cells.summary_files import write_page_record
@@ -26,17 +24,17 @@ from mergershift.report import (
     remarks,
     tables,
 )
-from mergershift.report.feature_shift import compared_images, measure, prepared_images
+from mergershift.report.all_trainings import MOST_LISTED, anchor, entry_rows, page_of
+from mergershift.report.feature_shift import compared_images, prepared_images, shifts
+from mergershift.report.figure_files import ByRun, FigureFiles
 from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
 from mergershift.report.rendering import render
 from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, read_study_results
 from mergershift.report.style import PAGE, SOURCE, TARGET
-from mergershift.report.svg import Drawing, mark, save, style
+from mergershift.report.svg import style
 from mergershift.report.validator_table import FEWEST_RANKED, ranked_networks, shown_columns, validator_rows
 
-ByRun = dict[tuple[str, str], dict[str, bytes]]
-"""PNG files by their names, by the experiment and the id of a training."""
 FIGURES_OF_A_SETTING = 5
 """Number of figures that are neither of a single method nor of an outcome: overview, two of curves, two of saliency."""
 
@@ -48,14 +46,13 @@ def write_report() -> ByRun:
     Raises UserError if a part of the study is missing.
     """
     gathered = read_study_results()
-    by_run: ByRun = {}
     with (
         atomic_directory(root() / REPORT) as folder,
         style(),
         progress_bar("measuring and drawing", _steps(gathered)) as advance,
     ):
         (folder / "figures").mkdir()
-        add = _FigureWriter(folder / "figures", gathered, by_run, advance)
+        add = FigureFiles(folder / "figures", gathered, advance)
         limits = overview_figure.common_limits(gathered)
         directions = [
             _direction(
@@ -65,7 +62,13 @@ def write_report() -> ByRun:
             )
             for direction in gathered.directions
         ]
-        (folder / PAGE_NAME).write_text(_render(gathered, directions))
+        by_run = add.draw()
+        listed = runs(gathered)
+        (folder / PAGE_NAME).write_text(_render(gathered, directions, listed))
+        for direction in directions:
+            for part in direction["parts"]:
+                text = _render_setting(gathered, part, directions, listed)
+                (folder / page_of(part["setting"])).write_text(text)
         records = [training.record for training in gathered.trainings]
         write_page_record(folder, [record.training for record in records], records[0].experiment)
     return by_run
@@ -78,31 +81,6 @@ def _steps(gathered: StudyResults) -> int:
         for setting in gathered.settings
     )
     return len(gathered.trainings) + figures
-
-
-class _FigureWriter:
-    """Saves figures and returns what the template needs to place them on the page."""
-
-    def __init__(
-        self, folder: Path, gathered: StudyResults, by_run: ByRun, advance: Callable[[int], None]
-    ) -> None:
-        self._folder, self._by_run, self.advance = folder, by_run, advance
-        self._styles = gathered.styles
-        self._note = prose.note(gathered)
-        self._count = 0
-
-    def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
-        """Save a figure under `name`; `of` is the method if it shows only a single one."""
-        mark(figure, self._note)
-        self._count += 1
-        svg = save(Drawing(name, figure, alt), self._folder, self._styles, self._count)
-        self.advance(1)
-        if of is not None:
-            record = of.first.record
-            file = f"{name}.png"
-            files = self._by_run.setdefault((record.experiment, record.training), {})
-            files[file] = (self._folder / file).read_bytes()
-        return {"svg": svg, "of": of.name if of else ""}
 
 
 def _direction(
@@ -132,7 +110,7 @@ def _direction(
 
 
 def _setting(
-    setting: Setting, gathered: StudyResults, add: _FigureWriter, limits: tuple[float, float]
+    setting: Setting, gathered: StudyResults, add: FigureFiles, limits: tuple[float, float]
 ) -> dict[str, Any]:
     """Values for the template's figures and sentences on a filter set in one direction."""
     slug = setting.slug
@@ -143,17 +121,19 @@ def _setting(
         f"{setting.title}, against source only on {setting.source} and {setting.target} images; the table under "
         "Accuracy lists the values.",
     )
-    shifts = measure(setting, add.advance)
+    images = compared_images(setting)
+    measured = shifts(setting, images["label"].to_numpy(), add.advance)
     values: dict[str, Any] = {
         "setting": setting,
         "overview": overview,
         "sizes": guide.sizes(setting),
-        "compared": guide.compared(compared_images(setting)),
+        "page": page_of(setting),
+        "compared": guide.compared(images),
         "drop": tables.drop(setting, gathered.comparison),
         "validators": validator_rows(setting, gathered.validators),
         "ranked": ranked_networks(setting),
-        "distances": tables.distance_rows(setting, shifts),
-        "shifts": shifts,
+        "distances": tables.distance_rows(setting, measured),
+        "shifts": measured,
         "roc": add(
             f"roc-{slug}",
             method_figures.roc_curves(setting),
@@ -166,29 +146,37 @@ def _setting(
             f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
             f"{setting.target} test images, {setting.title}.",
         ),
-        "learning": [
-            add(
-                f"learning-{slug}-{_slug(contender)}",
-                method_figures.learning(contender),
-                f"Learning curves of {contender.name}, {setting.title}: losses above, below balanced accuracy on the "
-                f"labelled validation images, which are {_labelled(contender)}.",
-            )
-            for contender in setting.contenders
-        ],
+    }
+    learning = {
+        contender: add(
+            f"learning-{slug}-{anchor(contender)}",
+            method_figures.learning(contender),
+            f"Learning curves of {contender.name}, {setting.title}: losses above, below balanced accuracy on the "
+            f"labelled validation images, which are {_labelled(contender)}.",
+        )
+        for contender in setting.contenders
     }
     pair = [contender for contender in (setting.baseline, setting.adapted) if contender is not None]
     planes = {
         shift.contender: add(
-            f"features-{slug}-{_slug(shift.contender)}",
+            f"features-{slug}-{anchor(shift.contender)}",
             method_figures.feature_plane(setting, shift),
             f"Validation images in the first two principal components of the features of {shift.contender.name}, "
             f"{setting.title}: {setting.source} and {setting.target}, mergers and non-mergers.",
             of=shift.contender,
         )
-        for shift in shifts
+        for shift in measured
     }
     values["planes"] = [planes[contender] for contender in pair]
-    values["more_planes"] = [plane for contender, plane in planes.items() if contender not in pair]
+    values["learning"] = [learning[contender] for contender in pair or setting.contenders]
+    values["methods"] = [
+        {
+            "contender": contender,
+            "anchor": anchor(contender),
+            "figures": [learning[contender], planes[contender]],
+        }
+        for contender in setting.contenders
+    ]
     return values | _galleries(setting, add)
 
 
@@ -197,7 +185,7 @@ def _labelled(contender: Contender) -> str:
     return f"{contender.first.config.transfer.labelled_domain} ones"
 
 
-def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
+def _galleries(setting: Setting, add: FigureFiles) -> dict[str, Any]:
     """Examples by outcome, and saliency maps or the reason why there are none."""
     slug = setting.slug
     stamps = gallery.Stamps(setting, prepared_images(setting.shown.first))
@@ -238,27 +226,52 @@ def _galleries(setting: Setting, add: _FigureWriter) -> dict[str, Any]:
     }
 
 
-def _slug(contender: Contender) -> str:
-    return contender.method.title.replace("_", "-")
-
-
-def _render(gathered: StudyResults, directions: Sequence[Mapping[str, Any]]) -> str:
-    own = {style.variable for style in PAGE}
+def _render(gathered: StudyResults, directions: Sequence[Mapping[str, Any]], listed: dict[str, Any]) -> str:
     banner = prose.banner(gathered)
     return render(
         Path(__file__).parent / "page.html.j2",
-        styles=[SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
+        **_common(gathered),
         directions=directions,
-        banner=banner,
+        part=None,
         citation=prose.citation(prose.kinds(gathered), warned=bool(banner["warnings"])),
-        title=prose.title(gathered),
         headlines=[findings.headline(direction, gathered) for direction in gathered.directions],
         facts=guide.facts(gathered, test_evaluations(gathered)),
         glossary=guide.glossary(gathered),
         few_ranked=FEWEST_RANKED,
         configuration=configurations(gathered),
-        runs=runs(gathered),
+        settings=gathered.settings,
+        entries=entry_rows(gathered),
+        runs=listed,
+        listed=len(listed["entries"]) <= MOST_LISTED,
         references=references(),
-        version=__version__,
-        local=LOCAL,
     )
+
+
+def _render_setting(
+    gathered: StudyResults,
+    part: Mapping[str, Any],
+    directions: Sequence[Mapping[str, Any]],
+    listed: dict[str, Any],
+) -> str:
+    setting = part["setting"]
+    own = [entry for entry in listed["entries"] if entry["setting"] is setting]
+    return render(
+        Path(__file__).parent / "setting.html.j2",
+        **_common(gathered),
+        part=part,
+        pages=[other for view in directions for other in view["parts"]],
+        main=PAGE_NAME,
+        runs=listed | {"entries": own},
+    )
+
+
+def _common(gathered: StudyResults) -> dict[str, Any]:
+    """Values that every page needs."""
+    own = {style.variable for style in PAGE}
+    return {
+        "styles": [SOURCE, TARGET, *(style for style in gathered.styles if style.variable not in own)],
+        "banner": prose.banner(gathered),
+        "title": prose.title(gathered),
+        "version": __version__,
+        "local": LOCAL,
+    }

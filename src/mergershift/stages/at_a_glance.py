@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mergershift.archive import images_of
 from mergershift.cells.finished import FinishedTraining
@@ -73,4 +74,7 @@ def write_plots(trainings: Trainings, transfer: pd.DataFrame) -> None:
                 "learning_curves": study_figures.learning_curves(curves, setting),
             }
             for name, figure in figures.items():
-                figure.savefig(folder / f"{filters}-{source}_to_{target}-{name}.png", dpi=100)
+                figure.set_dpi(100)
+                # savefig would lay out and draw the figure twice.
+                path = folder / f"{filters}-{source}_to_{target}-{name}.png"
+                FigureCanvasAgg(figure).print_png(path)

@@ -11,13 +11,14 @@ import pandas as pd
 from mergershift import evaluation, tracking
 from mergershift.cells import ledger
 from mergershift.cells.finished import FinishedTraining
-from mergershift.cells.layout import EVALUATED, PREDICTIONS, SELECTION, TRAINED, VALIDATORS
-from mergershift.cells.records import Selection
+from mergershift.cells.layout import EVALUATED, PREDICTIONS, SELECTION, SHIFT, TRAINED, VALIDATORS
+from mergershift.cells.records import Selection, Shift
 from mergershift.cells.run_content import run_content
 from mergershift.cells.state import clear_state
 from mergershift.cells.summary_files import StudyTrainings, read_trainings
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier, load_classifier
+from mergershift.classifier.feature_shift import feature_shift
 from mergershift.classifier.validation import Validation, compute_options
 from mergershift.config import Config, SelectionConfig, compose
 from mergershift.config.schema import KEPT
@@ -60,15 +61,19 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     chosen = facts.best_epoch if selection.validator == KEPT else _best(scores, selection.validator)
     epochs = {"label_free": chosen, "oracle": _best(scores, ORACLE)}
     ledger.record(name, facts.data_hash, facts.split.model_dump(mode="json"))
-    tables, thresholds = {}, {}
+    thresholds, by_epoch = {}, {}
     half, source_is_labelled = selection.threshold == "half", config.transfer.labelled == "source"
-    for choice, epoch in epochs.items():
+    for epoch in set(epochs.values()):
         classifier = load_classifier(training.model_file(epoch), config)
-        thresholds[choice] = THRESHOLD if half else validation.threshold(classifier)
+        thresholds[epoch] = THRESHOLD if half else validation.threshold(classifier)
         of_source = validation.for_source(classifier) if source_is_labelled else classifier
         classifiers = {"source": of_source, "target": classifier}
-        tables[choice] = _test(classifiers, config, prepared, thresholds[choice])
+        by_epoch[epoch] = _test(classifiers, config, prepared, thresholds[epoch])
+    tables = {choice: by_epoch[epoch] for choice, epoch in epochs.items()}
     results = evaluation.evaluate(tables["label_free"], all_rows=all_rows)
+    shift = feature_shift(
+        load_classifier(training.model_file(epochs["label_free"]), config), config, prepared
+    )
     with atomic_directory(cell / EVALUATED) as folder:
         scores.to_csv(folder / VALIDATORS, index=False, lineterminator="\n")
         for choice, table in tables.items():
@@ -79,10 +84,16 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
             best_by=selection.best_by,
             threshold_rule=selection.threshold,
             epoch=epochs["label_free"],
-            threshold=thresholds["label_free"],
+            threshold=thresholds[epochs["label_free"]],
             oracle_epoch=epochs["oracle"],
-            oracle_threshold=thresholds["oracle"],
+            oracle_threshold=thresholds[epochs["oracle"]],
         ).write(folder / SELECTION)
+        Shift(
+            training=training.record.training,
+            mmd=shift.mmd,
+            proxy_a=shift.proxy_a,
+            **{name: values.tolist() for name, values in shift.plane._asdict().items()},
+        ).write(folder / SHIFT)
         evaluation.write_results(results, folder)
         unique = evaluation.unique_renderings(tables["label_free"])
         heading = heading_of(config, facts.provenance.kind)

@@ -47,7 +47,9 @@ def study_content() -> RunContent | None:
     record = read_json(report / PAGE_RECORD, PageRecord, _AGAIN)
     if (record.study, record.summary) != (trainings.study, summary_digest()):
         raise UserError(f"{report / PAGE_NAME}: made from a summary other than {root() / SUMMARY}.\n{_AGAIN}")
-    paths = {STUDY_PAGE: report / PAGE_NAME, STUDY_COPY: report / STUDY_COPY}
+    pages = Path(STUDY_PAGE).parent
+    paths = {f"{pages}/{path.name}": path for path in sorted(report.glob("*.html"))}
+    paths[STUDY_COPY] = report / STUDY_COPY
     paths |= {f"{SUMMARY.name}/{path.name}": path for path in summary_files()}
     transfer = read_table("transfer", _AGAIN)
     made = int((report / PAGE_NAME).stat().st_mtime * 1000)
