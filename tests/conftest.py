@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import remembered
 from archive.samples import LARGER, write_sample
 from checkouts import clone, copy, link
 from studies import repro, write_study
@@ -16,9 +17,12 @@ from studies import repro, write_study
 from mergershift.config import targets
 
 TESTS = Path(__file__).parent
+TAKE_LONG = {"universe", "written"}
+"""Fixtures that take long to make; tests of them that are quick themselves go where the slow ones are."""
 # Under nohup this signal is ignored, and by whatever the tests start as well.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The networks and methods of the tests, as if conf/allowed_targets.yaml of every checkout listed them.
+remembered.use()
 targets.PACKAGES += ("networks.samples", "report.study_sample", "training.samples")
 
 
@@ -38,6 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     quick: list[pytest.Item] = []
     for item in items:
         slow = any(item.get_closest_marker(name) for name in ("slow", "system", "team"))
+        slow = slow or not TAKE_LONG.isdisjoint(getattr(item, "fixturenames", ()))
         folder = item.path.parent
         if folder == TESTS:  # what is slow there runs the pipeline's study
             folder = TESTS / "pipeline"
@@ -70,6 +75,13 @@ def published_metadata() -> Path:
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with a commit, of which every project is a copy: to commit takes longer than to copy."""
     return clone(tmp_path_factory.mktemp("committed") / "project")
+
+
+@pytest.fixture
+def checkout(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a checkout that all tests share, and none may change, the working directory."""
+    monkeypatch.chdir(committed)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def adapt(
     weighting: Weighting,
     problem: Problem,
     seed: int,
-    steps: int = 600,
+    steps: int = 400,
     lr: float = 3e-3,
     batch: int = 128,
     batch_norm: bool = False,
@@ -147,7 +147,7 @@ def adapt(
         network = Perceptron(problem.source.shape[1], batch_norm=batch_norm)
         penalty.build(network.feature_size, CLASSES)
         learners = nn.ModuleList([network, penalty, weighting])
-        optimiser = torch.optim.AdamW(learners.parameters(), lr=lr)
+        optimiser = torch.optim.AdamW(learners.parameters(), lr=lr, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
         learners.train()
         for step in range(steps):

@@ -224,12 +224,7 @@ def test_bridges_a_shift_that_source_only_fails_on(seed: int) -> None:
 
 @pytest.mark.slow
 def test_learns_rotated_moons() -> None:
-    baseline, adapted = [], []
-    for seed in range(3):
-        problem = moons(seed)
+    for seed in range(2):
         penalty = DANN(dropout=0.5, normalise=True, spectral=False)
-        baseline.append(unadapted(moons, seed, steps=1000))
-        adapted.append(adapt(penalty, Ramp(1.0), problem, seed, steps=1000))
-    assert max(baseline) < 0.8
-    assert np.mean(adapted) > 0.9
-    assert min(adapted) > 0.85
+        assert unadapted(moons, seed, steps=500) < 0.8
+        assert adapt(penalty, Ramp(1.0), moons(seed), seed, steps=500) > 0.9

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,6 @@ def test_the_benchmark_runs_tiny_and_skips_what_it_has_done(
     assert kept["figures"]["trivial_noisy_name"].startswith("noisy ")
     summary = json.loads((tmp_path / "results" / "summary-12+24.json").read_text())
     assert summary["pristine"]["mean"] == kept["figures"]["pristine"]
-    # As one types it.
-    command = [sys.executable, "benchmarks/mock_difficulty.py", *arguments]
-    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    second = CliRunner().invoke(mock_difficulty.main, arguments)
+    assert second.exit_code == 0, second.output
     assert "already done" in second.stdout

@@ -72,7 +72,8 @@ def test_every_command_has_help(capsys, name):
         (["reproduce", "deepmerge_2002"], ["deepmerge_2002", "'deepmerge_2020'"]),
     ],
 )
-def test_a_mistake_is_reported_in_two_lines_with_the_nearest_names(project, capsys, arguments, names):
+@pytest.mark.usefixtures("checkout")
+def test_a_mistake_is_reported_in_two_lines_with_the_nearest_names(capsys, arguments, names):
     code, out, err = run(capsys, *arguments)
     assert code in (1, 2)
     assert out == ""
@@ -83,7 +84,8 @@ def test_a_mistake_is_reported_in_two_lines_with_the_nearest_names(project, caps
 
 
 @pytest.mark.parametrize("arguments", [["coed"], ["tune", "--as-workr"], ["tune", "--first-trail"]])
-def test_no_hidden_name_is_suggested(project, capsys, arguments):
+@pytest.mark.usefixtures("checkout")
+def test_no_hidden_name_is_suggested(capsys, arguments):
     _, _, err = run(capsys, *arguments)
     suggested = err.partition("\n")[2]
     assert suggested

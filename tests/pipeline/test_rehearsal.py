@@ -19,6 +19,7 @@ from studies import environment
 pytestmark = pytest.mark.system
 
 EPOCHS = 2
+METHODS = ("source_only", "mmd", "dann_deepmerge_2")
 # `mergershift` with one figure of the archive changed: the number of galaxies that `data verify` expects.
 SMALL = f"""
 import sys
@@ -57,7 +58,7 @@ def mergershift(project: Path) -> Command:
 
 
 def shorten(project: Path) -> None:
-    """Let the published trainings take two epochs, and the study one seed."""
+    """Let the published trainings take two epochs, and the study one seed and, for time, three of its methods."""
     yaml = YAML()
     for name in ("deepmerge_2020", "deepmerge_2021"):
         path = project / "conf" / "training" / f"{name}.yaml"
@@ -67,6 +68,8 @@ def shorten(project: Path) -> None:
     path = project / "conf" / "studies" / "deepmerge_2.yaml"
     study = yaml.load(path.read_text())
     study["seeds"] = [0]
+    forward = [method for method in study["methods"] if method["transfer"] == "pristine_to_noisy"]
+    study["methods"] = [method for method in forward if method["adaptation"] in METHODS]
     yaml.dump(study, path)
 
 
@@ -82,7 +85,7 @@ def test_from_the_server_to_a_prediction(server: Archive, project: Path, mergers
     mergershift("study use deepmerge_2")
     table = mergershift("repro --jobs 2")
     cells = pd.read_csv(project / "outputs" / "summary" / "transfer.csv")
-    assert set(cells["adaptation"]) == {"source_only", "mmd", "mmd_fisher_entropy", "dann_deepmerge_2"}
+    assert set(cells["adaptation"]) == set(METHODS)
     assert set(cells["data"]) == {"archive"}
     assert "the DeepMerge archive's images" in table
     page = (project / "outputs" / "report" / "index.html").read_text()
