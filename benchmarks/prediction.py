@@ -2,6 +2,7 @@
 
     python benchmarks/prediction.py                     # all cases, with an untrained network
     python benchmarks/prediction.py --model FOLDER --cases stack,files
+    python benchmarks/prediction.py --cases many --stamps 1000000
 
 Linux only: peak memory is read from the process's resource usage. The cases:
 
@@ -9,7 +10,8 @@ stack   an npy file of stamps, beside a plain loop over batches: the same progra
         images in memory. The rate is computed from a large and a small stack, so that Python's start-up does not count.
 files   stamps of two filters in FITS files of their own: milliseconds a file for headers and for pixels
 packed  the same files, compressed with gzip
-many    an npy file of very many stamps, which takes no space on the disk: peak memory beside that for a tenth of them
+many    an npy file of very many stamps, which takes no space on the disk, with a page: peak memory beside that for a
+        tenth of them; half an hour to two hours for a million, by the number of cores
 cube    a large image in two filters, which the model's field fills, or of which it is the middle: peak memory
 """
 
@@ -282,7 +284,9 @@ class Bench:
         """Compare the peak memory for a small and a large stack."""
         channels, images = len(self.facts.filters), self.sizes["many"]
         few, many = (
-            self.predict(write_sparse(self.folder / f"many{count}.npy", count, channels), "--views", "1")
+            self.predict(
+                write_sparse(self.folder / f"many{count}.npy", count, channels), "--views", "1", "--report"
+            )
             for count in (images // 10, images)
         )
         ratio = many.megabytes / few.megabytes
@@ -306,7 +310,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
 @click.option("--cases", default=",".join(CASES), show_default=True, help="Cases, separated by commas.")
 @click.option("--images", default=10_000, show_default=True, help="Number of stamps of the stack.")
 @click.option("--files", default=2_000, show_default=True, help="Number of FITS files of each kind.")
-@click.option("--many", default=1_000_000, show_default=True, help="Number of stamps of the sparse stack.")
+@click.option("--stamps", default=1_000_000, show_default=True, help="Number of stamps of the sparse stack.")
 @click.option("--side", default=12_000, show_default=True, help="Side of the large image in pixels.")
 @click.option("--filters", type=click.Choice(list(FILTER_SETS)), default="two", show_default=True)
 @click.option(
@@ -314,15 +318,22 @@ CASES: dict[str, Callable[[Bench], None]] = {
 )
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 def main(
-    cases: str, images: int, files: int, many: int, side: int, filters: str, model: Path | None, threads: int
+    cases: str,
+    images: int,
+    files: int,
+    stamps: int,
+    side: int,
+    filters: str,
+    model: Path | None,
+    threads: int,
 ) -> None:
     """Print a table of speed and peak memory."""
     chosen = cases.split(",")
     if unknown := sorted(set(chosen) - set(CASES)):
         raise click.UsageError(f"--cases: found {', '.join(unknown)}; expected some of {', '.join(CASES)}")
-    if min(images, many) < 10:
-        raise click.UsageError("--images and --many have to be at least 10")
-    sizes = {"stack": images, "files": files, "packed": files, "many": many, "cube": side}
+    if min(images, stamps) < 10:
+        raise click.UsageError("--images and --stamps have to be at least 10")
+    sizes = {"stack": images, "files": files, "packed": files, "many": stamps, "cube": side}
     with tempfile.TemporaryDirectory(dir=".") as scratch:
         folder = Path(scratch)
         bench = Bench(folder, model or write_untrained(folder, filters), threads, sizes)
