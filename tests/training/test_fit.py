@@ -1,5 +1,6 @@
 """Trainings are reproducible, independent of target labels and test rows, and can be resumed."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from images.samples import write_prepared
 from training.samples import config_of
 
+from mergershift.adaptation.adabn import AdaBN
 from mergershift.archive import Domain
 from mergershift.cells.layout import model_epochs, model_file
 from mergershift.classifier.classifier import Classifier, load_classifier
@@ -173,6 +175,18 @@ def test_a_method_may_change_labelled_images_and_the_trained_network(tmp_path, d
     changed = {name for name, value in ours.items() if not torch.equal(value, theirs[name])}
     assert changed == {name for name in ours if "running_" in name or "num_batches" in name} & changed
     assert any("running_mean" in name for name in changed)
+
+
+def test_a_network_is_adapted_on_images_stretched_as_in_its_training(tmp_path, data):
+    """Statistics re-estimated on the target are those of the images that the network sees."""
+    config = compose([*SMALL, "adaptation=adabn"], CONF)
+    result = train(config, data, tmp_path)
+    again = copy.deepcopy(result.classifier)
+    images = data.images(Domain.NOISY, data.rows("train", trains="target"))
+    AdaBN().after_training(again.network, [again.stretched(part) for part in images.split(8)])
+    expected = again.state_dict()
+    for name, value in load_classifier(result.models[result.best_epoch], config).state_dict().items():
+        torch.testing.assert_close(value, expected[name], msg=name)
 
 
 def test_gpu_without_a_gpu_is_said_in_two_lines(tmp_path, data, monkeypatch):

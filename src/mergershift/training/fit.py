@@ -105,7 +105,8 @@ def _adapt(fitted: Fitted, path: Path, folder: Path) -> Path:
     """Apply the method's `after_training` to the classifier in `path`; returns the file of the result in `folder`."""
     classifier = fitted.classifier
     classifier.load_state_dict(load_file(path))
-    fitted.penalty.cpu().after_training(classifier.network, fitted.data.target_batches())
+    batches = (classifier.stretched(images) for images in fitted.data.target_batches())
+    fitted.penalty.cpu().after_training(classifier.network, batches)
     folder.mkdir(exist_ok=True)
     save_classifier(classifier, folder / path.name)
     return folder / path.name
