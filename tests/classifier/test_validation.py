@@ -102,13 +102,13 @@ def test_images_are_stretched_once_for_a_training_and_anew_for_another_stretch(
     config = config_of(DEEP_MERGE)
     judged, classifier, calls = Validation(config, tiny), build_classifier(config).eval(), list[Any]()
     images = tiny.images(Domain.PRISTINE, tiny.rows("train", trains="source"))
-    stretch_of = Classifier.stretched
+    stretch_of = Classifier.all_stretched
 
     def counted(*given: Any) -> Tensor:
         calls.append(given)
         return stretch_of(*given)
 
-    monkeypatch.setattr(Classifier, "stretched", counted)
+    monkeypatch.setattr(Classifier, "all_stretched", counted)
     expected = {}
     for scale in (1.0, 3.0):
         # As in a search, the same module changes in place.

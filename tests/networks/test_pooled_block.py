@@ -53,6 +53,14 @@ def test_equals_its_modules_however_many_images_are_dealt_with_at_a_time(
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=2e-5, msg=name)
 
 
+def test_double_precision_is_kept() -> None:
+    images = torch.randn(13, 3, 8, 8, generator=torch.Generator().manual_seed(2)).double()
+    made = layers().double().train()
+    expected = outcome(copy.deepcopy(made), images, block=False)
+    for name, value in outcome(made, images, block=True).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-11, msg=name)
+
+
 def test_is_what_trains_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_Block", None)
     made = layers()

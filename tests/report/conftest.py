@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report.study_sample import mark_as, write_study
@@ -32,15 +33,25 @@ def make_project(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Call
 
 
 @pytest.fixture(scope="session")
-def written(make_project: Callable[[], Path]) -> Path:
+def make_page(make_project: Callable[[], Path]) -> Callable[..., Path]:
+    """Make a project with a study, whose arguments are those of `write_study`, and its page."""
+
+    def make(*study: Any, **options: Any) -> Path:
+        folder = make_project()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            write_study(*study, **options)
+            write_report()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def written(make_page: Callable[..., Path]) -> Path:
     """A project with a study of four methods and two seeds, and its page."""
-    folder = make_project()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        write_study(seeds=(0, 1))
-        write_report()
-    return folder
+    return make_page(seeds=(0, 1))
 
 
 @pytest.fixture

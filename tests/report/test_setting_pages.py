@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report.study_sample import FORWARD, ORACLE, write_study
+from report.study_sample import FORWARD, ORACLE
 
 from mergershift.config.study import read_study
 from mergershift.report import page as page_module
-from mergershift.report.page import write_report
 
 pytestmark = pytest.mark.slow
 BACK, BACK_ORACLE = "noisy_to_pristine", "oracle_target_only_reverse"
@@ -32,16 +31,11 @@ LABEL = re.compile(r'<svg role="img" aria-label="([^"]*)"')
 
 
 @pytest.fixture(scope="module")
-def many(make_project: Callable[[], Path]) -> Path:
+def many(make_page: Callable[..., Path]) -> Path:
     """The folder of the pages of a study with 24 trainings, which the main page does not list one by one."""
-    folder = make_project()
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setattr(page_module, "MOST_LISTED", 23)
-        write_study(METHODS, seeds=(0, 1, 2))
-        write_report()
-    return folder / "outputs/report"
+        return make_page(METHODS, seeds=(0, 1, 2)) / "outputs/report"
 
 
 def test_every_cell_is_found_from_the_main_page(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,9 +108,7 @@ class Validation:
     def _activations(self, classifier: Classifier, name: str, images: Tensor) -> tuple[Floats, Floats]:
         """Compute features and logits of images, which are stretched once for all classifiers with that stretch."""
         if name not in self._stretched:
-            device = classifier.stretch.mean.device
-            parts = [classifier.stretched(part.to(device)).cpu() for part in images.split(_BATCH)]
-            self._stretched[name] = torch.cat(parts)
+            self._stretched[name] = classifier.all_stretched(images)
         return inference.activations(classifier.network, self._stretched[name], **self._options)
 
     def scores(self, classifier: Classifier) -> dict[str, float]:

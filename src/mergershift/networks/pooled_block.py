@@ -97,7 +97,9 @@ class _Block(torch.autograd.Function):
             maximum, place = torch.ops.aten.max_pool2d_with_indices(convolved, *_POOL)
             maxima.append(maximum)
             places.append(place)
-        mean, variance = _joined(moments, [len(part) for part in full])
+        means, variances = (torch.stack(values).double() for values in zip(*moments, strict=True))
+        counts = torch.tensor([[len(part)] for part in full], dtype=torch.float64)
+        mean, variance = (value.to(unused.dtype) for value in joined_moments(means, variances, counts))
         pooled = torch.cat(maxima)
         result = functional.batch_norm(
             pooled, mean, variance, scale.abs(), shift, False, 0.0, eps
@@ -124,7 +126,7 @@ class _Block(torch.autograd.Function):
         constant = -scale.abs() * inverse * of_shift / count - slope * mean
         # Rows of all columns and channels, along which arithmetic is fast.
         slope, constant = (row.to(images.dtype).repeat(width) for row in (slope, constant))
-        of_filters = torch.zeros(filters.shape, dtype=torch.float32)
+        of_filters = torch.zeros(filters.shape, dtype=scale.dtype)
         of_images = []
         steps = zip(images.split(ctx.step), full, before.split(ctx.step), places, strict=True)
         for part, convolved, gradient, place in steps:
@@ -152,10 +154,17 @@ def _rows(values: Tensor) -> Tensor:
     return values.permute(0, 2, 3, 1).view(batch * height, width * channels)
 
 
-def _joined(moments: list[tuple[Tensor, Tensor]], sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance `(K,)` of all images from those of parts of `sizes` images (Chan et al. 1979)."""
-    means, variances = (torch.stack(values).double() for values in zip(*moments, strict=True))
-    shares = (torch.tensor(sizes) / sum(sizes)).double()[:, None]
-    mean = (means * shares).sum(0)
-    variance = ((variances + (means - mean).square()) * shares).sum(0)
-    return mean.to(moments[0][0].dtype), variance.to(moments[0][1].dtype)
+def joined_moments(means: Tensor, variances: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and biased variance `(K,)` of all values from those of their parts (Chan et al. 1979).
+
+    The variances within the parts and those between their means are added, which loses no digits as a difference of
+    large sums would.
+
+    Args:
+        means: means of the parts `(P, K)`.
+        variances: their biased variances `(P, K)`.
+        counts: numbers of values, or numbers in proportion to them, `(P, 1)`.
+    """
+    shares = counts / counts.sum()
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0)

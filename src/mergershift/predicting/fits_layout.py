@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -159,19 +159,17 @@ def unpacked(name: str) -> bytes | None:
 
     Raises any exception for a damaged file.
     """
-    with open(name, "rb") as file:
-        opener = _opener(file)
-        if opener is None:
+    with _packed(name) as found:
+        if found is None:
             return None
-        key = _key(name, file)
+        key, source = found
         with _lock:
             if key in _kept:
                 _kept.move_to_end(key)
                 return _kept[key]
             if _copy is not None and _copy[0] == key:
                 return None
-        with opener(file, "rb") as source:
-            content: bytes = source.read(MOST_UNPACKED + 1)
+        content = source.read(MOST_UNPACKED + 1)
     if len(content) > MOST_UNPACKED:
         return None
     with _lock:
@@ -187,31 +185,33 @@ def unpacked_file(name: str) -> IO[bytes] | None:
     Returns None if it is not packed. Raises any exception for a damaged file.
     """
     global _copy
-    with open(name, "rb") as file:
-        opener = _opener(file)
-        if opener is None:
+    with _packed(name) as found:
+        if found is None:
             return None
-        key = _key(name, file)
+        key, source = found
         with _lock:
             if _copy is None or _copy[0] != key:
                 _copy = None
                 made = tempfile.TemporaryFile(prefix="mergershift-")  # noqa: SIM115
-                with opener(file, "rb") as source:
-                    shutil.copyfileobj(source, made, 2**20)
+                shutil.copyfileobj(source, made, 2**20)
                 made.flush()
                 _copy = key, made
             return _copy[1]
 
 
-def _opener(file: IO[bytes]) -> Any:
-    start = file.read(8)
-    file.seek(0)
-    return next((opener for magic, opener in _PACKED if start.startswith(magic)), None)
-
-
-def _key(name: str, file: IO[bytes]) -> _Key:
-    state = os.fstat(file.fileno())
-    return name, state.st_mtime_ns, state.st_size
+@contextmanager
+def _packed(name: str) -> Iterator[tuple[_Key, IO[bytes]] | None]:
+    """Open what a packed local file contains, with the key under which it is kept; yields None if it is not packed."""
+    with open(name, "rb") as file:
+        start = file.read(8)
+        file.seek(0)
+        opener = next((opener for magic, opener in _PACKED if start.startswith(magic)), None)
+        if opener is None:
+            yield None
+            return
+        state = os.fstat(file.fileno())
+        with opener(file, "rb") as source:
+            yield (name, state.st_mtime_ns, state.st_size), source
 
 
 def windows(

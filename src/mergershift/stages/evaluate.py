@@ -61,19 +61,19 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     chosen = facts.best_epoch if selection.validator == KEPT else _best(scores, selection.validator)
     epochs = {"label_free": chosen, "oracle": _best(scores, ORACLE)}
     ledger.record(name, facts.data_hash, facts.split.model_dump(mode="json"))
+    classifiers = {
+        epoch: load_classifier(training.model_file(epoch), config) for epoch in set(epochs.values())
+    }
     thresholds, by_epoch = {}, {}
     half, source_is_labelled = selection.threshold == "half", config.transfer.labelled == "source"
-    for epoch in set(epochs.values()):
-        classifier = load_classifier(training.model_file(epoch), config)
+    for epoch, classifier in classifiers.items():
         thresholds[epoch] = THRESHOLD if half else validation.threshold(classifier)
         of_source = validation.for_source(classifier) if source_is_labelled else classifier
-        classifiers = {"source": of_source, "target": classifier}
-        by_epoch[epoch] = _test(classifiers, config, prepared, thresholds[epoch])
+        by_domain = {"source": of_source, "target": classifier}
+        by_epoch[epoch] = _test(by_domain, config, prepared, thresholds[epoch])
     tables = {choice: by_epoch[epoch] for choice, epoch in epochs.items()}
     results = evaluation.evaluate(tables["label_free"], all_rows=all_rows)
-    shift = feature_shift(
-        load_classifier(training.model_file(epochs["label_free"]), config), config, prepared
-    )
+    shift = feature_shift(classifiers[epochs["label_free"]], config, prepared)
     with atomic_directory(cell / EVALUATED) as folder:
         scores.to_csv(folder / VALIDATORS, index=False, lineterminator="\n")
         for choice, table in tables.items():

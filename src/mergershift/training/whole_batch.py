@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from mergershift.core.errors import UserError
+from mergershift.networks.pooled_block import joined_moments
 from mergershift.training.share import Split, all_gathered
 
 _DROPOUTS = (functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d)
@@ -101,21 +102,15 @@ class WholeBatch(TorchFunctionMode):
 
 
 def statistics(rows: Tensor, processes: int) -> tuple[Tensor, Tensor, int]:
-    """Return mean and biased variance `(C,)` of the rows `(b, C, ...)` of all processes, and the number of values.
-
-    The variances within the processes and those between their means are added (Chan et al. 1979), which loses no
-    digits as a difference of large sums would.
-    """
+    """Return mean and biased variance `(C,)` of the rows `(b, C, ...)` of all processes, and the number of values."""
     axes = [0, *range(2, rows.ndim)]
     wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
     variance, mean = torch.var_mean(wide, axes, correction=0)
     own = torch.cat([mean.new_tensor([rows.numel() / rows.shape[1]]), mean, variance]).double()
     parts = torch.stack(all_gathered(own, processes))
     counts, (means, variances) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
-    total = counts.sum()
-    centre = (counts * means).sum(0) / total
-    spread = (counts * (variances + (means - centre).square())).sum(0) / total
-    return centre.to(mean.dtype), spread.to(mean.dtype), int(total)
+    centre, spread = joined_moments(means, variances, counts)
+    return centre.to(mean.dtype), spread.to(mean.dtype), int(counts.sum())
 
 
 class _Normalised(torch.autograd.Function):
