@@ -64,11 +64,13 @@ times = []
 def note():
     times.append((time.time(), time.process_time()))
 class Watch:
+    asked = False
     def find_spec(self, name, path, target=None):
-        if name != "mergershift.training.task":
+        if name != "mergershift.training.task" or self.asked:
             return None
-        sys.meta_path.remove(self)
+        self.asked = True
         spec = importlib.util.find_spec(name)
+        self.asked = False
         load = spec.loader.exec_module
         def exec_module(module):
             load(module)
@@ -185,7 +187,8 @@ def cell(options: Options) -> list[Row]:
     before, after, imports = [], [], []
     for _ in range(options.repeats):
         imports.append(timed_command([PYTHON, "-c", IMPORTS], folder))
-        shutil.rmtree(folder / CELL, ignore_errors=True)
+        for kept in (CELL, "state"):  # an unfinished state would be resumed
+            shutil.rmtree(folder / kept, ignore_errors=True)
         started = time.time()
         whole = timed_command([PYTHON, "-c", WATCH, str(times), *train_command(2)], folder)
         first, last = json.loads(times.read_text())

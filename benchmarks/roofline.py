@@ -44,7 +44,7 @@ from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
 
-def best(work: Callable[[], object], repeats: int = 7) -> float:
+def best(work: Callable[[], object], repeats: int = 25) -> float:
     """Return the shortest of several wall times in seconds."""
     times = []
     for _ in range(repeats):
@@ -54,7 +54,7 @@ def best(work: Callable[[], object], repeats: int = 7) -> float:
     return min(times)
 
 
-def peak_rate(dtype: torch.dtype, size: int = 1536) -> float:
+def peak_rate(dtype: torch.dtype, size: int = 1024) -> float:
     """Measure the operations a second of a matrix product `(size, size)`."""
     a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
     return 2 * size**3 / best(lambda: a @ b)

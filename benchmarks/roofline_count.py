@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,8 @@ class Parts:
 
     images: tuple[int, ...]
     """Shape `(C, H, W)` of the images."""
+    batch: int
+    """Number of images of both domains."""
     work: dict[Part, Work] = field(default_factory=dict)
     shapes: dict[tuple[int, ...], Part] = field(default_factory=dict)
     """The part to which operators on values `(B, *shape)` belong."""
@@ -76,21 +79,30 @@ class Parts:
         for shape in shapes:
             if any(shape == part[1] for part in weights):
                 return OPTIMISER, ()
-            if shape[-3:] == self.images:
-                return IMAGES, ()
-            if shape[1:] in self.shapes:
-                return self.shapes[shape[1:]]
-            for known, part in self.shapes.items():  # as rows of all columns and channels
-                if (
-                    len(shape) == 2
-                    and len(known) == 3
-                    and shape[1] == known[0] * known[2]
-                    and not shape[0] % known[1]
-                ):
-                    return part
-            if len(shape) > 1 and (shape[-1] == shape[-2] or shape[-1] in self.features):
-                return PENALTY, ()
+            if (values := self._of_values(shape)) is not None:
+                return values
         return REST, ()
+
+    def _of_values(self, shape: tuple[int, ...]) -> Part | None:
+        """Return the part whose values have this shape, also as a vector or as rows of several pixels."""
+        pixels = self.images[1] * self.images[2]
+        wholes = {self.batch * pixels * self.images[0] // domains for domains in (1, 2)}
+        flat = shape[-1] in (self.images[0], pixels) and prod(shape) >= pixels
+        if (
+            shape[-3:] == self.images
+            or (len(shape) == 1 and shape[0] in wholes)
+            or (len(shape) == 2 and flat)
+        ):
+            return IMAGES, ()
+        if shape[1:] in self.shapes:
+            return self.shapes[shape[1:]]
+        for known, part in self.shapes.items():
+            rows = len(shape) == 2 and len(known) == 3 and shape[1] == known[0] * known[2]
+            if (rows and not shape[0] % known[1]) or (len(shape) == 1 and not shape[0] % prod(known)):
+                return part
+        if len(shape) > 1 and (shape[-1] == shape[-2] or shape[-1] in self.features):
+            return PENALTY, ()
+        return None
 
     @property
     def features(self) -> set[int]:
@@ -105,7 +117,7 @@ def network_parts(network: nn.Module, images: Tensor, item: int) -> Parts:
     A layer's gradients cost two more products of its size, or one where the layer sees the images themselves. Layers
     that follow it read and write each tensor once in each direction, and read their input again for its gradient.
     """
-    parts = Parts(tuple(images.shape[1:]))
+    parts = Parts(tuple(images.shape[1:]), len(images))
     current: Part = (BETWEEN, parts.images)
     number = 0
 

@@ -76,6 +76,9 @@ def test_layers_of_equal_weights_are_one_part() -> None:
         ("aten::mm", [[3, 5], [5, 8]], (DENSE, WEIGHTS)),
         ("aten::lerp_", [[3, 8], [3, 8]], (OPTIMISER, ())),
         ("aten::asinh", [[5, 1, 4, 4]], (IMAGES, ())),
+        ("aten::index_select", [[320, 1], [], [80]], (IMAGES, ())),  # pixels of all images
+        ("aten::fill_", [[80], []], (IMAGES, ())),
+        ("aten::fill_", [[96], []], (BETWEEN, MAPS)),  # maps of three images
         ("aten::mm", [[10, 8], [8, 10]], (PENALTY, ())),
         ("aten::exp", [[10, 10]], (PENALTY, ())),
         ("aten::sum", [[]], (REST, ())),

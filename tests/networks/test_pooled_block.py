@@ -7,26 +7,30 @@ import torch
 from torch import Tensor, nn
 
 from mergershift.networks import pooled_block as module
+from mergershift.networks.paired_columns import paired
 from mergershift.networks.pooled_block import pooled_block
 
 
-def layers(filters: int = 8, kernel: int = 3) -> nn.Sequential:
+def layers(filters: int = 8, kernel: int = 3, channels: int = 3) -> nn.Sequential:
     torch.manual_seed(0)
     made = nn.Sequential(
-        nn.Conv2d(3, filters, kernel, padding="same"), nn.BatchNorm2d(filters), nn.ReLU(), nn.MaxPool2d(2)
+        nn.Conv2d(channels, filters, kernel, padding="same"),
+        nn.BatchNorm2d(filters),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
     )
     nn.init.uniform_(made[1].weight, -1, 1)  # type: ignore[arg-type]
     nn.init.normal_(made[1].bias)  # type: ignore[arg-type]
     return made
 
 
-def outcome(made: nn.Sequential, images: Tensor, block: bool) -> dict[str, Tensor]:
-    """The output, all gradients and the running statistics after a step."""
-    images = images.clone().requires_grad_()
+def outcome(made: nn.Sequential, images: Tensor, block: bool, first: bool = False) -> dict[str, Tensor]:
+    """The output, all gradients and the running statistics after a step; as the first block, without the images'."""
+    images = images.clone().requires_grad_(not first)
     result = pooled_block(images, made[0], made[1]) if block else made(images)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(1)
     (result * torch.randn(result.shape, generator=generator).to(result)).sum().backward()
-    assert images.grad is not None
+    assert first or images.grad is not None
     found = {"result": result.detach(), "images": images.grad, **made.state_dict()}
     gradients = {f"gradient of {name}": weight.grad for name, weight in made.named_parameters()}
     # Normalisation removes the mean, and with it the effect of the filters' bias: its gradient is nothing but rounding.
@@ -51,6 +55,31 @@ def test_equals_its_modules_however_many_images_are_dealt_with_at_a_time(
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("size", [8, 11])
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_first_block_equals_its_modules(
+    monkeypatch: pytest.MonkeyPatch, kernel: int, size: int, channels: int
+) -> None:
+    """Its images are convolved by pairs of columns, the last of which may have a single one."""
+    monkeypatch.setattr(module, "_CACHED", 3000)
+    calls: list[Tensor] = []
+
+    def noted(filters: Tensor) -> Tensor:
+        calls.append(filters)
+        return paired(filters)
+
+    monkeypatch.setattr(module, "paired", noted)
+    images = torch.randn(13, channels, size, size, generator=torch.Generator().manual_seed(2)).double()
+    made = layers(kernel=kernel, channels=channels).double().train()
+    expected = outcome(copy.deepcopy(made), images, block=False, first=True)
+    found = outcome(made, images, block=True, first=True)
+    assert calls
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-11, msg=name)
 
 
 def test_double_precision_is_kept() -> None:

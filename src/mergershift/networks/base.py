@@ -39,6 +39,15 @@ class Network(nn.Module):
         return next(self.parameters()).new_zeros(())
 
 
+def feature_weights(network: Network, images: Tensor) -> list[nn.Parameter]:
+    """Return the weights on which the features of `images` `(B, C, H, W)` depend; all others belong to the head."""
+    weights = list(network.parameters())
+    with torch.enable_grad():
+        total = network(images).features.sum()
+        gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    return [weight for weight, slope in zip(weights, gradients, strict=True) if slope is not None]
+
+
 def check_images(images: Tensor, channels: int, size: int | None = None) -> None:
     """Raise ValueError unless `images` is `(B, channels, size, size)`; `size` None accepts any height and width."""
     shape = tuple(images.shape)

@@ -10,7 +10,10 @@ goes into reading and writing activations. Three identities save most of it, and
   the pooled values' gradient at the maxima (Ioffe & Szegedy 2015, arXiv:1502.03167, section 3, in another order). The
   sums from which a and b are computed run over a quarter of the values.
 
-The full-size values are dealt with a few images at a time, so that they stay in the processor's cache.
+The full-size values are dealt with a few images at a time, so that they stay in the processor's cache. A pixel has too
+few channels for the processor's vectors, so values are normalised as rows of all columns and channels. For the same
+reason, images of a few channels are convolved as images of half the width and twice the channels, with filters that
+yield both columns of a pair.
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import has_torch_function
 
+from mergershift.networks.paired_columns import in_pairs, out_of_pairs, paired, unpaired
+
 _CACHED = 1_500_000
 """Number of values of a convolution's output that are dealt with at a time."""
+_FEW_CHANNELS = 4
+"""Largest number of channels with which images are convolved by pairs of columns."""
 _POOL: tuple[list[int], list[int], list[int], list[int], bool] = ([2, 2], [2, 2], [0, 0], [1, 1], False)
 """Arguments of PyTorch's max-pooling: kernel, stride, padding, dilation, ceil_mode."""
 
@@ -84,28 +91,43 @@ class _Block(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         sign = torch.where(scale < 0, -1.0, 1.0)
-        filters = (weight * sign.view(-1, 1, 1, 1)).to(images.dtype, memory_format=torch.channels_last)
-        padding = [size // 2 for size in weight.shape[2:]]
-        step = max(1, _CACHED // (len(weight) * images.shape[2] * images.shape[3]))
+        filters = weight * sign.view(-1, 1, 1, 1)
+        in_two = not ctx.needs_input_grad[0] and images.shape[1] <= _FEW_CHANNELS
+        width = images.shape[3]
+        if in_two:
+            images = in_pairs(functional.pad(images, (0, width % 2)))
+            filters = paired(filters)
+        filters = filters.to(images.dtype, memory_format=torch.channels_last)
+        padding = [size // 2 for size in filters.shape[2:]]
+        step = max(1, _CACHED // (len(filters) * images.shape[2] * images.shape[3]))
         # Their type is that of the moments, which without them would be rounded to 16 bits if the images are.
-        unused = torch.zeros(len(weight), dtype=weight.dtype)
+        unused = torch.zeros(images.shape[3] * len(filters), dtype=weight.dtype)
         full, maxima, places, moments = [], [], [], []
         for part in images.split(step):
             convolved = functional.conv2d(part, filters, padding=padding)
+            moments.append(torch.batch_norm_update_stats(_rows(convolved), unused, unused, 0.0))
+            if in_two:
+                convolved = out_of_pairs(convolved)
             full.append(convolved)
-            moments.append(torch.batch_norm_update_stats(convolved, unused, unused, 0.0))
             maximum, place = torch.ops.aten.max_pool2d_with_indices(convolved, *_POOL)
             maxima.append(maximum)
             places.append(place)
-        means, variances = (torch.stack(values).double() for values in zip(*moments, strict=True))
-        counts = torch.tensor([[len(part)] for part in full], dtype=torch.float64)
+        # Without the column that completes the last pair.
+        means, variances = (
+            torch.stack(values).view(len(full), -1, len(weight))[:, :width].double().flatten(0, 1)
+            for values in zip(*moments, strict=True)
+        )
+        counts = torch.tensor([[len(part)] for part in full for _ in range(width)], dtype=torch.float64)
         mean, variance = (value.to(unused.dtype) for value in joined_moments(means, variances, counts))
-        pooled = torch.cat(maxima)
-        result = functional.batch_norm(
-            pooled, mean, variance, scale.abs(), shift, False, 0.0, eps
-        ).clamp_min_(0)
+        pooled = torch.cat(maxima)[..., : width // 2].contiguous(memory_format=torch.channels_last)
+        means, variances, scales, shifts = (
+            value.repeat(pooled.shape[3]) for value in (mean, variance, scale.abs(), shift)
+        )
+        normalised = functional.batch_norm(_rows(pooled), means, variances, scales, shifts, False, 0.0, eps)
+        result = _images(normalised.clamp_min_(0), pooled)
         ctx.save_for_backward(images, filters, scale, sign, mean, variance, pooled, result, *full, *places)
-        ctx.eps, ctx.padding, ctx.step = eps, padding, step
+        ctx.eps, ctx.padding, ctx.step, ctx.width, ctx.kernel = eps, padding, step, width, weight.shape[3]
+        ctx.in_two = in_two
         ctx.mark_non_differentiable(mean, variance)
         return result, mean * sign, variance
 
@@ -114,18 +136,26 @@ class _Block(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         images, filters, scale, sign, mean, variance, pooled, result, *parts = ctx.saved_tensors
         full, places = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-        after = torch.ops.aten.threshold_backward(gradients[0], result, 0)
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        after = torch.ops.aten.threshold_backward(_rows(gradient), _rows(result), 0)
         # That of the maxima at constant statistics; the sums of `after` and of its product with the normalised ones.
-        before, of_scale, of_shift = torch.ops.aten.native_batch_norm_backward(
-            after, pooled, scale.abs(), mean, variance, None, None, False, ctx.eps, [True, True, True]
+        settings = (value.repeat(pooled.shape[3]) for value in (scale.abs(), mean, variance))
+        rows, *sums = torch.ops.aten.native_batch_norm_backward(
+            after, _rows(pooled), *settings, None, None, False, ctx.eps, [True, True, True]
         )
-        height, width = images.shape[2:]
-        count = len(images) * height * width
+        before = _images(rows, pooled)
+        of_scale, of_shift = (values.view(-1, len(scale)).sum(0) for values in sums)
+        count = len(images) * images.shape[2] * ctx.width
         inverse = (variance + ctx.eps).rsqrt()
         slope = -scale.abs() * inverse.square() * of_scale / count
         constant = -scale.abs() * inverse * of_shift / count - slope * mean
-        # Rows of all columns and channels, along which arithmetic is fast.
-        slope, constant = (row.to(images.dtype).repeat(width) for row in (slope, constant))
+        # Rows of all columns and channels, along which arithmetic is fast, with 0 for a column that completes a pair.
+        more = full[0].shape[3] - ctx.width
+        slope, constant = (
+            functional.pad(row.to(images.dtype).repeat(ctx.width), (0, more * len(scale)))
+            for row in (slope, constant)
+        )
+        before = functional.pad(before, (0, full[0].shape[3] // 2 - before.shape[3]))
         of_filters = torch.zeros(filters.shape, dtype=scale.dtype)
         of_images = []
         steps = zip(images.split(ctx.step), full, before.split(ctx.step), places, strict=True)
@@ -133,11 +163,14 @@ class _Block(torch.autograd.Function):
             whole = torch.ops.aten.max_pool2d_with_indices_backward(gradient, convolved, *_POOL, place)
             _rows(whole).add_(torch.addcmul(constant, _rows(convolved), slope))
             of_part, of_weight, _ = torch.ops.aten.convolution_backward(
-                *(whole, part, filters, None, [1, 1], ctx.padding, [1, 1], False, [0, 0], 1),
+                *(in_pairs(whole) if ctx.in_two else whole, part, filters, None),
+                *([1, 1], ctx.padding, [1, 1], False, [0, 0], 1),
                 [ctx.needs_input_grad[0], True, False],
             )
             of_filters += of_weight
             of_images.append(of_part)
+        if ctx.in_two:
+            of_filters = unpaired(of_filters, ctx.kernel)
         return (
             torch.cat(of_images) if ctx.needs_input_grad[0] else None,
             of_filters * sign.view(-1, 1, 1, 1),
@@ -152,6 +185,12 @@ def _rows(values: Tensor) -> Tensor:
     """View `(B, K, H, W)` in the channels-last layout as `(B H, W K)`."""
     batch, channels, height, width = values.shape
     return values.permute(0, 2, 3, 1).view(batch * height, width * channels)
+
+
+def _images(rows: Tensor, like: Tensor) -> Tensor:
+    """View `(B H, W K)` as `(B, K, H, W)` in the channels-last layout, with the sizes of `like`."""
+    batch, channels, height, width = like.shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def joined_moments(means: Tensor, variances: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
