@@ -12,10 +12,9 @@ from mergershift.config.study import (
     Method,
     read_named_study,
     read_study,
-    set_filters,
     study_names,
-    use_study,
 )
+from mergershift.config.study_choice import set_filters, use_study
 from mergershift.core.errors import UserError
 from mergershift.stages.code import require_cells
 

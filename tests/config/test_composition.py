@@ -47,6 +47,26 @@ def test_digest_depends_on_what_determines_the_result(project):
     assert compose(["tracking.experiment=other"]).digest() == base.digest()
 
 
+def test_records_of_trainings_before_there_was_a_choice_keep_their_digest_and_meaning(project):
+    """They trained on all rows, and ignored galaxies that share a part of the sky."""
+    plain = compose(["training.training_rows=all", "split.near_duplicates=ignored"]).dump()
+    assert {"training_rows", "target_galaxies"}.isdisjoint(plain["training"])
+    assert "near_duplicates" not in plain["split"]
+    record = Config.model_validate(plain)
+    assert record.training.training_rows == "all"
+    assert record.digest() != compose().digest()
+    assert record.dump() == plain
+
+
+def test_a_training_that_does_not_say_so_has_each_rendering_once(tmp_path):
+    """A file of one's own, written before there was a choice, does not let target labels in by the back door."""
+    conf = shutil.copytree(CONF, tmp_path / "conf")
+    lines = (conf / "training/default.yaml").read_text().splitlines(keepends=True)
+    (conf / "training/mine.yaml").write_text("".join(x for x in lines if "training_rows" not in x))
+    assert compose(["training=mine"], conf).training.training_rows == "unique"
+    assert compose(["training=deepmerge_2020"], conf).training.training_rows == "all"
+
+
 def test_experiments_override_groups_and_can_be_overridden(project):
     config = compose(["experiment=deepmerge_2020", "training.epochs=3"])
     assert (config.filters.name, config.split.kind, config.training.epochs) == ("two", "published_leaky", 3)
@@ -102,3 +122,17 @@ def test_a_broken_folder_of_configurations_is_reported_in_two_lines(tmp_path):
         with pytest.raises(UserError, match=r"cannot be composed.*adaptatoin") as error:
             compose(overrides, broken)
         assert str(error.value).count("\n") == 1
+
+
+def test_settings_added_later_are_recorded_only_where_they_differ(project):
+    """Otherwise records of earlier trainings would have other hashes than the same trainings now."""
+    usual, published = compose([]), compose(["experiment=mmd_2021"])
+    added = {"normalisation", "batches"}
+    assert not added & usual.dump()["training"].keys()
+    assert added <= published.dump()["training"].keys()
+    assert "independent_domains" not in usual.dump()["split"]
+    assert published.dump()["split"]["independent_domains"] is True
+    for config in (usual, published):
+        again = Config.model_validate(config.dump())
+        assert again.training == config.training
+        assert again.digest() == config.digest()

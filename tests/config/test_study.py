@@ -13,8 +13,8 @@ from mergershift.config.study import (
     read_study,
     study_file,
     study_names,
-    use_study,
 )
+from mergershift.config.study_choice import use_study
 from mergershift.core.errors import UserError
 
 
@@ -27,7 +27,7 @@ def test_the_committed_study_is_the_demo(project):
 
 
 def test_every_cell_of_every_study_composes(project):
-    assert set(studies()) == {"demo", "study", "full", "deepmerge_2"}
+    assert set(studies()) == {"demo", "study", "full", "deepmerge_2", "deepmerge_2_published"}
     methods = set()
     for study in studies().values():
         # A method composes with one filter set and network as with others.
@@ -44,8 +44,57 @@ def test_every_cell_of_every_study_composes(project):
                         for group in ("network", "training", "trainer", "split")
                     ),
                     f"selection={study.selection}",
+                    f"experiment={cell.method.experiment}",
                 ]
             )
+
+
+def test_the_published_study_trains_every_method_as_its_script_does(project):
+    """Stages name the training on the command line, which overrules the file that an experiment chooses."""
+    study = read_named_study("deepmerge_2_published")
+    found = {}
+    for cell in study.cells():
+        method = cell.method
+        overrides = [
+            f"{group}={getattr(study, group)}" for group in ("network", "training", "split", "selection")
+        ]
+        config = compose(
+            [
+                *overrides,
+                f"adaptation={method.adaptation}",
+                f"experiment={method.experiment}",
+                "filters=three",
+            ]
+        )
+        training, optimizer = config.training, config.training.optimizer
+        found[method.title] = (training.cycle_length, optimizer["weight_decay"], optimizer["amsgrad"])
+        assert (training.schedule, training.stop_on, training.batches, training.normalisation) == (
+            "triangular_2021",
+            "random_batches_2021",
+            "drawn_anew",
+            "each_domain",
+        )
+        assert training.training_rows == training.validation_rows == "all"
+        assert config.adaptation.weighting["_target_"].endswith("Fixed") or method.is_baseline
+        assert config.split.independent_domains
+        assert config.selection is not None
+        assert (config.selection.all_rows, config.selection.threshold, config.selection.validator) == (
+            True,
+            "half",
+            "kept",
+        )
+        assert config.selection.best_by != "source_validation_risk", "it ranks source-only first"
+        standalone = (
+            compose([f"experiment={method.experiment}"]) if method.experiment != "default" else config
+        )
+        assert standalone.training == training, "the experiment alone is the same training"
+    assert found == {
+        "source_only": (5, 1e-3, False),
+        "mmd_2021": (5, 1e-3, True),
+        "mmd_fisher_2021": (5, 1e-3, True),
+        "dann_2021": (8, 1e-4, False),
+        "dann_fisher_2021": (8, 1e-4, False),
+    }
 
 
 def test_every_transfer_of_a_study_has_its_baseline(project):
@@ -55,13 +104,18 @@ def test_every_transfer_of_a_study_has_its_baseline(project):
         assert compared <= baselines
 
 
-def test_the_full_study_contains_every_method(project):
-    listed = {method.adaptation for method in studies()["full"].methods}
-    assert listed == {path.stem for path in (project / "conf/adaptation").glob("*.yaml")}
+def test_the_full_study_contains_every_method_but_those_of_the_published_training(project):
+    full, published = (
+        {method.adaptation for method in studies()[name].methods}
+        for name in ("full", "deepmerge_2_published")
+    )
+    released = {name for name in published if name.endswith("_2021")}
+    assert not full & released
+    assert full | released == {path.stem for path in (project / "conf/adaptation").glob("*.yaml")}
 
 
 def test_use_changes_the_cells_and_keeps_a_study_of_ones_own(project):
-    assert "18 cells" in use_study("study")
+    assert "21 cells" in use_study("study")
     assert read_study() == studies()["study"]
     assert not study_file().with_name("study.yaml.bak").exists()
     own = study_file().read_text().replace("  - 2\n", "")
@@ -152,6 +206,20 @@ def test_a_method_is_an_oracle_by_its_training_or_by_its_tuning(
     names = PLAIN | changed
     assert Method.model_validate(names).is_oracle == oracle
     assert config_of(choices=config_of().choices | names).is_oracle == oracle
+
+
+def test_a_method_whose_target_shows_the_galaxies_of_the_source_is_a_control() -> None:
+    assert Method.model_validate(PLAIN | {"experiment": "same_galaxies_mmd"}).is_control
+    assert compose(["adaptation=mmd", "experiment=same_galaxies_mmd"]).training.target_galaxies == "source"
+    assert not Method.model_validate(PLAIN).is_control
+    assert compose(["adaptation=mmd"]).training.target_galaxies == "own"
+
+
+def test_studies_let_the_domains_train_on_different_galaxies() -> None:
+    for name in ("demo", "study", "full"):
+        split = compose([f"split={read_named_study(name).split}"]).split
+        assert split.disjoint_domains
+        assert split.near_duplicates == "together"
 
 
 def test_only_the_honest_source_only_is_what_others_are_compared_with() -> None:

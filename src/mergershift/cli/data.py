@@ -268,13 +268,16 @@ def metadata(chosen: Path | None, arrays: Path) -> None:
 @data.command()
 @FOLDER
 def leakage(chosen: Path | None) -> None:
-    """Count the test images whose galaxy is also in training.
+    """Count the test images whose galaxy is also in training, or shares its sky with one.
 
-    The count is printed for our split by galaxy and for the published split.
+    The count is printed for our split by galaxy and for the published split, and the pairs of galaxies whose pristine
+    images overlap are listed, such as both members of a merging pair.
     """
     from mergershift import archive
+    from mergershift.archive.rows import clearest
     from mergershift.config import compose
     from mergershift.images import leakage as audit
+    from mergershift.images.leakage import shared_sky
 
     folder = data_folder.folder(chosen)
     here = archive.available(folder)
@@ -291,3 +294,7 @@ def leakage(chosen: Path | None) -> None:
                 f"{split:16}{name:12}{leak.seen_in_training:6} of {leak.test_images:5} test images "
                 f"show a {seen} seen in training ({leak.fraction:.1%})"
             )
+    if here:
+        rule = compose(["split=by_galaxy"]).split
+        for line in shared_sky(archive.open_images(folder, clearest(folder)), rows, rule):
+            click.echo(line)

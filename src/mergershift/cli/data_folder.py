@@ -108,7 +108,7 @@ def hand_over(place: Path) -> None:
     click.echo(pin(place))
     if archive_config() is None or place.resolve() != folder(None).resolve():
         return
-    from mergershift.config.study import set_filters
+    from mergershift.config.study_choice import set_filters
 
     here = [(data_set.filter_set.name, data_set.domain) for data_set in available(place)]
     present = [name for name in FILTER_SETS if all((name, domain) in here for domain in Domain)]

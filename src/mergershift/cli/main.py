@@ -12,7 +12,7 @@ import click
 
 from mergershift import __version__
 from mergershift.cli.groups import LazyGroup, OrderedGroup, no_such_option, system_error
-from mergershift.cli.models import OVERRIDES, compare, promote, register, sync, tune
+from mergershift.cli.models import OVERRIDES, compare, pretrain, promote, register, sync, tune
 from mergershift.cli.predict import predict
 from mergershift.cli.server import server
 from mergershift.cli.study import study
@@ -31,7 +31,7 @@ class Commands(OrderedGroup):
     sections: ClassVar = {
         "A study, from the archive to the report": ("data", "study", "repro", "ui", "compare"),
         "Its stages, which `repro` runs": ("prepare", "tune", "train", "evaluate", "summary", "report"),
-        "Models": ("register", "promote", "predict"),
+        "Models": ("pretrain", "register", "promote", "predict"),
         "A team": ("server", "team"),
         "More": ("reproduce", "sync"),
     }
@@ -87,7 +87,8 @@ def prepare(overrides: tuple[str, ...]) -> None:
 @click.option(
     "--init",
     metavar="MODEL",
-    help="Network to start from: models:/NAME@ALIAS, models:/NAME/VERSION, or a training by folder, run id or name.",
+    help="Network to start from: models:/NAME@ALIAS, models:/NAME/VERSION, a training by folder, run id or name, or "
+    "the folder of `mergershift pretrain`.",
 )
 @OVERRIDES
 def train(output: Path | None, resume: str | None, init: str | None, overrides: tuple[str, ...]) -> None:
@@ -250,7 +251,7 @@ def ui(
     serve_ui(Serving(host, port, names, static_prefix, arguments), study=study)
 
 
-for _command in (compare, study, tune, register, promote, predict, sync, server):
+for _command in (compare, study, tune, pretrain, register, promote, predict, sync, server):
     cli.add_command(_command)
 
 

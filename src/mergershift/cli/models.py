@@ -1,4 +1,4 @@
-"""The commands for models and runs: tune, register, promote, sync, compare; heavy imports are inside them."""
+"""The commands for models and runs: tune, pretrain, register, promote, sync, compare; heavy imports are inside them."""
 
 from __future__ import annotations
 
@@ -63,6 +63,34 @@ def tune(
 
 @click.command(cls=Command)
 @click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the result.  [default: a folder in outputs/pretrained/, named after the settings]",
+)
+@OVERRIDES
+def pretrain(output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Learn a network's features without labels, from the training images of both domains.
+
+    \b
+    For instance:
+      mergershift pretrain pretraining.epochs=100
+      mergershift train --init outputs/pretrained/...                                  fine-tunes all weights
+      mergershift train --init outputs/pretrained/... training.frozen_features=true    trains the head alone
+
+    The settings are those of conf/experiment/pretrained.yaml. A study pre-trains and trains in one cell with
+    `experiment: pretrained` or `pretrained_frozen`. Run the same command again to resume an interrupted one.
+    """  # noqa: D301
+    from mergershift.config import compose
+    from mergershift.stages.pretrain import pretrain_step, pretrained_folder
+
+    chosen = any(override.startswith("experiment=") for override in overrides)
+    config = compose(overrides if chosen else ("experiment=pretrained", *overrides))
+    click.echo(pretrain_step(config, output or pretrained_folder(config)))
+
+
+@click.command(cls=Command)
+@click.option(
     "--cell",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="FOLDER",
@@ -108,8 +136,8 @@ def register(cell: tuple[Path, ...], ensemble: bool, overrides: tuple[str, ...])
 def promote(arguments: tuple[str, ...], force: str | None, oracle_gate: bool) -> None:
     """Make a candidate the champion if it beats the present champion.
 
-    The candidate is VERSION, or the newest one. The two are compared on the target's validation images by the
-    label-free validator selection.best_by.
+    The candidate is VERSION, or the newest one. The two are compared by the label-free validator selection.best_by, on
+    the target's images of the validation galaxies that chose no epoch.
     """
     numbers = [argument for argument in arguments if argument.isdecimal()]
     if len(numbers) > 1:

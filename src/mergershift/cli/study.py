@@ -23,7 +23,8 @@ def study_list() -> None:
 
     An asterisk marks the study that conf/study.yaml contains.
     """
-    from mergershift.config.study import read_named_study, study_in_use, study_names
+    from mergershift.config.study import read_named_study, study_names
+    from mergershift.config.study_choice import study_in_use
 
     in_use = study_in_use()
     for name in study_names():
@@ -43,7 +44,7 @@ def study_list() -> None:
 @click.argument("name")
 def study_use(name: str) -> None:
     """Copy the study NAME from conf/studies/ to conf/study.yaml."""
-    from mergershift.config.study import use_study
+    from mergershift.config.study_choice import use_study
 
     click.echo(use_study(name))
 

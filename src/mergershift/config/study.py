@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 import re
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,25 +11,25 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from mergershift.config.cells_file import update_cells
 from mergershift.config.conf_files import check_files
+from mergershift.config.machine import AUTO, trainer_of_this_machine
 from mergershift.config.schema import FilterSetName, sees_target_labels
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError, nearest
-from mergershift.core.files import write_text
-from mergershift.core.reading import checked, damaged, read_text
-from mergershift.core.words import counted
+from mergershift.core.reading import checked, damaged
 from mergershift.core.yaml_files import sound_yaml
 
 BASELINE = "source_only"
 PLAIN = "default"
 """Name of the experiment that changes nothing."""
+CONTROL = "same_galaxies"
+"""Prefix of the experiments in which the target shows the source's galaxies."""
 USUAL = ("pristine_to_noisy", "oracle_target_only")
-"""Transfers that the names of stages leave out: the published direction, and the oracle that bounds it."""
+"""Transfers that the names of stages leave out: the published direction, and its reference with target labels."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-_REMEDY = "Fix the file; see conf/studies/ for examples."
+REMEDY = "Fix the file; see conf/studies/ for examples."
 
 
 class Method(BaseModel):
@@ -53,6 +50,11 @@ class Method(BaseModel):
     def is_baseline(self) -> bool:
         """Whether it is source-only, the method with which all others are compared."""
         return not self.is_oracle and self.title == BASELINE
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its target shows the source's galaxies: it is compared, but is no candidate for the best."""
+        return self.experiment.startswith(CONTROL)
 
     @property
     def title(self) -> str:
@@ -178,19 +180,25 @@ def read_study() -> Study:
             f"{path}: no such file.\n"
             "Run `mergershift study use demo`, or choose another study from `mergershift study list`."
         )
-    return _read(path)
+    study = _read(path)
+    if study.trainer == AUTO:
+        raise UserError(
+            f"{path}: found trainer: {AUTO}, expected one trainer for all cells, on whatever machine they run.\n"
+            f"Write trainer: {trainer_of_this_machine()}, which suits this one, as `mergershift study use` does."
+        )
+    return study
 
 
 def _read(path: Path) -> Study:
     conf = root() / "conf"
-    text = sound_yaml(path, _REMEDY)
+    text = sound_yaml(path, REMEDY)
     try:
         content = YAML(typ="safe").load(text)  # as DVC reads it
     except (YAMLError, ValueError) as error:
-        raise damaged(path, f"not YAML ({' '.join(str(error).split())})", _REMEDY) from error
+        raise damaged(path, f"not YAML ({' '.join(str(error).split())})", REMEDY) from error
     if content is None:
-        raise damaged(path, "empty", _REMEDY)
-    study = checked(path, content, Study, _REMEDY)
+        raise damaged(path, "empty", REMEDY)
+    study = checked(path, content, Study, REMEDY)
     groups = ("network", "training", "trainer", "split", "selection")
     named = [
         *((group, getattr(study, group)) for group in groups),
@@ -221,77 +229,9 @@ def read_named_study(name: str) -> Study:
     """Read conf/studies/`name`.yaml; raises UserError if it, or a file in conf/ that it names, is not valid."""
     if name not in study_names():
         raise UserError(f"conf/studies/ has no '{name}'.\nNearest: {nearest(name, study_names())}.")
-    return _read(_named(name))
+    return _read(named_file(name))
 
 
-def _named(name: str) -> Path:
+def named_file(name: str) -> Path:
+    """Return the path of the study conf/studies/`name`.yaml."""
     return root() / "conf" / "studies" / f"{name}.yaml"
-
-
-def study_in_use() -> str | None:
-    """Return the name of the study in conf/studies/ that conf/study.yaml is a copy of; None if it is another."""
-    return name_of_study(study_file())
-
-
-def name_of_study(path: Path) -> str | None:
-    """Return the name of the study in conf/studies/ that a file is a copy of; None if it is another."""
-    used = _content(path)
-    return next((name for name in study_names() if used is not None and _content(_named(name)) == used), None)
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def use_study(name: str) -> str:
-    """Make conf/studies/`name`.yaml the study that the pipeline runs; return one line that describes it.
-
-    If the present study.yaml is not one of the files in conf/studies/, it is kept as study.yaml.bak, or study.yaml.bak2
-    and so on. Raises UserError if there is no study of this name.
-    """
-    path, study = study_file(), read_named_study(name)
-    kept = ""
-    if path.is_file() and study_in_use() is None:
-        backup = _free_backup(path)
-        shutil.copyfile(path, backup)
-        kept = f" (the previous one is now {backup.name})"
-    write_text(path, read_text(_named(name), _REMEDY))
-    update_cells(study)
-    cells = counted(len(study.cells()), "cell")
-    return f"conf/study.yaml is now the study '{name}' with {cells}{kept}. Run it with `mergershift repro`."
-
-
-def _free_backup(path: Path) -> Path:
-    """Return the first of study.yaml.bak, study.yaml.bak2, ... that does not exist or has the same content."""
-    for number in itertools.count(1):
-        backup = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
-        if not backup.exists() or _content(backup) == _content(path):
-            return backup
-    raise AssertionError
-
-
-def set_filters(present: Sequence[str]) -> str:
-    """Remove the filter sets that the archive lacks from conf/study.yaml; return one line about those it runs.
-
-    Filter sets in `present` that the user has removed are not added, unless no set would be left. Raises UserError
-    if conf/study.yaml is missing or not valid.
-    """
-    path = study_file()
-    study = read_study()
-    listed = study.filters
-    kept = [str(name) for name in listed if name in present] or list(present)
-    unused = [name for name in present if name not in kept]
-    more = f"; data/ also has {', '.join(unused)}, which you can add to its list `filters`" if unused else ""
-    message = f"conf/study.yaml runs filters {', '.join(kept)}{more}"
-    if list(listed) == kept:
-        update_cells(study)
-        return message
-    yaml = YAML()
-    document = yaml.load(read_text(path, _REMEDY))
-    document["filters"][:] = kept
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    text = io.StringIO()
-    yaml.dump(document, text)
-    write_text(path, text.getvalue())
-    update_cells(read_study())
-    return message
