@@ -1,9 +1,9 @@
-"""Intervals from resampling galaxies, and seeds if a network was trained several times."""
+"""Scores with 95 % intervals over galaxies, and over seeds if a network was trained several times."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mergershift.evaluation.metrics import (
     THRESHOLD,
@@ -20,6 +20,7 @@ from mergershift.evaluation.resampling import (
     one_galaxy_only,
     percentile_interval,
 )
+from mergershift.evaluation.score_intervals import area_interval, share_interval, with_seeds
 
 
 def bootstrap(
@@ -30,14 +31,19 @@ def bootstrap(
     rng_seed: int = 0,
     threshold: ArrayLike = THRESHOLD,
 ) -> dict[str, Interval]:
-    """Compute every metric with the 95 % percentile interval of a cluster bootstrap (Efron & Tibshirani 1993).
+    """Compute every metric with its 95 % interval over galaxies and, with several trainings, over seeds.
 
-    All images of a galaxy are drawn together, because they are not independent: resampling images would treat
-    cameras and flipped copies as independent evidence. Galaxies are drawn within their class, because the sizes of
-    the classes were fixed by the authors of the archive and the stratified split, not by chance.
+    All images of a galaxy count together, because they are not independent: otherwise cameras and flipped copies would
+    pass for independent evidence. Galaxies vary within their class, because the sizes of the classes were fixed by
+    the authors of the archive and the stratified split, not by chance.
 
-    With several seeds, the value is the mean of the seeds' metrics, and each replicate also draws seeds. With two
-    or three seeds, this underestimates the variation between trainings.
+    Shares of correct images (accuracy, balanced accuracy, recall and the counts) have Wilson's interval by class
+    (`share_interval`), and the area under the ROC curve has one like it (`area_interval`), so that a classifier that
+    is always right, or always says the same, is not taken for certain. The other metrics have the percentile interval
+    of a cluster bootstrap (Efron & Tibshirani 1993), and none where all replicates are equal.
+
+    With several seeds, the value is the mean of the seeds' metrics, and `with_seeds` widens the interval by their
+    scatter. With one seed, the interval is that of this training, not of its method.
 
     The calibration error is biased upwards by the noise in its bins, so its replicates tend to exceed the value.
     Its interval is therefore reflected (value + value - quantile), cut at 0 and extended to contain the value. Even
@@ -72,17 +78,67 @@ def bootstrap(
         return {name: Interval(value=value, low=np.nan, high=np.nan) for name, value in values.items()}
 
     replicates: dict[str, list[Floats]] = {name: [] for name in values}
-    for galaxy_weights, drawn in draws(classes, len(by_seed), len(truth), resamples, rng_seed):
-        scores = [
-            galaxy_weighted_scores(truth, chance, members, galaxy_weights, at) for chance, at in trainings
-        ]
+    for weights in draws(classes, len(truth), resamples, rng_seed):
+        scores = [galaxy_weighted_scores(truth, chance, members, weights, at) for chance, at in trainings]
         for name, parts in replicates.items():
-            per_seed = np.stack([of_seed[name] for of_seed in scores], axis=1)
-            parts.append(np.take_along_axis(per_seed, drawn, axis=1).mean(axis=1))
+            parts.append(np.mean([of_seed[name] for of_seed in scores], axis=0))
     intervals = {
-        name: percentile_interval(values[name], np.concatenate(parts)) for name, parts in replicates.items()
+        name: _if_any(percentile_interval(values[name], np.concatenate(parts)))
+        for name, parts in replicates.items()
     }
-    return intervals | {"ece": _reflected(intervals["ece"])}
+    intervals["ece"] = _reflected(intervals["ece"])
+    intervals |= _of_shares(truth, by_seed, thresholds, members, classes)
+    intervals["auc"] = area_interval(by_seed, truth, members, classes)
+    most = {"tp": truth.sum(), "fn": truth.sum(), "tn": (~truth).sum(), "fp": (~truth).sum()}
+    return {
+        name: with_seeds(
+            _around(values[name], interval),
+            np.array([own[name] for own in by_training]),
+            len(classes),
+            float(most.get(name, 1)),
+        )
+        for name, interval in intervals.items()
+    }
+
+
+def _of_shares(
+    truth: NDArray[np.bool_],
+    by_seed: Floats,
+    thresholds: Floats,
+    members: NDArray[np.intp],
+    classes: NDArray[np.int64],
+) -> dict[str, Interval]:
+    """Intervals over galaxies of what the shares of correct images in both classes determine."""
+    right = (by_seed >= thresholds.reshape(-1, 1)) == truth
+    correct = np.stack([np.bincount(members, own, len(classes)).astype(np.float64) for own in right])
+    images = np.bincount(members, minlength=len(classes)).astype(np.float64)
+    mergers = int(truth.sum())
+    share = mergers / len(truth)
+    of_others, of_mergers, both, all_images = (
+        share_interval(correct, images, classes, weights)
+        for weights in ((1, 0), (0, 1), (0.5, 0.5), (1 - share, share))
+    )
+    found = {"recall": of_mergers, "balanced_accuracy": both, "accuracy": all_images}
+    for count, (right_name, wrong_name), own in (
+        (mergers, ("tp", "fn"), of_mergers),
+        (len(truth) - mergers, ("tn", "fp"), of_others),
+    ):
+        value, low, high = (count * own[name] for name in ("value", "low", "high"))
+        found[right_name] = Interval(value=value, low=low, high=high)
+        found[wrong_name] = Interval(value=count - value, low=count - high, high=count - low)
+    return found
+
+
+def _around(value: float, interval: Interval) -> Interval:
+    """Return the interval with this value, from which its own differs by rounding errors only."""
+    return Interval(value=value, low=min(interval["low"], value), high=max(interval["high"], value))
+
+
+def _if_any(interval: Interval) -> Interval:
+    """Return the interval without its bounds if it has no width, since equal replicates show no scatter at all."""
+    if interval["high"] - interval["low"] > 1e-12:  # more than rounding errors
+        return interval
+    return Interval(value=interval["value"], low=np.nan, high=np.nan)
 
 
 def _reflected(interval: Interval) -> Interval:

@@ -9,12 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergershift.core.errors import UserError
+from mergershift.evaluation.evidence import Evidence
+from mergershift.evaluation.metrics import Floats
 from mergershift.evaluation.resampling import RESAMPLES, Interval, draws, percentile_interval
-from mergershift.evaluation.validators import NEEDS_TRAINING_FEATURES, VALIDATORS, Evidence
+from mergershift.evaluation.validators import NEEDS_FEATURES, VALIDATORS
 
 COLUMNS = ("role", "row", "galaxy", "camera", "label", "log_odds")
 """Columns of a table of validation images with one row per rendering; `label` is NaN for the target, and `log_odds`
 are those of a merger according to the network."""
+TRAINING_SHARE = "training_share"
+"""Further column of models whose training did not weigh the classes equally: the share that mergers had in it."""
 
 
 class Challenge(NamedTuple):
@@ -55,8 +59,8 @@ def challenge(
 
     Raises UserError if the validator needs features or if the two tables do not contain the same images.
     """
-    if validator == NEEDS_TRAINING_FEATURES:
-        known = ", ".join(name for name in VALIDATORS if name != NEEDS_TRAINING_FEATURES)
+    if validator in NEEDS_FEATURES:
+        known = ", ".join(name for name in VALIDATORS if name not in NEEDS_FEATURES)
         raise UserError(
             f"selection.best_by is {validator}, which needs the network's features, but registered models do not "
             "contain them.\n"
@@ -75,23 +79,41 @@ def challenge(
     labels = images["label"].to_numpy(dtype=np.float64)
     logits = [np.stack([np.zeros(len(model)), model["log_odds"]], axis=1) for model in models]
     score = VALIDATORS[validator]
+    # Those of all images rather than of the drawn ones, which contain the same galaxies in both domains.
+    of_labelled = labels[by_role[0]].astype(np.int64)
+    shares = np.bincount(of_labelled, minlength=2) / len(of_labelled)
+    class_shares = shares if shares.all() else None
+    training_shares = [_training_shares(table) for table in (candidate, champion)]
 
     def scores(weights: NDArray[np.int64]) -> tuple[float, float]:
         source, target = (np.repeat(places, weights[members[places]]) for places in by_role)
         of_source = labels[source].astype(np.int64)
         of_candidate, of_champion = (
-            score(Evidence(model[source], model[source], of_source, model[target], model[target]))
-            for model in logits
+            score(
+                Evidence(
+                    *(model[source], model[source], of_source, model[target], model[target]),
+                    class_shares=class_shares,
+                    training_shares=training,
+                )
+            )
+            for model, training in zip(logits, training_shares, strict=True)
         )
         return of_candidate, of_champion
 
     ours, theirs = scores(np.ones(galaxies, dtype=np.int64))
     replicates: list[float] = []
-    for weights, _ in draws(np.zeros(galaxies, dtype=np.int64), 1, len(images), resamples, rng_seed):
+    for weights in draws(np.zeros(galaxies, dtype=np.int64), len(images), resamples, rng_seed):
         drawn = [scores(replicate.astype(np.int64)) for replicate in weights]
         replicates += [of_candidate - of_champion for of_candidate, of_champion in drawn]
     interval = percentile_interval(ours - theirs, np.array(replicates))
     return Challenge(validator, ours, theirs, interval, len(by_role[1]), galaxies, resamples)
+
+
+def _training_shares(table: pd.DataFrame) -> Floats | None:
+    if TRAINING_SHARE not in table:
+        return None
+    share = float(table[TRAINING_SHARE].iloc[0])
+    return np.array([1 - share, share])
 
 
 def _sorted(table: pd.DataFrame, name: str) -> pd.DataFrame:

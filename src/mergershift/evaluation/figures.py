@@ -170,8 +170,15 @@ def _by_role(predictions: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _tested(predictions: pd.DataFrame) -> str:
-    part = predictions[predictions["role"] == predictions["role"].iloc[0]]
-    return f"test galaxies: {part['galaxy'].nunique()}, images in each domain: {len(part)}"
+    parts = [part for _, part in _by_role(predictions) if len(part)]
+    sizes = list(dict.fromkeys((part["galaxy"].nunique(), len(part)) for part in parts))
+    if len(sizes) == 1:
+        ((galaxies, images),) = sizes
+        return f"test galaxies: {galaxies}, images in each domain: {images}"
+    return "test: " + ", ".join(
+        f"{galaxies} galaxies in {images} {role} images"
+        for role, (galaxies, images) in zip(("source", "target"), sizes, strict=True)
+    )
 
 
 def _clean(axes: Axes) -> None:

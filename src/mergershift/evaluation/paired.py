@@ -1,4 +1,4 @@
-"""The decisions of several methods on the same test images, counted by galaxy."""
+"""The scores of several methods on the same test images, with what each galaxy contributes to them."""
 
 from __future__ import annotations
 
@@ -10,45 +10,31 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mergershift.core.errors import UserError, nearest
-from mergershift.evaluation.metrics import Floats
+from mergershift.evaluation.estimates import Estimate, area_under_curve, class_shares
 from mergershift.evaluation.predictions import unique_renderings
 from mergershift.evaluation.resampling import galaxy_members
 
-NEEDED = ("seed", "role", "domain", "row", "galaxy", "camera", "label", "prediction")
+NEEDED = ("seed", "role", "domain", "row", "galaxy", "camera", "label", "probability", "prediction")
 """Columns that a table of predictions needs for a comparison."""
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """Numbers of correct decisions of M methods, each trained with S seeds, about G galaxies."""
+class Paired:
+    """Scores of several methods on the same images of G galaxies, each trained with the same S seeds."""
 
-    methods: list[str]
+    accuracy: dict[str, Estimate]
+    """Balanced accuracy by the method's name."""
+    area: dict[str, Estimate]
+    """Area under the ROC curve by the method's name."""
     seeds: NDArray[np.int64]
     galaxies: NDArray[np.int64]
     classes: NDArray[np.int64]
-    images: Floats
-    """Number of renderings `(G,)` of each galaxy."""
-    correct: Floats
-    """Number of renderings `(M, S, G)` that each method and seed classified correctly."""
-
-    def balanced_accuracy(self, weights: Floats) -> Floats:
-        """Return the balanced accuracy `(R, M, S)` under R weightings `(R, G)` of the galaxies."""
-        methods, seeds, _ = self.correct.shape
-        shares = []
-        for label in (0, 1):
-            of_class = self.classes == label
-            right = weights[:, of_class] @ self.correct[:, :, of_class].reshape(methods * seeds, -1).T
-            shares.append(right / (weights[:, of_class] @ self.images[of_class])[:, None])
-        return np.mean(shares, axis=0).reshape(-1, methods, seeds)
-
-    def mean_over_seeds(self) -> Floats:
-        """Return the balanced accuracy `(M,)` of each method, with the same weight for all galaxies and seeds."""
-        everything = np.ones((1, len(self.galaxies)))
-        return self.balanced_accuracy(everything)[0].mean(axis=1)
+    """Class of each galaxy `(G,)`."""
+    images: int
 
 
-def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str) -> Decisions:
-    """Count the correct decisions of each method, seed and galaxy in the test of `role`, with every rendering once.
+def read_paired(methods: Mapping[str, pd.DataFrame], baseline: str, role: str) -> Paired:
+    """Score each method in the test of `role`, with every rendering once.
 
     Raises UserError if the baseline is unknown, if a table lacks a needed column, the role or a class, if methods or
     seeds were not tested on the same images, or if methods do not have the same seeds.
@@ -61,7 +47,7 @@ def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str
     tables = {name: _of_role(name, table, role) for name, table in methods.items()}
     seeds = np.unique(tables[baseline]["seed"])
     same = tables[baseline][tables[baseline]["seed"] == seeds[0]]
-    correct = []
+    decided, chances = {}, {}
     for name, table in tables.items():
         own = np.unique(table["seed"])
         if not np.array_equal(own, seeds):
@@ -77,7 +63,8 @@ def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str
                         f"{column}, expected the same test images.\nUse the same split for every method and seed."
                     )
         right = (table["prediction"] == table["label"]).to_numpy(dtype=np.float64)
-        correct.append(right.reshape(len(seeds), -1))
+        decided[name] = right.reshape(len(seeds), -1)
+        chances[name] = table["probability"].to_numpy(dtype=np.float64).reshape(len(seeds), -1)
     labels = same["label"].to_numpy().astype(bool)
     if labels.all() or not labels.any():
         raise UserError(
@@ -85,11 +72,15 @@ def read_decisions(methods: Mapping[str, pd.DataFrame], baseline: str, role: str
             "Evaluate the training again."
         )
     members, classes = galaxy_members(labels, same["galaxy"])
-    order = np.argsort(members, kind="stable")
-    starts = np.searchsorted(members[order], np.arange(len(classes)))
-    by_galaxy = np.add.reduceat(np.stack(correct)[:, :, order], starts, axis=2)
     images = np.bincount(members).astype(np.float64)
-    return Decisions(list(tables), seeds, np.unique(same["galaxy"]), classes, images, by_galaxy)
+    accuracy = {
+        name: class_shares(
+            np.stack([np.bincount(members, own, len(classes)) for own in right]), images, classes, (0.5, 0.5)
+        )
+        for name, right in decided.items()
+    }
+    area = {name: area_under_curve(chance, labels, members, classes) for name, chance in chances.items()}
+    return Paired(accuracy, area, seeds, np.unique(same["galaxy"]), classes, len(members))
 
 
 def _of_role(name: str, table: pd.DataFrame, role: str) -> pd.DataFrame:

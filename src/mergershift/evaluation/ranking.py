@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -41,6 +43,27 @@ def regret(scores: ArrayLike, oracle: ArrayLike) -> float:
     if not len(own):
         return float("nan")
     return float(true.max() - true[own == own.max()].mean())
+
+
+def rank_ensemble(scores: Sequence[ArrayLike]) -> Floats:
+    """Return the sum of the ranks `(C,)` that several validators give the same candidates; higher is better.
+
+    Equal scores share the mean of their ranks, and a candidate with a score that is not finite gets NaN. Ranks depend
+    on the candidates that are compared, so that the sum orders a set but is no score of a network alone.
+
+    Raises ValueError if the scores `(C,)` of the validators differ in shape.
+    """
+    from scipy.stats import rankdata
+
+    given = [np.asarray(values, dtype=np.float64) for values in scores]
+    if not given or len({values.shape for values in given}) != 1 or given[0].ndim != 1:
+        raise ValueError(f"scores of shapes {[values.shape for values in given]}, expected (C,) each")
+    table = np.stack(given)
+    finite = np.isfinite(table).all(axis=0)
+    ranks = np.full(table.shape[1], np.nan)
+    if finite.any():
+        ranks[finite] = rankdata(table[:, finite], axis=1).sum(axis=0)
+    return ranks
 
 
 def _finite(scores: ArrayLike, oracle: ArrayLike) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Random draws of galaxies within their class and of seeds, and percentile intervals of the replicates."""
+"""Random draws of galaxies within their class, and percentile intervals of the replicates."""
 
 from __future__ import annotations
 
@@ -50,47 +50,37 @@ def one_galaxy_only(classes: NDArray[np.int64]) -> bool:
     return bool(np.unique(classes, return_counts=True)[1].min() < 2)
 
 
-def draws(
-    classes: NDArray[np.int64], seeds: int, images: int, resamples: int, rng_seed: int
-) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    """Yield the multiplicity of each galaxy `(R, G)` and the drawn seeds `(R, seeds)`, R replicates at a time.
+def draws(classes: NDArray[np.int64], images: int, resamples: int, rng_seed: int) -> Iterator[Floats]:
+    """Yield the multiplicity of each galaxy `(R, G)`, R replicates at a time.
 
     As many galaxies as a class has are drawn from it with replacement. The draws depend on the arguments alone, so
     that quantities computed with the same arguments are paired.
 
     Args:
         classes: class of each galaxy, `(G,)`.
-        seeds: number of trainings.
         images: number of images, which determines R so that memory is limited.
         resamples: total number of replicates.
         rng_seed: seed of the resampling.
     """
-    arguments = (seeds, images, resamples, rng_seed)
     if resamples * len(classes) > _WEIGHTS_AT_ONCE:
-        yield from _draws(classes, *arguments)
+        yield from _draws(classes, images, resamples, rng_seed)
     else:  # the methods of a study, tested on the same galaxies, share them
-        yield from _remembered_draws(classes.astype(np.int64).tobytes(), *arguments)
+        yield from _remembered_draws(classes.astype(np.int64).tobytes(), images, resamples, rng_seed)
 
 
 @lru_cache(maxsize=4)
-def _remembered_draws(
-    classes: bytes, seeds: int, images: int, resamples: int, rng_seed: int
-) -> tuple[tuple[Floats, NDArray[np.int64]], ...]:
-    found = tuple(_draws(np.frombuffer(classes, dtype=np.int64), seeds, images, resamples, rng_seed))
-    for drawn in found:
-        for values in drawn:
-            values.setflags(write=False)
+def _remembered_draws(classes: bytes, images: int, resamples: int, rng_seed: int) -> tuple[Floats, ...]:
+    found = tuple(_draws(np.frombuffer(classes, dtype=np.int64), images, resamples, rng_seed))
+    for weights in found:
+        weights.setflags(write=False)
     return found
 
 
-def _draws(
-    classes: NDArray[np.int64], seeds: int, images: int, resamples: int, rng_seed: int
-) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+def _draws(classes: NDArray[np.int64], images: int, resamples: int, rng_seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(rng_seed)
     step = max(1, _WEIGHTS_AT_ONCE // images)
     for start in range(0, resamples, step):
-        count = min(step, resamples - start)
-        yield _draw_galaxies(rng, classes, count), rng.integers(seeds, size=(count, seeds))
+        yield _draw_galaxies(rng, classes, min(step, resamples - start))
 
 
 def percentile_interval(value: float, replicates: Floats) -> Interval:

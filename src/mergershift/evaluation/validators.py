@@ -6,60 +6,23 @@ The score is NaN if the candidate has diverged, that is, if one of its values is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mergershift.evaluation.confidence_validators import matrix_norm, nuclear_norm, transfer_score
 from mergershift.evaluation.density_ratios import density_ratios
+from mergershift.evaluation.evidence import Evidence, check_logits, entropies, log_softmax
 from mergershift.evaluation.metrics import Floats
+from mergershift.evaluation.share_validators import (
+    balanced_information,
+    balanced_transport,
+    source_prior_information,
+)
 
 TEMPERATURE = 0.05
 """Published temperature of the soft neighbourhoods."""
 _ROWS_AT_ONCE = 512
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """Everything a validator may know about a candidate, which includes no label of the target.
-
-    The images are validation images, except for the fields named train. Raises ValueError if the shapes do not match
-    or the labels are not class numbers.
-    """
-
-    source_features: Floats
-    """Features `(N, F)` of source images."""
-    source_logits: Floats
-    """Logits `(N, K)` of source images."""
-    source_labels: NDArray[np.int64]
-    """Labels `(N,)` of source images, from 0 to K - 1."""
-    target_features: Floats
-    """Features `(M, F)` of target images."""
-    target_logits: Floats
-    """Logits `(M, K)` of target images."""
-    source_train_features: Floats | None = None
-    """Features `(A, F)` of source training images, needed by `importance_weighted_risk` only."""
-    target_train_features: Floats | None = None
-    """Features `(B, F)` of target training images, needed by `importance_weighted_risk` only."""
-
-    def __post_init__(self) -> None:
-        """Check shapes and labels."""
-        _check_logits(self.source_logits, self.source_labels)
-        width, classes = self.source_features.shape[-1], self.source_logits.shape[1]
-        optional = ("source_train_features", "target_train_features")
-        present = {name: getattr(self, name) for name in optional if getattr(self, name) is not None}
-        expected = {name: (len(features), width) for name, features in present.items()}
-        expected |= {
-            "source_features": (len(self.source_labels), width),
-            "target_features": (len(self.target_features), width),
-            "target_logits": (len(self.target_features), classes),
-        }
-        for name, shape in expected.items():
-            found = getattr(self, name).shape
-            if found != shape or 0 in shape:
-                raise ValueError(
-                    f"{name} of shape {found}, expected {shape} to match the others, and not empty"
-                )
 
 
 def source_validation_risk(evidence: Evidence) -> float:
@@ -78,7 +41,7 @@ def target_entropy(evidence: Evidence) -> float:
     This is the criterion of Morerio et al. 2018 (arXiv:1711.10288). Known weakness: a classifier that confidently
     assigns every image to the same class gets the best possible score, 0.
     """
-    return -float(np.mean(_entropies(_log_softmax(evidence.target_logits))))
+    return -float(np.mean(entropies(log_softmax(evidence.target_logits))))
 
 
 def information_maximisation(evidence: Evidence) -> float:
@@ -90,9 +53,9 @@ def information_maximisation(evidence: Evidence) -> float:
     the score assumes that the classes are equally frequent. If they are not, a classifier that wrongly assigns half
     of the images to the mergers gets a higher score than one that is always right.
     """
-    logs = _log_softmax(evidence.target_logits)
+    logs = log_softmax(evidence.target_logits)
     mean = np.exp(logs).mean(axis=0)
-    return float(_entropies(np.log(np.maximum(mean, np.finfo(float).tiny))) - np.mean(_entropies(logs)))
+    return float(entropies(np.log(np.maximum(mean, np.finfo(float).tiny))) - np.mean(entropies(logs)))
 
 
 def soft_neighbourhood_density(evidence: Evidence) -> float:
@@ -106,7 +69,7 @@ def soft_neighbourhood_density(evidence: Evidence) -> float:
 
     Raises ValueError if there are fewer than two target images.
     """
-    outputs = np.exp(_log_softmax(evidence.target_logits))
+    outputs = np.exp(log_softmax(evidence.target_logits))
     if len(outputs) < 2:
         raise ValueError(f"{len(outputs)} target image, expected at least two, to compute neighbourhoods")
     outputs /= np.linalg.norm(outputs, axis=1, keepdims=True)
@@ -116,7 +79,7 @@ def soft_neighbourhood_density(evidence: Evidence) -> float:
         similar = part @ outputs.T / TEMPERATURE
         others = np.ones(similar.shape, dtype=bool)
         others[np.arange(len(part)), start + np.arange(len(part))] = False
-        total += float(_entropies(_log_softmax(similar[others].reshape(len(part), -1))).sum())
+        total += float(entropies(log_softmax(similar[others].reshape(len(part), -1))).sum())
     return total / len(outputs)
 
 
@@ -152,6 +115,12 @@ VALIDATORS: dict[str, Callable[[Evidence], float]] = {
         source_validation_risk,
         target_entropy,
         information_maximisation,
+        source_prior_information,
+        balanced_information,
+        balanced_transport,
+        nuclear_norm,
+        matrix_norm,
+        transfer_score,
         soft_neighbourhood_density,
         importance_weighted_risk,
     )
@@ -169,7 +138,7 @@ def oracle_target_balanced_accuracy(target_labels: ArrayLike, target_logits: Flo
     Raises ValueError if the shapes do not match or the labels are not class numbers.
     """
     labels = np.asarray(target_labels)
-    _check_logits(target_logits, labels)
+    check_logits(target_logits, labels)
     if not np.isfinite(target_logits).all():
         return float("nan")
     right = target_logits.argmax(axis=1) == labels
@@ -177,40 +146,20 @@ def oracle_target_balanced_accuracy(target_labels: ArrayLike, target_logits: Flo
 
 
 ORACLE = oracle_target_balanced_accuracy.__name__
+JUDGED = "_judged"
+"""Suffix of the names of scores on the judging half of the validation galaxies (`halves`)."""
 SOURCE_ACCURACY, DOMAIN_DISTANCE = "source_balanced_accuracy", "domain_distance"
 """Further objectives of a search: the balanced accuracy on labelled validation images, and the squared maximum mean
 discrepancy between the domains' features (`embeddings.squared_mmd`)."""
 NEEDS_TRAINING_FEATURES = importance_weighted_risk.__name__
 """Name of the only validator that needs features of training images."""
+NEEDS_FEATURES = (NEEDS_TRAINING_FEATURES, transfer_score.__name__)
+"""Names of the validators that need features; all others need nothing but predictions and the source's labels."""
 
 
 def _balanced_losses(evidence: Evidence) -> Floats:
     """Return the cross-entropy of each source image, times N / (number of classes x number of images of its class)."""
     labels = evidence.source_labels
-    losses = -_log_softmax(evidence.source_logits)[np.arange(len(labels)), labels]
+    losses = -log_softmax(evidence.source_logits)[np.arange(len(labels)), labels]
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return losses * (len(labels) / len(counts) / counts)[classes]
-
-
-def _log_softmax(logits: Floats) -> Floats:
-    if not np.isfinite(logits).all():
-        return np.full(logits.shape, np.nan)
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = shifted - shifted.max(axis=1, keepdims=True)
-    logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return logs
-
-
-def _entropies(logs: Floats) -> Floats:
-    """Return the entropies, in nats, of distributions given by their logarithms along the last axis."""
-    entropies: Floats = -(np.exp(logs) * logs).sum(axis=-1)
-    return entropies
-
-
-def _check_logits(logits: Floats, labels: NDArray[np.int64]) -> None:
-    if logits.ndim != 2 or labels.shape != (len(logits),) or not len(labels) or logits.shape[1] < 2:
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape}, expected (N, K) and (N,), K > 1")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f"labels are {np.unique(labels)[:5]}, expected whole numbers below {logits.shape[1]}"
-        )
