@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from images.samples import LABELS, NOISY, relabel, write_prepared
+from images.samples import LABELS, NOISY, relabel, undivided, write_prepared
 from numpy.typing import NDArray
 from registry.samples import classifier_of
 from torch import Tensor
@@ -19,9 +20,10 @@ from mergershift.archive import Domain
 from mergershift.classifier import validation
 from mergershift.classifier.classifier import Classifier, build_classifier
 from mergershift.classifier.inference import activations, predict
-from mergershift.classifier.validation import SOURCE_ACCURACY, Validation
+from mergershift.classifier.validation import SOURCE_ACCURACY, Validation, _thinned
 from mergershift.config import compose
 from mergershift.evaluation import ORACLE, best_threshold
+from mergershift.evaluation.halves import Half
 from mergershift.images import Prepared, prepare
 
 
@@ -65,8 +67,8 @@ def test_a_classifier_is_judged_by_validation_images_and_the_domains_own_trainin
     assert rows_of(found.source_features) == [4, 5, 22, 23, 24]
     assert found.source_labels.tolist() == [1, 1, 0, 0, 0]
     assert rows_of(found.target_features) == [NOISY + row for row in (4, 5, 22, 23, 24)]
-    assert rows_of(found.source_train_features) == [0, 1, 16, 17, 18]
-    assert rows_of(found.target_train_features) == [NOISY + row for row in (2, 3, 19, 20, 21)]
+    assert sorted(rows_of(found.source_train_features)) == [0, 1, 16, 17, 18]
+    assert sorted(rows_of(found.target_train_features)) == [NOISY + row for row in (2, 3, 19, 20, 21)]
 
 
 def test_a_sample_of_the_training_images_holds_both_classes(
@@ -89,9 +91,9 @@ def test_labelled_images_are_changed_as_in_training(tiny: Prepared) -> None:
     judged, classifier = Validation(config, tiny), build_classifier(config)
     found = judged.evidence(classifier)
     assert rows_of(found.source_features) == [LIGHTER + row for row in (4, 5, 22, 23, 24)]
-    assert rows_of(found.source_train_features) == [LIGHTER + row for row in (0, 1, 16, 17, 18)]
+    assert sorted(rows_of(found.source_train_features)) == [LIGHTER + row for row in (0, 1, 16, 17, 18)]
     assert rows_of(found.target_features) == [NOISY + row for row in (4, 5, 22, 23, 24)]
-    assert rows_of(found.target_train_features) == [NOISY + row for row in (2, 3, 19, 20, 21)]
+    assert sorted(rows_of(found.target_train_features)) == [NOISY + row for row in (2, 3, 19, 20, 21)]
     lowest, highest = (1 / (1 + np.exp(0.1 * (row - 16))) for row in (22.03, 5.03))
     assert lowest < judged.threshold(classifier) < highest
 
@@ -142,8 +144,14 @@ def test_each_domain_is_judged_with_the_statistics_fitted_to_it(tiny: Prepared) 
     for module, domain, rows, features, logits in (
         (source_classifier, Domain.PRISTINE, validation_rows, found.source_features, found.source_logits),
         (classifier, Domain.NOISY, validation_rows, found.target_features, found.target_logits),
-        (source_classifier, Domain.PRISTINE, [0, 1, 16, 17, 18], found.source_train_features, None),
-        (classifier, Domain.NOISY, [2, 3, 19, 20, 21], found.target_train_features, None),
+        (
+            source_classifier,
+            Domain.PRISTINE,
+            _thinned(np.array([0, 1, 16, 17, 18])),
+            found.source_train_features,
+            None,
+        ),
+        (classifier, Domain.NOISY, _thinned(np.array([2, 3, 19, 20, 21])), found.target_train_features, None),
     ):
         assert features is not None
         expected = activations(module, tiny.images(domain, np.array(rows)))
@@ -160,12 +168,14 @@ def test_source_accuracy_is_the_mean_share_of_right_calls(
     tiny: Prepared, limit: float, expected: float
 ) -> None:
     """Rows 4 and 5 are mergers, 22 to 24 are not; an image fainter than the limit is classified as a merger."""
+    tiny = undivided(tiny)
     config = config_of(NETWORK | {"limit": limit})
     found = Validation(config, tiny).metrics(build_classifier(config), [SOURCE_ACCURACY])
     assert found == {SOURCE_ACCURACY: pytest.approx(expected)}
 
 
 def test_target_labels_affect_the_oracles_score_and_no_other(tiny: Prepared) -> None:
+    tiny = undivided(tiny)
     config, names = config_of(NETWORK | {"limit": NOISY + 23.5}), [*LABEL_FREE, SOURCE_ACCURACY, ORACLE]
     classifier = build_classifier(config)
     before = Validation(config, tiny).metrics(classifier, names)
@@ -178,7 +188,56 @@ def test_target_labels_affect_the_oracles_score_and_no_other(tiny: Prepared) -> 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
 def test_a_metric_named_after_a_validator_is_its_score(tiny: Prepared, name: str) -> None:
+    tiny = undivided(tiny)
     config = config_of(NETWORK)
     judged, classifier = Validation(config, tiny), build_classifier(config)
     expected = evaluation.VALIDATORS[name](judged.evidence(classifier))
     assert judged.metrics(classifier, [name]) == {name: expected}
+
+
+def test_epochs_and_trials_are_chosen_on_other_galaxies_than_methods_are_judged_on(tiny: Prepared) -> None:
+    """The five validation images become those of five galaxies: 4 and 5 are mergers, 22 to 24 are not."""
+    rows = pd.read_csv(tiny.folder / "rows.csv")
+    first = rows.groupby(["galaxy", "camera"])["row"].transform("min")
+    rows.loc[rows["split"] == "validation", "galaxy"] = 100 + first
+    rows.to_csv(tiny.folder / "rows.csv", index=False)
+    config = config_of(NETWORK | {"limit": NOISY + 4.5})
+    prepared = Prepared(tiny.folder)
+    judged, classifier = Validation(config, prepared), build_classifier(config)
+    whole, scores = judged.evidence(classifier), judged.scores(classifier)
+    seen = []
+    halves: dict[Half, str] = {"choosing": "", "judging": "_judged"}
+    for half, suffix in halves.items():
+        galaxies = evaluation.half_of(
+            half, 100 + np.array([4, 5, 22, 23, 24]), [1, 1, 0, 0, 0], config.split.seed
+        )
+        mask = np.isin(100 + np.array([4, 5, 22, 23, 24]), galaxies)
+        seen.append(mask)
+        part = whole.subset(mask, mask)
+        for name, validator in evaluation.VALIDATORS.items():
+            assert scores[f"{name}{suffix}"] == pytest.approx(validator(part), nan_ok=True), name
+    assert (seen[0] ^ seen[1]).all()
+    assert {scores[ORACLE], scores[f"{ORACLE}_judged"]} == {0.5, 1.0}
+    chosen = judged.metrics(classifier, [*LABEL_FREE, ORACLE])
+    assert chosen == {name: scores[name] for name in chosen}
+
+
+def test_shares_are_those_of_the_validation_labels_and_of_the_rows_trained_on(tiny: Prepared) -> None:
+    config = config_of(NETWORK)
+    for weights, expected in (("balanced", None), ("none", LABELS[trained_rows(tiny)].mean())):
+        training = config.training.model_copy(update={"class_weights": weights})
+        own = config.model_copy(update={"training": training})
+        found = Validation(own, tiny).evidence(build_classifier(own))
+        assert found.class_shares is not None
+        np.testing.assert_allclose(found.class_shares, [0.6, 0.4])
+        if expected is None:
+            assert found.training_shares is None
+        else:
+            assert found.training_shares is not None
+            np.testing.assert_allclose(found.training_shares, [1 - expected, expected])
+
+
+def trained_rows(prepared: Prepared) -> NDArray[np.int64]:
+    return prepared.rows(
+        "train", trains="source", unique=config_of(NETWORK).training.training_rows == "unique"
+    )

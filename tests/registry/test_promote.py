@@ -115,7 +115,7 @@ def team(address, tmp_path, monkeypatch, request):
 
 
 TODAY = datetime.now(UTC).date().isoformat()
-BOUNDS = r"difference (\S+) \[(\S+), (\S+)\], on 160 target validation images of 40 galaxies"
+BOUNDS = r"difference (\S+) \[(\S+), (\S+)\], on 80 target validation images of 20 galaxies"
 
 
 def bounds(sentence):
@@ -146,18 +146,18 @@ def test_a_better_candidate_wins_and_a_worse_one_is_refused(team):
     team.register("a", 1.0)
     team.promote()
     team.register("worse", 0.2)
-    with pytest.raises(UserError, match=r"does not replace .*information maximisation") as caught:
+    with pytest.raises(UserError, match=r"does not replace .*balanced transport") as caught:
         team.promote()
     assert str(caught.value).count("\n") == 1
     assert team.champion() == "a"
     outcome, sentence = team.recorded("worse")
     assert outcome == "refused"
-    assert sentence.startswith(f"Not promoted on {TODAY}: information maximisation 0.")
+    assert sentence.startswith(f"Not promoted on {TODAY}: balanced transport 0.")
     assert f"of {team.name} version 1, difference -" in sentence
     assert bounds(sentence)[2] < 0
     champion = team.registry.champion(team.name)
     assert champion.tags[OUTCOME] == "first"
-    assert f"Remained champion on {TODAY}: information maximisation" in champion.description
+    assert f"Remained champion on {TODAY}: balanced transport" in champion.description
     assert f"of {team.name}_candidates version 2, difference +" in champion.description
     team.register("better", 3.0)
     assert "is now the champion" in team.promote()
@@ -168,7 +168,7 @@ def test_a_better_candidate_wins_and_a_worse_one_is_refused(team):
     ):
         outcome, sentence = team.recorded("better", model)
         assert outcome == "won"
-        assert sentence.startswith(f"{begin}: information maximisation 0.")
+        assert sentence.startswith(f"{begin}: balanced transport 0.")
         assert f" of {team.name} version 1, difference +" in sentence
         gained = bounds(sentence)
         assert gained[1] > 0
@@ -254,7 +254,7 @@ def test_force_records_its_reason_and_the_comparison(team):
     assert team.champion() == "b"
     outcome, sentence = team.recorded("b", team.name)
     assert outcome == "forced"
-    assert sentence.startswith(f"Champion since {TODAY}: by force (a has a bug); information maximisation")
+    assert sentence.startswith(f"Champion since {TODAY}: by force (a has a bug); balanced transport")
     assert bounds(sentence)[2] < 0
 
 

@@ -72,7 +72,7 @@ def study(tmp_path_factory):
         evaluate_step(first, config.selection)
         copy_training(first, second, "second")
         table = pd.read_csv(second / "evaluation/validators.csv")
-        table.assign(information_maximisation=0.5).to_csv(second / "evaluation/validators.csv", index=False)
+        table.assign(balanced_transport_judged=1.5).to_csv(second / "evaluation/validators.csv", index=False)
         write_summary()
         output = f"{second.relative_to(folder)}/evaluation"
         stages = {
@@ -220,7 +220,7 @@ def test_its_card_reports_its_results_and_its_provenance(study, folder):
         f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
         f"{galaxies:.0f} galaxies",
         "there had been 2 test evaluations on these data",
-        "1 method by the mean of information_maximisation over seeds, then 2 seeds by the same validator",
+        "1 method by the mean of balanced_transport over seeds, then 2 seeds by the same validator",
         "equally frequent",
         "Apache-2.0",
         "arXiv:2103.01373",

@@ -7,7 +7,7 @@ from typing import Any
 
 from cells.samples import DATA_HASH, config_of
 
-from mergershift.config.schema import TuningConfig
+from mergershift.config.tuning_schema import TuningConfig
 from mergershift.tuning.storage import Search
 
 LIMIT = "network.limit"

@@ -11,6 +11,7 @@ import optuna
 import pytest
 import torch
 from cells.samples import config_of, prepare_tiny, write_checkout
+from images.samples import undivided
 from mlflow import MlflowClient
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -35,7 +36,7 @@ OnEpoch = Callable[[list[dict[str, float]], Classifier], None]
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
     monkeypatch.chdir(write_checkout(tmp_path / "checkout"))
-    return prepare_tiny(config_of())
+    return undivided(prepare_tiny(config_of()))
 
 
 def network(config: Config, limit: float) -> Classifier:

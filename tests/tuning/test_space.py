@@ -8,13 +8,16 @@ import pytest
 from optuna.trial import FixedTrial, Trial
 
 from mergershift.config import Config, compose
-from mergershift.config.schema import RangeConfig, TuningConfig
+from mergershift.config.tuning_schema import RangeConfig, TuningConfig
 from mergershift.core.errors import UserError
 from mergershift.core.nesting import nested
 from mergershift.tuning.space import applied, current, resolved, suggest
 
 CONF = Path(__file__).parents[2] / "conf"
-METHODS = sorted(path.stem for path in (CONF / "adaptation").glob("*.yaml"))
+# The methods of published trainings are what they are.
+METHODS = sorted(
+    path.stem for path in (CONF / "adaptation").glob("*.yaml") if not path.stem.endswith("_2021")
+)
 
 
 def searched(overrides: Sequence[str]) -> tuple[Config, TuningConfig]:

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from mergershift.cli.main import cli, main
 from mergershift.config import compose
-from mergershift.config.schema import RangeConfig
+from mergershift.config.tuning_schema import RangeConfig
 from mergershift.core.errors import UserError
 from mergershift.images import prepare
 from mergershift.tracking import tracking_address
@@ -129,9 +129,7 @@ def test_a_killed_workers_trial_is_retried_and_none_is_lost_or_duplicated(ready,
     folder = ready / "outputs/tuning/tuned_mmd"
     facts, table = json.loads((folder / "study.json").read_text()), pd.read_csv(folder / "trials.csv")
     assert (facts["completed"], facts["retried"]) == (3, 1)
-    assert table["information_maximisation"].max() == pytest.approx(
-        facts["best"]["values"]["information_maximisation"]
-    )
+    assert table["balanced_transport"].max() == pytest.approx(facts["best"]["values"]["balanced_transport"])
     assert table["takes_up"].dropna().tolist() == [victim.number]
     assert (folder / "history.png").stat().st_size > 1000
 

@@ -36,7 +36,7 @@ def compared_images(prepared: Prepared, target: Domain) -> pd.DataFrame:
     Of more than `MOST_IMAGES` images, evenly spaced galaxies of each class are kept, with all their images. They are
     validation images, because measuring a shift does not warrant a test evaluation.
     """
-    rows = prepared.rows("validation", unique=True)
+    rows = prepared.rows("validation", domain=target, unique=True)
     images = prepared.table.iloc[rows][["row", "galaxy"]].reset_index(drop=True)
     images["label"] = prepared.labelled(target, rows).labels.numpy()
     galaxies = images.drop_duplicates("galaxy")
@@ -45,15 +45,20 @@ def compared_images(prepared: Prepared, target: Domain) -> pd.DataFrame:
     return images[images["galaxy"].isin(kept["galaxy"])].reset_index(drop=True)
 
 
-def feature_shift(classifier: Classifier, config: Config, prepared: Prepared) -> FeatureShift:
-    """Measure the shift in the features of a classifier on `compared_images`."""
+def feature_shift(
+    classifier: Classifier, config: Config, prepared: Prepared, of_source: Classifier | None = None
+) -> FeatureShift:
+    """Measure the shift in the features of a classifier on `compared_images`.
+
+    `of_source` is the classifier of source images where these are normalised in another way.
+    """
     transfer = config.transfer
     table = compared_images(prepared, transfer.target)
     rows: NDArray[np.int64] = table["row"].to_numpy()
     galaxies = table["galaxy"].to_numpy()
     source, target = (
-        inference.activations(classifier, prepared.images(domain, rows), threads=config.trainer.threads)[0]
-        for domain in (transfer.source, transfer.target)
+        inference.activations(used, prepared.images(domain, rows), threads=config.trainer.threads)[0]
+        for used, domain in ((of_source or classifier, transfer.source), (classifier, transfer.target))
     )
     return FeatureShift(
         squared_mmd(source, target, galaxies, galaxies),

@@ -28,7 +28,8 @@ def require_trainable(config: Config, prepared: Prepared) -> None:
         instantiate(config.adaptation.weighting, Weighting)
         parameters = [nn.Parameter(torch.zeros(1))]
         instantiate(config.training.optimizer, torch.optim.Optimizer, params=parameters)
-        images = prepared.images(config.transfer.labelled_domain, prepared.rows("train", trains="source")[:2])
+        domain = config.transfer.labelled_domain
+        images = prepared.images(domain, prepared.rows("train", domain=domain, trains="source")[:2])
         images = penalty.labelled_images(images, torch.Generator().manual_seed(0))
         try:
             outputs = classifier(images)

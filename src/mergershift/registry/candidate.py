@@ -20,8 +20,10 @@ from mergershift.cells.domains import domains_seen
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.layout import PREDICTIONS, TRAINED
 from mergershift.cells.run_content import run_spec
+from mergershift.classifier.validation import trained_labels
 from mergershift.config import Config
 from mergershift.evaluation import THRESHOLD, Results
+from mergershift.evaluation.challenge import TRAINING_SHARE
 from mergershift.images import Prepared
 from mergershift.registry.domains import domain_measures
 from mergershift.registry.feature_distance import unit_of
@@ -80,7 +82,8 @@ class Candidate:
 
     @cached_property
     def _validation_rows(self) -> NDArray[np.int64]:
-        return self.prepared.rows("validation", unique=True)
+        domain = self.config.transfer.labelled_domain
+        return self.prepared.rows("validation", domain=domain, unique=True)
 
     def calibration(self, views: int) -> Calibration:
         """Fit threshold, temperature and unit of distance to the mean over this number of views."""
@@ -156,8 +159,9 @@ class Candidate:
     @property
     def example(self) -> NDArray[np.float32]:
         """Two training images of the labelled domain, `(2, C, H, W)` in µJy/arcsec²."""
-        rows = self.prepared.rows("train", trains="source")[[0, -1]]
-        images = self.prepared.images(self.config.transfer.labelled_domain, rows)
+        domain = self.config.transfer.labelled_domain
+        rows = self.prepared.rows("train", domain=domain, trains="source")[[0, -1]]
+        images = self.prepared.images(domain, rows)
         return np.asarray(images.numpy(), dtype=np.float32)
 
     @property
@@ -175,9 +179,9 @@ class Candidate:
     @cached_property
     def tested(self) -> pd.DataFrame:
         """Predictions of the model as it is used, on test rows of both domains, each rendering once."""
-        rows = self.prepared.rows("test", unique=True)
         transfer, parts = self.config.transfer, []
         for role, domain in (("source", transfer.source), ("target", transfer.target)):
+            rows = self.prepared.rows("test", domain=domain, unique=True)
             odds = np.stack([member.on_domain(domain, rows) for member in self.members], axis=2)
             described = self.prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(
                 drop=True
@@ -205,9 +209,10 @@ class Candidate:
         target = self.prepared.images(self.config.transfer.target, rows)
         of_target = np.stack([member.log_odds(target, labelled=False) for member in self.members], axis=2)
         parts = {"source": (labels, odds), "target": (None, of_target)}
+        weighed = {} if self.balanced else {TRAINING_SHARE: trained_labels(self.config, self.prepared).mean()}
         return pd.concat(
             [
-                images.assign(role=role, label=known, log_odds=mean_odds(of_role))
+                images.assign(role=role, label=known, log_odds=mean_odds(of_role), **weighed)
                 for role, (known, of_role) in parts.items()
             ],
             ignore_index=True,

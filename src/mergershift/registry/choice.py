@@ -49,6 +49,12 @@ def choose(config: Config, cells: Sequence[Path] = (), *, ensemble: bool = False
                 f"{training.name}: trained or tuned with labels of the target.\n"
                 f"Register it under a name that marks it as an oracle: tracking.model={ORACLE_PREFIX}{name}."
             )
+        if training.config.training.normalisation == "each_domain":
+            raise UserError(
+                f"{training.name}: normalised with the mean of all images, those of the test included "
+                "(training.normalisation), for comparison with published figures only.\n"
+                "Register a training with training.normalisation=labelled_training."
+            )
         _ = training.selection  # raises the error of a training without an evaluation
     if ensemble:
         _require_alike(choice.trainings)

@@ -77,6 +77,8 @@ def compare(
 ) -> Comparison:
     """Compare two versions by a validator on the target's validation images, without their labels.
 
+    The images are those of the half of the validation galaxies that no epoch is chosen on.
+
     Args:
         registry: registry of both versions.
         candidate: the version that challenges the champion.
@@ -105,7 +107,8 @@ def compare(
             obstacle=f"the two cannot be compared because they differ in {', '.join(differing)} ({name}: {values})"
         )
     try:
-        found = evaluation.challenge(_table(ours / VALIDATION), _table(theirs / VALIDATION), validator)
+        one, other = (_judging(_table(model / VALIDATION), facts[0].split.seed) for model in (ours, theirs))
+        found = evaluation.challenge(one, other, validator)
     except UserError as error:
         return _incomparable(error)
     measured = Measured(
@@ -133,8 +136,18 @@ def _incomparable(error: UserError) -> Comparison:
     return Comparison(obstacle=" ".join(str(error).split()).rstrip("."))
 
 
+def _judging(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the images of the half of the galaxies that no epoch is chosen on, by which models are compared.
+
+    Tables of all versions have the images of all validation galaxies, so that old and new models can be compared.
+    """
+    known = table[table["role"] == "source"]
+    judging = evaluation.half_of("judging", known["galaxy"], known["label"], seed)
+    return table[table["galaxy"].isin(judging)]
+
+
 def _table(path: Path) -> pd.DataFrame:
-    return read_csv(path, _TABLE, "Register the model again with `mergershift register`.")
+    return read_csv(path, _TABLE, "Register the model again with `mergershift register`.", others=float)
 
 
 def _number(value: float, sign: str = "") -> str:

@@ -81,6 +81,6 @@ def _quantiles(values: NDArray[np.float32]) -> tuple[float, ...]:
 
 def _images(config: Config, prepared: Prepared, domain: Domain, split: str) -> Tensor:
     labelled = domain == config.transfer.labelled_domain
-    trains = ("source" if labelled else "target") if split == "train" else None
-    rows = prepared.rows(split, trains=trains, unique=True)
+    trains = ("source" if labelled else config.training.target_trains) if split == "train" else None
+    rows = prepared.rows(split, domain=domain, trains=trains, unique=True)
     return prepared.images(domain, rows[:: -(-len(rows) // _MOST_IMAGES)])

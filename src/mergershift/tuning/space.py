@@ -10,7 +10,7 @@ from optuna.trial import Trial
 from pydantic import ValidationError
 
 from mergershift.config import Config
-from mergershift.config.schema import RangeConfig
+from mergershift.config.tuning_schema import RangeConfig
 from mergershift.core.errors import UserError, nearest
 from mergershift.core.reading import fault_of
 

@@ -20,7 +20,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from mergershift.archive import images_of
 from mergershift.config import Config
-from mergershift.config.schema import ORACLE_PREFIX, TuningConfig
+from mergershift.config.schema import ORACLE_PREFIX
+from mergershift.config.tuning_schema import TuningConfig
 from mergershift.core.checkout import main_checkout
 from mergershift.core.database_files import sqlite_address
 from mergershift.core.errors import UserError, first_line
