@@ -55,6 +55,20 @@ def write_prepared(folder: Path, *, disjoint: bool = False) -> Prepared:
     return Prepared(folder)
 
 
+def undivided(prepared: Prepared) -> Prepared:
+    """Give the validation images of a class one galaxy, seen by several cameras, which belongs to both halves."""
+    path = prepared.folder / "rows.csv"
+    table = pd.read_csv(path)
+    changed, galaxies = table["split"] == "validation", table["galaxy"]
+    lowest = galaxies[changed].groupby(LABELS[changed]).min()
+    table = table.assign(
+        camera=table["camera"].where(~changed, galaxies),
+        galaxy=galaxies.where(~changed, pd.Series(LABELS).map(lowest)),
+    )
+    table.to_csv(path, index=False)
+    return Prepared(prepared.folder)
+
+
 def relabel(prepared: Prepared, domain: Domain, rows: np.ndarray) -> None:
     """Label the mergers among `rows` as non-mergers, and the non-mergers as mergers."""
     path = prepared.folder / f"{domain}-labels.npy"

@@ -1,6 +1,7 @@
 """Tests of the pairing of labelled source images with unlabelled target images."""
 
 import inspect
+from typing import Any
 
 import torch
 
@@ -110,3 +111,33 @@ def test_both_domains_are_augmented_or_neither() -> None:
         of_source, of_target = symmetries(pair.source_images, first), symmetries(pair.target_images, second)
         assert set(of_source) == set(of_target) == expected
         assert not augment or of_source != of_target, "symmetries are drawn independently for each image"
+
+
+def of_kind(kind: Any, images: int = 20, number: int = 0) -> list[PairedBatch]:
+    data = LabelledImages(numbered(images), torch.arange(images) % 2)
+    options: dict[str, Any] = {"batch_size": 8, "seed": 3, "epoch": number, "augment": False}
+    return list(PairedBatches(data, numbered(30, 1000), kind=kind, **options))
+
+
+def test_the_incomplete_batch_is_used_if_configured():
+    batches = of_kind("all")
+    assert [len(numbers(batch.source_images)) for batch in batches] == [8, 8, 4]
+    assert [len(numbers(batch.target_images)) for batch in batches] == [8, 8, 4]
+    assert sorted(n for batch in batches for n in numbers(batch.source_images)) == list(range(20))
+    for batch, full in zip(batches, of_kind("full"), strict=False):
+        assert torch.equal(batch.source_images, full.source_images), "the others are the same"
+
+
+def test_batches_can_be_drawn_anew_in_every_step():
+    """As many as with the incomplete one, all full, each without repetition, whatever earlier ones contained."""
+    batches = of_kind("drawn_anew")
+    for name in ("source_images", "target_images"):
+        rows = [numbers(getattr(batch, name)) for batch in batches]
+        assert [len(set(part)) for part in rows] == [8, 8, 8]
+        assert len(set().union(*rows)) < 20, "some images come twice in an epoch, others not at all"
+    everything = [
+        n for epoch in range(400) for batch in of_kind("drawn_anew", number=epoch) for n in numbers(batch[0])
+    ]
+    shares = torch.bincount(torch.tensor(everything)) / len(everything)
+    assert float((shares - 1 / 20).abs().max()) < 0.008
+    assert torch.equal(of_kind("drawn_anew")[2].source_images, batches[2].source_images)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from mergershift.archive import PUBLISHED_ROWS, RowStructure
+from mergershift.archive import PUBLISHED_ROWS, Domain, RowStructure
 from mergershift.config import SplitConfig
 from mergershift.images import audit, first_renderings, leakage, row_table
+from mergershift.images.split import split_of
 
 BY_GALAXY = SplitConfig(kind="by_galaxy", seed=68, train=0.7, validation=0.1, disjoint_domains=False)
 LEAKY = SplitConfig(
@@ -73,3 +74,30 @@ def test_unique_renderings_are_galaxies_times_cameras():
 def test_too_few_galaxies_are_refused():
     with pytest.raises(ValueError, match="2 mergers are too few"):
         row_table(RowStructure(2, 40), BY_GALAXY)
+
+
+def test_the_split_of_2021_permutes_the_domains_independently():
+    rule = SplitConfig(
+        kind="published_leaky",
+        seed=1,
+        train=0.7,
+        validation=0.0999611046,
+        disjoint_domains=False,
+        independent_domains=True,
+    )
+    table = row_table(PUBLISHED_ROWS, rule)
+    for domain in Domain:
+        counts = split_of(table, domain).value_counts().to_dict()
+        assert counts == {"train": 10_798, "test": 3_086, "validation": 1_542}
+    expected = np.random.RandomState(1).permutation(15_426)[:10_798]
+    assert sorted(table.index[split_of(table, Domain.PRISTINE) == "train"]) == sorted(expected)
+    trained, tested = split_of(table, Domain.PRISTINE) == "train", split_of(table, Domain.NOISY) == "test"
+    assert (trained & tested).sum() / tested.sum() == pytest.approx(0.7, abs=0.02)
+    assert rule.rule == "published_leaky, independent domains"
+    with pytest.raises(ValueError, match="independent_domains requires kind published_leaky"):
+        SplitConfig.model_validate(rule.model_dump() | {"kind": "by_galaxy"})
+
+
+def test_a_common_split_is_recorded_as_before():
+    assert "independent_domains" not in LEAKY.model_dump()
+    assert "split_noisy" not in row_table(PUBLISHED_ROWS, LEAKY)

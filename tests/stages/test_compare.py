@@ -51,7 +51,7 @@ def test_the_difference_is_the_one_of_the_paired_comparison(project: Path) -> No
 def test_only_what_differs_is_listed_the_short_names_first(project: Path) -> None:
     comparison = compare_runs([MMD, CORAL])
     assert comparison.parameters == {"method": ["mmd", "coral"], "seed": ["0", "3"]}
-    assert comparison.settings == {"training.patience": [20, 7]}
+    assert comparison.settings == {"training.patience": [60, 7]}
     page = text(80, MMD, CORAL)
     places = [
         page.index(words)
@@ -83,7 +83,7 @@ def test_other_galaxies_are_not_paired_but_their_scores_are_shown(
         main(["compare", MMD, CORAL, "outputs/runs/other"])
     assert ended.value.code == 1
     output = capsys.readouterr()
-    assert "1.00 [1.00, 1.00]" in output.out
+    assert "1.00 [.63, 1.00]" in output.out, "12 galaxies that are all right do not prove that all are"
     assert output.err == f"Error: {sentence}\n"
 
 

@@ -39,15 +39,18 @@ def test_a_heading_names_method_filters_direction_and_seed(
 
 def test_only_the_rows_that_a_training_reads_are_counted() -> None:
     rows: dict[tuple[Any, ...], list[int]] = {
-        ("train", "source", False): [0, 1, 2],
+        ("train", "source", False): [0, 1, 2, 3],
+        ("train", "source", True): [0, 1, 2],
         ("validation", None, True): [4],
         ("validation", None, False): [4, 5],
     }
     prepared = SimpleNamespace(
         table=pd.DataFrame({"row": range(6), "galaxy": [7, 7, 8, 8, 9, 9]}),
-        rows=lambda split, trains=None, unique=False: np.array(rows[split, trains, unique]),
+        rows=lambda split, domain, trains=None, unique=False: np.array(rows[split, trains, unique]),
     )
-    for rule, images in (("unique", 1), ("all", 2)):
-        config = compose([f"training.validation_rows={rule}"])
+    for rule, training, validation in (("unique", 3, 1), ("all", 4, 2)):
+        config = compose([f"training.validation_rows={rule}", f"training.training_rows={rule}"])
         sizes = labelled_sizes(config, cast(Prepared, prepared))
-        assert sizes == (f"training images: 3 (galaxies: 2), validation images: {images} (galaxies: 1)")
+        assert sizes == (
+            f"training images: {training} (galaxies: 2), validation images: {validation} (galaxies: 1)"
+        )

@@ -131,7 +131,8 @@ def test_a_triangular_rate_goes_on_where_the_penaltys_weight_has_ended(project: 
 
 
 def test_more_patience_continues_a_training_that_had_stopped(project: Path) -> None:
-    stopped, whole = (train(of("training.epochs=30", f"training.patience={patience}")) for patience in (1, 3))
+    fast = ("training.epochs=30", "training.optimizer.lr=0.03")
+    stopped, whole = (train(of(*fast, f"training.patience={patience}")) for patience in (1, 3))
     assert stopped.trained.epochs < whole.trained.epochs
     with pytest.raises(UserError, match="patience of 1 had run out"):
         resumed(str(stopped.folder), ["training.epochs=40"])
@@ -144,7 +145,7 @@ def test_more_patience_continues_a_training_that_had_stopped(project: Path) -> N
     [
         ([], ["training.epochs=9", "adaptation=coral"], "adaptation=coral.*--resume continues"),
         ([], ["training.epochs=2"], "has 2 epochs, found training.epochs=2"),
-        ([], ["training.epochs=9", "training.patience=1"], "patience=1: .* patience of 20"),
+        ([], ["training.epochs=9", "training.patience=1"], "patience=1: .* patience of 60"),
     ],
 )
 def test_what_would_be_another_training_is_refused_by_name(

@@ -14,22 +14,25 @@ import pytest
 import yaml
 from cells.samples import config_of, write_checkout, write_selection, write_training
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy import stats
 
 from mergershift import evaluation
-from mergershift.config.study import Cell, read_study
+from mergershift.config.study import Cell, Method, read_study
+from mergershift.core import forked
 from mergershift.core.errors import UserError
 from mergershift.evaluation import ORACLE
-from mergershift.stages.summary import write_summary
+from mergershift.evaluation.significance import holm
+from mergershift.stages.summary import _corrected, write_summary
 from mergershift.stages.summary_table import print_summary
 
-FORWARD, UPPER_BOUND, TUNED = "pristine_to_noisy", "oracle_target_only", "oracle_tuned_mmd"
+FORWARD, REFERENCE, TUNED = "pristine_to_noisy", "oracle_target_only", "oracle_tuned_mmd"
 METHODS = {
     "source_only": (FORWARD, "source_only", "default"),
     "mmd": (FORWARD, "mmd", "default"),
     "coral": (FORWARD, "coral", "default"),
     "entropy": (FORWARD, "entropy", "default"),
     TUNED: (FORWARD, "mmd", TUNED),
-    UPPER_BOUND: (UPPER_BOUND, "source_only", "default"),
+    REFERENCE: (REFERENCE, "source_only", "default"),
 }
 """Title -> transfer, adaptation and experiment."""
 HONEST = ("source_only", "mmd", "coral", "entropy")
@@ -42,7 +45,7 @@ RIGHT = {
         "coral": (4, 5),
         "entropy": (3, 1),
         TUNED: (1, 4),
-        UPPER_BOUND: (2, 3),
+        REFERENCE: (2, 3),
     },
     "oracle_predictions.csv": {
         "source_only": (4, 5),
@@ -50,7 +53,7 @@ RIGHT = {
         "coral": (5, 6),
         "entropy": (2, 4),
         TUNED: (0, 6),
-        UPPER_BOUND: (1, 5),
+        REFERENCE: (1, 5),
     },
 }
 """File of an evaluation -> method -> galaxies of each class that are called rightly in source and target."""
@@ -62,7 +65,7 @@ SCORES: dict[str, tuple[list[float], list[float]]] = {
     "coral": ([0, 0.6, 0], [0, 0.6, 0]),
     "entropy": ([0, math.nan, 0], [0, 99, 0]),
     TUNED: ([200, 1, 0], [200, 1, 0]),
-    UPPER_BOUND: ([0, 1, 0], [0, 1, 0]),
+    REFERENCE: ([0, 1, 0], [0, 1, 0]),
 }
 """Method -> for each seed the score of every epoch by the validator that methods are compared by."""
 ORACLES_FIGURES = [0.5, 0.7, 0.9]
@@ -85,7 +88,7 @@ def write_cell(folder: Path, title: str, cell: Cell) -> None:
     transfer, adaptation, experiment = METHODS[title]
     plain = config_of()
     choices = {"transfer": transfer, "adaptation": adaptation, "experiment": experiment}
-    labelled = "oracle_target" if transfer == UPPER_BOUND else "source"
+    labelled = "oracle_target" if transfer == REFERENCE else "source"
     config = plain.model_copy(
         update={
             "choices": plain.choices | choices,
@@ -144,7 +147,7 @@ def test_every_figure_is_of_the_role_and_the_choice_that_it_is_said_to_be(folder
 
 
 def test_dvc_shows_a_few_metrics_of_each_training(folder: Path) -> None:
-    names = {**{name: name for name in METHODS}, UPPER_BOUND: "oracle"}
+    names = {**{name: name for name in METHODS}, REFERENCE: "oracle"}
     files = {path.stem: json.loads(path.read_text()) for path in (folder.parent / "metrics").iterdir()}
     assert set(files) == {f"two-{name}-s{seed}" for name in names.values() for seed in (0, 1)}
     right = RIGHT["predictions.csv"]
@@ -166,6 +169,7 @@ def test_dvc_shows_images_that_say_what_they_were_made_from(
     monkeypatch.setattr(
         FigureCanvasAgg, "print_png", lambda canvas, path: figures.update({path.stem: canvas.figure})
     )
+    monkeypatch.setattr(forked, "available_cores", lambda: 1)  # this process is to see the figures
     monkeypatch.chdir(folder.parents[1])
     write_summary()
     assert set(figures) == {
@@ -174,7 +178,7 @@ def test_dvc_shows_images_that_say_what_they_were_made_from(
     for figure in figures.values():
         assert figure.get_suptitle() == "two filters, pristine to noisy: images of unknown provenance"
     accuracy, curves = figures.values()
-    shown = ["oracle" if name == UPPER_BOUND else name for name in METHODS]
+    shown = ["oracle" if name == REFERENCE else name for name in METHODS]
     assert [label.get_text() for label in accuracy.axes[0].get_yticklabels()] == shown[::-1]
     panels = [axes for axes in curves.axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == shown
@@ -185,23 +189,35 @@ def test_dvc_shows_images_that_say_what_they_were_made_from(
 
 def test_methods_are_compared_with_source_only_as_they_were_chosen_and_oracles_apart(folder: Path) -> None:
     compared = {title(row): row for _, row in table(folder, "comparison").iterrows()}
-    assert list(compared) == ["mmd", "coral", "entropy", TUNED, UPPER_BOUND]
+    assert list(compared) == ["mmd", "coral", "entropy", TUNED, REFERENCE]
     right = {name: target for name, (_, target) in RIGHT["predictions.csv"].items()}
     for name, row in compared.items():
         gained = right[name] - right["source_only"]
         assert row["difference"] == pytest.approx(gained / GALAXIES)
-        # All galaxies that changed, so many of each class, changed for the better or all for the worse.
-        assert row["p"] == pytest.approx(2 / 2 ** (2 * abs(gained)))
+        # So many galaxies of each class changed, all for the better or all for the worse.
+        changed = np.repeat([np.sign(gained), 0], [abs(gained), GALAXIES - abs(gained)]).astype(float)
+        error = math.sqrt(2 * max(np.var(changed, ddof=1) / GALAXIES, 1 / GALAXIES**2)) / 2
+        assert row["p"] == pytest.approx(2 * stats.t.sf(abs(gained / GALAXIES) / error, 2 * (GALAXIES - 1)))
         assert row["drop"] == pytest.approx((6 - 2) / GALAXIES)
         assert row["won_back"] == pytest.approx(gained / (6 - 2))
-    p_holm = {name: row["p_holm"] for name, row in compared.items()}
-    assert p_holm == {
-        "mmd": pytest.approx(3 * 2 / 2**8),
-        "coral": pytest.approx(2 * 2 / 2**6),
-        "entropy": pytest.approx(0.5),
-        TUNED: pytest.approx(2 * 2 / 2**4),
-        UPPER_BOUND: pytest.approx(0.5),
-    }
+        assert math.isnan(row["recovered"]), "the reference's gain of one galaxy may be none"
+    rows = table(folder, "comparison")
+    corrected = holm([rows["drop_p"].iloc[0], *rows["p"]])
+    assert rows["drop_p_holm"].tolist() == pytest.approx([corrected[0]] * len(rows))
+    assert rows["p_holm"].tolist() == pytest.approx(corrected[1:].tolist())
+
+
+def test_p_values_are_corrected_for_all_settings_together() -> None:
+    """Two settings with two methods and a loss each: six hypotheses, of which the smallest p-value counts six times."""
+    settings = [
+        pd.DataFrame({"p": [0.001, 0.2], "drop_p": 0.01}),
+        pd.DataFrame(),
+        pd.DataFrame({"p": [0.03, 0.5], "drop_p": 0.002}),
+    ]
+    found = _corrected(settings)
+    assert found["p_holm"].tolist() == pytest.approx([0.006, 0.4, 0.09, 0.5])
+    assert found["drop_p_holm"].tolist() == pytest.approx([0.04, 0.04, 0.01, 0.01])
+    assert _corrected([pd.DataFrame()]).empty
 
 
 def test_the_best_method_is_so_on_average_by_the_validator_named_beforehand(folder: Path) -> None:
@@ -270,3 +286,14 @@ def test_the_best_method_is_by_the_validator_that_the_evaluations_name(folder: P
             path.write_text(text)
         write_summary()
     assert (best["validator"], best["best"]) == ("target_entropy", "source_only")
+
+
+def test_a_control_is_no_candidate_for_the_best_method(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(Method, "is_control", property(lambda method: method.adaptation == "coral"))
+        write_summary()
+    (best,) = json.loads((folder / "best.json").read_text())
+    write_summary()
+    assert best["best"] == "mmd"
+    assert "coral" not in best["scores"]
+    assert "coral" in set(table(folder, "comparison")["adaptation"]), "it is compared all the same"

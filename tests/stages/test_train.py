@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from archive.samples import LARGER, write_sample
 from checkouts import copy, link
 from mlflow import MlflowClient
@@ -21,6 +22,7 @@ from mergershift.config import SelectionConfig, compose, compose_selection
 from mergershift.core.errors import UserError
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_folder
+from mergershift.registry.choice import choose
 from mergershift.stages.evaluate import evaluate_step
 from mergershift.stages.prepare import prepare_step
 from mergershift.stages.train import train_step
@@ -225,6 +227,41 @@ def test_each_domain_has_its_own_statistics_under_adabn(archive):
         images = prepared.images(part["domain"].iloc[0], part["row"].to_numpy())
         same[role] = np.allclose(inference.predict(kept, images, threads=1), part["probability"], atol=1e-5)
     assert same == {"source": False, "target": True}
+
+
+def test_the_published_protocol_tests_all_rows_of_a_split_for_each_domain(archive):
+    """Plain accuracy at one half over all rows of a domain's own test, on images normalised by those of the domain."""
+    config = compose(["experiment=mmd_2021", "filters=two", "training.epochs=1", "trainer.threads=1"])
+    prepare_step(config)
+    cell = default_output(config)
+    train_step(config, cell)
+    assert config.selection is not None
+    evaluate_step(cell, config.selection)
+    table = evaluation.read_predictions(cell / "evaluation/predictions.csv")
+    results = evaluation.read_results(cell / "evaluation")
+    network = load_classifier(model_file(cell / "train", 0), config).network
+    prepared = Prepared(prepared_folder(config))
+    tested = []
+    for role, domain, column in (("source", "pristine", "split"), ("target", "noisy", "split_noisy")):
+        part = table[table["role"] == role]
+        rows = prepared.table.loc[prepared.table[column] == "test", "row"].to_numpy()
+        np.testing.assert_array_equal(part["row"], rows)
+        images = np.load(prepared.folder / f"{domain}-images.npy")
+        mean, deviation = (
+            getattr(images.astype(float), name)((0, 2, 3), keepdims=True) for name in ("mean", "std")
+        )
+        normalised = ((images[rows] - mean) / deviation).astype(np.float32)
+        with torch.no_grad():
+            probability = network(torch.from_numpy(normalised)).logits.softmax(1)[:, 1].numpy()
+        np.testing.assert_allclose(part["probability"], probability, atol=1e-4)
+        score = results[role]["all_rows"]
+        assert score["images"]["value"] == len(rows) > results[role]["unique"]["images"]["value"]
+        right = (part["probability"] >= 0.5) == (part["label"] == 1)
+        assert score["accuracy"]["value"] == pytest.approx(right.mean())
+        tested.append(set(rows))
+    assert tested[0] != tested[1]
+    with pytest.raises(UserError, match="those of the test included"):
+        choose(config, [cell])
 
 
 def test_how_the_archives_files_were_read_is_recorded_in_the_run(trained):

@@ -27,6 +27,7 @@ PLAIN = {
     "augment": False,
     "stretch": "linear",
     "class_weights": "none",
+    "training_rows": "all",
     "candidates": 0,
 }
 LIGHTER = 1000.0

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from images.samples import LABELS, NOISY, numbers, write_prepared
@@ -45,9 +46,54 @@ def test_each_domain_trains_on_its_own_galaxies(tmp_path: Path, disjoint: bool) 
     assert data.target is not None
     noisy = [NOISY + row for row in theirs]
     assert numbers(data.target) == noisy
-    assert [row for part in data.target_batches() for row in numbers(part)] == noisy
+    assert sorted(row for part in data.target_batches() for row in numbers(part)) == noisy
     ((source, target),) = rows_of_batches(data)
     assert (sorted(source), sorted(target)) == (ours, noisy)
+
+
+def shares(folder: Path, rule: str) -> list[float]:
+    """The share of target images of merging galaxies, among those of an epoch and of the statistics after training."""
+    data = data_of(folder, training_rows=rule, batch_size=4)
+    epoch = [number for _, target in rows_of_batches(data) for number in target]
+    statistics = [number for part in data.target_batches() for number in numbers(part)]
+    return [float(np.mean(LABELS[np.array(seen) - NOISY])) for seen in (epoch, statistics)]
+
+
+def test_the_shares_of_classes_in_the_target_cannot_be_read_off_its_repeated_images(tmp_path: Path) -> None:
+    """Each rendering is seen once, so that the copies, of which only mergers have any, reveal no label."""
+    data = data_of(tmp_path / "unique", training_rows="unique", batch_size=5)
+    table = data._prepared.table
+    renderings = list(zip(table["galaxy"], table["camera"], strict=True))
+    once = sorted({renderings[row] for row in data._prepared.rows("train")})
+    for seen in (
+        [number for _, target in rows_of_batches(data) for number in target],
+        [number for part in data.target_batches() for number in numbers(part)],
+    ):
+        assert sorted(renderings[number - NOISY] for number in seen) == once
+    assert shares(tmp_path / "again", "unique") == pytest.approx([0.4, 0.4], abs=0.11)
+    assert min(shares(tmp_path / "published", "all")) > 0.5
+
+
+def test_as_a_control_the_target_shows_the_galaxies_of_the_source(tmp_path: Path) -> None:
+    data = data_of(tmp_path / "images", disjoint=True, training_rows="unique", target_galaxies="source")
+    rows = [0, 1, 16, 17, 18]
+    assert numbers(data.source.images) == rows
+    assert data.target is not None
+    assert numbers(data.target) == [NOISY + row for row in rows]
+
+
+def test_the_source_has_each_rendering_once_as_well(tmp_path: Path) -> None:
+    """Both domains then have the same shares of the classes, which an alignment of the whole batches assumes."""
+    data = data_of(tmp_path / "images", training_rows="unique")
+    assert numbers(data.source.images) == [0, 1, 2, 3, 16, 17, 18, 19, 20, 21]
+    assert data.steps_per_epoch == 1
+
+
+def test_statistics_of_the_target_are_not_estimated_from_batches_of_a_single_class(tmp_path: Path) -> None:
+    data = data_of(tmp_path / "images", training_rows="unique", batch_size=4)
+    batches = [numbers(part) for part in data.target_batches()]
+    assert batches == [numbers(part) for part in data.target_batches()]
+    assert any(0 < LABELS[np.array(batch) - NOISY].mean() < 1 for batch in batches[:1])
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ METHODS = {
     "penalty": ["adaptation=mmd", "network.dropout=0.2"],
     "learnt penalty": ["adaptation=dann", "adaptation.penalty.dropout=0.3"],
     "learnt weights": ["adaptation=sidda", "training.optimizer.lr=0.0005"],
-    "dropout": ["adaptation=fisher", "network=deepmerge_2020"],
+    "domains apart": ["adaptation=deep_astro_uda"],
+    "dropout": ["adaptation=fisher", "network=deepmerge_2020", "training.optimizer.lr=0.005"],
 }
 
 

@@ -78,13 +78,31 @@ def test_target_labels_and_test_rows_never_reach_training(tmp_path, data):
     assert same(honest, train(config, data, tmp_path / "b"))
 
 
+@pytest.mark.parametrize("adaptation", ["mmd", "adabn"])
+def test_repeated_rows_never_reach_training(tmp_path, data, adaptation):
+    """The copies of mergers spoilt in both domains: not a bit of the weights changes, unless all rows are used."""
+    configs = [
+        compose([*SMALL, f"adaptation={adaptation}", f"training.training_rows={rule}"], CONF)
+        for rule in ("unique", "all")
+    ]
+    before = [train(config, data, tmp_path / f"{number}") for number, config in enumerate(configs)]
+    copies = np.setdiff1d(data.rows("train"), data.rows("train", unique=True))
+    for domain in ("pristine", "noisy"):
+        images = np.load(data.folder / f"{domain}-images.npy", mmap_mode="r+")
+        images[copies] *= 3
+        del images
+    unique, published = (train(config, data, tmp_path / f"{n}-again") for n, config in enumerate(configs))
+    assert same(before[0], unique)
+    assert not same(before[1], published)
+
+
 def test_the_checks_above_would_notice(tmp_path, data):
     """Source labels and target images do matter, else the test before could not fail."""
     config = compose([*SMALL, "adaptation=mmd"], CONF)
     honest = train(config, data, tmp_path / "a")
-    flip(data, "pristine", data.rows("train")[:5])
+    flip(data, "pristine", data.rows("train")[:2])
     assert not same(honest, train(config, data, tmp_path / "b"))
-    flip(data, "pristine", data.rows("train")[:5])
+    flip(data, "pristine", data.rows("train")[:2])
     images = np.load(data.folder / "noisy-images.npy", mmap_mode="r+")
     images[data.rows("train")[:5]] *= 3
     del images
@@ -94,7 +112,7 @@ def test_the_checks_above_would_notice(tmp_path, data):
 def test_oracle_trains_on_the_targets_labels_and_says_so(tmp_path, data):
     config = compose([*SMALL, "transfer=oracle_target_only"], CONF)
     honest = train(config, data, tmp_path / "a")
-    flip(data, "noisy", data.rows("train")[:5])
+    flip(data, "noisy", data.rows("train")[:2])
     assert not same(honest, train(config, data, tmp_path / "b"))
     assert config.choices["transfer"].startswith("oracle_")
 
@@ -177,12 +195,15 @@ def test_a_method_may_change_labelled_images_and_the_trained_network(tmp_path, d
     assert any("running_mean" in name for name in changed)
 
 
-def test_a_network_is_adapted_on_images_stretched_as_in_its_training(tmp_path, data):
+@pytest.mark.parametrize("method", ["adabn", "deep_astro_uda"])
+def test_a_network_is_adapted_on_images_stretched_as_in_its_training(tmp_path, data, method):
     """Statistics re-estimated on the target are those of the images that the network sees."""
-    config = compose([*SMALL, "adaptation=adabn"], CONF)
+    config = compose([*SMALL, f"adaptation={method}"], CONF)
     result = train(config, data, tmp_path)
     again = copy.deepcopy(result.classifier)
-    images = data.images(Domain.NOISY, data.rows("train", trains="target"))
+    rows = data.rows("train", trains="target", unique=True)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed))
+    images = data.images(Domain.NOISY, rows[order.numpy()])
     AdaBN().after_training(again.network, [again.stretched(part) for part in images.split(8)])
     expected = again.state_dict()
     for name, value in load_classifier(result.models[result.best_epoch], config).state_dict().items():

@@ -55,6 +55,26 @@ def test_a_penalty_without_a_target_gets_the_labelled_domain_twice(prepared: Pre
     assert torch.equal(source.features, target.features)
 
 
+class Apart(Witness):
+    """A penalty for which each domain is normalised by its own statistics."""
+
+    separate_domains = True
+
+
+def test_domains_that_are_separated_leave_the_statistics_of_the_labelled_one(prepared: Prepared) -> None:
+    network = {"_target_": "mergershift.networks.deepmerge.DeepMerge", "channels": 2, "image_size": 8}
+    config, found = config_of(network, epochs=2), []
+    for witness in (Witness(uses_target=False), Apart(), Witness()):
+        task = task_of(config, prepared, witness)
+        fit(task, config, prepared)
+        (norm, *_) = (part for part in task.classifier.modules() if isinstance(part, torch.nn.BatchNorm2d))
+        assert norm.running_mean is not None
+        found.append(norm.running_mean)
+    alone, apart, together = found
+    torch.testing.assert_close(apart, alone)
+    assert (together - alone).abs().max() > 0.1
+
+
 def test_the_loss_is_the_sum_of_classification_weighted_penalty_and_regularisation(
     prepared: Prepared,
 ) -> None:

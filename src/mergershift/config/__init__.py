@@ -6,9 +6,9 @@ from mergershift.config.schema import (
     LabelFree,
     SelectionConfig,
     SplitConfig,
-    TuningConfig,
 )
 from mergershift.config.targets import Target, instantiate, locate
+from mergershift.config.tuning_schema import TuningConfig
 from mergershift.config.varied import varied
 
 __all__ = [

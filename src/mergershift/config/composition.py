@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from mergershift.archive import FILTER_SETS
 from mergershift.config.conf_files import check_files
 from mergershift.config.overrides import check_overrides, fault_of_value, overrides_for, unknown_key
+from mergershift.config.pretraining import PretrainingConfig
 from mergershift.config.schema import (
     AdaptationConfig,
     ArchiveConfig,
@@ -33,10 +34,10 @@ from mergershift.config.schema import (
     TrainerConfig,
     TrainingConfig,
     TransferConfig,
-    TuningConfig,
     sees_target_labels,
 )
 from mergershift.config.targets import Target
+from mergershift.config.tuning_schema import TuningConfig
 from mergershift.core.errors import UserError, first_line
 from mergershift.core.reading import damaged, fault_of
 from mergershift.core.redaction import public
@@ -64,6 +65,8 @@ class Config(Section):
     """How the evaluation selects an epoch and a method; None in the record of a training, which does not use it."""
     tuning: TuningConfig | None = None
     """How a method is tuned; None except in a search."""
+    pretraining: PretrainingConfig | None = None
+    """How the network is pre-trained without labels before the training; None if it is not."""
     start: StartConfig | None = None
     """What the training starts from; None if it starts anew."""
     choices: dict[str, str]
@@ -121,7 +124,8 @@ class Config(Section):
         The result is written to files and sent to servers, so it contains the address of the tracking server
         without its password.
         """
-        unused = {"selection", "tuning"} | ({"start"} if self.start is None else set())
+        unset = {name for name in ("start", "pretraining") if getattr(self, name) is None}
+        unused = {"selection", "tuning"} | unset
         plain = self.model_dump(mode="json", exclude=unused)
         plain["choices"] = {group: name for group, name in plain["choices"].items() if group not in unused}
         if self.tracking.uri is not None:
@@ -191,6 +195,9 @@ def compose(overrides: Sequence[str] = (), conf: Path | None = None) -> Config:
         assert isinstance(plain, dict)
         if "start" in plain:
             raise UserError("start: not a configuration key.\nUse `mergershift train --resume` or `--init`.")
+        if isinstance(training := plain.get("training"), dict):
+            # A record that does not say so was trained on all rows; a file in conf/ that does not say so is not.
+            training.setdefault("training_rows", "unique")
         return Config.model_validate(plain | {"choices": choices})
     except OmegaConfBaseException as error:
         raise UserError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -11,37 +11,31 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from mergershift.archive import FILTER_SETS, Domain
+from mergershift.config.machine import AUTO, PRECISIONS, trainer_of_this_machine
 from mergershift.config.targets import Target
-from mergershift.core.reading import fault_of
 
 
 def _label_free(name: str) -> str:
     from mergershift.evaluation import VALIDATORS  # slow to import, and not every command needs a validator
 
-    return _one_of(name, VALIDATORS)
+    return one_of(name, VALIDATORS)
 
 
 def _epoch_chooser(name: str) -> str:
     return name if name == KEPT else _label_free(name)
 
 
-def _objective(name: str) -> str:
-    from mergershift.evaluation import DOMAIN_DISTANCE, ORACLE, SOURCE_ACCURACY, VALIDATORS
-
-    return _one_of(name, (*VALIDATORS, SOURCE_ACCURACY, DOMAIN_DISTANCE, ORACLE))
-
-
 def _filter_set(name: str) -> str:
-    return _one_of(name, FILTER_SETS)
+    return one_of(name, FILTER_SETS)
 
 
-def _one_of(name: str, known: Iterable[str]) -> str:
+def one_of(name: str, known: Iterable[str]) -> str:
+    """Return the name; raises ValueError unless it is known."""
     if name not in known:
         raise ValueError(f"expected one of {', '.join(known)}")
     return name
@@ -62,7 +56,6 @@ KEPT = "kept"
 """Validator that selects the epoch which the training itself kept as its best."""
 LabelFree = Annotated[str, AfterValidator(_label_free)]
 """Name of a label-free validator, which sees no target label."""
-Objective = Annotated[str, AfterValidator(_objective)]
 FilterSetName = Annotated[str, AfterValidator(_filter_set)]
 
 
@@ -70,6 +63,16 @@ class Section(BaseModel):
     """A part of the configuration, which is immutable and rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that records made by earlier versions lack: left out of records while they have their defaults, so that
+    those records keep their hashes."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = plain(self)
+        usual = {name: type(self).model_fields[name].default for name in self.later}
+        return {key: value for key, value in fields.items() if key not in usual or value != usual[key]}
 
 
 class ArchiveConfig(Section):
@@ -92,6 +95,11 @@ class SplitConfig(Section):
     train: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
     disjoint_domains: bool
+    later = frozenset({"independent_domains", "near_duplicates"})
+    independent_domains: bool = False
+    """Whether the noisy images have a split by image of their own, as in the code released in 2021."""
+    near_duplicates: Literal["together", "ignored"] = "ignored"
+    """Whether galaxies whose images overlap are in the same part; earlier splits ignored it."""
 
     @model_validator(mode="after")
     def _leaves_a_test(self) -> Self:
@@ -102,18 +110,23 @@ class SplitConfig(Section):
             )
         if self.disjoint_domains and self.kind != "by_galaxy":
             raise ValueError(f"disjoint_domains requires split=by_galaxy, found kind {self.kind}")
+        if self.independent_domains and self.kind != "published_leaky":
+            raise ValueError(f"independent_domains requires kind published_leaky, found {self.kind}")
         return self
 
     @property
     def rule(self) -> str:
         """Short description: what is split, and whether the domains share their training galaxies."""
-        return f"{self.kind}, {'disjoint' if self.disjoint_domains else 'shared'} domains"
+        domains = "independent" if self.independent_domains else "shared"
+        return f"{self.kind}, {'disjoint' if self.disjoint_domains else domains} domains"
 
     def __str__(self) -> str:
         by = "by galaxy" if self.kind == "by_galaxy" else "by image, as published (leaks galaxies)"
         domains = (
             "each domain trains on its own half of the galaxies"
             if self.disjoint_domains
+            else "each domain is split on its own"
+            if self.independent_domains
             else "both domains show the same galaxies"
         )
         return (
@@ -147,33 +160,60 @@ class TrainingConfig(Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     optimizer: Target
-    schedule: Literal["constant", "one_cycle", "triangular"]
+    schedule: Literal["constant", "one_cycle", "triangular", "triangular_2021"]
     cycle_length: int = Field(ge=1)
     patience: int = Field(ge=1)
-    stop_on: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
+    stop_on: Literal[
+        "source_val_loss",
+        "source_val_penalised_loss",
+        "source_val_accuracy",
+        "source_val_balanced_accuracy",
+        "random_batches_2021",
+    ]
     keep_best: Literal["source_val_loss", "source_val_accuracy", "source_val_balanced_accuracy"]
     class_weights: Literal["none", "balanced"]
     validation_rows: Literal["unique", "all"]
+    training_rows: Literal["unique", "all"] = "all"
+    """Which rows both domains train on. Records made before there was a choice have none: they trained on all."""
+    target_galaxies: Literal["own", "source"] = "own"
+    """Whether the target trains on its own half of the galaxies under disjoint domains, or on the source's half."""
     augment: bool
     stretch: Literal["linear", "asinh"]
     softening: float = Field(gt=0)
     candidates: int = Field(ge=0)
+    later = frozenset({"normalisation", "batches", "training_rows", "target_galaxies", "frozen_features"})
+    normalisation: Literal["labelled_training", "each_domain", "none"] = "labelled_training"
+    """Images whose mean and deviation normalise the pixels: the labelled training images; all images of the domain,
+    as in the code released in 2021; or none, as in that of 2020."""
+    batches: Literal["full", "all", "drawn_anew"] = "full"
+    """full: an epoch's permutation without its last, incomplete batch; all: with it, as in Keras; drawn_anew: as many
+    full batches as an epoch has with the incomplete one, each a draw of its own, as in the code released in 2021."""
+    frozen_features: bool = False
+    """Whether the weights before the features stay as they are, those that the training starts from."""
+
+    @property
+    def target_trains(self) -> str:
+        """The domain whose training galaxies the unlabelled target shows, see `images.store.Prepared.rows`."""
+        return "target" if self.target_galaxies == "own" else "source"
 
 
 class TrainerConfig(Section):
     """Device, precision, number of processes, and number of threads of each."""
 
     accelerator: Literal["cpu", "gpu", "auto"]
+    later = frozenset({"processes"})
     precision: Literal["32-true", "bf16-mixed"]
     threads: int = Field(ge=1)
     processes: int = Field(default=1, ge=1)
     """Number of processes that share each batch; a GPU each, if they train on GPUs."""
 
-    @model_serializer(mode="wrap")
-    def _without_the_usual(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a single process, so that records made before there were several keep their hashes."""
-        fields: dict[str, Any] = plain(self)
-        return {key: value for key, value in fields.items() if key != "processes" or value > 1}
+    @model_validator(mode="before")
+    @classmethod
+    def _for_this_machine(cls, content: Any) -> Any:
+        """Replace the precision `auto` by that of the trainer that suits this machine."""
+        if isinstance(content, dict) and content.get("precision") == AUTO:
+            return content | {"precision": PRECISIONS[trainer_of_this_machine()]}
+        return content
 
 
 class StartConfig(Section):
@@ -211,83 +251,12 @@ class AdaptationConfig(Section):
     """The only source domain that the method is made for; None if it is made for any."""
 
 
-class RangeConfig(Section):
-    """The search range of a value: from `low` to `high` (integers if both are), or one of `choices`."""
-
-    low: float | int | None = None
-    high: float | int | None = None
-    log: bool = False
-    choices: dict[str, Any] | None = None
-    """Mapping from the name of each choice to its value."""
-
-    @model_validator(mode="after")
-    def _either_or(self) -> Self:
-        if self.choices is not None:
-            if not self.choices or (self.low, self.high, self.log) != (None, None, False):
-                raise ValueError("expected either choices, or low and high")
-        elif self.low is None or self.high is None or not self.low < self.high:
-            raise ValueError(f"expected low < high or choices, found low {self.low} and high {self.high}")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"expected low above 0 on a logarithmic scale, found {self.low}")
-        return self
-
-
-class TuningConfig(Section):
-    """A hyper-parameter search: its objectives, budget, search space and storage."""
-
-    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=2)
-    trials: int = Field(ge=1)
-    pruning: bool
-    seed: int = Field(ge=0, lt=2**32)
-    storage: str | None
-    name: str | None = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    heartbeat: int = Field(ge=1)
-    retries: int = Field(ge=0)
-    patience: int = Field(ge=0)
-    space: dict[str, Any]
-
-    @property
-    def ranges(self) -> dict[str, RangeConfig]:
-        """Search ranges by configuration key, for instance ``training.optimizer.lr``."""
-        return dict(_ranges(self.space))
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if not self.ranges:
-            raise ValueError("space is empty, so there is nothing to search")
-        if len(set(self.objectives)) != len(self.objectives):
-            raise ValueError(f"objectives contain the same objective twice: {', '.join(self.objectives)}")
-        if self.oracle and self.name is not None and not sees_target_labels(self.name):
-            raise ValueError(
-                f"name is {self.name}, but {', '.join(self.objectives)} uses target labels; "
-                f"expected a name that starts with {ORACLE_PREFIX}"
-            )
-        return self
-
-    @property
-    def oracle(self) -> bool:
-        """Whether the search uses target labels."""
-        return sees_target_labels(*self.objectives)
-
-
-def _ranges(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, RangeConfig]]:
-    for key, value in node.items():
-        if value is None:  # excluded from the search
-            continue
-        if not isinstance(value, dict):
-            raise ValueError(f"space.{prefix}{key}: expected low and high, or choices, found {value!r}")
-        if value.keys() & RangeConfig.model_fields.keys():
-            try:
-                yield f"{prefix}{key}", RangeConfig.model_validate(value)
-            except ValidationError as error:
-                raise ValueError(f"space.{prefix}{key}: {fault_of(error)}") from error
-        else:
-            yield from _ranges(value, f"{prefix}{key}.")
-
-
 class SelectionConfig(Section):
     """How an epoch of a training and the best method are selected, and how the decision threshold is set."""
 
     validator: Annotated[str, AfterValidator(_epoch_chooser)]
     best_by: LabelFree
     threshold: Literal["source_validation", "half"]
+    later = frozenset({"all_rows"})
+    all_rows: bool = False
+    """Whether to add scores over all test rows, where every copy of a merger counts, as in the published papers."""

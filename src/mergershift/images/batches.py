@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -27,6 +27,10 @@ class PairedBatches:
     training sees the same batches as an uninterrupted one. If the target has fewer images, it starts over. The
     last, incomplete batch of an epoch is skipped unless it is the only one, because the batch statistics of a few
     images are noise. Augmentation is fast for images in the channels-last layout.
+
+    The published trainings differ, see `kind`: with "all", the incomplete batch is used; with "drawn_anew", every batch
+    of either domain is drawn from all of its images, whatever earlier batches contained, and there are as many batches
+    as with "all".
     """
 
     def __init__(
@@ -38,37 +42,41 @@ class PairedBatches:
         seed: int,
         epoch: int,
         augment: bool,
+        kind: Literal["full", "all", "drawn_anew"] = "full",
     ) -> None:
         self.source, self.target = source, target
         self.batch_size = min(batch_size, len(source.labels))
-        self.augment = augment
+        self.augment, self.kind = augment, kind
         self.generators = [Generator().manual_seed(_mix(seed, epoch, stream)) for stream in range(3)]
 
     def __len__(self) -> int:
-        return len(self.source.labels) // self.batch_size
+        images = len(self.source.labels)
+        return images // self.batch_size if self.kind == "full" else -(-images // self.batch_size)
 
     def __iter__(self) -> Iterator[PairedBatch]:
         source_generator, target_generator, symmetry = self.generators
-        order = torch.randperm(len(self.source.labels), generator=source_generator)
-        target_rows = self._endless_target(target_generator)
+        source_rows = self._endless(len(self.source.labels), source_generator)
+        target_rows = None if self.target is None else self._endless(len(self.target), target_generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start : start + self.batch_size]
+            left = len(self.source.labels) - start if self.kind == "all" else self.batch_size
+            index = next(source_rows)[:left]
             images = self._taken(self.source.images, index, symmetry)
-            target = None if self.target is None else self._taken(self.target, next(target_rows), symmetry)
+            target = None
+            if self.target is not None and target_rows is not None:
+                target = self._taken(self.target, next(target_rows)[:left], symmetry)
             yield PairedBatch(images, self.source.labels[index], target)
 
     def _taken(self, images: Tensor, rows: Tensor, symmetry: Generator) -> Tensor:
         return dihedral(images, rows, symmetry) if self.augment else images[rows]
 
-    def _endless_target(self, generator: Generator) -> Iterator[Tensor]:
-        if self.target is None:
-            return
+    def _endless(self, images: int, generator: Generator) -> Iterator[Tensor]:
+        """Yield the rows of one batch after another, from one permutation after another."""
         waiting = torch.empty(0, dtype=torch.long)
         while True:
             while len(waiting) < self.batch_size:
-                waiting = torch.cat([waiting, torch.randperm(len(self.target), generator=generator)])
+                waiting = torch.cat([waiting, torch.randperm(images, generator=generator)])
             yield waiting[: self.batch_size]
-            waiting = waiting[self.batch_size :]
+            waiting = waiting[self.batch_size : 0 if self.kind == "drawn_anew" else None]
 
 
 class Batches:

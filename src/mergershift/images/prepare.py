@@ -35,7 +35,8 @@ from mergershift.archive import (
 from mergershift.config import SplitConfig
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory
-from mergershift.images.split import row_table
+from mergershift.images.near_duplicates import near_duplicates
+from mergershift.images.split import first_renderings, row_table, split_of
 
 BLOCK_BYTES = 16 * 2**20
 Progress = Callable[[int, int], None]
@@ -49,11 +50,12 @@ def prepare(
 
     For each domain, `output` contains ``<domain>-images.npy`` `(N, C, 75, 75)` float32 in µJy/arcsec² and
     ``<domain>-labels.npy`` `(N,)` int8. It also contains ``rows.csv``, see `row_table`; ``statistics.json`` with the
-    mean and standard deviation per filter and domain, over the rows that the labelled domain may train on; and
+    mean and standard deviation per filter and domain, over the renderings that the labelled domain may train on; and
     ``prepared.json`` with the provenance, a hash, how channels and rows were identified, and what is uncertain about
-    that. Where the rows are not in the published order, the hash covers their galaxies and split. `output` is written
-    completely or not at all. Returns the contents of prepared.json; raises UserError if the files of the archive are
-    not valid or do not match.
+    that. Galaxies whose pristine images overlap are in the same part of the split if `rule` says so, and are listed
+    in prepared.json. Where the rows are not in the published order, the hash covers their galaxies and split. `output`
+    is written completely or not at all. Returns the contents of prepared.json; raises UserError if the files of the
+    archive are not valid or do not match.
     """
     sets = [DATA_SETS[filters, domain] for domain in Domain]
     labels = {data_set.domain: read_labels(folder, data_set) for data_set in sets}
@@ -65,27 +67,30 @@ def prepare(
                 "Run `mergershift data verify`, then fetch or generate the archive again."
             )
     rows = read_rows(folder, sets[0])
+    images = {data_set.domain: open_images(folder, data_set) for data_set in sets}
+    for domain in Domain:
+        _require_rows(images[domain], rows.rows)
+    pairs = near_duplicates(images[Domain.PRISTINE], rows) if rule.near_duplicates == "together" else []
     try:
-        table = row_table(rows, rule)
+        table = row_table(rows, rule, [pair.galaxies for pair in pairs])
     except ValueError as error:
         raise UserError(f"{folder}: {error}.\nRun `mergershift data verify`.") from error
     orders = {data_set.domain: channel_order(folder, data_set) for data_set in sets}
     warnings = [order.warning for order in orders.values() if order.warning]
-    images = {data_set.domain: open_images(folder, data_set) for data_set in sets}
     if uncertain := _whether_same_galaxies(images):
         warnings.append(uncertain)
     if uncertain := limits(rows):
         warnings.append(f"{folder}: {uncertain}.\n{GALAXIES_REMEDY}")
 
     with atomic_directory(output) as partial:
-        source_rows = table["trains"].isin(["both", "source"]).to_numpy()
+        source_rows = table["trains"].isin(["both", "source"]) & first_renderings(table)
         total = rows.rows * len(sets)
         hashes, statistics = {}, {}
         for number, data_set in enumerate(sets):
             domain, before = data_set.domain, number * rows.rows
             hashes[str(domain)], statistics[str(domain)] = _convert(
                 images[domain],
-                source_rows,
+                (source_rows & (split_of(table, domain) == "train")).to_numpy(),
                 partial / f"{domain}-images.npy",
                 lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
             )
@@ -104,6 +109,7 @@ def prepare(
                 **{f"channels.{domain}": str(order) for domain, order in orders.items()},
                 "galaxies": rows.found_by,
             },
+            "near_duplicates": [list(pair.galaxies) for pair in pairs],
             "warnings": warnings,
             "split": rule.model_dump(mode="json"),
             "data_hash": whole,
@@ -111,6 +117,14 @@ def prepare(
         (partial / "prepared.json").write_text(json.dumps(facts, indent=2) + "\n")
         (partial / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
     return facts
+
+
+def _require_rows(images: Images, rows: int) -> None:
+    if len(images) != rows:
+        raise UserError(
+            f"{images.path}: {len(images)} images, expected {rows}, one per label.\n"
+            "Run `mergershift data verify`."
+        )
 
 
 def _whether_same_galaxies(images: Mapping[Domain, Images]) -> str:
@@ -158,11 +172,6 @@ def _convert(
 ) -> tuple[str, dict[str, list[float]]]:
     """Write images to `path` as float32; return their SHA-256 and the statistics of `source_rows`."""
     shape = images.shape
-    if shape[0] != len(source_rows):
-        raise UserError(
-            f"{images.path}: {shape[0]} images, expected {len(source_rows)}, one per label.\n"
-            "Run `mergershift data verify`."
-        )
     step = max(1, BLOCK_BYTES // (8 * int(np.prod(shape[1:]))))
     digest = hashlib.sha256()
     total, squares, pixels = np.zeros(shape[1]), np.zeros(shape[1]), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from mergershift.archive import Domain
 from mergershift.core.errors import UserError, first_line
 from mergershift.core.reading import Columns, damaged, read_csv, read_json
-from mergershift.images.split import first_renderings
+from mergershift.images.split import first_renderings, split_of
 
 _COLUMNS: Columns = dict.fromkeys(("row", "galaxy", "camera", "block"), int) | {"split": str, "trains": str}
 _PREPARE_AGAIN = "Run `mergershift prepare` again with the same filters and split, or `mergershift repro`."
@@ -62,15 +63,18 @@ class Prepared:
         """Table with one line per row of the archive: row, galaxy, camera, block, split, trains."""
         return read_csv(self.folder / "rows.csv", _COLUMNS, _PREPARE_AGAIN)
 
-    def rows(self, split: str, *, trains: str | None = None, unique: bool = False) -> NDArray[np.int64]:
+    def rows(
+        self, split: str, *, domain: Domain | None = None, trains: str | None = None, unique: bool = False
+    ) -> NDArray[np.int64]:
         """Return the row numbers of a split.
 
         Args:
             split: "train", "validation" or "test".
+            domain: whose images; matters only where each domain has a split of its own (`independent_domains`).
             trains: "source" or "target" to keep only rows that this domain may train on.
             unique: keep only the first row of each rendering.
         """
-        chosen = self.table[self.table["split"] == split]
+        chosen = self.table[split_of(self.table, domain) == split]
         if trains is not None:
             chosen = chosen[chosen["trains"].isin(["both", trains])]
         if unique:
@@ -81,10 +85,19 @@ class Prepared:
         """Read the images `(N, C, H, W)` of `rows`, float32 in µJy/arcsec²; no other row is read."""
         return torch.from_numpy(self._stored(f"{domain}-images.npy")[rows])
 
+    def all_images(self, domain: Domain) -> Iterator[Tensor]:
+        """Yield all images of a domain, whatever their split, in blocks `(B, C, H, W)`."""
+        stored = self._stored(f"{domain}-images.npy")
+        for start in range(0, len(stored), 256):
+            yield torch.from_numpy(stored[start : start + 256].copy())
+
     def labelled(self, domain: Domain, rows: NDArray[np.int64]) -> LabelledImages:
         """Read the images and labels of `rows`."""
-        labels = self._stored(f"{domain}-labels.npy")[rows]
-        return LabelledImages(self.images(domain, rows), torch.from_numpy(labels.astype(np.int64)))
+        return LabelledImages(self.images(domain, rows), torch.from_numpy(self.labels(domain, rows)))
+
+    def labels(self, domain: Domain, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Read the labels `(N,)` of `rows`."""
+        return self._stored(f"{domain}-labels.npy")[rows].astype(np.int64)
 
     def _stored(self, name: str) -> NDArray[Any]:
         try:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from mergershift.archive import images_of
 from mergershift.cells.finished import FinishedTraining
@@ -18,6 +21,7 @@ from mergershift.cells.layout import METRICS, PLOTS
 from mergershift.config.study import Cell, Method
 from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
+from mergershift.core.forked import forked
 from mergershift.evaluation import study_figures
 
 Trainings = Mapping[Cell, FinishedTraining]
@@ -46,8 +50,13 @@ def write_metrics(trainings: Trainings, gains: Mapping[str, float]) -> None:
 
 def write_plots(trainings: Trainings, transfer: pd.DataFrame) -> None:
     """Write the figures of each filter set and direction to outputs/plots/; `transfer` is the table of that name."""
-    accuracy = transfer[(transfer["choice"] == "label_free") & (transfer["metric"] == "balanced_accuracy")]
+    accuracy = transfer[
+        (transfer["choice"] == "label_free")
+        & (transfer["metric"] == "balanced_accuracy")
+        & (transfer["rows"] == "unique")
+    ]
     kind = str(accuracy["data"].iloc[0])
+    drawings: dict[Path, Figure] = {}
     with atomic_directory(root() / PLOTS) as folder:
         for (filters, source, target), rows in accuracy.groupby(["filters", "source", "target"], sort=False):
             methods = [
@@ -73,8 +82,15 @@ def write_plots(trainings: Trainings, transfer: pd.DataFrame) -> None:
                 ),
                 "learning_curves": study_figures.learning_curves(curves, setting),
             }
-            for name, figure in figures.items():
-                figure.set_dpi(100)
-                # savefig would lay out and draw the figure twice.
-                path = folder / f"{filters}-{source}_to_{target}-{name}.png"
-                FigureCanvasAgg(figure).print_png(path)
+            drawings |= {
+                folder / f"{filters}-{source}_to_{target}-{name}.png": figure
+                for name, figure in figures.items()
+            }
+        for _ in forked([partial(_draw, figure, path) for path, figure in drawings.items()], batches=False):
+            pass
+
+
+def _draw(figure: Figure, path: Path) -> None:
+    figure.set_dpi(100)
+    # savefig would lay out and draw the figure twice.
+    FigureCanvasAgg(figure).print_png(path)

@@ -88,8 +88,8 @@ class ComparedRun:
 
     @property
     def validators(self) -> dict[str, float]:
-        """Scores of the chosen epoch by all validators."""
-        names = [str(name) for name in self.training.validators if name not in ("epoch", "chosen")]
+        """Scores of the chosen epoch by all validators, on the judging half."""
+        names = [str(name) for name in self.training.judged if name not in ("epoch", "chosen")]
         return {name: self.training.score(name) for name in names}
 
     @property

@@ -20,9 +20,8 @@ _GAP = 2
 _CLASS = "_target_"
 _NAMES = {"balanced_accuracy": "balanced accuracy", "auc": "AUC", "ece": "ECE"}
 _WHAT_P_MEANS = (
-    "The interval comes from resampling galaxies, p from flipping the sign of their contributions at random. They are "
-    "different tests: p may exceed 0.05 although the interval excludes 0. Both take the trainings as they are; other "
-    "seeds would differ in addition."
+    "Interval and p are of the same test, Welch's, on the galaxies of each class: p is below 0.05 where the interval "
+    "excludes 0. Both take the trainings as they are; other seeds would differ in addition."
 )
 Rows = Mapping[str, Sequence[str]]
 

@@ -33,7 +33,7 @@ from mergershift.stages.headings import heading_of
 logger = logging.getLogger(__name__)
 
 
-def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = False) -> str:
+def evaluate_step(cell: Path, selection: SelectionConfig) -> str:
     """Choose an epoch of the training in `cell`/train, test it and write `cell`/evaluation; returns a line to print.
 
     The epoch and the threshold are chosen on validation images, by the rules that `selection` names. For
@@ -43,8 +43,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
 
     Args:
         cell: folder of the cell.
-        selection: the rules for the epoch and the threshold.
-        all_rows: also calculate the metrics on all test rows, where every flipped copy counts.
+        selection: the rules for the epoch and the threshold, and whether all test rows are scored in addition.
 
     Raises UserError if the training is missing or damaged, or was made with other images.
     """
@@ -68,12 +67,19 @@ def evaluate_step(cell: Path, selection: SelectionConfig, *, all_rows: bool = Fa
     half, source_is_labelled = selection.threshold == "half", config.transfer.labelled == "source"
     for epoch, classifier in classifiers.items():
         thresholds[epoch] = THRESHOLD if half else validation.threshold(classifier)
-        of_source = validation.for_source(classifier) if source_is_labelled else classifier
+        of_source = (
+            validation.for_source(classifier)
+            if source_is_labelled
+            else validation.normalised(classifier, config.transfer.source)
+        )
         by_domain = {"source": of_source, "target": classifier}
         by_epoch[epoch] = _test(by_domain, config, prepared, thresholds[epoch])
     tables = {choice: by_epoch[epoch] for choice, epoch in epochs.items()}
-    results = evaluation.evaluate(tables["label_free"], all_rows=all_rows)
-    shift = feature_shift(classifiers[epochs["label_free"]], config, prepared)
+    results = evaluation.evaluate(tables["label_free"], all_rows=selection.all_rows)
+    chosen_one = classifiers[epochs["label_free"]]
+    shift = feature_shift(
+        chosen_one, config, prepared, validation.normalised(chosen_one, config.transfer.source)
+    )
     with atomic_directory(cell / EVALUATED) as folder:
         scores.to_csv(folder / VALIDATORS, index=False, lineterminator="\n")
         for choice, table in tables.items():
@@ -135,9 +141,9 @@ def _test(
     classifiers: dict[str, Classifier], config: Config, prepared: Prepared, threshold: float
 ) -> pd.DataFrame:
     """Predict the test rows of both domains, the source's and the target's by the classifier of that role."""
-    rows = prepared.rows("test")
     parts = []
     for role, domain in (("source", config.transfer.source), ("target", config.transfer.target)):
+        rows = prepared.rows("test", domain=domain)
         data = prepared.labelled(domain, rows)
         table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
         table["role"], table["domain"] = role, str(domain)

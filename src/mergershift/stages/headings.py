@@ -34,10 +34,11 @@ def labelled_domain(config: Config) -> tuple[str, str]:
 
 def labelled_sizes(config: Config, prepared: Prepared) -> str:
     """Count the labelled images and galaxies that a training learns from and is validated on."""
-    unique = config.training.validation_rows == "unique"
+    training, domain = config.training, config.transfer.labelled_domain
+    once = {"train": training.training_rows == "unique", "validation": training.validation_rows == "unique"}
     rows = {
-        "training": prepared.rows("train", trains="source"),
-        "validation": prepared.rows("validation", unique=unique),
+        "training": prepared.rows("train", domain=domain, trains="source", unique=once["train"]),
+        "validation": prepared.rows("validation", domain=domain, unique=once["validation"]),
     }
     table = prepared.table.set_index("row")
     return ", ".join(

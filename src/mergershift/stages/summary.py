@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from mergershift.config.study import Method, Study, read_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_directory
+from mergershift.core.forked import forked
 from mergershift.evaluation import ORACLE
+from mergershift.evaluation.significance import holm
 from mergershift.stages import at_a_glance
 
 
@@ -36,7 +39,10 @@ class _MethodResults:
     predictions: dict[str, pd.DataFrame]
     """Test predictions by choice ("label_free" or "oracle"), with a column `seed`."""
     validators: pd.DataFrame
-    """Scores of the validators, one row per epoch and seed; the column `chosen` marks the chosen epoch."""
+    """Scores of the validators on the half of the validation galaxies that chose the epochs, one row per epoch and
+    seed; the column `chosen` marks the chosen epoch."""
+    judged: pd.DataFrame
+    """Like `validators`, on the other half."""
     best_by: set[str]
     """Validators that the evaluations name for the comparison of methods."""
     data: set[str]
@@ -57,6 +63,16 @@ class _MethodResults:
         return not self.method.is_oracle
 
     @property
+    def all_rows(self) -> bool:
+        """Whether the evaluations score all test rows in addition, for a comparison with published scores."""
+        return all("all_rows" in training.results["target"] for training in self.trainings)
+
+    @property
+    def one_test(self) -> bool:
+        """Whether source and target are tested on the same galaxies, so that they can be compared."""
+        return not any(training.trained.split.independent_domains for training in self.trainings)
+
+    @property
     def title(self) -> str:
         """Short name, unique within a filter set and direction."""
         return self.method.title
@@ -65,15 +81,10 @@ class _MethodResults:
 def write_summary() -> None:
     """Pool the seeds of every method and write outputs/summary/; raises UserError if a cell's result is missing."""
     study = read_study()
-    methods = [_gather(study, filters, method) for filters in study.filters for method in study.methods]
-    transfer = pd.concat(
-        [
-            evaluation.table(evaluation.evaluate(predictions)).assign(choice=choice, **results.names)
-            for results in methods
-            for choice, predictions in results.predictions.items()
-        ],
-        ignore_index=True,
-    ).assign(
+    pairs = [(filters, method) for filters in study.filters for method in study.methods]
+    methods = list(forked([partial(_gather, study, *pair) for pair in pairs]))
+    scored = forked([partial(_scored, results) for results in methods])
+    transfer = pd.concat([table for tables in scored for table in tables], ignore_index=True).assign(
         data="+".join(sorted(set().union(*(results.data for results in methods)))),
         split="+".join(sorted(set().union(*(results.split for results in methods)))),
     )
@@ -81,14 +92,17 @@ def write_summary() -> None:
     for results in methods:
         names = results.names
         groups.setdefault((names["filters"], names["source"], names["target"]), []).append(results)
-    comparison = [_compared(group) for group in groups.values()]
-    trainings = pd.concat([_trainings(group, study.seeds) for group in groups.values()], ignore_index=True)
+    compared, of_trainings, validators = (
+        list(forked([partial(table_of, group) for group in groups.values()], batches=False))
+        for table_of in (_compared, partial(_trainings, study.seeds), _validators)
+    )
+    comparison, trainings = _corrected(compared), pd.concat(of_trainings, ignore_index=True)
     with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
             "transfer": transfer,
-            "comparison": pd.concat(comparison, ignore_index=True),
+            "comparison": comparison,
             "trainings": trainings,
-            "validators": pd.concat([_validators(group) for group in groups.values()], ignore_index=True),
+            "validators": pd.concat(validators, ignore_index=True),
         }.items():
             table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         best = [_best(group).model_dump(mode="json") for group in groups.values()]
@@ -105,6 +119,8 @@ def write_summary() -> None:
 def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
     cells = [cell for cell in study.cells() if (cell.filters, cell.method) == (filters, method)]
     trainings = [FinishedTraining.read(root() / cell.folder) for cell in cells]
+    for training in trainings:  # read here, in the process that gathers this method
+        training.load()
     seeds = [cell.seed for cell in cells]
     return _MethodResults(
         filters,
@@ -116,10 +132,21 @@ def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
             for choice in PREDICTIONS
         },
         validators=_stacked([training.validators for training in trainings], seeds),
+        judged=_stacked([training.judged for training in trainings], seeds),
         best_by={training.selection.best_by for training in trainings},
         data={training.trained.provenance.kind for training in trainings},
         split={training.trained.split.rule for training in trainings},
     )
+
+
+def _scored(results: _MethodResults) -> list[pd.DataFrame]:
+    """Score the pooled seeds of a method, by each choice of the epoch."""
+    return [
+        evaluation.table(evaluation.evaluate(predictions, all_rows=results.all_rows)).assign(
+            choice=choice, **results.names
+        )
+        for choice, predictions in results.predictions.items()
+    ]
 
 
 def _stacked(tables: list[pd.DataFrame], seeds: list[int]) -> pd.DataFrame:
@@ -129,30 +156,52 @@ def _stacked(tables: list[pd.DataFrame], seeds: list[int]) -> pd.DataFrame:
 
 
 def _compared(group: list[_MethodResults]) -> pd.DataFrame:
-    """Compare all methods of a filter set and direction with source-only; no rows if that was not trained."""
+    """Compare all methods of a filter set and direction with source-only; no rows if that was not trained.
+
+    Oracles come last. The one that was trained on target labels is the reference for what can be recovered.
+    """
     baseline = next((results for results in group if results.method.is_baseline), None)
-    if baseline is None:
+    ordered = sorted(group, key=lambda results: not results.label_free)
+    predictions = {results.title: results.predictions["label_free"] for results in ordered}
+    if baseline is None or len(predictions) < 2:
         return pd.DataFrame()
-    # Oracles do not compete but bound what can be gained, so Holm's correction does not count them as methods.
-    label_free = [results for results in group if results.label_free]
-    oracles = [results for results in group if not results.label_free]
-    tables = []
-    for part in (label_free, [baseline, *oracles]):
-        predictions = {results.title: results.predictions["label_free"] for results in part}
-        if len(predictions) < 2:
-            continue
-        table = evaluation.compare(predictions, baseline.title).set_index("method")
-        back = evaluation.won_back(predictions, baseline.title)
-        shares = back.shares.set_index("method").add_prefix("won_back_")
-        table = table.join(shares.rename(columns={"won_back_share": "won_back"}))
-        drop = {"drop": back.drop["value"], "drop_low": back.drop["low"], "drop_high": back.drop["high"]}
-        names = {results.title: results.names for results in part}
-        for title in table.index:
-            tables.append({**names[title], **table.loc[title].to_dict(), **drop})
-    return pd.DataFrame(tables)
+    title = next((one.title for one in ordered if one.title == one.method.transfer), None)
+    reference = None if title is None else predictions[title]
+    table = evaluation.compare(predictions, baseline.title).drop(columns="p_holm").set_index("method")
+    back = (
+        evaluation.won_back(predictions, baseline.title, reference)
+        if baseline.one_test
+        else evaluation.no_drop(table.index)
+    )
+    shares = back.shares.set_index("method")
+    if title is not None:  # the reference's share of its own gain is 1, and says nothing
+        shares.loc[title, [str(name) for name in shares if "recovered" in str(name)]] = math.nan
+    table = table.join(shares)
+    for name, drop in (("drop", back.drop), ("auc_drop", back.auc_drop)):
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = drop["value"], drop["low"], drop["high"]
+    table["drop_p"] = back.p
+    names = {results.title: results.names for results in group}
+    return pd.DataFrame([{**names[str(method)], **row.to_dict()} for method, row in table.iterrows()])
 
 
-def _trainings(group: list[_MethodResults], seeds: Sequence[int]) -> pd.DataFrame:
+def _corrected(settings: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join the comparisons of all settings and correct their p-values for everything that the study claims.
+
+    These are the loss of source-only in every setting and the difference of every method from it, oracles included.
+    """
+    settings = [table for table in settings if len(table)]
+    if not settings:
+        return pd.DataFrame()
+    claims = [p for table in settings for p in (table["drop_p"].iloc[0], *table["p"])]
+    corrected = holm(claims)
+    for table in settings:
+        (first, *others), corrected = corrected[: len(table) + 1], corrected[len(table) + 1 :]
+        table.insert(table.columns.get_loc("p") + 1, "p_holm", others)  # type: ignore[operator, arg-type]
+        table["drop_p_holm"] = first
+    return pd.concat(settings, ignore_index=True)
+
+
+def _trainings(seeds: Sequence[int], group: list[_MethodResults]) -> pd.DataFrame:
     """List all trainings of a filter set and direction, with their gains over source-only with the same seed."""
     baseline = next((results for results in group if results.method.is_baseline), None)
     rows = []
@@ -187,19 +236,24 @@ def _trainings(group: list[_MethodResults], seeds: Sequence[int]) -> pd.DataFram
 def _validators(group: list[_MethodResults]) -> pd.DataFrame:
     """Compare how every validator ranks networks with the oracle's ranking, on validation images.
 
-    Column `among`: "epochs" ranks the epochs of one training, mean over trainings; "networks" ranks all epochs of
-    all label-free methods trained with one seed, mean over seeds. `regret` is how much lower the validator's choice
+    Column `among`: "epochs" ranks the epochs of one training, on the half of the galaxies that epochs are chosen on,
+    mean over trainings; "networks" ranks all epochs of all label-free methods trained with one seed, on the half that
+    judges them, mean over seeds. A validator that no evaluation has scores of, because an earlier version made them,
+    is left out. `regret` is how much lower the validator's choice
     scores than the oracle's own choice, by the oracle's score.
     """
-    tables = [results.validators.assign(method=results.title) for results in group if results.label_free]
-    if not tables:
+    label_free = [results for results in group if results.label_free]
+    if not label_free:
         return pd.DataFrame()
-    networks = pd.concat(tables, ignore_index=True)
+    choosing, judging = (
+        pd.concat([getattr(results, name).assign(method=results.title) for results in label_free])
+        for name in ("validators", "judged")
+    )
     filters, source, target = (group[0].names[name] for name in ("filters", "source", "target"))
     rows = []
-    for among, keys in (("epochs", ["method", "seed"]), ("networks", ["seed"])):
-        parts = [part for _, part in networks.groupby(keys, sort=False)]
-        for validator in evaluation.VALIDATORS:
+    for among, table, keys in (("epochs", choosing, ["method", "seed"]), ("networks", judging, ["seed"])):
+        parts = [part for _, part in table.groupby(keys, sort=False)]
+        for validator in (name for name in evaluation.VALIDATORS if name in table):
             agreements = [evaluation.agreement(part[validator], part[ORACLE]) for part in parts]
             regrets = [evaluation.regret(part[validator], part[ORACLE]) for part in parts]
             known = [value for value in agreements if math.isfinite(value)]
@@ -230,18 +284,16 @@ def _best(group: list[_MethodResults]) -> BestMethod:
         )
     (validator,) = named
     scores = {
-        results.title: float(
-            results.validators.loc[results.validators["chosen"], validator].mean(skipna=False)
-        )
+        results.title: float(results.judged.loc[results.judged["chosen"], validator].mean(skipna=False))
         for results in group
-        if results.label_free
+        if results.label_free and not results.method.is_control
     }
     names = {name: group[0].names[name] for name in ("filters", "source", "target")}
     # If a training of a method diverged, the method's score is NaN, which JSON cannot represent.
     finite = {title: score for title, score in scores.items() if math.isfinite(score)}
     best = max(finite, key=lambda title: finite[title], default=None)
     method = next(
-        (results.method for results in group if results.label_free and results.title == best),
+        (results.method for results in group if results.title == best),
         None,
     )
     return BestMethod(**names, validator=validator, best=best, method=method, scores=finite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,53 @@ class ResumableEarlyStopping(EarlyStopping):
         """Stop at once if the patience had run out before the interruption."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
+
+
+class RandomBatchStopping(pl.Callback):
+    """The stopping rule of the code released with DeepMerge II (arXiv:2103.01373).
+
+    Before the first epoch and after every one, it takes the classification loss of 64 random validation images. A loss
+    that exceeds the lowest one so far by at least 0.1, 0.2, 0.3 or 0.4 adds 0.1, 0.25, 0.5 or 1 to a counter, which
+    nothing ever lowers; training stops once the counter exceeds the patience. The released code does so after the
+    first step of an epoch instead of before it.
+    """
+
+    images = 64
+    additions = ((0.4, 1.0), (0.3, 0.5), (0.2, 0.25), (0.1, 0.1))
+
+    def __init__(self, patience: float) -> None:
+        self.patience, self.counter, self.lowest = patience, 0.0, math.inf
+
+    @property
+    def ended(self) -> bool:
+        """Whether training has to stop."""
+        return self.counter > self.patience
+
+    def add(self, loss: float) -> None:
+        """Take the loss of another batch into account."""
+        if loss < self.lowest:
+            self.lowest = loss
+        excess = loss - self.lowest
+        self.counter += next((addition for least, addition in self.additions if excess >= least), 0.0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Take the first loss; after an interruption, stop at once if the patience had run out before it."""
+        if math.isinf(self.lowest):
+            self.add(pl_module.loss_of_random_batch(self.images))
+        trainer.should_stop = trainer.should_stop or self.ended
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Take the loss of the epoch that has just ended."""
+        self.add(pl_module.loss_of_random_batch(self.images))
+        trainer.should_stop = trainer.should_stop or self.ended
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an interrupted training has to remember."""
+        return {"counter": self.counter, "lowest": self.lowest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the counter of the interrupted training."""
+        self.counter, self.lowest = state_dict["counter"], state_dict["lowest"]
 
 
 class Checkpoint(ModelCheckpoint):

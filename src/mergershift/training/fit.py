@@ -19,6 +19,7 @@ from mergershift.core.errors import UserError, first_line
 from mergershift.images import Prepared
 from mergershift.training.callbacks import Epochs, OnEpoch
 from mergershift.training.job import BEST, LAST, Fitted, Job, fit, mode
+from mergershift.training.pretraining import pretrained
 from mergershift.training.processes import processes
 
 ADAPTED = "adapted"
@@ -68,8 +69,8 @@ def train(
         prepared: the prepared images of both domains.
         state: folder of the checkpoints; a training resumes from those that it contains.
         on_epoch: called after every epoch (`OnEpoch`); an exception that it raises ends the training.
-        initial: file of the classifier with whose network the training starts, instead of with random weights. The
-            stretch is fitted to the labelled training images, as in every training.
+        initial: file of the classifier with whose network the training starts, instead of with random weights or
+            those of the pre-training. The stretch is fitted to the labelled training images, as in every training.
 
     Raises UserError if PyTorch does not find the GPUs that the configuration requires or if one of several processes
     ends before the training does, and Diverged if the network's outputs are NaN or infinite.
@@ -77,18 +78,21 @@ def train(
     require_devices(config)
     state.mkdir(parents=True, exist_ok=True)
     (state / MODELS).mkdir(exist_ok=True)
-    job = Job(config, prepared, state, _sound_checkpoint(state), initial)
+    checkpoint = _sound_checkpoint(state)
+    if config.pretraining is not None and initial is None and checkpoint is None:
+        initial, _ = pretrained(config, prepared, state)
+    job = Job(config, prepared, state, checkpoint, initial)
     with processes(job) as share:
         fitted = fit(job, share, on_epoch)
-    checkpoint = torch.load(state / BEST, weights_only=True, map_location="cpu")
-    fitted.task.load_state_dict(checkpoint["state_dict"])
+    best = torch.load(state / BEST, weights_only=True, map_location="cpu")
+    fitted.task.load_state_dict(best["state_dict"])
     name = config.training.keep_best
     pick = min if mode(name) == "min" else max
     best_metrics = pick(fitted.epochs, key=lambda metrics: metrics[name])
     best_epoch = int(best_metrics["epoch"])
-    if checkpoint["epoch"] != best_epoch:
+    if best["epoch"] != best_epoch:
         raise UserError(
-            f"{state / BEST}: epoch {checkpoint['epoch']}, expected the best one, which is epoch {best_epoch}.\n"
+            f"{state / BEST}: epoch {best['epoch']}, expected the best one, which is epoch {best_epoch}.\n"
             "The checkpoints are of different trainings: delete their folder, and train again."
         )
     classifier = fitted.classifier.cpu().eval()

@@ -22,6 +22,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from mergershift.adaptation import Adaptation
 from mergershift.cells.layout import MODELS, model_file
+from mergershift.classifier.class_shares import class_shares
 from mergershift.classifier.classifier import (
     Classifier,
     build_classifier,
@@ -39,6 +40,7 @@ from mergershift.training.callbacks import (
     EpochHistory,
     Epochs,
     OnEpoch,
+    RandomBatchStopping,
     ResumableEarlyStopping,
 )
 from mergershift.training.datamodule import TransferData
@@ -96,6 +98,8 @@ def fit(job: Job, share: Share, on_epoch: OnEpoch = lambda epochs, classifier: N
     """
     _quiet()
     _keep_memory()
+    # Where algorithms are deterministic, PyTorch fills new memory with NaN before it is written: a sixth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     config = job.config
     torch.set_num_threads(config.trainer.threads)
     pl.seed_everything(config.seed, verbose=False)
@@ -104,10 +108,13 @@ def fit(job: Job, share: Share, on_epoch: OnEpoch = lambda epochs, classifier: N
         load_network(classifier, job.initial)
     penalty = instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
+    penalty.expect(class_shares(config, job.prepared))
     data = TransferData(job.prepared, config, uses_target=penalty.uses_target)
     precision = torch.bfloat16 if config.trainer.precision == "bf16-mixed" else torch.float32
     data.stretch(classifier, penalty, precision)
     task = TransferTask(classifier, penalty, config, data, share)
+    if config.training.frozen_features:
+        task.freeze_features(job.initial or job.checkpoint, data.source.images[:1].float())
     history = EpochHistory(on_epoch)
     trainer = _trainer(job, task, history)
     with full_precision() if config.trainer.precision == "32-true" else nullcontext():
@@ -165,7 +172,11 @@ def _callbacks(job: Job, task: TransferTask, history: EpochHistory) -> list[pl.C
     )
     return [
         history,
-        ResumableEarlyStopping(settings.stop_on, patience=settings.patience, mode=mode(settings.stop_on)),
+        RandomBatchStopping(settings.patience)
+        if settings.stop_on == "random_batches_2021"
+        else ResumableEarlyStopping(
+            settings.stop_on, patience=settings.patience, mode=mode(settings.stop_on)
+        ),
         best,
         *([Candidates(settings.epochs, settings.candidates, keep)] if settings.candidates else []),
         last,

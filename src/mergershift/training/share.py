@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
 
 from mergershift.networks import Activations
+from mergershift.training.running_statistics import kept_statistics
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,17 @@ class Share:
         with WholeBatch(split):
             own = network(torch.cat(domains)[split.own.to(domains[0].device)])
         return Activations(*(Gathered.apply(part, split) for part in own))
+
+    def apart(self, network: nn.Module, labelled: Tensor, *others: Tensor) -> Activations:
+        """Pass images `(N, C, H, W)` of several domains through the network as a batch for each domain.
+
+        Each is normalised by its own statistics, and those of the labelled domain alone become the running ones. What
+        is given and returned is otherwise that of `activations`.
+        """
+        first = self.activations(network, labelled)
+        with kept_statistics(network):
+            parts = [first, *(self.activations(network, images) for images in others)]
+        return Activations(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
 
 
 ALONE = Share()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
@@ -16,7 +16,7 @@ from mergershift.config import Config, instantiate
 from mergershift.core.errors import Diverged, UserError
 from mergershift.evaluation import score
 from mergershift.images import LabelledImages, PairedBatch
-from mergershift.networks import Activations
+from mergershift.networks import Activations, feature_weights
 from mergershift.training.datamodule import TransferData, class_weights
 from mergershift.training.share import ALONE, Share
 
@@ -25,8 +25,8 @@ class TransferTask(pl.LightningModule):
     """Cross-entropy on the labelled domain plus a weighted penalty on both domains.
 
     Source and target pass through the network as one batch, so that batch normalisation trains on the mixture of
-    domains whose running statistics it uses afterwards. Every process of a training computes the whole loss and all
-    metrics; `share` divides the pass through the network.
+    domains whose running statistics it uses afterwards, unless the method has `separate_domains`. Every process of a
+    training computes the whole loss and all metrics; `share` divides the pass through the network.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class TransferTask(pl.LightningModule):
         learners = (("penalty", self.penalty), ("weighting", self.weighting))
         self._alone = {f"{name}.{key}" for name, learner in learners for key, _ in learner.named_parameters()}
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, self._alone)
-        self._stretched = data.stretched
+        self._stretched, self._validation = data.stretched, data.validation
+        self._frozen: list[nn.Module] = []
+        """Modules whose weights and batch statistics stay as they are."""
         self.settings = config.training
         self.seed = config.seed
         self.steps = config.training.epochs * data.steps_per_epoch
@@ -63,8 +65,36 @@ class TransferTask(pl.LightningModule):
             self.register_buffer(f"{name}_weights", weights, persistent=False)
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
+    def freeze_features(self, start: object, images: Tensor) -> None:
+        """Keep the weights and batch statistics before the features as they are, those of `start`.
+
+        Args:
+            start: file that the weights were loaded from, or None.
+            images: an image or more `(B, C, H, W)`, preprocessed for the network.
+
+        Raises UserError if `start` is None, since features of random weights are of no use.
+        """
+        if start is None:
+            raise UserError(
+                "training.frozen_features=true keeps the weights that a training starts from, but this one has none.\n"
+                "Add --init MODEL, or pre-train it with experiment=pretrained_frozen."
+            )
+        network = self.classifier.network
+        weights = feature_weights(network.eval(), images)
+        for weight in weights:
+            weight.requires_grad = False
+        fixed = {id(weight) for weight in weights}
+        self._frozen = [
+            module
+            for module in network.modules()
+            if any(id(weight) in fixed for weight in module.parameters(recurse=False))
+        ]
+        network.train()
+
     def on_train_epoch_start(self) -> None:
         """Seed the epoch's dropout and noise with (seed, epoch), so that a resumed training draws the same."""
+        for module in self._frozen:
+            module.eval()
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
         self.generator = self._seeded_generator(self.seed * 1_000_003 + self.current_epoch)
 
@@ -102,8 +132,9 @@ class TransferTask(pl.LightningModule):
         """Pass images of both domains through the network, after the method has changed the labelled ones."""
         if not self._stretched:
             source = self.classifier.stretched(self.penalty.labelled_images(source, generator))
-        domains = [source] if target is None else [source, target.to(source.dtype)]
-        return self.share.activations(self.classifier.network, *domains)
+        views = [] if target is None else [self.penalty.target_views(target, generator).to(source.dtype)]
+        together_or_apart = self.share.apart if self.penalty.separate_domains else self.share.activations
+        return together_or_apart(self.classifier.network, source, *views)
 
     def on_after_backward(self) -> None:
         """Raise UserError if DDP would wait for ever for a gradient, since the loss does not depend on a weight."""
@@ -137,8 +168,26 @@ class TransferTask(pl.LightningModule):
         scores = score(labels.cpu().numpy(), probabilities.cpu().double().numpy())
         loss = functional.cross_entropy(logits, labels, weight=self.validation_weights)
         self.log("source_val_loss", loss, prog_bar=True)
+        if self.settings.stop_on == "source_val_penalised_loss":  # as Keras' validation loss is
+            self.log("source_val_penalised_loss", loss + self.classifier.network.regularisation())
         self.log("source_val_accuracy", scores["accuracy"])
         self.log("source_val_balanced_accuracy", scores["balanced_accuracy"], prog_bar=True)
+
+    @torch.no_grad()
+    def loss_of_random_batch(self, size: int) -> float:
+        """Return the cross-entropy of random validation images of the labelled domain, in evaluation mode.
+
+        They are drawn anew in every step, and depend on the seed and the number of steps alone.
+        """
+        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        rows = torch.randperm(len(self._validation.labels), generator=draw)[:size]
+        images = self._validation.images[rows].to(self.device, torch.float32)
+        labels = self._validation.labels[rows].to(self.device)
+        was_training = self.training
+        self.eval()
+        logits = self._activations(images, None, self._seeded_generator(self.seed)).logits.float()
+        self.train(was_training)
+        return float(functional.cross_entropy(logits, labels))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Begin the schedule of the learning rate anew where a longer training goes on from a finished one."""
@@ -153,25 +202,48 @@ class TransferTask(pl.LightningModule):
             for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
                 group["lr"] = rate
 
+    def _cycle(self) -> tuple[int, int]:
+        """Return the numbers of steps for which the triangular learning rate rises and falls.
+
+        With triangular_2021, a cycle is nine tenths as long as its epochs, rounded down, as in the released code.
+        """
+        steps = self.settings.cycle_length * self.steps // self.settings.epochs
+        if self.settings.schedule == "triangular":
+            return max(1, steps // 2), max(1, steps // 2)
+        steps = max(2, int(steps * 0.9))
+        return steps // 2, steps - steps // 2
+
     def configure_optimizers(self) -> Any:
         """Return the configured optimiser of network, penalty and weighting, with its schedule per step."""
-        learners = (self.classifier, self.penalty, self.weighting)
-        parameters = [weight for learner in learners for weight in learner.parameters()]
-        optimizer = instantiate(self.settings.optimizer, torch.optim.Optimizer, params=parameters)
+        # The network's group comes first: its rate is the one that is logged.
+        groups: dict[float, list[nn.Parameter]] = {1.0: list(self.classifier.parameters())}
+        for name, weight in self.penalty.named_parameters():
+            groups.setdefault(self.penalty.learning_rate_factor(name), []).append(weight)
+        for weight in groups.pop(0.0, []):
+            weight.requires_grad_(False)
+        usual = [*groups.pop(1.0), *self.weighting.parameters()]
+        optimizer = instantiate(self.settings.optimizer, torch.optim.Optimizer, params=usual)
+        for factor, weights in groups.items():
+            optimizer.add_param_group({"params": weights, "lr": factor * optimizer.defaults["lr"]})
         if self.settings.schedule == "constant":
             return optimizer
-        rate = optimizer.param_groups[0]["lr"]
+        rates = [group["lr"] for group in optimizer.param_groups]
         schedule: torch.optim.lr_scheduler.LRScheduler
-        if self.settings.schedule == "triangular":
-            half = max(1, self.settings.cycle_length * self.steps // (2 * self.settings.epochs))
+        if self.settings.schedule in ("triangular", "triangular_2021"):
+            up, down = self._cycle()
             schedule = torch.optim.lr_scheduler.CyclicLR(
-                optimizer, base_lr=rate / 10, max_lr=rate, step_size_up=half, cycle_momentum=False
+                optimizer,
+                base_lr=[rate / 10 for rate in rates],
+                max_lr=rates,
+                step_size_up=up,
+                step_size_down=down,
+                cycle_momentum=False,
             )
         else:
             total = self.steps - self.first_step + 1
             # PyTorch divides by the length of the rise less one step, which is 0 for a tenth of ten steps.
             rise = 0.2 if total == 10 else 0.1
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, max_lr=rate, total_steps=total, pct_start=rise
+                optimizer, max_lr=rates, total_steps=total, pct_start=rise
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
