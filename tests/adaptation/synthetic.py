@@ -25,6 +25,7 @@ from mergershift.adaptation import Adaptation, Weighting
 from mergershift.adaptation.source_only import SourceOnly
 from mergershift.adaptation.weighting import Fixed
 from mergershift.networks import CLASSES, Activations, Network
+from mergershift.training.share import ALONE
 
 
 class Problem(NamedTuple):
@@ -137,9 +138,9 @@ def adapt(
 ) -> float:
     """Train a small network for `steps` steps with the penalty; return its accuracy on the target's test points.
 
-    As in a real training, both domains pass through the network in one batch, the optimiser also trains the weights
-    of the method and the weighting, and the learning rate follows one cycle. The result is deterministic in `seed`,
-    on one thread.
+    As in a real training, both domains pass through the network in one batch, unless the method separates them, the
+    optimiser also trains the weights of the method and the weighting, and the learning rate follows one cycle. The
+    result is deterministic in `seed`, on one thread.
     """
     with _one_thread():
         torch.manual_seed(seed)
@@ -155,7 +156,9 @@ def adapt(
             others = torch.randint(len(problem.target), (batch,), generator=generator)
             labels = problem.labels[rows]
             images = penalty.labelled_images(problem.source[rows], generator)
-            features, logits = network(torch.cat([images, problem.target[others]]))
+            views = penalty.target_views(problem.target[others], generator)
+            pass_through = ALONE.apart if penalty.separate_domains else ALONE.activations
+            features, logits = pass_through(network, images, views)
             source = Activations(features[:batch], logits[:batch])
             target = Activations(features[batch:], logits[batch:])
             classification = functional.cross_entropy(source.logits, labels)

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mergershift.adaptation import Adaptation
-from mergershift.adaptation.dann import DANN, DomainNetwork, ReverseGradient, domain_loss, joined_features
+from mergershift.adaptation.dann import (
+    DANN,
+    DomainNetwork,
+    ReverseGradient,
+    domain_loss,
+    joined_features,
+    saturating_loss,
+)
 from mergershift.adaptation.weighting import Ramp
 from mergershift.core.errors import UserError
 from mergershift.networks import Activations
@@ -186,6 +193,26 @@ def test_distant_domains_saturate_an_unconstrained_classifier_but_not_a_spectral
     assert pulls[True] > 10 * pulls[False]
 
 
+@pytest.mark.parametrize(
+    ("optimiser", "least", "most"), [(torch.optim.Adam, 0.0, 0.2), (torch.optim.AdamW, 0.8, 10.0)]
+)
+def test_a_ramp_divides_out_of_adamw_but_not_out_of_adam_with_weight_decay(
+    optimiser: type[torch.optim.Optimizer], least: float, most: float
+) -> None:
+    """Adam's L2 term, unlike the loss, is not scaled by the ramp, and outweighs it at its bottom."""
+    torch.manual_seed(0)
+    network, ramp = DomainNetwork(32, [64], dropout=0.0, spectral=False), Ramp(1e-3)
+    rows = torch.cat([torch.randn(64, 32), torch.randn(64, 32) + 0.3])
+    settings: dict[str, Any] = {"lr": 1e-3, "weight_decay": 1e-3}
+    steps = optimiser(network.parameters(), **settings)
+    before = network.get_parameter("layers.0.weight").norm().item()
+    for step in range(200):
+        steps.zero_grad()
+        (ramp.weight(step / 5000).float() * domain_loss(network.plain(rows), 64)).backward()
+        steps.step()
+    assert least <= network.get_parameter("layers.0.weight").norm().item() / before <= most
+
+
 def test_hidden_layers_and_dropout_follow_the_settings() -> None:
     layers = DomainNetwork(2592, (1024, 512), 0.25, spectral=False).layers
     sizes = [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
@@ -228,3 +255,14 @@ def test_learns_rotated_moons() -> None:
         penalty = DANN(dropout=0.5, normalise=True, spectral=False)
         assert unadapted(moons, seed, steps=500) < 0.8
         assert adapt(penalty, Ramp(1.0), moons(seed), seed, steps=500) > 0.9
+
+
+def test_a_saturating_loss_ends_and_its_gradient_vanishes() -> None:
+    """As torch's cross-entropy of probabilities; between the ends it is the loss from logits."""
+    for size, same in ((5.0, True), (200.0, False)):
+        logits = torch.tensor([size, -size, size, -size], requires_grad=True)
+        usual, limited = domain_loss(logits, 2), saturating_loss(logits, 2)
+        assert torch.allclose(usual, limited, rtol=1e-4) == same
+        (slope,) = torch.autograd.grad(limited, logits)
+        assert bool(slope.abs().max() > 0.2) == same
+    assert limited.item() == 50

@@ -58,9 +58,9 @@ def test_gradient_is_that_of_the_definition_with_the_certainty_held_constant() -
 
 def test_gradient_of_the_confusion() -> None:
     torch.manual_seed(0)
-    probabilities = torch.randn(6, 3, dtype=torch.float64).softmax(1).requires_grad_()
+    logits = torch.randn(6, 3, dtype=torch.float64).requires_grad_()
     weights = torch.rand(6, dtype=torch.float64) + 0.5
-    assert torch.autograd.gradcheck(lambda p: class_confusion(p, weights), (probabilities,))
+    assert torch.autograd.gradcheck(lambda x: class_confusion(x.log_softmax(1), weights), (logits,))
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -90,11 +90,18 @@ def test_predicting_a_single_class_does_not_minimise_the_penalty() -> None:
     assert penalty_of(collapsed).item() > 0.4
 
 
+@pytest.mark.parametrize("size", [5, 30, 100, 1e4])
+def test_however_certain_a_single_class_is_it_is_no_minimum(size: float) -> None:
+    """The probability of the other class falls to 1e-7, 1e-21 and below what float32 can represent."""
+    logits = torch.tensor([[1.0, -1.0]]).expand(20, 2) * size
+    assert penalty_of(logits, temperature=1.0).item() == pytest.approx(0.5, abs=1e-3)
+
+
 def test_finite_if_a_class_is_never_predicted() -> None:
     logits = torch.tensor([[1e5, -1e5], [1e5, 0.0]], requires_grad=True)
     value = penalty_of(logits)
     value.backward()
-    assert value.item() == 0
+    assert value.item() == 0.5
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 

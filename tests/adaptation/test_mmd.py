@@ -236,6 +236,29 @@ def test_median_widths_make_the_penalty_invariant_under_scaling_and_translation(
     assert median_mmd(target, source).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e25, 1e37])
+def test_median_widths_hold_for_all_sizes_that_float32_can_represent(scale: float) -> None:
+    """The squares of such features do not fit into float32."""
+    source, target = (rows.float() for rows in moved_batches())
+    expected = median_mmd(source, target)
+    scaled = (scale * source).requires_grad_()
+    found = median_mmd(scaled, scale * target)
+    found.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert scaled.grad is not None
+    assert torch.isfinite(scaled.grad).all()
+
+
+def test_fixed_widths_see_only_distant_rows_where_squares_overflow() -> None:
+    source, target = (1e25 * rows.float() for rows in moved_batches())
+    source.requires_grad_()
+    value = mmd(source, target)
+    value.backward()
+    assert value.item() == pytest.approx(19 * (1 / 6 + 1 / 9), rel=1e-5)
+    assert source.grad is not None
+    assert source.grad.abs().max() < 1e-3
+
+
 def test_zero_for_equal_batches_under_median_widths() -> None:
     source, _ = moved_batches(torch.float32)
     assert abs(median_mmd(source, source.flip(0)).item()) < 1e-6

@@ -1,6 +1,7 @@
 from typing import Any
 
 import numpy as np
+import ot
 import pytest
 import torch
 from adaptation.synthetic import adapt, clouds, moons, unadapted
@@ -37,6 +38,34 @@ def test_is_the_sinkhorn_divergence_at_that_blur() -> None:
     # The blur follows the distances, so a change of unit only rescales the divergence.
     per_feature = SIDDA(per_feature=True)(activations(source), activations(target), LABELS)
     assert value.item() == pytest.approx(5 * per_feature.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("size", "spread"), [(32, 1.0), (600, 0.2)])
+def test_the_gradient_at_the_default_settings_is_that_of_a_converged_solution(
+    size: int, spread: float
+) -> None:
+    """The plans of another library, to 1e-6; features of a few dimensions with scatter converge the slowest."""
+    torch.manual_seed(0)
+    axes = torch.randn(8, size, dtype=torch.float64)
+    source, target = (
+        (torch.randn(48, 8, dtype=torch.float64) + shift) @ axes + spread * torch.randn(48, size).double()
+        for shift in (0.0, 0.3)
+    )
+    rows = source.clone().requires_grad_()
+    penalty = SIDDA()
+    penalty(activations(rows), activations(target), LABELS).backward()
+    x, y = source / size**0.5, target / size**0.5
+    blur = penalty.blur(x, y)
+
+    def pull(others: Tensor) -> Tensor:
+        cost = ot.dist(x.numpy(), others.numpy()) / 2
+        plan = torch.from_numpy(ot.solve(cost, reg=blur**2, reg_type="KL", max_iter=20_000, tol=1e-6).plan)
+        return plan.sum(1, keepdim=True) * x - plan @ others
+
+    expected = (pull(y) - pull(x)) / size**0.5
+    assert rows.grad is not None
+    assert (rows.grad - expected).norm() < 0.015 * expected.norm()
+    assert (rows.grad - expected).abs().max() < 0.03 * expected.abs().max()
 
 
 def test_symmetric_and_zero_for_equal_batches_with_a_finite_gradient() -> None:

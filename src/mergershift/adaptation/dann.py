@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mergershift.adaptation.base import Adaptation, check_features
+from mergershift.adaptation.base import Adaptation, check_features, checked_rate
 from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
@@ -22,9 +22,11 @@ class DANN(Adaptation):
     Minimising this loss (Ganin et al. 2016, arXiv:1505.07818, eqs. 9-18) trains the classifier to distinguish
     the domains, and the network to prevent it from doing so. The loss is log 2 if the classifier can only guess.
 
-    The weighting scales the classifier's own gradient as well as the reversed one. Adam and related optimisers
-    divide such a factor out of the classifier's steps, so that with them `Ramp` is the published schedule, in
-    which the classifier learns at full speed from the first step.
+    The weighting scales the classifier's own gradient as well as the reversed one. AdamW, and Adam without weight
+    decay, divide such a factor out of the classifier's steps, so that with them `Ramp` is the published schedule, in
+    which the classifier learns at full speed from the first step. Adam with `weight_decay` does not: it adds the L2
+    term to the gradient before the division, so that at the bottom of the ramp the term outweighs the loss, and within
+    200 steps the classifier's weights can shrink 10-40 fold.
 
     The classifier published for DeepMerge's images (arXiv:2103.01373) has `hidden` 1024-1024 and a dropout of 0.5,
     and is neither normalised nor spectral. Given thousands of features, an unconstrained classifier separates two
@@ -38,8 +40,16 @@ class DANN(Adaptation):
         dropout: dropout probability after each hidden layer.
         normalise: standardise each feature to mean 0 and variance 1 over both batches before the classifier.
         spectral: bound the classifier's slope; see `DomainNetwork`.
+        deviations: standard deviation of the initial weights of each layer, the last one included, with biases of 0;
+            PyTorch's initialisation if None. The code released with arXiv:2103.01373 has 0.01, 0.01 and 0.3.
+        rate: factor on the learning rate of the domain classifier; 0 leaves it as it was initialised. In that code, the
+            training script never gives it to the optimiser (0), and the search trains it at a tenth (0.1).
+        saturates: compute the loss from probabilities, as that code does, instead of logits: where a probability is
+            0 or 1 in float32, an image's loss ends at 100 and its gradient vanishes. Without this, nothing limits how
+            far the features are driven by a classifier that does not learn.
 
-    Raises UserError if a width is below 1 or the dropout is not in [0, 1).
+    Raises UserError if a width is below 1, the dropout is not in [0, 1), the rate is negative or not finite, or there
+    is not one positive deviation per layer.
     """
 
     def __init__(
@@ -48,15 +58,36 @@ class DANN(Adaptation):
         dropout: float = 0.0,
         normalise: bool = False,
         spectral: bool = True,
+        deviations: Sequence[float] | None = None,
+        rate: float = 1.0,
+        saturates: bool = False,
     ) -> None:
         super().__init__()
         check_domain_network(hidden, dropout)
+        if deviations is not None and (len(deviations) != len(hidden) + 1 or min(deviations) <= 0):
+            raise UserError(
+                f"deviations are {list(deviations)}, expected {len(hidden) + 1} positive numbers, one for each layer "
+                "of the domain classifier (conf/adaptation/)"
+            )
+        if deviations is not None and spectral:
+            raise UserError(
+                "deviations are given, but spectral weights are scaled anew; expected spectral: false"
+            )
         self.hidden, self.dropout = tuple(hidden), dropout
         self.normalise, self.spectral = normalise, spectral
+        self.deviations, self.rate, self.saturates = deviations, checked_rate(rate), saturates
 
     def build(self, feature_size: int, classes: int) -> None:
         """Create the domain classifier for F features."""
         self.domain_network = DomainNetwork(feature_size, self.hidden, self.dropout, self.spectral)
+        layers = [layer for layer in self.domain_network.layers if isinstance(layer, nn.Linear)]
+        for layer, deviation in zip(layers, self.deviations or (), strict=self.deviations is not None):
+            nn.init.normal_(layer.weight, 0.0, deviation)
+            nn.init.zeros_(layer.bias)
+
+    def learning_rate_factor(self, name: str) -> float:
+        """Return `rate`, for all weights of the domain classifier."""
+        return self.rate
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         """Return the domain loss (scalar) of features `(N, F)` and `(M, F)`; the labels are not used.
@@ -64,7 +95,8 @@ class DANN(Adaptation):
         Raises ValueError unless both are matrices of at least one row with the F given to `build`.
         """
         rows = joined_features(source, target, self.normalise)
-        return domain_loss(self.domain_network(rows), len(source.features))
+        logits, sources = self.domain_network(rows), len(source.features)
+        return saturating_loss(logits, sources) if self.saturates else domain_loss(logits, sources)
 
 
 class ReverseGradient(torch.autograd.Function):
@@ -148,3 +180,14 @@ def domain_loss(logits: Tensor, sources: int, weights: Tensor | None = None) -> 
     losses = weights * functional.softplus(signs * wide)
     halves = (losses[half].sum() / weights[half].sum() for half in (slice(sources), slice(sources, None)))
     return torch.stack([*halves]).mean()
+
+
+def saturating_loss(logits: Tensor, sources: int) -> Tensor:
+    """Return what `domain_loss` does without weights, computed from probabilities in float32; see `DANN`."""
+    with torch.autocast(logits.device.type, enabled=False):
+        probabilities = torch.sigmoid(logits.float())
+        parts = (
+            functional.binary_cross_entropy(part, torch.full_like(part, truth))
+            for part, truth in ((probabilities[:sources], 1.0), (probabilities[sources:], 0.0))
+        )
+        return torch.stack([*parts]).mean()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mergershift.adaptation.base import Adaptation
+from mergershift.adaptation.base import Adaptation, checked_rate
 from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
@@ -31,20 +31,26 @@ class Fisher(Adaptation):
     Args:
         w_intra: weight of the scatter within classes.
         w_inter: weight of the scatter between centres, in the denominator.
+        rate: factor on the learning rate of the centres. In the code released with arXiv:2103.01373, it is 10 with MMD,
+            and 0 in the adversarial script, where the optimiser never receives them.
 
-    Raises UserError unless both weights are positive and finite.
+    Raises UserError unless both weights are positive and finite, and the rate is at least 0 and finite.
     """
 
     uses_target = False
     centres: nn.Parameter
     """Class centres `(K, F)`, created by `build`."""
 
-    def __init__(self, w_intra: float, w_inter: float) -> None:
+    def __init__(self, w_intra: float, w_inter: float, rate: float = 1.0) -> None:
         super().__init__()
         for name, value in {"w_intra": w_intra, "w_inter": w_inter}.items():
             if not 0 < value < math.inf:
                 raise UserError(f"{name} is {value}, expected a finite positive number (conf/adaptation/)")
-        self.weight = w_intra / w_inter
+        self.weight, self.rate = w_intra / w_inter, checked_rate(rate)
+
+    def learning_rate_factor(self, name: str) -> float:
+        """Return `rate`, for the centres."""
+        return self.rate
 
     def build(self, feature_size: int, classes: int) -> None:
         """Draw the centres `(K, F)` for F = `feature_size` and K = `classes`."""

@@ -12,9 +12,6 @@ from mergershift.adaptation.entropy import softmax_entropy
 from mergershift.core.errors import UserError
 from mergershift.networks import Activations
 
-_LEAST_MASS = 1e-12
-"""Lower limit of a class's row sum in the confusion matrix, so that a class never predicted adds no confusion."""
-
 
 class MCC(Adaptation):
     """The confusion between classes in the target's own predictions (Jin et al. 2020, arXiv:1912.03699).
@@ -25,9 +22,10 @@ class MCC(Adaptation):
     ones. The penalty is the sum of all off-diagonal entries divided by K. As in the released code, no gradient
     flows through w. Because C is symmetric, that code's division by columns gives the same value.
 
-    The penalty ranges from 0, if all predictions are certain, to (K - 1) / K, if all are uniform. A class that is
-    hardly predicted any more is confused with the others in nearly all of its row, so predicting a single class
-    for every image does not minimise the penalty. The method compares no features and does not use the source.
+    The penalty ranges from 0, if each class is predicted with certainty for some images, to (K - 1) / K, if all
+    predictions are uniform. However little of a class is predicted any more, it is confused with the others in nearly
+    all of its row, so predicting a single class for every image does not minimise the penalty. (C is not formed, since
+    the row of such a class underflows.) The method compares no features and does not use the source.
 
     Args:
         temperature: divides the logits, so that over-confident predictions still reveal which classes they
@@ -56,15 +54,16 @@ class MCC(Adaptation):
             )
         cooled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
         certainty = 1 + torch.exp(-softmax_entropy(cooled.detach()))
-        return class_confusion(cooled.softmax(1), certainty / certainty.mean())
+        return class_confusion(cooled.log_softmax(1), certainty / certainty.mean())
 
 
-def class_confusion(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Compute the normalised confusion (scalar) of probabilities `(M, K)` with image weights `(M,)`; see `MCC`."""
+def class_confusion(log_probabilities: Tensor, weights: Tensor) -> Tensor:
+    """Compute the normalised confusion (scalar) of log p `(M, K)` with image weights `(M,)`; see `MCC`."""
+    # Row j of C, divided by its sum, is the mean of p over images with weights w_i p_ij.
+    shares = (log_probabilities + weights[:, None].log()).softmax(0)
     # Autocast would round the product to 16 bits.
-    with torch.autocast(probabilities.device.type, enabled=False):
-        confusion = (probabilities * weights[:, None]).T @ probabilities
-    normalised = confusion / confusion.sum(1, keepdim=True).clamp_min(_LEAST_MASS)
-    classes = len(confusion)
-    own = torch.eye(classes, dtype=torch.bool, device=confusion.device)
+    with torch.autocast(log_probabilities.device.type, enabled=False):
+        normalised = shares.T @ log_probabilities.exp()
+    classes = len(normalised)
+    own = torch.eye(classes, dtype=torch.bool, device=normalised.device)
     return normalised.masked_fill(own, 0).sum() / classes

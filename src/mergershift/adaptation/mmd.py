@@ -103,9 +103,21 @@ def mmd(source: Tensor, target: Tensor, sigmas: Sequence[float] = PUBLISHED_SIGM
 def median_mmd(source: Tensor, target: Tensor, factors: Sequence[float] = MEDIAN_FACTORS) -> Tensor:
     """Compute the biased squared MMD (scalar) of `(N, F)` and `(M, F)`; see `MedianMMD`."""
     check_features(source, target)
-    squares = squared_distances(torch.cat([source, target]))
-    scale = typical_square(squares.detach())
+    squares = squared_distances(_of_order_one(torch.cat([source, target])))
+    scale = float(typical_square(squares.detach()))
     return _mmd_of_squares(squares, len(source), [factor * scale for factor in factors])
+
+
+def _of_order_one(rows: Tensor) -> Tensor:
+    """Divide rows by a power of two near the largest absolute value, without which their squares may overflow.
+
+    Such a factor changes no digit of the rows.
+    """
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    largest = rows.detach().abs().amax()
+    exponent = torch.where(largest > 0, largest, 1.0).log2().floor()
+    # In two steps, since the power of two of the smallest numbers overflows.
+    return rows * torch.exp2(-(exponent / 2).floor()) * torch.exp2(-(exponent - (exponent / 2).floor()))
 
 
 def typical_square(squares: Tensor) -> Tensor:
@@ -122,13 +134,36 @@ def typical_square(squares: Tensor) -> Tensor:
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
-def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float] | Sequence[Tensor]) -> Tensor:
+def _mmd_of_squares(squares: Tensor, split: int, sigmas: Sequence[float]) -> Tensor:
     """Compute the squared MMD from all squared distances `(N + M, N + M)`, the source's N = `split` rows first."""
-    # An exponential that underflows takes fifty times as long.
-    kernels = sum(torch.exp((squares / (-2 * sigma)).clamp_min(_LEAST_EXPONENT)) for sigma in sigmas)
-    assert isinstance(kernels, Tensor)
+    kernels: Tensor = _Kernels.apply(squares, tuple(sigmas))
     within = kernels[:split, :split].mean() + kernels[split:, split:].mean()
     return within - 2 * kernels[:split, split:].mean()
+
+
+class _Kernels(torch.autograd.Function):
+    """The sum over sigma of exp(-x / (2 sigma)), with its derivative, in few passes over the memory."""
+
+    @staticmethod
+    def forward(ctx: Any, squares: Tensor, sigmas: tuple[float, ...]) -> Tensor:
+        kernels, slopes, scratch = (
+            torch.zeros_like(squares),
+            torch.zeros_like(squares),
+            torch.empty_like(squares),
+        )
+        for sigma in sigmas:
+            # An exponential that underflows takes fifty times as long.
+            torch.mul(squares, -0.5 / sigma, out=scratch).clamp_min_(_LEAST_EXPONENT).exp_()
+            kernels += scratch
+            slopes.add_(scratch, alpha=-0.5 / sigma)
+        ctx.save_for_backward(slopes)
+        return kernels
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slopes,) = ctx.saved_tensors
+        return gradient * slopes, None
 
 
 def squared_distances(rows: Tensor) -> Tensor:
@@ -144,7 +179,8 @@ class _SquaredDistances(torch.autograd.Function):
     """All squared distances, from the Gram matrix of the centred rows.
 
     Where two rows are close to each other, the difference of two large numbers loses the digits that the narrowest
-    kernels are sensitive to. The Gram matrix is then computed in float64, except on Apple's GPUs, which have none.
+    kernels are sensitive to; where rows are long, their squares overflow. The Gram matrix is then computed in float64,
+    except on Apple's GPUs, which have none.
     """
 
     @staticmethod
@@ -154,7 +190,7 @@ class _SquaredDistances(torch.autograd.Function):
         with torch.autocast(rows.device.type, enabled=False):
             centred, squares, norms = _of_gram(rows.to(result))
             if result is torch.float32 and rows.device.type != "mps":
-                close = squares < _CLOSE * norms
+                close = ~(squares >= _CLOSE * norms)  # also where infinite terms leave no difference
                 close.fill_diagonal_(False)
                 if bool(close.any()):
                     centred, squares, _ = _of_gram(rows.double())

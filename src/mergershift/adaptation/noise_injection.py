@@ -31,30 +31,42 @@ class NoiseInjection(Adaptation):
 
     def __init__(self, deviations: Sequence[float]) -> None:
         super().__init__()
-        if not len(deviations) or not all(0 <= deviation < math.inf for deviation in deviations):
-            raise UserError(
-                f"deviations are {list(deviations)}, expected one finite number of at least 0 per filter"
-                " (conf/adaptation/)"
-            )
-        self.deviations = tuple(float(deviation) for deviation in deviations)
+        self.deviations = checked_deviations(deviations)
 
     def labelled_images(self, images: Tensor, generator: Generator) -> Tensor:
         """Return images `(N, C, H, W)` in µJy/arcsec² with noise from `generator` added, on the images' device.
 
         Raises ValueError if the images have another shape, and UserError if C exceeds the number of deviations.
         """
-        if images.ndim != 4:
-            raise ValueError(f"images have shape {tuple(images.shape)}, expected (N, C, H, W)")
-        channels = images.shape[1]
-        if channels > len(self.deviations):
-            raise UserError(
-                f"there are {len(self.deviations)} deviations, but the images have {channels} filters.\n"
-                "Give one deviation per filter (conf/adaptation/)."
-            )
-        deviations = images.new_tensor(self.deviations[:channels])[:, None, None]
-        noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        return images + deviations * noise
+        return images + noise_of(images, self.deviations, generator)
 
     def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
         """Return 0 (scalar), because the method consists of the noise alone."""
         return source.features.new_zeros(())
+
+
+def checked_deviations(deviations: Sequence[float]) -> tuple[float, ...]:
+    """Return the deviations; raises UserError unless there is at least one and all are finite and not negative."""
+    if not len(deviations) or not all(0 <= deviation < math.inf for deviation in deviations):
+        raise UserError(
+            f"deviations are {list(deviations)}, expected one finite number of at least 0 per filter"
+            " (conf/adaptation/)"
+        )
+    return tuple(float(deviation) for deviation in deviations)
+
+
+def noise_of(images: Tensor, deviations: tuple[float, ...], generator: Generator) -> Tensor:
+    """Draw Gaussian noise `(N, C, H, W)` for images of that shape, with the first C of the deviations.
+
+    Raises ValueError if the images have another shape, and UserError if C exceeds the number of deviations.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images have shape {tuple(images.shape)}, expected (N, C, H, W)")
+    channels = images.shape[1]
+    if channels > len(deviations):
+        raise UserError(
+            f"there are {len(deviations)} deviations, but the images have {channels} filters.\n"
+            "Give one deviation per filter (conf/adaptation/)."
+        )
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return images.new_tensor(deviations[:channels])[:, None, None] * noise
