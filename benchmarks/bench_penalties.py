@@ -167,7 +167,7 @@ def batches(options: Options) -> list[Row]:
     data = fit_once(
         config, case.prepared, case.scratch
     ).data  # images in the form that a training holds them in
-    rows = case.prepared.rows("train", trains="source")
+    rows = case.prepared.rows("train", trains="source", unique=True)
     source = case.prepared.labelled(config.transfer.labelled_domain, rows)
     pairs = Pairs(source.images, source.labels, case.prepared.images(config.transfer.target, rows))
     size = config.training.batch_size

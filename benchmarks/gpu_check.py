@@ -94,7 +94,7 @@ def trains(config: Config, prepared: Prepared, folder: Path) -> tuple[bool, str]
     result = train(config, prepared, folder, lambda epochs, classifier: ends.append(time.perf_counter()))
     losses = result.table.filter(regex="loss|penalty$")
     finite = bool(np.isfinite(losses.to_numpy()).all())
-    steps = len(prepared.rows("train", trains="source")) // config.training.batch_size
+    steps = len(prepared.rows("train", trains="source", unique=True)) // config.training.batch_size
     seconds = (ends[-1] - ends[0]) / (len(ends) - 1) / max(1, steps)
     peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else float("nan")
     loss = losses["train_loss"].iloc[-1]
@@ -109,7 +109,7 @@ def first_step(
     classifier = build_classifier(config)
     penalty = instantiate(config.adaptation.penalty, Adaptation)
     penalty.build(classifier.network.feature_size, CLASSES)
-    rows = prepared.rows("train", trains="source")
+    rows = prepared.rows("train", trains="source", unique=True)
     chosen = rows[:: max(1, len(rows) // 64)][:64]
     labelled = prepared.labelled(config.transfer.labelled_domain, chosen)
     target = prepared.images(config.transfer.target, chosen)

@@ -1,15 +1,20 @@
-"""Time what a study of hundreds of cells costs besides its trainings: planning, the summary and the page.
+"""Time what studies of up to 300 cells cost besides their trainings: planning, the summary and the page.
 
-    python benchmarks/many_cells.py                              # the study `full`: 310 cells on a mock of 450 galaxies
-    python benchmarks/many_cells.py --seeds 1 --keep study       # 62 cells, kept in that folder
+    python benchmarks/many_cells.py                              # 6, 60 and 300 cells on a mock of 450 galaxies
+    python benchmarks/many_cells.py --cells 60 --keep studies    # one size, kept in that folder
+    python benchmarks/many_cells.py --again studies              # measure what was kept with the present code
 
 One network is trained for each filter set, for a few epochs. The cells are copies of it under the identity of each
 method and seed, with other weights, scores and predictions, so that methods differ. DVC has all of it in its cache, and
 the runs are published before anything is timed, as they are when trainings have ended one after the other.
+
+Every line gives the wall time and the processor time of all processes of a command, of which the second depends less on
+what else runs. For 300 cells, making the study takes some ten minutes.
 """
 
 from __future__ import annotations
 
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,10 +49,13 @@ from mergershift.config import Config, compose
 from mergershift.config.cells_file import cells_text
 from mergershift.config.study import Cell, Method, Study
 from mergershift.pipeline.dvc import quiet_dvc
+from mergershift.pipeline.lock_file import remember_parsed
 
 EPOCHS_TRAINED = 6
 NOISE = 0.03
 """Relative size of the noise by which the weights and scores of cells differ."""
+SMALL = 20
+"""Number of cells below which a study has one filter set and two seeds."""
 RESAMPLES = 50
 """Bootstrap replicates of the copies' own metrics, of which the summary uses only the values."""
 Plain = dict[str, object]
@@ -66,7 +74,6 @@ def write_lists(
 
 def train_originals(project: Path, study: Study) -> dict[str, Path]:
     """Prepare the images, and train and evaluate a network for each filter set; returns their folders."""
-    edit(project / "conf/training" / f"{study.training}.yaml", epochs=EPOCHS_TRAINED)
     folders = {}
     for name in study.filters:
         ran(project, "mergershift", "prepare", f"filters={name}", f"split={study.split}")
@@ -171,6 +178,7 @@ def commit(project: Path) -> None:
     with (
         chdir(project),
         quiet_dvc(),
+        remember_parsed(project),
         Repo(str(project)) as repo,
         lock_repo(repo),
         repo.scm_context(quiet=True),
@@ -183,18 +191,23 @@ def commit(project: Path) -> None:
         stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
 
 
-def measure(project: Path) -> Iterator[tuple[str, float]]:
-    """Yield what was done and its wall time in seconds."""
-    yield "mergershift study list", timed(project, "mergershift", "study", "list")
-    yield "mergershift code", timed(project, "mergershift", "code")
-    yield "mergershift summary --quiet", timed(project, "mergershift", "summary", "--quiet")
-    yield "mergershift report", timed(project, "mergershift", "report")
-    yield (
-        "mergershift repro --jobs 2, summary and page to do",
-        timed(project, "mergershift", "repro", "--jobs", "2"),
-    )
-    yield "mergershift repro --jobs 2, nothing to do", timed(project, "mergershift", "repro", "--jobs", "2")
-    yield "dvc status", timed(project, "dvc", "status")
+def measure(project: Path) -> Iterator[tuple[str, float, float]]:
+    """Yield what was done, its wall time and its processor time in seconds."""
+    parallel = ("mergershift", "repro", "--jobs", "2")
+    yield "summary", *spent(project, "mergershift", "summary", "--quiet")
+    yield "page", *spent(project, "mergershift", "report")
+    yield "repro --jobs 2, summary and page to do", *spent(project, *parallel)
+    yield "repro --jobs 2, nothing to do", *spent(project, *parallel)
+    yield "repro, nothing to do", *spent(project, "mergershift", "repro")
+    yield "dvc repro, nothing to do", *spent(project, "dvc", "repro")
+
+
+def spent(project: Path, *command: str) -> tuple[float, float]:
+    """Wall and processor time in seconds of a Python module in a clone, with all processes that it starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = timed(project, *command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def sizes(project: Path) -> dict[str, float]:
@@ -209,34 +222,93 @@ def sizes(project: Path) -> dict[str, float]:
     }
 
 
+def lists_of(count: int, full: Plain) -> Plain:
+    """Choose filter sets, methods and seeds from a study's lists that make `count` cells, or as many as they can."""
+    filters, methods, seeds = (list(full[name]) for name in ("filters", "methods", "seeds"))  # type: ignore[call-overload]
+    filters = filters[: 1 if count < SMALL else None]
+    seeds = seeds[: 2 if count < SMALL else None]
+    return {"filters": filters, "methods": methods[: count // (len(filters) * len(seeds))], "seeds": seeds}
+
+
+def make_study(folder: Path, data: Path, lists: Plain, first: Path | None) -> Path:
+    """Clone this checkout with a study of these lists, all of whose cells are finished.
+
+    `first` is a study made before, with at least the same filter sets: its images and trainings are taken.
+    """
+    project = clone(folder, data, "two", methods=1, epochs=1, seeds=1)
+    study = write_lists(project, lists["filters"], lists["methods"], lists["seeds"])  # type: ignore[arg-type]
+    edit(project / "conf/training" / f"{study.training}.yaml", epochs=EPOCHS_TRAINED)
+    originals = {name: folder.parent / "originals" / name for name in study.filters}
+    if first is None:
+        for name, trained in train_originals(project, study).items():
+            # Outside of the study, which would otherwise publish them as trainings of its own.
+            originals[name].parent.mkdir(exist_ok=True)
+            shutil.move(trained, originals[name])
+    else:
+        for name in study.filters:
+            prepared = f"outputs/prepared/{name}-{study.split}"
+            shutil.copytree(first / prepared, project / prepared)
+    fill(project, study, originals)
+    ran(project, "mergershift", "code")
+    commit(project)
+    ran(project, "mergershift", "sync")
+    return project
+
+
 @click.command()
 @click.option("--study", default="full", show_default=True, help="Name in conf/studies/ of the lists.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Use only the first N seeds.  [default: all]")
+@click.option("--cells", multiple=True, default=(6, 60, 300), show_default=True, type=click.IntRange(min=2))
 @click.option("--mergers", default=150, show_default=True)
 @click.option("--non-mergers", default=300, show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="New folder for the study, which is kept.")
-def main(study: str, seeds: int | None, mergers: int, non_mergers: int, keep: Path | None) -> None:
-    """Print a line with the wall time of each command, and the sizes of what they wrote."""
-    lists = YAML(typ="safe").load((ROOT / "conf/studies" / f"{study}.yaml").read_text())
-    with tempfile.TemporaryDirectory() as folder:
-        data = (keep or Path(folder)) / "data"
+@click.option("--keep", type=click.Path(path_type=Path), help="New folder for the studies, which are kept.")
+@click.option(
+    "--again", type=click.Path(path_type=Path, exists=True), help="Folder of studies that were kept."
+)
+def main(
+    study: str, cells: tuple[int, ...], mergers: int, non_mergers: int, keep: Path | None, again: Path | None
+) -> None:
+    """Print a line with the times of each command, and the sizes of what they wrote, for each size of the study."""
+    full = YAML(typ="safe").load((ROOT / "conf/studies" / f"{study}.yaml").read_text())
+    if again is not None:
+        for path in sorted(again.glob("* cells"), key=lambda path: int(path.name.split()[0])):
+            mirror_code(path)
+            show(path)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        data = folder / "data"
         data.mkdir(parents=True)
         write_archive(
-            data, mergers=mergers, non_mergers=non_mergers, seed=100, filter_sets=tuple(lists["filters"])
+            data, mergers=mergers, non_mergers=non_mergers, seed=100, filter_sets=tuple(full["filters"])
         )
-        project = clone(data.parent / "study", data, "two", methods=1, epochs=1, seeds=1)
-        written = write_lists(project, lists["filters"], lists["methods"], lists["seeds"][:seeds])
-        originals = train_originals(project, written)
-        fill(project, written, originals)
-        for original in originals.values():
-            shutil.rmtree(original)
-        ran(project, "mergershift", "code")
-        commit(project)
-        ran(project, "mergershift", "sync")
-        for name, seconds in measure(project):
-            print(f"{len(written.cells())} cells: {name}: {seconds:.1f} s", flush=True)
-        for name, size in sizes(project).items():
-            print(f"{len(written.cells())} cells: {name}: {size:.2f} MB", flush=True)
+        # The largest comes first, because it has all filter sets.
+        made: dict[int, Path] = {}
+        for count in sorted(cells, reverse=True):
+            first = next(iter(made.values()), None)
+            made[count] = make_study(folder / f"{count} cells", data, lists_of(count, full), first)
+        for count in cells:
+            show(made[count])
+
+
+def mirror_code(project: Path) -> None:
+    """Give a study that was kept the sources of this checkout as they are now, as if it had been run with them."""
+    for part in ("src", "dvc.yaml"):
+        source, target = ROOT / part, project / part
+        if source.is_dir():
+            shutil.rmtree(target)
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    ran(project, "mergershift", "code")
+    commit(project)
+
+
+def show(project: Path) -> None:
+    """Measure a finished study and print what it took."""
+    for name, wall, processor in measure(project):
+        print(f"{project.name}: {name}: {wall:.1f} s, processors {processor:.1f} s", flush=True)
+    for name, size in sizes(project).items():
+        print(f"{project.name}: {name}: {size:.2f} MB", flush=True)
 
 
 if __name__ == "__main__":

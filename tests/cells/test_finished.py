@@ -13,6 +13,7 @@ from mergershift import evaluation
 from mergershift.cells.finished import FinishedTraining
 from mergershift.cells.run_content import run_content
 from mergershift.core.errors import UserError
+from mergershift.core.reading import DamagedFile
 
 EVALUATION = {"selection.json", "validators.csv", "metrics.json", "predictions.csv"}
 
@@ -54,6 +55,25 @@ def test_its_score_is_that_of_the_chosen_epoch(tmp_path: Path) -> None:
     assert training.score("target_entropy") == 0.2
     assert training.score("information_maximisation") == 0.5
     assert training.validators["chosen"].tolist() == [False, True, False]
+
+
+def test_its_score_is_one_on_galaxies_that_no_epoch_was_chosen_on(tmp_path: Path) -> None:
+    path = evaluated(tmp_path / "cell", of="this") / "evaluation/validators.csv"
+    scores = pd.read_csv(path)
+    scores.assign(target_entropy_judged=scores["target_entropy"] + 7).to_csv(path, index=False)
+    training = FinishedTraining.read(tmp_path / "cell")
+    assert training.score("target_entropy") == 7.2
+    assert training.validators["target_entropy"].tolist()[1] == 0.2
+    assert not [name for name in map(str, training.judged) if name.endswith("_judged")]
+
+
+def test_an_evaluation_of_an_earlier_version_lacks_later_validators(tmp_path: Path) -> None:
+    path = evaluated(tmp_path / "cell", of="this") / "evaluation/validators.csv"
+    pd.read_csv(path).drop(columns="balanced_transport").to_csv(path, index=False)
+    training = FinishedTraining.read(tmp_path / "cell")
+    assert training.score("target_entropy") == 0.2
+    with pytest.raises(DamagedFile, match="no column balanced_transport"):
+        training.score("balanced_transport")
 
 
 def test_an_evaluation_of_another_training_is_none_of_it(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel
 
+from mergershift.core import reading
 from mergershift.core.reading import Columns, DamagedFile, read_csv, read_json
 from mergershift.core.yaml_files import read_yaml
 
@@ -124,6 +126,25 @@ def test_a_table_is_read_exactly(tmp_path: Path) -> None:
     )
     written.to_csv(path, index=False)
     pd.testing.assert_frame_equal(read_csv(path, COLUMNS, REMEDY), written, check_exact=True)
+
+
+def test_a_plain_table_is_read_in_one_go_as_it_is_field_by_field(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.csv"
+    numbers = rng.normal(size=200) * 10.0 ** rng.integers(-320, 300, 200)
+    numbers[::7] = np.nan
+    written = pd.DataFrame(
+        {"row": rng.integers(0, 9, 200), "score": numbers, "name": ["a b"] * 200, "more": 1.0, "less": 5}
+    )
+    written.to_csv(path, index=False)
+    plain = reading._plain_table(path.read_text(), COLUMNS, None, 1)
+    assert plain is None, "the type of `more` has to be inferred"
+    columns = {**COLUMNS, "more": float}
+    plain = reading._plain_table(path.read_text(), columns, None, 1)
+    assert plain is not None
+    pd.testing.assert_frame_equal(plain, written, check_exact=True)
+    checked = reading._checked_table(path, path.read_text(), columns, REMEDY, None, 1)
+    pd.testing.assert_frame_equal(plain, checked, check_exact=True)
 
 
 def test_a_table_that_may_have_no_rows_may_have_no_columns(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from studies import (
     steps,
 )
 
-from mergershift.config.study import read_study, set_filters
+from mergershift.config.study import read_study
+from mergershift.config.study_choice import set_filters
 
 pytestmark = pytest.mark.system
 

@@ -15,7 +15,8 @@ from mergershift.config.schema import TransferConfig
 def domains_seen(config: Mapping[str, Any]) -> tuple[Domain, ...]:
     """Domains whose images a training used.
 
-    They are the labelled domain and, if the method used it in its penalty or after the training, the target.
+    They are the labelled domain and, if the method used it in its penalty or after the training, the target; if the
+    network was pre-trained, both.
 
     Args:
         config: the training's configuration as plain dictionaries, see `Config.dump`.
@@ -26,6 +27,8 @@ def domains_seen(config: Mapping[str, Any]) -> tuple[Domain, ...]:
         {key: config["transfer"][key] for key in TransferConfig.model_fields}
     )
     labelled, target = transfer.labelled_domain, transfer.target
+    if config.get("pretraining") is not None:
+        return tuple(dict.fromkeys((labelled, transfer.source, target)))
     if target == labelled or not _uses_target(json.dumps(config["adaptation"]["penalty"], sort_keys=True)):
         return (labelled,)
     return (labelled, target)

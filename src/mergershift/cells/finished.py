@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
@@ -28,9 +29,13 @@ from mergershift.cells.records import RunRecord, Selection, Shift, Trained
 from mergershift.config import Config
 from mergershift.core.checkout import shown
 from mergershift.core.errors import UserError
+from mergershift.core.forked import forked
 from mergershift.core.reading import Columns, DamagedFile, damaged, read_csv
-from mergershift.evaluation import ORACLE, Results
+from mergershift.evaluation import JUDGED, ORACLE, Results
 
+_FIRST_VALIDATORS = ("source_validation_risk", "target_entropy", "information_maximisation",
+                     "soft_neighbourhood_density", "importance_weighted_risk")  # fmt: skip
+"""Validators that evaluations of every version have scores of."""
 TRAIN_AGAIN = "Train and evaluate again to replace it."
 
 
@@ -60,6 +65,23 @@ class FinishedTraining:
         if record.trained is None:
             raise damaged(path, "trained: missing", TRAIN_AGAIN)
         return cls(folder, record, Config.read(folder / TRAINED / CONFIG))
+
+    @classmethod
+    def read_all(cls, folders: Sequence[Path]) -> list[Self]:
+        """Read the finished trainings of many cells with all that the page shows of them, in several processes."""
+        return list(forked([partial(cls._read_whole, folder) for folder in folders]))
+
+    @classmethod
+    def _read_whole(cls, folder: Path) -> Self:
+        training = cls.read(folder)
+        training.load()
+        training.load("shift", "target")
+        return training
+
+    def load(self, *names: str) -> None:
+        """Read now what is otherwise read on first access: what `names` say, or all that the summary uses."""
+        for name in names or ("selection", "epochs", "validators", "results"):
+            getattr(self, name)
 
     @property
     def name(self) -> str:
@@ -139,9 +161,23 @@ class FinishedTraining:
             raise damaged(path, fault, self._evaluate_again)
         return shift
 
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """Like `validators`, with the scores on the half of the validation galaxies that no epoch was chosen on.
+
+        An evaluation of an earlier version has one score for all validation galaxies, which takes its place.
+        """
+        scores = self.validators
+        known = {name: name.removesuffix(JUDGED) for name in map(str, scores) if name.endswith(JUDGED)}
+        return (
+            scores
+            if not known
+            else scores.drop(columns=known.values(), errors="ignore").rename(columns=known)
+        )
+
     def score(self, validator: str) -> float:
-        """Score of the chosen epoch by a validator; raises UserError if the table has none."""
-        chosen = self.validators[self.validators["chosen"]]
+        """Score of the chosen epoch by a validator, on the judging half; raises UserError if the table has none."""
+        chosen = self.judged[self.judged["chosen"]]
         if validator not in chosen:
             path = self.folder / EVALUATED / VALIDATORS
             raise damaged(path, f"no column {validator}", self._evaluate_again)
@@ -150,7 +186,8 @@ class FinishedTraining:
     def test_predictions(self, choice: str) -> pd.DataFrame:
         """Read the predictions on all test rows with the epoch that was chosen by "label_free" or "oracle"."""
         path = self.folder / EVALUATED / PREDICTIONS[choice]
-        return read_test_predictions(path, self._evaluate_again)
+        same_rows = not self.trained.split.independent_domains
+        return read_test_predictions(path, self._evaluate_again, same_rows=same_rows)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -182,15 +219,15 @@ def read_epochs(path: Path, trained: Trained | None) -> pd.DataFrame:
 
 def read_validators(path: Path, remedy: str) -> pd.DataFrame:
     """Read the score of each kept epoch by each validator; raises DamagedFile, with `remedy`, if it is damaged."""
-    columns: Columns = {"epoch": int, **dict.fromkeys([*evaluation.VALIDATORS, ORACLE], float)}
+    columns: Columns = {"epoch": int, **dict.fromkeys([*_FIRST_VALIDATORS, ORACLE], float)}
     return read_csv(path, columns, remedy, others=float)
 
 
-def read_test_predictions(path: Path, remedy: str) -> pd.DataFrame:
-    """Read test predictions, which have to be of the same rows in both domains."""
+def read_test_predictions(path: Path, remedy: str, *, same_rows: bool) -> pd.DataFrame:
+    """Read test predictions, which have to be of the same rows in both domains if `same_rows`."""
     predictions = evaluation.read_predictions(path)
     rows = [set(predictions.loc[predictions["role"] == role, "row"]) for role in evaluation.ROLES]
-    if rows[0] != rows[1]:
+    if same_rows and rows[0] != rows[1]:
         numbers = " and ".join(str(len(found)) for found in rows)
         raise damaged(
             path, f"source and target have different test rows ({numbers}), expected the same", remedy

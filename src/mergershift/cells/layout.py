@@ -25,6 +25,8 @@ ARTIFACTS, FIGURES = "artifacts", "figures"
 """Folder with further files of the MLflow run, and the folder for figures inside it and inside the run."""
 GIT_DIFF = "git.diff"
 """Artifact with the uncommitted changes to the code."""
+PRETRAINED, PRETRAINING = "pretrained.safetensors", "pretraining.json"
+"""Files of a pre-training: the classifier, and its record (`stages.pretrain.Pretraining`)."""
 
 SELECTION, VALIDATORS = "selection.json", "validators.csv"
 """Files of an evaluation: its choices (`records.Selection`), and the scores of all epochs on which they are based."""

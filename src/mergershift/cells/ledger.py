@@ -22,21 +22,28 @@ def record(cell: str, data_hash: str, split: dict[str, Any]) -> None:
         file.write(json.dumps({**entry, "split": split}) + "\n")
 
 
-def count(data_hash: str, split: dict[str, Any]) -> int:
-    """Count the test evaluations of all trainings on these data under this split."""
+def times(data_hash: str, split: dict[str, Any]) -> list[str]:
+    """Return when the trainings on these data under this split were tested, in the order of the ledger (UTC, ISO 8601).
+
+    A time that the ledger does not state is an empty text.
+    """
     path = _ledger()
     if not path.is_file():
-        return 0
-    evaluations = 0
+        return []
+    found = []
     for line in path.read_bytes().splitlines():
         try:
             entry = json.loads(line)
         except ValueError:  # a full disk may have truncated a line
             continue
-        if not isinstance(entry, dict):
-            continue
-        evaluations += entry.get("data_hash") == data_hash and entry.get("split") == split
-    return evaluations
+        if isinstance(entry, dict) and entry.get("data_hash") == data_hash and entry.get("split") == split:
+            found.append(str(entry.get("time", "")))
+    return found
+
+
+def count(data_hash: str, split: dict[str, Any]) -> int:
+    """Count the test evaluations of all trainings on these data under this split."""
+    return len(times(data_hash, split))
 
 
 def _ledger() -> Path:

@@ -63,7 +63,7 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
         selection = Selection.read(evaluated / SELECTION)
         # Otherwise the evaluation belongs to an earlier training that this one has replaced.
         if selection.training == record.training:
-            scores, of_evaluation = _evaluation(evaluated, selection)
+            scores, of_evaluation = _evaluation(evaluated, selection, record.trained)
             if study is not None:
                 digest = predictions_digest(of_evaluation[PREDICTIONS["label_free"]])
                 gain = study.gain(record.training, digest)
@@ -84,11 +84,14 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
     )
 
 
-def _evaluation(folder: Path, selection: Selection) -> tuple[dict[str, float], dict[str, bytes]]:
+def _evaluation(
+    folder: Path, selection: Selection, training: Trained | None
+) -> tuple[dict[str, float], dict[str, bytes]]:
     """Read the metrics of an evaluation by name, and its files by their paths within the run."""
     again = f"Evaluate the training again with `mergershift evaluate {folder.parent}`."
     validators = read_validators(folder / VALIDATORS, again)
-    read_test_predictions(folder / PREDICTIONS["label_free"], again)
+    same_rows = training is None or not training.split.independent_domains
+    read_test_predictions(folder / PREDICTIONS["label_free"], again, same_rows=same_rows)
     scores = (
         evaluation.flat(evaluation.read_results(folder))
         | {"selected_epoch": selection.epoch, "threshold": selection.threshold}

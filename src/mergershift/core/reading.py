@@ -156,6 +156,42 @@ def read_csv(
     _require_content(path, text, remedy)
     if not text.endswith("\n"):
         raise damaged(path, CUT_OFF, remedy)
+    table = _plain_table(text, columns, others, rows)
+    return _checked_table(path, text, columns, remedy, others, rows) if table is None else table
+
+
+def _plain_table(text: str, columns: Columns, others: type[float] | None, rows: int) -> pd.DataFrame | None:
+    """Parse a table of plain numbers and words, many times faster; None if anything about it is out of the ordinary."""
+    import pandas as pd
+
+    first, *lines = text[:-1].split("\n")
+    header = first.split(",")
+    if '"' in text or "\r" in text or len(lines) < max(rows, 1) or len(set(header)) < len(header):
+        return None
+    if not columns.keys() <= set(header) or any(line.count(",") != len(header) - 1 for line in lines):
+        return None
+    found = {name: columns.get(name, others) for name in header}
+    kinds = {name: kind for name, kind in found.items() if kind is not None}
+    try:
+        table = pd.read_csv(
+            io.StringIO(text),
+            dtype=kinds,
+            na_values={name: [""] for name, kind in kinds.items() if kind is float},
+            keep_default_na=False,
+            float_precision="round_trip",
+        )
+    except (ValueError, OverflowError):  # such as a whole number with a point
+        return None
+    inferred = [name for name in header if name not in kinds]
+    return table if all(table[name].dtype == "int64" for name in inferred) else None
+
+
+def _checked_table(
+    path: Path, text: str, columns: Columns, remedy: str, others: type[float] | None, rows: int
+) -> pd.DataFrame:
+    """Parse any table, field by field; raises DamagedFile as `read_csv` does."""
+    import pandas as pd
+
     try:
         header, *lines = csv.reader(io.StringIO(text), strict=True)
     except (csv.Error, ValueError) as error:

@@ -147,7 +147,7 @@ def repro(name: str, config: Config, remote: Remote | None = None, *, attach: bo
             )
             return False
         parallel.report(failed, stale, cluster.logs)
-        finish(outdated)
+        finish(plan.stages_of(outdated))
         return True
 
 

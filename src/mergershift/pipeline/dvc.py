@@ -1,18 +1,22 @@
 """DVC's commands, and what worktrees and results need of its Python interface.
 
 DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This package uses it here, in
-`results` and `stale_locks`, and for a team's store and cache in `team_store`, `team_round_trip` and `team_cache`:
+`results`, `lock_file` and `stale_locks`, and for a team's store and cache in `team_store`, `team_round_trip` and
+`team_cache`:
 
 - `dvc.repo.Repo` and `lock_repo`: `index.graph`, `index.stages`, `index.outs`, `scm_context`, `stage_cache`,
   `cloud.get_remote`, `cloud.pull`, `cache.local_cache_dir`, `config` and `config.load_one`;
-- `addressing`, `name`, `outs`, `changed`, `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`,
-  `get_used_objs`, `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
-- `fs_path`, `exists`, `use_cache`, `hash_info` and `checkout` of an output;
+- `addressing`, `name`, `cmd`, `deps`, `outs`, `frozen`, `is_callback`, `always_changed`, `changed`,
+  `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`, `get_used_objs`,
+  `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
+- `fs_path`, `exists`, `use_cache`, `hash_info`, `status` and `checkout` of an output or dependency;
+- `parse_yaml`, `modify_yaml` and `_dump` of `dvc.utils.serialize._yaml`, also in `dvc.utils.strictyaml` and
+  `dvc.dvcfile`;
 - `dvc.data_cloud.Remote` with `fs`, `path` and `odb`, and `add`, `delete`, `path` and `oid_to_path` of that;
   `dvc.fs.get_cloud_fs` and `localfs`, `exists`, `info`, `get_file`, `parent` and `protocol` of a file system, and
   `dvc_objects.fs.generic.test_links`;
 - `dvc.cli.main` and `parse_args`, `dvc.config.Config`, `NoRemoteError` and `merge`, `dvc.config_schema.RelPath`,
-  `dvc.exceptions.DvcException`, `dvc.lock.LockError`, `dvc.rwlock._edit_rwlock`,
+  `dvc.exceptions.DvcException`, `dvc.lock.LockError`, `dvc.rwlock.rwlock` and `_edit_rwlock`,
   `dvc.stage.exceptions.StageCmdFailedError` and its message, and `dvc_data.hashfile.hash_info.HashInfo`.
 """
 
@@ -24,7 +28,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,10 +118,10 @@ def _asks(arguments: Sequence[str]) -> bool:
     return any(word == "--interactive" or re.fullmatch("-[a-zA-Z]*i[a-zA-Z]*", word) for word in arguments)
 
 
-def finish(outdated: Collection[str]) -> None:
-    """Run `dvc repro` if anything is out of date, which the whole pipeline has been searched for."""
+def finish(outdated: Sequence[str]) -> None:
+    """Run the stages that are out of date, given by their addresses in order; all others are known to be up to date."""
     if outdated:
-        dvc_repro()
+        dvc_repro(["--single-item", *outdated])
     else:
         print("Data and pipelines are up to date.", flush=True)
 
@@ -170,12 +174,15 @@ def main(arguments: Sequence[str]) -> int:
     os.environ |= environment()
     from dvc.cli import main as dvc_main
 
+    from mergershift.pipeline.lock_file import remember_parsed
+
     drop_stale_locks(root())
     killed = _KilledStage(logging.ERROR)
     logging.getLogger("dvc").addHandler(killed)
     for name in _News.LOGGERS:
         logging.getLogger(name).addFilter(_News())
-    code = dvc_main(list(arguments))
+    with remember_parsed(root()):
+        code = dvc_main(list(arguments))
     return 128 + killed.number if killed.number else code
 
 
@@ -205,7 +212,9 @@ def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
     """
     from dvc.repo import Repo, lock_repo
 
-    with Repo(str(tree)) as repo, lock_repo(repo):
+    from mergershift.pipeline.lock_file import remember_parsed
+
+    with remember_parsed(tree), Repo(str(tree)) as repo, lock_repo(repo):
         outs = {os.path.relpath(out.fs_path, tree): out for out in repo.index.outs}
         wanted = list(outputs)
         for name in wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,12 @@ class PipelinePlan:
     before: tuple[str, ...]
     """Addresses of the stages that the cells need, in the order of dvc.yaml."""
     cells: tuple[CellStages, ...]
+    groups: dict[str, str]
+    """Name of the cell of each stage by its address, or the address itself outside the cells, in order of execution."""
+
+    def stages_of(self, groups: Collection[str]) -> list[str]:
+        """Return the addresses of the stages of these groups, in order of execution."""
+        return [address for address, group in self.groups.items() if group in groups]
 
 
 def read_plan(stages: Sequence[Stage]) -> PipelinePlan:
@@ -67,9 +73,11 @@ def read_plan(stages: Sequence[Stage]) -> PipelinePlan:
     for address in tuple(before):
         before |= networkx.descendants(graph, address)
     order = {address: position for position, address in enumerate(known)}
+    cell_of = {address: cell.name for cell in cells for address in cell.stages}
     return PipelinePlan(
         tuple(sorted(before, key=order.__getitem__)),
         tuple(sorted(cells, key=lambda cell: order[cell.stages[0]])),
+        {stage.address: cell_of.get(stage.address, stage.address) for stage in in_order},
     )
 
 
@@ -85,10 +93,7 @@ def survey(here: Path, remote: Remote | None = None, *, pull: bool = False) -> t
         open_pipeline(here) as pipeline,
     ):  # addresses are relative to the working directory
         plan = read_plan(pipeline.stages)
-        cell_of = {address: cell.name for cell in plan.cells for address in cell.stages}
-        in_order = networkx.dfs_postorder_nodes(_graph(pipeline.stages))
-        groups = {address: cell_of.get(address, address) for address in in_order}
-        return plan, pipeline.restore(groups, remote or Remote(), pull=pull)
+        return plan, pipeline.restore(plan.groups, remote or Remote(), pull=pull)
 
 
 def _graph(stages: Sequence[Stage]) -> networkx.DiGraph:

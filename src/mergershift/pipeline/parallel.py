@@ -79,7 +79,7 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, pro
             plan, outdated = survey(here, remote)
             stale = [cell for cell in plan.cells if cell.name in outdated]
         report({cell: _how(code) for cell, code in failed.items()}, stale, state / "logs")
-        finish(outdated)
+        finish(plan.stages_of(outdated))
 
 
 def run(

@@ -55,8 +55,8 @@ def repro(
     elif arguments:
         dvc_repro(arguments)
     else:
-        _, outdated = survey(root(), remote)
-        finish(outdated)
+        plan, outdated = survey(root(), remote)
+        finish(plan.stages_of(outdated))
     if "--dry" not in arguments:
         from mergershift.stages.summary_table import print_summary
         from mergershift.tracking.sync import publish_missed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +18,8 @@ from mergershift.core.errors import UserError, first_line
 from mergershift.core.redaction import public
 
 if TYPE_CHECKING:
+    from dvc.dependency import Dependency
+    from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import Stage as DvcStage
     from fsspec.implementations.http import HTTPFileSystem
@@ -44,7 +46,14 @@ def open_pipeline(here: Path) -> Iterator[Pipeline]:
     """Load the pipeline of the checkout `here` once, and hold DVC's lock on it."""
     from dvc.repo import Repo, lock_repo
 
-    with Repo(str(here)) as repo, lock_repo(repo), repo.scm_context(quiet=True):
+    from mergershift.pipeline.lock_file import remember_parsed
+
+    with (
+        remember_parsed(here),
+        Repo(str(here)) as repo,
+        lock_repo(repo),
+        repo.scm_context(quiet=True),
+    ):
         yield Pipeline(repo, here)
 
 
@@ -82,6 +91,8 @@ class Pipeline:
         from dvc.lock import LockError
 
         remote.open(self._repo, required=pull)
+        _require_idle(self._repo, self._loaded.values())
+        same = _Dependencies()
         needs = {stage.address: stage.needs for stage in self.stages}
         outdated: set[str] = set()
         restored: list[DvcStage] = []
@@ -93,7 +104,8 @@ class Pipeline:
                 continue
             stage = self._loaded[address]
             try:
-                if stage.changed():
+                if same.changed(stage):
+                    same.forget(stage.outs)
                     _restore(stage, remote)
                     restored.append(stage)
             except LockError:  # a DvcException that does not concern the stage itself
@@ -104,6 +116,55 @@ class Pipeline:
         for file in {id(stage.dvcfile): stage.dvcfile for stage in restored if stage.cmd}.values():
             file.dump_stages([stage for stage in restored if stage.dvcfile is file], update_pipeline=False)
         return outdated
+
+
+def _require_idle(repo: Repo, stages: Iterable[DvcStage]) -> None:
+    """Raise DVC's LockError if another process runs one of the stages.
+
+    It cannot begin with one later, because this process holds DVC's lock on the checkout.
+    """
+    from dvc.rwlock import rwlock
+
+    files = [out.fs_path for stage in stages for out in (*stage.deps, *stage.outs)]
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    with rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), list(dict.fromkeys(files)), [], hardlink):
+        pass
+
+
+class _Dependencies:
+    """Finds the stages that are out of date, and compares a file with what dvc.lock records only once.
+
+    Hundreds of stages depend on the same sources and parameters. DVC compares them for each stage anew, and writes the
+    file of its own lock six times for each.
+    """
+
+    def __init__(self) -> None:
+        self._changed: dict[tuple[type, str, str], bool] = {}
+
+    def forget(self, outs: Iterable[Output]) -> None:
+        """Compare these outputs, and what they lie in or contain, anew when another stage depends on them."""
+        paths = [os.path.join(out.fs_path, "") for out in outs]
+        for key in tuple(self._changed):
+            known = os.path.join(key[1], "")
+            if any(known.startswith(path) or path.startswith(known) for path in paths):
+                del self._changed[key]
+
+    def changed(self, stage: DvcStage) -> bool:
+        """Whether DVC would run the stage: ``stage.changed()`` without DVC's locks."""
+        if stage.frozen or stage.is_callback or stage.always_changed or not stage.cmd:
+            return bool(stage.changed())
+        return (
+            stage.changed_stage()
+            or any(self._dependency_changed(dependency) for dependency in stage.deps)
+            or any(out.status() for out in stage.outs)
+        )
+
+    def _dependency_changed(self, dependency: Dependency) -> bool:
+        recorded = f"{dependency.hash_info} {getattr(dependency, 'params', None)}"
+        key = (type(dependency), dependency.fs_path, recorded)
+        if key not in self._changed:
+            self._changed[key] = bool(dependency.status())
+        return self._changed[key]
 
 
 def _restore(stage: DvcStage, remote: Remote) -> None:
