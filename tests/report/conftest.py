@@ -23,7 +23,8 @@ def make_project(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Call
     def make() -> Path:
         folder = tmp_path_factory.mktemp("study") / "project"
         shutil.copytree(CHECKOUT / "conf", folder / "conf")
-        for name in ("dvc.yaml", "CITATION.cff"):
+        (folder / "docs").mkdir()
+        for name in ("dvc.yaml", "CITATION.cff", "docs/methods.md"):
             shutil.copy(CHECKOUT / name, folder / name)
         shutil.copytree(sample, folder / "data", copy_function=os.link)
         mark_as("mock", folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from report.small_study import ORACLE_TRANSFER, Compared, contender, results, setting
@@ -43,7 +45,10 @@ def test_a_supported_gain_is_reported_with_its_share() -> None:
     text = two_methods(GAIN)
     assert "loses 0.200 of balanced accuracy on noisy ones. MMD is shown to win part of it back." in text
     assert "Chosen without target labels, by target entropy: MMD." in text
-    assert "+0.100 [+0.050, +0.150], p = 0.010, wins back 50 % [20 %, 80 %] of the loss" in text
+    assert (
+        "+0.100 [+0.050, +0.150], p = 0.010 after Holm’s correction, wins back 50 % [20 %, 80 %] of the loss"
+        in text
+    )
 
 
 @pytest.mark.parametrize("compared", [OPEN, NOISE])
@@ -51,9 +56,45 @@ def test_a_gain_without_support_is_not_claimed(compared: Compared) -> None:
     text = two_methods(compared)
     assert "remains open: it is not distinguishable from source only with 6 test galaxies" in text
     assert "is not distinguishable from 0" in text
-    assert ("the test decides, not the interval" in text) == (compared is OPEN)
+    assert ("the interval is before Holm’s correction" in text) == (compared is OPEN)
     assert "wins back" not in text
     assert "50 %" not in text
+
+
+def test_the_area_is_given_beside_the_accuracy() -> None:
+    direction, gathered = results([setting([contender("source_only"), contender("mmd")])], {"mmd": GAIN})
+    assert "In AUC" not in " ".join(sentences(direction, gathered)), "summaries of earlier versions have none"
+    for name, numbers in {"auc_drop": (0.21, 0.1, 0.32), "auc_won_back": (0.25, -0.4, 0.6)}.items():
+        columns = [name, f"{name}_low", f"{name}_high"]
+        gathered.comparison[columns] = numbers
+    text = " ".join(sentences(direction, gathered))
+    assert (
+        "In AUC, which no threshold enters, source only loses 0.210 [0.100, 0.320], of which MMD wins back "
+        "25 % [−40 %, 60 %]."
+    ) in text
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        (1, "With one seed, all of this is about these trainings"),
+        (3, "Three seeds hardly show the scatter between trainings: five are the least for a claim"),
+        (5, ""),
+    ],
+)
+def test_few_seeds_are_no_claim_about_a_method(seeds: int, words: str) -> None:
+    direction, gathered = results([setting([contender("source_only"), contender("mmd")])], {"mmd": GAIN})
+    study = gathered.study.model_copy(update={"seeds": tuple(range(seeds))})
+    text = " ".join(sentences(direction, replace(gathered, study=study)))
+    assert words in text
+    assert ("least for a claim" in text) == bool(words)
+
+
+def test_a_loss_is_claimed_if_its_corrected_test_supports_it() -> None:
+    direction, gathered = results([setting([contender("source_only"), contender("mmd")])], {"mmd": GAIN})
+    assert "loses 0.200 of balanced accuracy" in headline(direction, gathered)
+    gathered.comparison["drop_p_holm"] = 0.06
+    assert "loses no balanced accuracy on noisy ones for certain" in headline(direction, gathered)
 
 
 def test_a_choice_that_is_worse_or_no_adaptation_is_named() -> None:
@@ -118,6 +159,6 @@ def test_the_oracle_is_called_no_bound_if_a_method_exceeds_it(auc: float) -> Non
         (ORACLE_TRANSFER, "auc"): 0.7,
         (ORACLE_TRANSFER, "balanced_accuracy"): 0.65,
     }
-    text = sentences(*results([setting(contenders)], {"mmd": OPEN}, metrics))[-1]
+    text = " ".join(sentences(*results([setting(contenders)], {"mmd": OPEN}, metrics)))
     assert "the oracle, trained on noisy labels, reaches 0.650 [0.640, 0.660]" in text
     assert ("It is no bound: the AUC of MMD (0.800) is above its 0.700." in text) == (auc > 0.7)

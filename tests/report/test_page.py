@@ -17,8 +17,10 @@ from report.study_sample import FORWARD, METHODS, mark_as, write_study
 from mergershift.cells import ledger
 from mergershift.cli.main import main
 from mergershift.core.errors import UserError
+from mergershift.report.methods import methods_section
 from mergershift.report.page import write_report
 
+CHECKOUT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -162,8 +164,27 @@ def test_the_tables_hold_the_metrics_of_the_summary(study):
         assert cells[1].startswith("&lt; 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}")
         gained = row["p_holm"] < 0.05 and row["low"] > 0
         assert (cells[2] == "gain") == gained
-        share = f"{100 * row['won_back']:.0f} %".replace("-", "−") if gained else "–"
-        assert cells[3].startswith(share)
+        for cell, share in zip(cells[3:], ("won_back", "recovered"), strict=True):
+            known = gained and pd.notna(row[share])
+            assert cell.startswith(f"{100 * row[share]:.0f} %".replace("-", "−") if known else "–")
+    for name, cells in table_rows(text, "The same by target AUC").items():
+        row = compared.loc[[names[name]]].iloc[0]
+        assert cells[0].startswith(f"{row['auc_difference']:+.3f}".replace("-", "−"))
+
+
+def test_the_methods_section_is_the_documents(study):
+    text = (study / "outputs/report/index.html").read_text()
+    section = text[text.index('id="methods-title"') : text.index('<section id="trainings"')]
+    assert "<h3>What is claimed</h3>" in section
+    assert "<strong>AUC</strong>" in section
+    assert "<h1" not in section
+    source = (CHECKOUT / "docs/methods.md").read_text()
+    assert section.count("<h3>") == source.count("\n## ")
+    (study / "docs/methods.md").rename(study / "elsewhere.md")
+    try:
+        assert methods_section() == ""
+    finally:
+        (study / "elsewhere.md").rename(study / "docs/methods.md")
 
 
 def test_confusion_counts_are_the_mean_over_seeds(study):
@@ -310,7 +331,8 @@ def test_the_archive_and_its_test_evaluations_are_named(fresh):
         ledger.record("cell", record["data_hash"], record["split"])
     write_report()
     text = Document((fresh / "outputs/report/index.html").read_text()).text
-    assert "F814W, F160W: 3 times" in text
+    assert re.search(r"F814W, F160W: 3 times, (\d{4}-\d\d-\d\d) to \1 ", text)
+    assert "conf/selection/label_free.yaml, not committed as it is now" in text
     assert "MOCK" not in text
     assert "https://archive.example/deepmerge" in text
     for path in (fresh / "outputs/report/figures").glob("*.svg"):

@@ -39,7 +39,7 @@ def test_a_share_is_given_for_a_supported_gain_only(p: float, conclusion: str, s
     one = setting([contender("source_only"), contender("mmd")])
     _, gathered = results([one], {"mmd": (0.1, 0.05, 0.15, p)})
     (row,) = comparison_rows(one, gathered.comparison)
-    assert [value.text for value in row.values] == ["+0.100", f"{p:.3f}", conclusion, share]
+    assert [value.text for value in row.values] == ["+0.100", f"{p:.3f}", conclusion, share, NONE]
     assert row.values[1].bounds == "(0.001)"
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from mergershift.core.processes import available_cores
+from mergershift.core.forked import forked
 from mergershift.report import prose
 from mergershift.report.study_results import Contender, StudyResults
 from mergershift.report.style import Style
@@ -20,8 +16,6 @@ from mergershift.report.svg import Drawing, mark, save
 
 ByRun = dict[tuple[str, str], dict[str, bytes]]
 """PNG files by their names, by the experiment and the id of a training."""
-_waiting: list[Callable[[], str]] = []
-"""What draws the figures: forked processes find the figures here, which would be slow to send to them."""
 
 
 class FigureFiles:
@@ -47,7 +41,7 @@ class FigureFiles:
         """Draw all figures; returns those that show a single method, for the run of its first training."""
         by_run: ByRun = {}
         jobs = [self._job(drawing, number) for number, (drawing, _, _) in enumerate(self._drawings, start=1)]
-        for (drawing, values, of), svg in zip(self._drawings, _in_parallel(jobs), strict=True):
+        for (drawing, values, of), svg in zip(self._drawings, forked(jobs, batches=False), strict=True):
             values["svg"] = svg
             self.advance(1)
             if of is not None:
@@ -58,29 +52,3 @@ class FigureFiles:
 
     def _job(self, drawing: Drawing, number: int) -> Callable[[], str]:
         return lambda: save(drawing, self._folder, self._styles, number)
-
-
-def _in_parallel(jobs: list[Callable[[], str]]) -> Iterator[str]:
-    """Yield the results of the jobs in order, computed by as many processes as there are cores."""
-    workers = min(available_cores(), len(jobs))
-    if workers < 2 or not sys.platform.startswith("linux"):  # elsewhere, forked processes are not safe
-        yield from (job() for job in jobs)
-        return
-    with (
-        _offered(jobs),
-        ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool,
-    ):
-        yield from pool.map(_run, range(len(jobs)))
-
-
-@contextmanager
-def _offered(jobs: list[Callable[[], str]]) -> Iterator[None]:
-    _waiting[:] = jobs
-    try:
-        yield
-    finally:
-        _waiting.clear()
-
-
-def _run(index: int) -> str:
-    return _waiting[index]()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mergershift.evaluation.conclusions import Conclusion, conclude, disagrees
+from mergershift.evaluation.conclusions import FEWEST_SEEDS, Conclusion, conclude, disagrees, loses
 from mergershift.report.compared import compared_rows
 from mergershift.report.remarks import TARGET, errors, spread
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
@@ -21,6 +22,7 @@ from mergershift.report.tables import (
 )
 from mergershift.report.wording import counted, listed, upper_first
 
+NUMBERS = ("no", "one", "two", "three", "four", "five")
 FEW = 3
 """Number of methods up to which a sentence names all of them."""
 
@@ -29,26 +31,26 @@ def headline(direction: Direction, gathered: StudyResults) -> str:
     """The result of a direction in two sentences: what the shift costs, and what is shown to win it back."""
     if all(setting.baseline is None for setting in direction.settings):
         return "The study has no source-only training, so it does not show what the shift costs."
-    lows = [
-        float(own["drop_low"].iloc[0])
+    losses = [
+        loses(own.iloc[0])
         for setting in direction.settings
-        if len(own := in_setting(gathered.comparison, setting))
+        if len(own := in_setting(gathered.comparison, setting)) and math.isfinite(own["drop"].iloc[0])
     ]
-    loss = _loss(direction, gathered, lows) if lows else _two_accuracies(direction, gathered)
+    loss = _loss(direction, gathered, losses) if losses else _two_accuracies(direction, gathered)
     return f"{loss} {_gains(direction, gathered)}".strip()
 
 
-def _loss(direction: Direction, gathered: StudyResults, lows: Sequence[float]) -> str:
-    """What source-only loses between the domains, given the lower bounds of the loss."""
+def _loss(direction: Direction, gathered: StudyResults, losses: Sequence[bool]) -> str:
+    """What source-only loses between the domains, given where the loss is supported."""
     texts = {
         setting: number(float(own["drop"].iloc[0]))
         for setting in direction.settings
-        if len(own := in_setting(gathered.comparison, setting))
+        if len(own := in_setting(gathered.comparison, setting)) and math.isfinite(own["drop"].iloc[0])
     }
     start = f"Trained on {direction.source} images only, the network"
-    if not any(low > 0 for low in lows):
+    if not any(losses):
         return f"{start} loses no balanced accuracy on {direction.target} ones for certain: {spread(texts)}."
-    doubt = "" if all(low > 0 for low in lows) else ", not everywhere for certain"
+    doubt = "" if all(losses) else ", not everywhere for certain"
     if len(set(texts.values())) == 1:
         return f"{start} loses {spread(texts)} of balanced accuracy on {direction.target} ones{doubt}."
     return f"{start} loses balanced accuracy on {direction.target} ones: {spread(texts)}{doubt}."
@@ -78,7 +80,7 @@ def _gains(direction: Direction, gathered: StudyResults) -> str:
     galaxies = counted(min(setting.sizes["galaxies"] for setting in compared), "test galaxy")
     names = list(dict.fromkeys(contender.name for rows in compared.values() for contender in rows))
     gains = {setting: _gaining(rows) for setting, rows in compared.items()}
-    lost = {setting: any(row["drop_low"] > 0 for row in rows.values()) for setting, rows in compared.items()}
+    lost = {setting: any(loses(row) for row in rows.values()) for setting, rows in compared.items()}
     if any(gains.values()):
         what = {
             setting: "win part of it back" if lost[setting] else "be better than source only"
@@ -120,7 +122,9 @@ def sentences(direction: Direction, gathered: StudyResults) -> list[str]:
     found = [
         *_choices(direction, gathered),
         " ".join(errors(direction, gathered, leading)),
+        _by_area(direction, gathered),
         _reference(direction, gathered),
+        _seeds(len(gathered.study.seeds)),
     ]
     return [sentence for sentence in found if sentence]
 
@@ -161,7 +165,7 @@ def _choice(chosen: Mapping[Setting, Contender], gathered: StudyResults) -> str:
             f"{_both(interval(named, 'difference', signed=True))}, p {p if p.startswith('<') else f'= {p}'}"
         )
         shares[own] = _both(share)
-    corrected = " after Holm’s correction" * (len(setting.label_free) > 2)
+    corrected = " after Holm’s correction"
     text = f"{start}. Its difference from source only, {spread(differences)}{corrected}, "
     match conclusion:
         case Conclusion.LOSS:
@@ -170,8 +174,44 @@ def _choice(chosen: Mapping[Setting, Contender], gathered: StudyResults) -> str:
             known = all(share != NONE for share in shares.values())
             return f"{text}wins back {spread(shares)} of the loss." if known else f"{text}is a gain."
     doubted = any(disagrees(compared_rows(own, gathered)[contender]) for own, contender in chosen.items())
-    why = ": the test decides, not the interval (see Gain over source only)" if doubted else ""
+    why = ": the interval is before Holm’s correction (see Gain over source only)" if doubted else ""
     return f"{text}is not distinguishable from 0{why}."
+
+
+def _by_area(direction: Direction, gathered: StudyResults) -> str:
+    """What source-only loses, and the chosen adaptation wins back, in AUC, which no threshold enters."""
+    losses: dict[Setting, str] = {}
+    shares: dict[str, dict[Setting, str]] = {}
+    for setting in direction.settings:
+        compared = compared_rows(setting, gathered)
+        if setting.adapted is None or setting.adapted not in compared:
+            continue
+        row = compared[setting.adapted]
+        loss, share = interval(row, "auc_drop"), interval(row, "auc_won_back", share=True)
+        if loss.text != NONE:
+            losses[setting] = _both(loss)
+            if share.text != NONE:
+                shares.setdefault(setting.adapted.name, {})[setting] = _both(share)
+    if not losses:
+        return ""
+    won = listed(f"{name} wins back {spread(texts)}" for name, texts in shares.items()) if shares else ""
+    text = f"In AUC, which no threshold enters, source only loses {spread(losses)}"
+    return f"{text}, of which {won}." if won else f"{text}."
+
+
+def _seeds(seeds: int) -> str:
+    """What the number of seeds leaves open; empty if there are enough for claims about methods."""
+    if seeds >= FEWEST_SEEDS:
+        return ""
+    if seeds == 1:
+        return (
+            "With one seed, all of this is about these trainings: intervals leave out the scatter between them, and "
+            f"{NUMBERS[FEWEST_SEEDS]} seeds are the least for a claim about a method."
+        )
+    return (
+        f"{upper_first(NUMBERS[seeds])} seeds hardly show the scatter between trainings: "
+        f"{NUMBERS[FEWEST_SEEDS]} are the least for a claim about a method."
+    )
 
 
 def _both(value: Value) -> str:
@@ -179,7 +219,7 @@ def _both(value: Value) -> str:
 
 
 def _reference(direction: Direction, gathered: StudyResults) -> str:
-    """What the oracle reaches, and which methods have a higher value, so that nobody takes it for a bound."""
+    """What the reference trained on target labels reaches, and which methods exceed it, since it is no bound."""
     texts, above = {}, {}
     for setting in direction.settings:
         oracle = next((one for one in setting.contenders if one.is_oracle and one.is_trained_on_target), None)

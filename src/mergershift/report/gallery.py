@@ -54,7 +54,9 @@ def against(probability: float, threshold: float) -> str:
 def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
     """Draw images of one outcome in both domains, pristine above noisy; None if no image has this outcome."""
     training = setting.shown.first
-    chosen = example_rows(training.target, outcome)
+    # Without a common split, some images of the target's test are training images of the source.
+    source = training.predictions[training.predictions["role"] == "source"]
+    chosen = example_rows(training.target[training.target["row"].isin(source["row"])], outcome)
     if chosen.empty:
         return None
     predictions = training.predictions.set_index(["domain", "row"])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mergershift.evaluation.conclusions import ALPHA
+from mergershift.report.lineage import Looks
 from mergershift.report.prose import kinds
 from mergershift.report.study_results import Setting, StudyResults
 from mergershift.report.style import spelt
@@ -14,8 +15,8 @@ from mergershift.report.tables import NONE
 from mergershift.report.wording import counted, listed, upper_first
 
 
-def facts(gathered: StudyResults, evaluations: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
-    """The setup of the study, as terms and their descriptions."""
+def facts(gathered: StudyResults, evaluations: Sequence[Looks], committed: str) -> list[tuple[str, str]]:
+    """The setup of the study, as terms and their descriptions; `committed` is what `rules_committed` returns."""
     first = gathered.settings[0]
     names = list(
         dict.fromkeys(contender.name for setting in gathered.settings for contender in setting.contenders)
@@ -24,7 +25,7 @@ def facts(gathered: StudyResults, evaluations: Sequence[tuple[str, int]]) -> lis
     rule = (
         "the threshold with the best balanced accuracy on the labelled validation images"
         if thresholds == {"source_validation"}
-        else "threshold 0.5"
+        else "an image is a merger from a probability of one half"
         if thresholds == {"half"}
         else listed(sorted(thresholds))
     )
@@ -33,7 +34,11 @@ def facts(gathered: StudyResults, evaluations: Sequence[tuple[str, int]]) -> lis
         "the training’s own rule" if validator == "kept" else spelt(validator).lower()
         for validator in validators
     )
-    counts = "; ".join(f"{name}: {counted(count, 'time')}" for name, count in evaluations)
+    counts = "; ".join(
+        f"{looks.filter_names}: {counted(looks.count, 'time')}"
+        + (f", {looks.first} to {looks.last}" if looks.first else "")
+        for looks in evaluations
+    )
     seeds = gathered.study.seeds
     return [
         ("Images", _images(gathered)),
@@ -59,7 +64,24 @@ def facts(gathered: StudyResults, evaluations: Sequence[tuple[str, int]]) -> lis
             f"beforehand; {rule}",
         ),
         ("Test evaluations so far", f"{counts} (every evaluation of any training counts)"),
+        (
+            "Rules of selection",
+            f"conf/selection/{gathered.study.selection}.yaml, last committed on {committed}"
+            if committed
+            else f"conf/selection/{gathered.study.selection}.yaml, not committed as it is now",
+        ),
     ]
+
+
+def threshold_note(gathered: StudyResults) -> str:
+    """Words that follow the threshold: how it was chosen, and whether intervals hold its scatter."""
+    rules = {training.selection.threshold_rule for training in gathered.trainings}
+    if rules == {"half"}:
+        return ", one half"
+    return (
+        ", chosen for each seed on labelled validation images of the source; intervals do not hold the scatter of that "
+        "choice"
+    )
 
 
 def _images(gathered: StudyResults) -> str:
@@ -109,8 +131,8 @@ def glossary(gathered: StudyResults) -> list[tuple[str, str]]:
         ),
         (
             "Gain, loss",
-            "Difference from source only on the same images. It is claimed only if the test, corrected by Holm for all "
-            f"methods of a table, gives p < {ALPHA:g} and the interval excludes 0; otherwise the two are not "
+            "Difference from source only on the same images. It is claimed only if the test gives "
+            f"p < {ALPHA:g} after Holm’s correction for everything that this page claims; otherwise the two are not "
             "distinguishable with these galaxies.",
         ),
         (
@@ -140,7 +162,7 @@ def _oracles(gathered: StudyResults) -> list[tuple[str, str]]:
         (
             "Oracle",
             f"A network {use} with labels of the target: a reference for what labels would give, with an uncertainty "
-            "of its own and no strict bound. It takes no part in the comparison.",
+            "of its own, and no bound. It takes no part in the choice of a method.",
         )
     ]
 
@@ -159,9 +181,9 @@ def sizes(setting: Setting) -> dict[str, str]:
         "what": what,
         "seeds": seeds,
         "short": f"{counted(count['galaxies'], 'test galaxy')}, {counted(count['images'], 'rendering')}, {seeds}",
-        "interval": "95 % intervals from resampling galaxies and seeds together"
+        "interval": "95 % intervals over galaxies and seeds together"
         if several
-        else "95 % intervals from resampling galaxies; with one seed, they exclude the scatter between trainings",
+        else "95 % intervals over galaxies; with one seed, they exclude the scatter between trainings",
         "several": "yes" if several else "",
     }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from mergershift.cells.finished import FinishedTraining
 from mergershift.config import Config
-from mergershift.core.checkout import root
+from mergershift.config.study import Study
+from mergershift.core.checkout import git, root
 from mergershift.core.nesting import flattened
 from mergershift.core.reading import read_text
 from mergershift.core.redaction import public
@@ -20,18 +22,43 @@ LOCAL = "http://127.0.0.1:5000"
 """Address at which `mergershift ui` serves the runs of the project's own database."""
 
 
-def test_evaluations(gathered: StudyResults) -> list[tuple[str, int]]:
-    """Filter names of each filter set, and the number of test evaluations on its images under this split."""
-    from mergershift.cells.ledger import count
+@dataclass(frozen=True)
+class Looks:
+    """The test evaluations on the images of a filter set under the study's split."""
 
-    evaluations: dict[str, int] = {}
+    filter_names: str
+    count: int
+    first: str
+    """Day of the first one that the ledger knows, empty if it knows none."""
+    last: str
+
+
+def test_evaluations(gathered: StudyResults) -> list[Looks]:
+    """Number of test evaluations on the images of each filter set, and the days of the first and the last."""
+    from mergershift.cells.ledger import times
+
+    found: dict[str, Looks] = {}
     for setting in gathered.settings:
         facts = setting.contenders[0].first.trained
         # The ledger of a checkout that took its results from a shared cache lacks the evaluations behind them.
         on_page = sum(len(contender.trainings) for contender in setting.contenders)
-        known = max(count(facts.data_hash, facts.split.model_dump(mode="json")), on_page)
-        evaluations[setting.filter_names] = max(known, evaluations.get(setting.filter_names, 0))
-    return list(evaluations.items())
+        known = times(facts.data_hash, facts.split.model_dump(mode="json"))
+        days = sorted(time[: len("2026-01-01")] for time in known if time)
+        before = found.get(setting.filter_names)
+        count = max(len(known), on_page, before.count if before else 0)
+        found[setting.filter_names] = Looks(
+            setting.filter_names, count, *(days[0], days[-1]) if days else ("", "")
+        )
+    return list(found.values())
+
+
+def rules_committed(study: Study) -> str:
+    """Day on which the rules of selection were last committed (UTC); empty if they were not, or were changed since."""
+    path = f"conf/selection/{study.selection}.yaml"
+    if git("status", "--porcelain", "--", path, folder=root()) != "":
+        return ""
+    when = git("log", "-1", "--format=%cd", "--date=format-local:%Y-%m-%d", "--", path, folder=root())
+    return when or ""
 
 
 def configurations(gathered: StudyResults) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from mergershift.evaluation.conclusions import Conclusion, conclude
+from mergershift.evaluation.conclusions import Conclusion, conclude, loses
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
 from mergershift.report.style import CARD, INK, MUTED, RULE
 from mergershift.report.svg import panel
@@ -83,7 +83,8 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
         _draw_span(axes, contender, span, place, filled=claimed)
         if contender.is_baseline and len(compared):
             loss = compared.iloc[0]
-            _write_change(axes, place, -float(loss["drop"]), claimed=bool(loss["drop_low"] > 0))
+            if np.isfinite(loss["drop"]):
+                _write_change(axes, place, -float(loss["drop"]), claimed=loses(loss))
         elif len(row):
             _write_change(axes, place, float(row["difference"].iloc[0]), claimed=claimed)
     # At the left edge of the figure, because the names take room that the longest titles need.

@@ -21,13 +21,15 @@ from mergershift.report import (
     method_figures,
     overview_figure,
     prose,
+    published_figures,
     remarks,
     tables,
 )
 from mergershift.report.all_trainings import MOST_LISTED, anchor, entry_rows, page_of
 from mergershift.report.feature_shift import compared_images, prepared_images, shifts
 from mergershift.report.figure_files import ByRun, FigureFiles
-from mergershift.report.lineage import LOCAL, configurations, runs, test_evaluations
+from mergershift.report.lineage import LOCAL, configurations, rules_committed, runs, test_evaluations
+from mergershift.report.methods import methods_section
 from mergershift.report.rendering import render
 from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, read_study_results
@@ -100,6 +102,7 @@ def _direction(
         "interval_note": remarks.interval_note(direction, gathered),
         "transfer": wide(lambda setting: tables.transfer_rows(setting, gathered.transfer)),
         "comparison": wide(lambda setting: tables.comparison_rows(setting, gathered.comparison)),
+        "areas": wide(lambda setting: tables.area_rows(setting, gathered.comparison)),
         "confusion": wide(tables.confusion_rows),
         "choice": wide(lambda setting: tables.choice_rows(setting, gathered.transfer)),
         "validators": list(zip(*(part["validators"] for part in parts), strict=True)),
@@ -130,6 +133,7 @@ def _setting(
         "page": page_of(setting),
         "compared": guide.compared(images),
         "drop": tables.drop(setting, gathered.comparison),
+        "auc_drop": tables.drop(setting, gathered.comparison, "auc_drop"),
         "validators": validator_rows(setting, gathered.validators),
         "ranked": ranked_networks(setting),
         "distances": tables.distance_rows(setting, measured),
@@ -235,15 +239,19 @@ def _render(gathered: StudyResults, directions: Sequence[Mapping[str, Any]], lis
         part=None,
         citation=prose.citation(prose.kinds(gathered), warned=bool(banner["warnings"])),
         headlines=[findings.headline(direction, gathered) for direction in gathered.directions],
-        facts=guide.facts(gathered, test_evaluations(gathered)),
+        as_published=published_figures.all_rows(gathered.transfer),
+        published_note=published_figures.NOTE,
+        facts=guide.facts(gathered, test_evaluations(gathered), rules_committed(gathered.study)),
         glossary=guide.glossary(gathered),
         few_ranked=FEWEST_RANKED,
+        threshold_note=guide.threshold_note(gathered),
         configuration=configurations(gathered),
         settings=gathered.settings,
         entries=entry_rows(gathered),
         runs=listed,
         listed=len(listed["entries"]) <= MOST_LISTED,
         references=references(),
+        methods=methods_section(),
     )
 
 

@@ -182,8 +182,9 @@ def read_study_results() -> StudyResults:
     styles = _names_and_styles(study)
     rank = _ranks(transfer)
     groups: dict[tuple[str, str, str], dict[Method, list[FinishedTraining]]] = {}
-    for cell in study.cells():
-        training = FinishedTraining.read(root() / cell.folder)
+    cells = study.cells()
+    trainings = FinishedTraining.read_all([root() / cell.folder for cell in cells])
+    for cell, training in zip(cells, trainings, strict=True):
         domains = training.config.transfer
         methods = groups.setdefault((cell.filters, str(domains.source), str(domains.target)), {})
         methods.setdefault(cell.method, []).append(training)

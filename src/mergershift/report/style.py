@@ -77,11 +77,15 @@ _SPELT = {
     "dann": "DANN",
     "deepmerge": "DeepMerge",
     "fisher": "Fisher",
+    "lmmd": "LMMD",
     "mcc": "MCC",
     "mmd": "MMD",
     "resnet18": "ResNet18",
+    "shot": "SHOT",
     "sidda": "SIDDA",
     "sinkhorn": "Sinkhorn",
+    "uda": "UDA",
+    "tent": "TENT",
 }
 
 

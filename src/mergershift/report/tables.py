@@ -87,7 +87,7 @@ def p_value(value: float) -> str:
 def interval(row: pd.Series[Any], name: str = "", *, signed: bool = False, share: bool = False) -> Value:
     """Format the columns ``name, name_low, name_high`` of a row, or ``value, low, high`` without a name."""
     columns = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
-    numbers = [float(row[column]) for column in columns]
+    numbers = [float(row.get(column, math.nan)) for column in columns]
     value, low, high = (percent(entry) if share else number(entry, signed=signed) for entry in numbers)
     return Value(value, f"[{low}, {high}]" if NONE not in (low, high) else "")
 
@@ -151,9 +151,10 @@ def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
 
 
 def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
-    """Comparison of each method with source-only: difference, p-values, conclusion, and share of the drop won back.
+    """Comparison of each method with source-only: difference, p-values, conclusion, and the shares won back.
 
-    The share is given for a supported gain only, since it means nothing for a difference that may be none.
+    The shares are those of the loss and of what the reference trained on target labels gains. They are given for a
+    supported gain only, since they mean nothing for a difference that may be none.
     """
     own = in_setting(comparison, setting)
     rows = []
@@ -164,21 +165,40 @@ def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRo
         row = matching.iloc[0]
         conclusion = conclude(row)
         named = row.rename({"low": "difference_low", "high": "difference_high"})
-        share = interval(row, "won_back", share=True) if conclusion is Conclusion.GAIN else Value(NONE)
+        shares = [
+            interval(row, name, share=True) if conclusion is Conclusion.GAIN else Value(NONE)
+            for name in ("won_back", "recovered")
+        ]
         values = [
             interval(named, "difference", signed=True),
             Value(p_value(row["p_holm"]), f"({p_value(row['p'])})" if row["p"] != row["p_holm"] else ""),
             Value(conclusion),
-            share,
+            *shares,
         ]
         rows.append(MethodRow(contender, values, contender is setting.best))
     return rows
 
 
-def drop(setting: Setting, comparison: pd.DataFrame) -> Value | None:
-    """Drop in accuracy of source-only between the domains; None if no method was compared with it."""
+def area_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
+    """Difference of each method from source-only in AUC, and its shares of the loss and of the recoverable part."""
     own = in_setting(comparison, setting)
-    return interval(own.iloc[0], "drop") if len(own) else None
+    rows = []
+    for contender in setting.contenders:
+        matching = of_method(own, contender)
+        if len(matching):
+            row = matching.iloc[0]
+            values = [
+                interval(row, "auc_difference", signed=True),
+                *(interval(row, name, share=True) for name in ("auc_won_back", "auc_recovered")),
+            ]
+            rows.append(MethodRow(contender, values, contender is setting.best))
+    return rows
+
+
+def drop(setting: Setting, comparison: pd.DataFrame, metric: str = "drop") -> Value | None:
+    """Drop of source-only between the domains, in accuracy or AUC; None if no method was compared with it."""
+    own = in_setting(comparison, setting)
+    return interval(own.iloc[0], metric) if len(own) else None
 
 
 def confusion_rows(setting: Setting) -> list[MethodRow]:

@@ -22,6 +22,17 @@ COLOURS = {
     "mmd_fisher_entropy": "#76553f",
     "noise_injection": "#7b2fb0",
     "dann_deepmerge_2": "#d95f02",
+    "dann_2021": "#b8651b",
+    "dann_fisher_2021": "#8f5a2a",
+    "mmd_fisher_2021": "#4f8f73",
+    "lmmd": "#1f7a4d",
+    "energy_distance": "#c2541b",
+    "partial_transport": "#4b5fc4",
+    "deep_astro_uda": "#0c7c8c",
+    "ada_match": "#1f6f8b",
+    "realism": "#a05cc9",
+    "shot": "#4f7a2e",
+    "tent": "#3f63b5",
 }
 """Hues after Okabe & Ito (2008), by the method's name in conf/adaptation/."""
 

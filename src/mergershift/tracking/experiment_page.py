@@ -11,10 +11,11 @@ KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 """Tag by which MLflow distinguishes experiments that train models from its GenAI ones."""
 _COLUMNS = {
     "`target/balanced_accuracy`": "score on the target's test images; epoch and threshold chosen without target labels",
-    "`target_95`": "the same with its 95 % interval, from resampling galaxies",
+    "`target_95`": "the same with its 95 % interval over galaxies, without the scatter between trainings",
     "`target/gain`": "gain in balanced accuracy over the network trained on the source alone, same seed and galaxies",
     "`source/...`, `uncertainty/...`": "scores on the source's test images; bounds of all 95 % intervals",
-    "`validators/...`": "the chosen epoch and threshold, and its score by each validator on validation images",
+    "`validators/...`": "the chosen epoch and threshold, and its score by each validator on validation images "
+    "(`_judged`: on those that compare methods)",
     "`method`, `adaptation`": "the experiment, or the adaptation where the experiment changes nothing; the adaptation",
     "`labels`": "the domain whose labels were used, which for `oracle` is the target; `tuned on` the target where its "
     "labels chose the hyper-parameters",

@@ -17,7 +17,7 @@ from mergershift.cells.records import STARTED_FROM, VARIED, RunSpec
 from mergershift.config.schema import ORACLE_PREFIX
 from mergershift.config.study import PLAIN, Method
 from mergershift.core.nesting import flattened
-from mergershift.evaluation import DOMAIN_DISTANCE, ORACLE, SOURCE_ACCURACY, VALIDATORS
+from mergershift.evaluation import DOMAIN_DISTANCE, JUDGED, ORACLE, SOURCE_ACCURACY, VALIDATORS
 from mergershift.tracking.colours import method_colour
 from mergershift.tracking.settings import settings_name
 from mergershift.tracking.target_use import (
@@ -63,6 +63,7 @@ _FINAL_METRICS = {
     "pruned": "search/pruned",
     "failed": "search/failed",
     **{name: f"validators/{name}" for name in OBJECTIVES},
+    **{f"{name}{JUDGED}": f"validators/{name}{JUDGED}" for name in (*VALIDATORS, ORACLE)},
     **{f"best_{name}": f"validators/{name}" for name in OBJECTIVES},
 }
 _SCORES = {

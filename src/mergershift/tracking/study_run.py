@@ -20,7 +20,8 @@ from mergershift.cells.summary_files import (
     summary_digest,
     summary_files,
 )
-from mergershift.config.study import Cell, Method, name_of_study
+from mergershift.config.study import Cell, Method
+from mergershift.config.study_choice import name_of_study
 from mergershift.core.checkout import root
 from mergershift.core.errors import UserError
 from mergershift.core.reading import DamagedFile, damaged, read_json
