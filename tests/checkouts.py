@@ -23,7 +23,8 @@ def clone(folder: Path) -> Path:
         shutil.copytree(
             CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    for name in ("dvc.yaml", "CITATION.cff", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    settings = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
+    for name in ("dvc.yaml", "CITATION.cff", "docs/methods.md", *settings):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / name, folder / name)
     commit(folder)

@@ -47,7 +47,9 @@ def test_one_training_step(network_file: Path, adaptation_file: Path) -> None:
     source, target = torch.randn(4, channels, 75, 75), 2 * torch.randn(4, channels, 75, 75)
     labels = torch.tensor([0, 1, 1, 0])
     source = penalty.labelled_images(source, torch.Generator().manual_seed(0))
-    of_source, of_target = network(source), network(target)
+    views = penalty.target_views(target, torch.Generator().manual_seed(0))
+    assert len(views) == penalty.views * len(target)
+    of_source, of_target = network(source), network(views)
     assert isinstance(of_source, Activations)
     assert of_source.features.shape == (4, network.feature_size)
     assert of_source.logits.shape == (4, 2)
@@ -59,7 +61,10 @@ def test_one_training_step(network_file: Path, adaptation_file: Path) -> None:
     assert torch.isfinite(loss)
 
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    own = [*penalty.parameters(), *weighting.parameters()]
+    own = [
+        *(weight for name, weight in penalty.named_parameters() if penalty.learning_rate_factor(name) > 0),
+        *weighting.parameters(),
+    ]
     optimiser = torch.optim.SGD([*network.parameters(), *own], lr=0.1)
     loss.backward()
     assert all(parameter.grad is not None for parameter in own), "the method's own parameters are trained"
