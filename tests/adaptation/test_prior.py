@@ -35,13 +35,22 @@ def test_entropy_and_divergence_equal_scipys() -> None:
     log_p = expected_log_probabilities(logits, SHARES)
     p = log_p.exp().numpy()
     assert entropy(log_p).item() == pytest.approx(reference_entropy(p, axis=1).mean())
-    assert divergence(log_p, SHARES).item() == pytest.approx(reference_entropy(p.mean(0), SHARES.expected))
+    assert divergence(log_p, SHARES).item() == pytest.approx(reference_entropy(SHARES.expected, p.mean(0)))
 
 
 def test_the_divergence_vanishes_at_the_expected_shares_alone() -> None:
     rows = torch.eye(3, dtype=torch.float64).repeat_interleave(torch.tensor([1, 6, 3]), 0)
     assert divergence(rows.log(), SHARES).item() == pytest.approx(0, abs=1e-12)
     assert divergence(rows.log(), None).item() > 0.1
+
+
+def test_a_class_that_vanishes_costs_more_than_its_entropy_saves_and_has_a_gradient() -> None:
+    logits = torch.tensor([[30.0, -30.0, 0.0]]).repeat(4, 1).requires_grad_()
+    value = divergence(expected_log_probabilities(logits, None), None)
+    value.backward()
+    assert value.item() > 10
+    assert logits.grad is not None
+    assert (logits.grad[:, 1] < -0.05).all()
 
 
 def test_at_least_single_precision() -> None:

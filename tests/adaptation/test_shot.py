@@ -69,7 +69,7 @@ def test_the_loss_equals_the_definition() -> None:
     labels = np.array([0, 1, 1, 0, 0, 1])
     p = softmax(logits, axis=1) * np.array(SHARES.expected) / np.array(SHARES.trained)
     p /= p.sum(1, keepdims=True)
-    expected = entropy(p, axis=1).mean() + entropy(p.mean(0), SHARES.expected)
+    expected = entropy(p, axis=1).mean() + entropy(SHARES.expected, p.mean(0))
     expected -= 0.3 * np.log(p[np.arange(6), labels]).mean()
     method = Shot()
     method.expect(SHARES)

@@ -36,7 +36,7 @@ def images() -> Tensor:
 def reference(logits: NDArray[np.float64], balance: float) -> float:
     p = softmax(logits, axis=1) * np.array(SHARES.expected) / np.array(SHARES.trained)
     p /= p.sum(1, keepdims=True)
-    return float(entropy(p, axis=1).mean() + balance * entropy(p.mean(0), SHARES.expected))
+    return float(entropy(p, axis=1).mean() + balance * entropy(SHARES.expected, p.mean(0)))
 
 
 def test_loss_and_gradient_are_those_of_the_definition() -> None:

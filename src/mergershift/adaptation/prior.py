@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,11 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 
 
 def divergence(log_probabilities: Tensor, shares: ClassShares | None) -> Tensor:
-    """Return the Kullback-Leibler divergence (scalar) of the mean of p `(M, K)` from the expected shares, in nats."""
-    mean = log_probabilities.exp().mean(0)
-    return torch.special.xlogy(mean, mean / expected_shares(mean[None], shares)).sum()
+    """Return KL(expected shares | mean of p) (scalar) in nats, for log p `(M, K)`.
+
+    In this direction, a class that vanishes from the predictions costs without limit. In the other one it costs a
+    fraction of a nat, which certain predictions of a single class make up for.
+    """
+    log_mean = log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
+    expected = expected_shares(log_mean[None], shares)
+    return (torch.special.xlogy(expected, expected) - expected * log_mean).sum()

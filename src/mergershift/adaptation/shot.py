@@ -28,16 +28,17 @@ class Shot(Adaptation):
 
     In the method of Liang et al. 2020 (arXiv:2002.08546), the head, here all weights on which the features do not
     depend, stays the source's hypothesis. The features minimise, over batches of target images, information
-    maximisation (eqs. 2 and 3), entropy + KL(mean prediction | class shares), plus `pseudo` times the cross-entropy
+    maximisation (eqs. 2 and 3), entropy + KL(class shares | mean prediction), plus `pseudo` times the cross-entropy
     with pseudo-labels, which are found anew for every pass over the target: the class of the centroid with the smaller
     cosine distance (see `pseudo_labels`).
 
-    The authors take equal class shares. Here they are those of the source's renderings, and all predictions are those
-    for these shares (see `ClassShares`), because mergers are rare: with equal ones, the method would move
-    non-mergers across the boundary until the halves are equal. A target whose classes have other shares is pulled
-    towards the source's. The authors train with smoothed labels and weight normalisation in the head, and SGD with a
-    decay; here the network is trained as configured, and Adam adapts it at a constant rate. The method amplifies what
-    the source's network gets right, and also what it gets wrong: it needs predictions better than chance.
+    The authors take equal class shares and the divergence in the other direction (see `divergence`). Here the shares
+    are those of the source's renderings, and all predictions are those for these shares (see `ClassShares`), because
+    mergers are rare: with equal ones, the method would move non-mergers across the boundary until the halves are
+    equal. A target whose classes have other shares is pulled towards the source's. The authors train with smoothed
+    labels and weight normalisation in the head, and SGD with a decay; here the network is trained as configured, and
+    Adam adapts it at a constant rate. The method amplifies what the source's network gets right, and also what it gets
+    wrong: it needs predictions better than chance. Every kept epoch is adapted, which can outlast the training.
 
     Args:
         epochs: number of passes over the target's training images.
@@ -49,7 +50,7 @@ class Shot(Adaptation):
 
     uses_target = False
 
-    def __init__(self, epochs: int = 5, lr: float = 1e-4, pseudo: float = 0.3) -> None:
+    def __init__(self, epochs: int = 10, lr: float = 3e-4, pseudo: float = 0.3) -> None:
         super().__init__()
         check_passes(epochs, lr)
         self.epochs, self.lr, self.pseudo = epochs, lr, check_weight("pseudo", pseudo)

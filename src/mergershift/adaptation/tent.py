@@ -31,12 +31,12 @@ class Tent(Adaptation):
 
     Entropy alone is lowest if all images are in one class, and drifts there where the classes are not equally
     frequent. The predictions are therefore those for the class shares of the source (see `ClassShares`), and the loss
-    is entropy + balance x KL(mean prediction of the batch | these shares); published are a balance of 0 and no
+    is entropy + balance x KL(these shares | mean prediction of the batch); published are a balance of 0 and no
     shares. A target whose classes have other shares is pulled towards the source's. Entropy minimisation helps only
     if most target images are already classified correctly after `AdaBN`.
 
     Args:
-        epochs: number of passes over the target's training images.
+        epochs: number of passes over the target's training images; with few images, few passes change nothing.
         lr: learning rate of Adam.
         balance: weight of the divergence from the source's class shares.
 
@@ -45,7 +45,7 @@ class Tent(Adaptation):
 
     uses_target = False
 
-    def __init__(self, epochs: int = 1, lr: float = 1e-3, balance: float = 1.0) -> None:
+    def __init__(self, epochs: int = 10, lr: float = 1e-2, balance: float = 1.0) -> None:
         super().__init__()
         check_passes(epochs, lr)
         self.epochs, self.lr, self.balance = epochs, lr, check_weight("balance", balance)
