@@ -14,12 +14,6 @@ from mergershift.networks.deepmerge_2020 import DeepMerge2020
 
 
 @pytest.fixture
-def network() -> SmallNetwork:
-    torch.manual_seed(0)
-    return SmallNetwork(channels=2, dropout=0.5).eval()
-
-
-@pytest.fixture
 def images() -> Tensor:
     torch.manual_seed(1)
     return 3 * torch.randn(25, 2, 12, 12) + 2 * torch.randn(25, 1, 1, 1)

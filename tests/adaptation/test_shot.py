@@ -22,18 +22,6 @@ from mergershift.networks import Activations, Network
 SHARES = ClassShares(trained=(0.5, 0.5), expected=(0.8, 0.2))
 
 
-@pytest.fixture
-def network() -> SmallNetwork:
-    torch.manual_seed(0)
-    return SmallNetwork(channels=2, dropout=0.5).eval()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    torch.manual_seed(1)
-    return 3 * torch.randn(24, 2, 12, 12) + 2 * torch.randn(24, 1, 1, 1)
-
-
 def nearest_centroids(features: NDArray[np.float64], probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """The two rounds of the paper with scipy's cosine distances, one class at a time."""
     rows = np.concatenate([features, np.ones((len(features), 1))], axis=1)

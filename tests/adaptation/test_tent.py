@@ -21,18 +21,6 @@ from mergershift.networks import Activations
 SHARES = ClassShares(trained=(0.5, 0.5), expected=(0.8, 0.2))
 
 
-@pytest.fixture
-def network() -> SmallNetwork:
-    torch.manual_seed(0)
-    return SmallNetwork(channels=2, dropout=0.5).eval()
-
-
-@pytest.fixture
-def images() -> Tensor:
-    torch.manual_seed(1)
-    return 3 * torch.randn(24, 2, 12, 12) + 2 * torch.randn(24, 1, 1, 1)
-
-
 def reference(logits: NDArray[np.float64], balance: float) -> float:
     p = softmax(logits, axis=1) * np.array(SHARES.expected) / np.array(SHARES.trained)
     p /= p.sum(1, keepdims=True)

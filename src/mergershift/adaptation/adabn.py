@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mergershift.adaptation.base import Adaptation
+from mergershift.adaptation.source_free import batch_norms
+from mergershift.adaptation.source_only import SourceOnly
 from mergershift.core.errors import UserError
-from mergershift.networks import Activations, Network
+from mergershift.networks import Network
 
 
-class AdaBN(Adaptation):
+class AdaBN(SourceOnly):
     """Training without a penalty, after which every batch normalisation gets the target's mean and variance.
 
     In the method of Li et al. 2016 (arXiv:1603.04779), the weights stay as trained on the source, and each domain
@@ -26,12 +27,6 @@ class AdaBN(Adaptation):
     use batches of a hundred images rather than of ten.
     """
 
-    uses_target = False
-
-    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar), because the network is trained on the source alone."""
-        return source.features.new_zeros(())
-
     def after_training(self, network: Network, batches: Iterable[Tensor]) -> None:
         """Replace the running statistics of every batch normalisation in `network`, in place.
 
@@ -42,11 +37,7 @@ class AdaBN(Adaptation):
 
         Raises UserError if the network has no batch normalisation, and ValueError if there is no image.
         """
-        norms = [
-            module
-            for module in network.modules()
-            if isinstance(module, _BatchNorm) and module.track_running_stats
-        ]
+        norms = batch_norms(network)
         if not norms:
             raise UserError(
                 f"adabn re-estimates batch normalisation, but the network {type(network).__name__} has none.\n"

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from mergershift.adaptation.base import Adaptation
+from mergershift.adaptation.source_only import SourceOnly
 from mergershift.core.errors import UserError
-from mergershift.networks import Activations
 
 
-class NoiseInjection(Adaptation):
+class NoiseInjection(SourceOnly):
     """Training without a penalty, on labelled images to which fresh Gaussian noise is added each time.
 
     The noise is independent in every pixel. This is the control for all methods that learn from target images: it
@@ -27,8 +26,6 @@ class NoiseInjection(Adaptation):
     Raises UserError unless there is at least one deviation and all are finite and not negative.
     """
 
-    uses_target = False
-
     def __init__(self, deviations: Sequence[float]) -> None:
         super().__init__()
         self.deviations = checked_deviations(deviations)
@@ -39,10 +36,6 @@ class NoiseInjection(Adaptation):
         Raises ValueError if the images have another shape, and UserError if C exceeds the number of deviations.
         """
         return images + noise_of(images, self.deviations, generator)
-
-    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar), because the method consists of the noise alone."""
-        return source.features.new_zeros(())
 
 
 def checked_deviations(deviations: Sequence[float]) -> tuple[float, ...]:

@@ -9,10 +9,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from mergershift.adaptation.base import Adaptation
 from mergershift.adaptation.noise_injection import checked_deviations, noise_of
+from mergershift.adaptation.source_only import SourceOnly
 from mergershift.core.errors import UserError
-from mergershift.networks import Activations
 
 FWHM = 2 * math.sqrt(2 * math.log(2))
 """Full width at half maximum of a Gaussian in standard deviations."""
@@ -22,7 +21,7 @@ _WIDEST = 1.5
 """Largest standard deviation of the blur in pixels, of which less than 1e-4 lies outside the kernel."""
 
 
-class Realism(Adaptation):
+class Realism(SourceOnly):
     """Training without a penalty, on labelled images that are blurred and get noise, differently each time.
 
     `NoiseInjection` adds the one noise that is known; here an image is shown as it could have been observed, after
@@ -51,8 +50,6 @@ class Realism(Adaptation):
 
     Raises UserError if a value is out of range, or if the blur would be wider than 1.5 pixels.
     """
-
-    uses_target = False
 
     def __init__(
         self,
@@ -105,10 +102,6 @@ class Realism(Adaptation):
         factors = depths * drawn(channels, 1 - self.noise, 1 + self.noise)
         blurred = images if self.psf == 1 else blur(images, variances)
         return blurred + factors[:, :, None, None] * noise
-
-    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar), because the method consists of the changed images alone."""
-        return source.features.new_zeros(())
 
 
 def blur(images: Tensor, variances: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from mergershift.adaptation.adabn import AdaBN
-from mergershift.adaptation.base import Adaptation
 from mergershift.adaptation.prior import divergence, entropy, expected_log_probabilities
 from mergershift.adaptation.source_free import (
     Mixed,
@@ -19,11 +18,12 @@ from mergershift.adaptation.source_free import (
     check_weight,
     step,
 )
+from mergershift.adaptation.source_only import SourceOnly
 from mergershift.core.errors import UserError
-from mergershift.networks import Activations, Network, feature_weights
+from mergershift.networks import Network, feature_weights
 
 
-class Shot(Adaptation):
+class Shot(SourceOnly):
     """Training without a penalty, after which the features are trained on target images behind the frozen head.
 
     In the method of Liang et al. 2020 (arXiv:2002.08546), the head, here all weights on which the features do not
@@ -48,16 +48,10 @@ class Shot(Adaptation):
     Raises UserError if `epochs` is below 1, `lr` not positive, `pseudo` negative, or one of them not finite.
     """
 
-    uses_target = False
-
     def __init__(self, epochs: int = 10, lr: float = 3e-4, pseudo: float = 0.3) -> None:
         super().__init__()
         check_passes(epochs, lr)
         self.epochs, self.lr, self.pseudo = epochs, lr, check_weight("pseudo", pseudo)
-
-    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar), because the network is trained on the source alone."""
-        return source.features.new_zeros(())
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss (scalar) of a batch with logits `(M, K)` and pseudo-labels `(M,)`; see the class."""

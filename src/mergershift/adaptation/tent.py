@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from mergershift.adaptation.adabn import AdaBN
-from mergershift.adaptation.base import Adaptation
 from mergershift.adaptation.prior import divergence, entropy, expected_log_probabilities
 from mergershift.adaptation.source_free import (
     Mixed,
@@ -18,10 +17,11 @@ from mergershift.adaptation.source_free import (
     check_weight,
     step,
 )
-from mergershift.networks import Activations, Network
+from mergershift.adaptation.source_only import SourceOnly
+from mergershift.networks import Network
 
 
-class Tent(Adaptation):
+class Tent(SourceOnly):
     """Training without a penalty, after which scales and shifts of the normalisations minimise the target's entropy.
 
     In the method of Wang et al. 2021 (arXiv:2006.10726), every batch of target images is normalised by its own
@@ -43,16 +43,10 @@ class Tent(Adaptation):
     Raises UserError if `epochs` is below 1, `lr` not positive, `balance` negative, or one of them not finite.
     """
 
-    uses_target = False
-
     def __init__(self, epochs: int = 10, lr: float = 1e-2, balance: float = 1.0) -> None:
         super().__init__()
         check_passes(epochs, lr)
         self.epochs, self.lr, self.balance = epochs, lr, check_weight("balance", balance)
-
-    def forward(self, source: Activations, target: Activations, source_labels: Tensor) -> Tensor:
-        """Return 0 (scalar), because the network is trained on the source alone."""
-        return source.features.new_zeros(())
 
     def loss(self, logits: Tensor) -> Tensor:
         """Return the loss (scalar) of a batch with logits `(M, K)`; see the class."""
