@@ -1,6 +1,7 @@
 """The commands that `make` would run on different kinds of machines, as listed by `make -n`."""
 
 import http.server
+import os
 import shutil
 import subprocess
 import sys
@@ -177,3 +178,12 @@ def test_an_environment_under_a_path_with_a_percent_sign_is_refused(tmp_path):
     assert done.returncode
     assert "make VENV=" in done.stdout
     assert not (checkout / ".venv").exists()
+
+
+def test_commands_compile_their_modules_once_whatever_the_environment_forbids():
+    """With PYTHONDONTWRITEBYTECODE, every command would compile what it imports anew."""
+    forbidden = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["make", "--eval", "variables: ; @env", "variables"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env=forbidden, check=True)
+    assert "PATH=" in done.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout
