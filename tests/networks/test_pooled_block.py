@@ -119,3 +119,27 @@ def test_without_gradients_batch_statistics_are_updated_all_the_same() -> None:
         assert torch.equal(pooled_block(images, made[0], made[1]), twin(images))  # type: ignore[arg-type]
     for name, value in twin.state_dict().items():
         assert torch.equal(made.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_in_evaluation_equals_its_modules(bias: bool) -> None:
+    """With running statistics, and filters whose normalisation has a negative weight; gradients included."""
+    made = layers().double()
+    if not bias:
+        made[0].bias = None
+    images = torch.randn(9, 3, 11, 11, generator=torch.Generator().manual_seed(4)).double()
+    made(3 * images + 1)  # running statistics that differ from 0 and 1
+    made.eval()
+    outcomes = []
+    for compute in (made, lambda given: pooled_block(given, made[0], made[1])):  # type: ignore[arg-type]
+        given = images.clone().requires_grad_()
+        result = compute(given)
+        outcomes.append((result, *torch.autograd.grad(result.square().sum(), [given, *made.parameters()])))
+    for found, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_evaluation_does_not_normalise_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = layers().eval()
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", None)
+    assert pooled_block(torch.randn(4, 3, 8, 8), made[0], made[1]).shape == (4, 8, 4, 4)  # type: ignore[arg-type]

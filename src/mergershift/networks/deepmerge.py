@@ -47,13 +47,10 @@ class DeepMerge(Network):
 
 
 class _Encoder(nn.Sequential):
-    """The layers in their order; training computes convolution, normalisation, ReLU and pooling as one."""
+    """The layers in their order, of which convolution, normalisation, ReLU and pooling are computed as one."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features `(B, F)` of images `(B, C, H, W)`."""
-        if not self.training:
-            result: Tensor = super().forward(images)
-            return result
         layers = iter(self)
         for layer in layers:
             if isinstance(layer, nn.Conv2d):

@@ -40,17 +40,30 @@ def pooled_block(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -
     """Convolve `(B, C, H, W)`, normalise, apply ReLU and pool to `(B, K, H // 2, W // 2)`.
 
     The convolution has stride 1 and keeps the image size. In training on a CPU, the result of the modules one after the
-    other is computed in few passes over the memory. Its second derivatives are not available.
+    other is computed in few passes over the memory. Its second derivatives are not available. In evaluation, the
+    filters contain the normalisation.
     """
     if _in_few_passes(images, norm):
         return _trained_on_cpu(images, convolution, norm)
-    return functional.relu(functional.max_pool2d(norm(convolution(images)), 2))
+    if norm.training or norm.running_mean is None:
+        return functional.relu(functional.max_pool2d(norm(convolution(images)), 2))
+    return functional.relu(functional.max_pool2d(_evaluated(images, convolution, norm), 2))
 
 
 def _in_few_passes(images: Tensor, norm: nn.BatchNorm2d) -> bool:
     # Several processes replace the function that normalises, to share its statistics.
     plain = images.device.type != "cpu" or has_torch_function((images,)) or not torch.is_grad_enabled()
     return norm.training and norm.momentum is not None and norm.track_running_stats and not plain
+
+
+def _evaluated(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Convolve and normalise by the running statistics in one convolution."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
+    filters = (convolution.weight * scale.view(-1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    return functional.conv2d(images, filters, norm.bias - shift * scale, padding=convolution.padding)
 
 
 def _trained_on_cpu(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
