@@ -7,7 +7,6 @@ into the shared cache, where the checkout's own `dvc repro` finds them, so that 
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
@@ -23,9 +22,10 @@ from mergershift.core.processes import environment, interrupted_by
 from mergershift.core.words import counted
 from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Dashboard
-from mergershift.pipeline.dvc import REMEDY, dvc_command, dvc_repro, finish, killed_by, quiet_dvc, reason
+from mergershift.pipeline.dvc import REMEDY, dvc_repro, finish, killed_by, quiet_dvc, reason
 from mergershift.pipeline.graph import CellStages, survey
 from mergershift.pipeline.results import Remote
+from mergershift.pipeline.warm import WarmProcess
 
 LOCK = "jobs.lock"
 """File in state/ that the one command holds that runs cells in parallel, here or on a cluster."""
@@ -36,11 +36,11 @@ BUSY = "another `mergershift repro --jobs` or `--on` is running.\nWait for it, o
 
 @dataclass
 class Worker:
-    """A worktree and the process that runs a cell in it."""
+    """A worktree, and the process that runs a cell in it."""
 
     tree: Path
     cell: CellStages
-    process: subprocess.Popen[bytes]
+    process: WarmProcess
 
 
 def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, processes: int = 1) -> None:
@@ -97,7 +97,11 @@ def run(
     """
     waiting, free, failed = deque(cells), list(trees), {}
     workers: list[Worker] = []
-    environments = {tree: environment() | extra for tree, extra in zip(trees, variables, strict=True)}
+    environments = {
+        tree: worktrees.environment(here, tree, environment() | extra)
+        for tree, extra in zip(trees, variables, strict=True)
+    }
+    processes: dict[Path, WarmProcess] = {}
     retried: set[str] = set()
     with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
@@ -105,16 +109,23 @@ def run(
         try:
             while waiting or workers:
                 while waiting and free:
-                    worker = _start(here, tree := free.pop(0), waiting.popleft(), logs, environments[tree])
-                    workers.append(worker)
-                    dashboard.start(worker.cell.name, log_of(logs, worker.cell))
+                    tree, cell = free.pop(0), waiting.popleft()
+                    if tree not in processes:
+                        processes[tree] = WarmProcess(tree, environments[tree])
+                    log = log_of(logs, cell)
+                    log.parent.mkdir(parents=True, exist_ok=True)
+                    processes[tree].repro(cell.stages, log)
+                    workers.append(Worker(tree, cell, processes[tree]))
+                    dashboard.start(cell.name, log)
                 time.sleep(POLL_SECONDS)
-                for ended in [worker for worker in workers if worker.process.poll() is not None]:
+                codes = [(worker, worker.process.poll()) for worker in workers]
+                for ended, code in [(worker, code) for worker, code in codes if code is not None]:
                     workers.remove(ended)
                     free.append(ended.tree)
-                    name, code = ended.cell.name, ended.process.returncode
+                    name = ended.cell.name
                     if code:
                         worktrees.end_all(ended.tree)  # a killed process may leave child processes behind
+                        processes.pop(ended.tree).close()
                     if killed_by(code) and name not in retried:
                         retried.add(name)
                         waiting.append(ended.cell)
@@ -126,24 +137,9 @@ def run(
                 dashboard.draw()
         finally:
             worktrees.end_all(trees[0].parent)
+            for process in processes.values():
+                process.close()
     return failed
-
-
-def _start(here: Path, tree: Path, cell: CellStages, logs: Path, base: Mapping[str, str]) -> Worker:
-    log = log_of(logs, cell)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = dvc_command("repro", "--single-item", *cell.stages)
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=tree,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=worktrees.environment(here, tree, base),
-            start_new_session=True,  # the terminal's Ctrl-C reaches only this process, which then ends the workers
-        )
-    return Worker(tree, cell, process)
 
 
 def _trees(here: Path, cells: Sequence[CellStages], folder: Path, jobs: int) -> list[Path]:

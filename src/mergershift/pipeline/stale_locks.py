@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HOLDERS = {"dvc", "mergershift", "mergershift.pipeline.dvc"}
+HOLDERS = {"dvc", "mergershift", "mergershift.pipeline.dvc", "mergershift.pipeline.warm"}
 """Programs and modules that take DVC's locks."""
 
 
