@@ -42,7 +42,8 @@ def test_the_precision_is_that_of_the_file(name: str) -> None:
 
 def test_a_study_keeps_the_trainer_of_the_machine_where_it_was_chosen(monkeypatch, project, tmp_path) -> None:
     named = study_file().parent / "studies" / "own.yaml"
-    named.write_text(study_file().read_text().replace("trainer: cpu_one_thread", "trainer: auto"))
+    text = study_file().read_text() + "  - 1\n"  # one more seed, so that it is no other named study
+    named.write_text(text.replace("trainer: cpu_one_thread", "trainer: auto"))
     processor(monkeypatch, tmp_path, "amx_bf16")
     use_study("own")
     processor(monkeypatch, tmp_path)
