@@ -114,12 +114,13 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@echo "Installing into $(VENV), which takes 1 to 3 minutes on a fast network. 1 of 3: the environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --quiet --upgrade pip
-	@echo "2 of 3: $(firstword $(TORCH)), 200 MB or more"
-	$(PIP) --quiet $(TORCH)
-	@echo "3 of 3: $(PACKAGES) packages of requirements.lock"
+	@echo "2 of 3: $(firstword $(TORCH)), 200 MB or more, and $(PACKAGES) packages of requirements.lock, side by side"
 	@rm -f $(VENV)/failed
-	@{ $(PIP) --require-hashes -r requirements.lock || touch $(VENV)/failed; } | $(COUNTED)
+	@$(PIP) --quiet --no-deps $(TORCH) || touch $(VENV)/failed & \
+		{ $(PIP) --no-deps --require-hashes -r requirements.lock || touch $(VENV)/failed; } | $(COUNTED); wait
 	@test ! -e $(VENV)/failed
+	@echo "3 of 3: what torch needs in addition"
+	$(PIP) --quiet $(TORCH)
 	@$(PIP) --quiet --no-deps --editable .
 	@echo "        compiling what the commands import"
 	@for modules in $(COMPILED); do $(BIN)/python -c "import $$modules" & done; wait
