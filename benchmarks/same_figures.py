@@ -4,10 +4,11 @@
     python benchmarks/same_figures.py --form bf16/45 --form bf16/90/training.optimizer.lr=1e-3    # two schedules
     python benchmarks/same_figures.py --table              # the table of what is finished
 
-A form is a way to compute, a number of epochs and further settings. `plain` computes in float32 with one module of PyTorch after another
-and the textbook's MMD, `fp32` and `bf16` as mergershift does with trainer=cpu_one_thread and trainer=cpu_bf16. Equal
-seeds have the same first weights, batches and mock, so that forms are compared in pairs. Finished trainings are kept in
-the output folder, and the same command goes on with the others; two processes may share the work.
+A form is a way to compute, a number of epochs and further settings. `plain` computes in float32 with one module of
+PyTorch after another and the textbook's MMD, `fp32` and `bf16` as mergershift does with trainer=cpu_one_thread and
+trainer=cpu_bf16. Equal seeds have the same first weights, batches and mock, so that forms are compared in pairs.
+Finished trainings are kept in the output folder, and the same command goes on with the others; two processes may share
+the work.
 """
 
 from __future__ import annotations
@@ -64,8 +65,14 @@ def make_mock(folder: Path, seed: int, mergers: int, non_mergers: int) -> Prepar
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
                 archive, partial = Path(temporary) / "archive", Path(temporary) / "prepared"
                 archive.mkdir()
-                counts = {"mergers": mergers, "non_mergers": non_mergers}
-                write_archive(archive, **counts, seed=seed, filter_sets=["three"], progress=False)
+                write_archive(
+                    archive,
+                    mergers=mergers,
+                    non_mergers=non_mergers,
+                    seed=seed,
+                    filter_sets=["three"],
+                    progress=False,
+                )
                 prepare(archive, "three", compose(["filters=three"]).split, partial)
                 os.replace(partial, folder)
     return Prepared(folder)

@@ -126,7 +126,7 @@ def test_in_evaluation_equals_its_modules(bias: bool) -> None:
     """With running statistics, and filters whose normalisation has a negative weight; gradients included."""
     made = layers().double()
     if not bias:
-        made[0].bias = None
+        made[0].bias = None  # type: ignore[assignment]
     images = torch.randn(9, 3, 11, 11, generator=torch.Generator().manual_seed(4)).double()
     made(3 * images + 1)  # running statistics that differ from 0 and 1
     made.eval()

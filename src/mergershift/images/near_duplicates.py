@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ _LEAST_OVERLAP = 0.2
 """Least part of an image that has to show the same sky."""
 _MOST_COMPARED = 2000
 """Largest number of pairs of images that are compared as a whole, the most promising ones."""
+_KEPT = 2000
+"""Largest number of renderings whose maps are kept in memory, 70 kB each."""
 _COMPONENTS = 64
 _ROWS = 128
 _MIDDLE = IMAGE_SIZE // 2
@@ -71,13 +74,17 @@ def near_duplicates(images: Images, rows: Rows) -> list[NearDuplicate]:
     galaxy = rows.galaxy[chosen]
     found: dict[tuple[int, int], list[NearDuplicate]] = {}
     aligned = rows.camera[chosen] if rows.found_by == "published order" else None
+
+    @lru_cache(maxsize=_KEPT)
+    def maps(rendering: int) -> Floats:
+        return _maps(images[chosen[[rendering]]], scale)[0]
+
     for peak, second, symmetry in _promising(centres, peaks, owners, aligned):
         first = int(owners[peak])
         if galaxy[first] == galaxy[second]:
             continue
         rendering = (first, second) if galaxy[first] < galaxy[second] else (second, first)
-        maps = _maps(images[chosen[[first, second]]], scale)
-        value, offset = _compared(maps[0], _turned(maps[1], symmetry), places[peak])
+        value, offset = _compared(maps(first), _turned(maps(second), symmetry), places[peak])
         if value >= SIMILAR:
             pair, shown = (tuple(int(number) for number in of[list(rendering)]) for of in (galaxy, chosen))
             one = NearDuplicate(
