@@ -48,7 +48,7 @@ def cli() -> None:
     A first study, as `make demo` runs it:
       mergershift data mock          makes simulated images (`data fetch`: the archive)
       mergershift study use demo     chooses what is trained
-      mergershift repro --jobs 2     runs it, about 10 minutes, and prints the results
+      mergershift repro --jobs 2     runs it, about 4 minutes, and prints the results
     """  # noqa: D301
 
 
