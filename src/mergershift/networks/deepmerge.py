@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mergershift.networks.base import Activations, Network, check_dropout, check_images, pooled_size
@@ -47,10 +48,16 @@ class DeepMerge(Network):
 
 
 class _Encoder(nn.Sequential):
-    """The layers in their order, of which convolution, normalisation, ReLU and pooling are computed as one."""
+    """The layers in their order, of which convolution, normalisation, ReLU and pooling are computed as one.
+
+    In evaluation with gradients each layer is called by itself, for those who look into the network by hooks.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features `(B, F)` of images `(B, C, H, W)`."""
+        if not self.training and torch.is_grad_enabled():
+            result: Tensor = super().forward(images)
+            return result
         layers = iter(self)
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
