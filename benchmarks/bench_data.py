@@ -1,14 +1,18 @@
-"""Images of noise in the form of prepared ones, as many as a benchmark needs."""
+"""Prepared images, as many as a benchmark needs: of noise, or of a mock archive."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mergershift.archive import IMAGE_SIZE, Domain
+from mergershift.archive.mock import write_archive
+from mergershift.config import SplitConfig
+from mergershift.images import prepare
 
 
 def write_random(folder: Path, channels: int, train: int, others: int = 16) -> None:
@@ -29,3 +33,29 @@ def write_random(folder: Path, channels: int, train: int, others: int = 16) -> N
     facts = {"data_hash": "0" * 64, "provenance": {"kind": "unknown"}, "split": {}}
     (folder / "prepared.json").write_text(json.dumps(facts))
     (folder / "statistics.json").write_text("{}")
+
+
+def prepare_mock(
+    folder: Path,
+    filters: str,
+    split: SplitConfig,
+    *,
+    seed: int,
+    mergers: int,
+    non_mergers: int,
+    workers: int | None = None,
+    progress: bool = False,
+) -> None:
+    """Prepare the images of a mock archive in `folder`; the archive itself is made beside it, and deleted."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        archive = Path(temporary)
+        write_archive(
+            archive,
+            mergers=mergers,
+            non_mergers=non_mergers,
+            seed=seed,
+            filter_sets=[filters],
+            workers=workers,
+            progress=progress,
+        )
+        prepare(archive, filters, split, folder)

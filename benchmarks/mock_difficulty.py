@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 import numpy as np
+from bench_data import prepare_mock
 from naive_shapes import TRIVIAL, best_threshold, feature_names, measure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -28,11 +29,11 @@ from rich.table import Table
 from sklearn.ensemble import RandomForestClassifier
 
 from mergershift.archive import Domain
-from mergershift.archive.mock import MOCK_VERSION, write_archive
+from mergershift.archive.mock import MOCK_VERSION
 from mergershift.classifier.inference import predict
 from mergershift.config import Config, compose
 from mergershift.evaluation import score
-from mergershift.images import Prepared, prepare
+from mergershift.images import Prepared
 from mergershift.training.fit import train
 
 Metrics = dict[str, float | str]
@@ -128,12 +129,15 @@ def run_seed(
     config: Config = compose(["filters=three", *overrides])
     with tempfile.TemporaryDirectory(prefix="mock-difficulty-", dir=scratch) as temporary:
         folder = Path(temporary)
-        archive = folder / "archive"
-        archive.mkdir()
-        write_archive(archive, mergers=mergers, non_mergers=non_mergers, seed=seed, filter_sets=["three"])
-        prepare(archive, "three", config.split, folder / "prepared")
-        for path in archive.iterdir():
-            path.unlink()
+        prepare_mock(
+            folder / "prepared",
+            "three",
+            config.split,
+            seed=seed,
+            mergers=mergers,
+            non_mergers=non_mergers,
+            progress=True,
+        )
         prepared = Prepared(folder / "prepared")
         metrics = network_metrics(prepared, ["filters=three", *overrides], folder / "state")
         for domain in Domain:

@@ -24,19 +24,19 @@ from unittest import mock
 
 import click
 import numpy as np
+from bench_data import prepare_mock
 from filelock import FileLock, Timeout
 from reference_training import mmd as plain_mmd
 from scipy.stats import t as student
 from torch import Tensor, nn
 
 from mergershift.adaptation import mmd as fast_mmd
-from mergershift.archive.mock import write_archive
 from mergershift.classifier.classifier import load_classifier
 from mergershift.classifier.inference import predict
 from mergershift.config import Config, compose
 from mergershift.core.files import write_text
 from mergershift.evaluation import score
-from mergershift.images import Prepared, prepare
+from mergershift.images import Prepared
 from mergershift.networks import deepmerge
 from mergershift.training.fit import train
 
@@ -63,17 +63,9 @@ def make_mock(folder: Path, seed: int, mergers: int, non_mergers: int) -> Prepar
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                archive, partial = Path(temporary) / "archive", Path(temporary) / "prepared"
-                archive.mkdir()
-                write_archive(
-                    archive,
-                    mergers=mergers,
-                    non_mergers=non_mergers,
-                    seed=seed,
-                    filter_sets=["three"],
-                    progress=False,
-                )
-                prepare(archive, "three", compose(["filters=three"]).split, partial)
+                partial = Path(temporary) / "prepared"
+                split = compose(["filters=three"]).split
+                prepare_mock(partial, "three", split, seed=seed, mergers=mergers, non_mergers=non_mergers)
                 os.replace(partial, folder)
     return Prepared(folder)
 

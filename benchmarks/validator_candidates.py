@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from bench_data import prepare_mock
 from numpy.typing import NDArray
 
 from mergershift.adaptation import Adaptation
-from mergershift.archive.mock import write_archive
 from mergershift.classifier import inference
 from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.validation import Validation
 from mergershift.config import Config, compose, instantiate
 from mergershift.evaluation import oracle_target_balanced_accuracy
-from mergershift.images import Prepared, prepare
+from mergershift.images import Prepared
 from mergershift.images.split import first_renderings
 from mergershift.training.fit import train
 
@@ -48,18 +48,9 @@ def make_mock(folder: Path, seed: int) -> None:
     mergers, others = (sum(counts) for counts in zip(*GALAXIES.values(), strict=True))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        archive, partial = Path(temporary) / "archive", Path(temporary) / "prepared"
-        archive.mkdir()
-        write_archive(
-            archive,
-            mergers=mergers,
-            non_mergers=others,
-            seed=seed,
-            filter_sets=["two"],
-            workers=1,
-            progress=False,
-        )
-        prepare(archive, "two", compose(["filters=two"]).split, partial)
+        partial = Path(temporary) / "prepared"
+        split = compose(["filters=two"]).split
+        prepare_mock(partial, "two", split, seed=seed, mergers=mergers, non_mergers=others, workers=1)
         table = pd.read_csv(partial / "rows.csv")
         part = _parts(mergers)[table["galaxy"]]
         table["split"] = np.where(first_renderings(table), part, "unused")
