@@ -11,7 +11,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mergershift.core.checkout import root, workspace
@@ -32,15 +31,6 @@ LOCK = "jobs.lock"
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
 BUSY = "another `mergershift repro --jobs` or `--on` is running.\nWait for it, or stop it and run the command again."
-
-
-@dataclass
-class Worker:
-    """A worktree, and the process that runs a cell in it."""
-
-    tree: Path
-    cell: CellStages
-    process: WarmProcess
 
 
 def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, processes: int = 1) -> None:
@@ -96,7 +86,7 @@ def run(
     variables of the processes in each worktree. No process is left running, whether this function returns or raises.
     """
     waiting, free, failed = deque(cells), list(trees), {}
-    workers: list[Worker] = []
+    running: dict[Path, CellStages] = {}
     environments = {
         tree: worktrees.environment(here, tree, environment() | extra)
         for tree, extra in zip(trees, variables, strict=True)
@@ -107,7 +97,7 @@ def run(
         for cell in cells:
             dashboard.wait(cell.name)
         try:
-            while waiting or workers:
+            while waiting or running:
                 while waiting and free:
                     tree, cell = free.pop(0), waiting.popleft()
                     if tree not in processes:
@@ -115,24 +105,26 @@ def run(
                     log = log_of(logs, cell)
                     log.parent.mkdir(parents=True, exist_ok=True)
                     processes[tree].repro(cell.stages, log)
-                    workers.append(Worker(tree, cell, processes[tree]))
+                    running[tree] = cell
                     dashboard.start(cell.name, log)
                 time.sleep(POLL_SECONDS)
-                codes = [(worker, worker.process.poll()) for worker in workers]
-                for ended, code in [(worker, code) for worker, code in codes if code is not None]:
-                    workers.remove(ended)
-                    free.append(ended.tree)
-                    name = ended.cell.name
+                for tree in list(running):
+                    code = processes[tree].poll()
+                    if code is None:
+                        continue
+                    cell = running.pop(tree)
+                    free.append(tree)
+                    name = cell.name
                     if code:
-                        worktrees.end_all(ended.tree)  # a killed process may leave child processes behind
-                        processes.pop(ended.tree).close()
+                        worktrees.end_all(tree)  # a killed process may leave child processes behind
+                        processes.pop(tree).close()
                     if killed_by(code) and name not in retried:
                         retried.add(name)
-                        waiting.append(ended.cell)
+                        waiting.append(cell)
                         dashboard.retry(name, reason(code))
                         continue
                     if code:
-                        failed[ended.cell] = code
+                        failed[cell] = code
                     dashboard.end(name, failed=code != 0)
                 dashboard.draw()
         finally:
