@@ -18,6 +18,9 @@ processor time. vmap takes two to four times as long as separate trainings. A st
 every network there, and K networks move K times as many; calls, which a stack does once for all, are about 2 % of it.
 Where all networks are given the same batches, the first convolution is a larger one, which is worth 1.1 to 1.5 in fp32
 and 1.4 to 1.9 in bf16. Seeds have batches of their own, so the package trains them separately.
+
+On a GPU (H200, bf16, mmd), where a step's time is that of launching its kernels, a stack of four with batches of their
+own takes 2.7 to 2.9 ms a network and step, against 6.4 to 7.2 ms one after another: 2.3 to 2.5 times as fast.
 """
 
 from __future__ import annotations
@@ -106,8 +109,13 @@ def references(cores: int) -> list[Form]:
 
 def forms(case: Case, cores: int, device: str) -> list[Form]:
     """List the forms that a case is measured in, the references first."""
-    # vmap computes the same groups with more copies: one row shows it, and on a CPU autocast does not reach below it.
-    stacked = ["grouped", "same_batches", *(["vmapped"] if case.precision == "fp32" else [])]
+    # vmap computes the same groups with more copies: one row shows it. On a CPU autocast does not reach below it, and
+    # on a GPU it has no batch normalisation of images in the channels-last layout.
+    stacked = [
+        "grouped",
+        "same_batches",
+        *(["vmapped"] if case.precision == "fp32" and device == "cpu" else []),
+    ]
     places = [(1, 1)]
     if device == "cpu" and cores > 1:
         places += [(2, 1), (1, 2)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from images.samples import LABELS, NOISY, numbers, write_prepared
+from torch import Tensor
 from training.samples import config_of
 
 from mergershift.images import PairedBatch
@@ -135,3 +136,30 @@ def test_class_weights_balance_both_classes() -> None:
     weights = class_weights(labels)[labels]
     assert weights[labels == 0].sum().item() == pytest.approx(weights[labels == 1].sum().item())
     assert weights.mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("free", [3, 2])
+def test_images_are_held_on_a_gpu_if_three_times_as_much_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    data = data_of(tmp_path / "images")
+    assert data.target is not None
+    images = [data.source.images, data.validation.images, data.target]
+    size = sum(part.numel() * part.element_size() for part in images)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * size, 80 * size))
+    moved: list[torch.device] = []
+
+    def to(tensor: Tensor, device: torch.device) -> Tensor:
+        moved.append(device)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    data.hold_on(torch.device("cuda", 1))
+    assert moved == (5 * [torch.device("cuda", 1)] if free == 3 else [])
+
+
+def test_images_stay_in_the_memory_of_a_machine_without_a_gpu(tmp_path: Path) -> None:
+    data = data_of(tmp_path / "images")
+    before = data.source.images
+    data.hold_on(torch.device("cpu"))
+    assert data.source.images is before

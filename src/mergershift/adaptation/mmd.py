@@ -26,6 +26,8 @@ MEDIAN_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _NEGLIGIBLE = 1e-6
 _LEAST_EXPONENT = -80.0
 """Least exponent of a Gaussian kernel: beside the kernels on the diagonal, which are 1, exp(-80) is nothing."""
+_TERMS = 2**21
+"""Number of exponentials that are held at a time, 8 MB of them."""
 _CLOSE = 1e-3
 """Squared distance in units of the rows' squared norms below which float32 does not suffice."""
 
@@ -146,18 +148,16 @@ class _Kernels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, squares: Tensor, sigmas: tuple[float, ...]) -> Tensor:
-        kernels, slopes, scratch = (
-            torch.zeros_like(squares),
-            torch.zeros_like(squares),
-            torch.empty_like(squares),
-        )
-        for sigma in sigmas:
+        rates = torch.tensor([-0.5 / sigma for sigma in sigmas], dtype=squares.dtype, device=squares.device)
+        rates = rates.view(-1, 1, 1)
+        kernels, slopes = [], []
+        for rows in squares.split(max(1, _TERMS // (len(sigmas) * len(squares)))):
             # An exponential that underflows takes fifty times as long.
-            torch.mul(squares, -0.5 / sigma, out=scratch).clamp_min_(_LEAST_EXPONENT).exp_()
-            kernels += scratch
-            slopes.add_(scratch, alpha=-0.5 / sigma)
-        ctx.save_for_backward(slopes)
-        return kernels
+            terms = (rates * rows).clamp_min_(_LEAST_EXPONENT).exp_()
+            kernels.append(terms.sum(0))
+            slopes.append(terms.mul_(rates).sum(0))
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(kernels)
 
     @staticmethod
     @once_differentiable

@@ -18,6 +18,11 @@ def accelerator(config: Config) -> str:
     return "cuda" if chosen == "gpu" or (chosen == "auto" and torch.cuda.is_available()) else "cpu"
 
 
+def device_of(config: Config, rank: int) -> torch.device:
+    """Return where the process with this rank trains, on a machine with CUDA, or else the CPU."""
+    return torch.device("cuda", rank) if accelerator(config) == "cuda" else torch.device("cpu")
+
+
 def require_devices(config: Config) -> None:
     """Raise UserError if the trainer needs a GPU and PyTorch finds none, or fewer than there are processes."""
     processes, name = config.trainer.processes, config.choices.get("trainer", "gpu")

@@ -16,19 +16,19 @@ def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     A merger has no preferred position angle, so all eight views of the sky are equally likely. The result
     `(B, C, H, H)` is in the channels-last layout; images in another one are copied.
     """
-    which = torch.randint(8, (len(rows),), generator=generator)
+    which = torch.randint(8, (len(rows),), generator=generator).to(images.device)
     channels, side = images.shape[1], images.shape[2]
-    pixels = rows[:, None] * side**2 + _symmetries(side)[which]
+    pixels = rows.to(images.device)[:, None] * side**2 + _symmetries(side, images.device)[which]
     values = images.permute(0, 2, 3, 1).reshape(-1, channels)
     # Faster than index_select, by a factor of two to four for the few values of a pixel.
-    turned = functional.embedding(pixels.view(-1).to(images.device), values)
+    turned = functional.embedding(pixels.view(-1), values)
     return turned.view(len(rows), side, side, channels).permute(0, 3, 1, 2)
 
 
 @functools.cache
-def _symmetries(side: int) -> Tensor:
+def _symmetries(side: int, device: torch.device) -> Tensor:
     """Return the number of the pixel that each pixel shows in each symmetry of a square, `(8, side²)`."""
-    pixels = torch.arange(side**2).view(side, side)
+    pixels = torch.arange(side**2, device=device).view(side, side)
     turned = [torch.rot90(pixels, quarter) for quarter in range(4)]
     return torch.stack([view.flatten() for view in (*turned, *(view.flip(-1) for view in turned))])
 

@@ -59,7 +59,7 @@ class PairedBatches:
         target_rows = None if self.target is None else self._endless(len(self.target), target_generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             left = len(self.source.labels) - start if self.kind == "all" else self.batch_size
-            index = next(source_rows)[:left]
+            index = next(source_rows)[:left].to(self.source.labels.device)
             images = self._taken(self.source.images, index, symmetry)
             target = None
             if self.target is not None and target_rows is not None:
@@ -67,7 +67,7 @@ class PairedBatches:
             yield PairedBatch(images, self.source.labels[index], target)
 
     def _taken(self, images: Tensor, rows: Tensor, symmetry: Generator) -> Tensor:
-        return dihedral(images, rows, symmetry) if self.augment else images[rows]
+        return dihedral(images, rows, symmetry) if self.augment else images[rows.to(images.device)]
 
     def _endless(self, images: int, generator: Generator) -> Iterator[Tensor]:
         """Yield the rows of one batch after another, from one permutation after another."""

@@ -30,7 +30,7 @@ from mergershift.classifier.classifier import (
     load_network,
     save_classifier,
 )
-from mergershift.classifier.devices import accelerator
+from mergershift.classifier.devices import accelerator, device_of
 from mergershift.config import Config, instantiate
 from mergershift.images import Prepared
 from mergershift.networks import CLASSES
@@ -111,7 +111,9 @@ def fit(job: Job, share: Share, on_epoch: OnEpoch = lambda epochs, classifier: N
     penalty.expect(class_shares(config, job.prepared))
     data = TransferData(job.prepared, config, uses_target=penalty.uses_target)
     precision = torch.bfloat16 if config.trainer.precision == "bf16-mixed" else torch.float32
-    data.stretch(classifier, penalty, precision)
+    device = device_of(config, share.rank)
+    data.hold_on(device)
+    data.stretch(classifier.to(device), penalty, precision)
     task = TransferTask(classifier, penalty, config, data, share)
     if config.training.frozen_features:
         task.freeze_features(job.initial or job.checkpoint, data.source.images[:1].float())
