@@ -64,8 +64,9 @@ class TransferTask(pl.LightningModule):
             weights = class_weights(labels) if balanced else None
             self.register_buffer(f"{name}_weights", weights, persistent=False)
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._images = 0
         self._trained: dict[str, Tensor | float] = {}
-        """Sums of the metrics over the images of the epoch so far."""
+        """Sums of the metrics over the `_images` of the epoch so far."""
 
     def freeze_features(self, start: object, images: Tensor) -> None:
         """Keep the weights and batch statistics before the features as they are, those of `start`.
