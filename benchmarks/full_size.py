@@ -12,6 +12,7 @@ as with `mergershift repro --jobs K`.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import statistics
@@ -132,7 +133,7 @@ def at_once(count: int, config: Config, folder: Path) -> float:
     processes = [context.Process(target=_one_of_several, args=(config, folder, ready)) for _ in range(count)]
     for process in processes:
         process.start()
-    ready.wait()
+    ready.wait(timeout=120)
     started = time.perf_counter()
     for process in processes:
         process.join()
@@ -166,6 +167,7 @@ def main(
         folder = Path(temporary) / "prepared"
         write_random(folder, channels=3, train=images, others=min(VALIDATION, images))
         config = configuration(trainer, method, epochs)
+        measured(configuration(trainer, method, 2), folder)  # libraries initialise themselves
         ours = measured(config, folder)
         print(f"{method}, {images} + {images} images, {epochs} epochs measured, {EPOCHS} computed")
         print(f"ours: {1000 * ours.epoch:.0f} ms an epoch, {ours.whole:.0f} s in all", flush=True)
@@ -177,6 +179,8 @@ def main(
                 f"{plain.whole:.0f} s in all, {plain.whole / ours.whole:.1f} times as long",
                 flush=True,
             )
+        gc.collect()
+        torch.cuda.empty_cache()
         for count in counts:
             seconds = at_once(count, config, folder)
             alone = count * ours.measured

@@ -33,6 +33,7 @@ from mergershift.adaptation import Adaptation
 from mergershift.archive.mock import write_archive
 from mergershift.classifier.classifier import build_classifier, full_precision
 from mergershift.config import Config, compose, instantiate
+from mergershift.core.processes import set_environment_defaults
 from mergershift.images import Prepared, prepare
 from mergershift.networks import CLASSES, Activations
 from mergershift.registry import COLUMNS, ExportableModel, fit_distance
@@ -70,7 +71,9 @@ class Checks:
         self.report(name, passed, detail)
 
 
-def configuration(method: str, precision: str, device: str, epochs: int = EPOCHS) -> Config:
+def configuration(
+    method: str, precision: str, device: str, epochs: int = EPOCHS, settings: tuple[str, ...] = ()
+) -> Config:
     """A short training of a method."""
     return compose(
         [
@@ -80,6 +83,7 @@ def configuration(method: str, precision: str, device: str, epochs: int = EPOCHS
             f"trainer.precision={precision}",
             f"training.epochs={epochs}",
             "training.candidates=0",
+            *settings,
         ],
         CONF,
     )
@@ -214,6 +218,14 @@ def predicts(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
     return difference <= AGREEMENT, f"{len(images)} images, columns differ by {difference:.1e}"
 
 
+def pretrains(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
+    """Pre-train, and train the head of the network alone."""
+    config = configuration(
+        "mmd", "32-true", device, settings=("experiment=pretrained_frozen", "pretraining.epochs=1")
+    )
+    return trains(config, prepared, folder)
+
+
 def methods(chosen: str | None) -> Iterator[str]:
     """Names of the methods to check."""
     known = sorted(path.stem for path in (CONF / "adaptation").glob("*.yaml"))
@@ -241,6 +253,7 @@ def main(chosen: str | None, device: str, galaxies: int, slow: tuple[Path, Path]
     if slow:
         train_slowly(*slow, device)
         return
+    set_environment_defaults()
     started = time.perf_counter()
     name = torch.cuda.get_device_name() if device == "cuda" else "no GPU"
     print(f"{name}, PyTorch {torch.__version__}, {os.cpu_count()} cores")
@@ -265,6 +278,9 @@ def main(chosen: str | None, device: str, galaxies: int, slow: tuple[Path, Path]
                 checks.run(f"{method}, {precision}", lambda: trains(config, prepared, state))  # noqa: B023
             config = configuration(method, "32-true", device)
             checks.run(f"{method}, first step as on the CPU", lambda: agrees(config, prepared, device))  # noqa: B023
+        checks.run(
+            "pre-training, frozen features", lambda: pretrains(prepared, folder / "pretrained", device)
+        )
         checks.run("a killed training resumes", lambda: resumes(prepared, folder / "resumed", device))
         checks.run(
             "a registered model predicts the same", lambda: predicts(prepared, folder / "registered", device)

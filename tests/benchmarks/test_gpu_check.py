@@ -33,5 +33,5 @@ def test_every_check_passes_on_the_processor(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(gpu_check, "write_archive", lambda data, **_: write_sample(data, LARGER, ("two",)))
     done = CliRunner().invoke(gpu_check.main, ["--device", "cpu", "--methods", "mmd"])
     assert done.exit_code == 0, done.output
-    assert done.output.count("ok  ") == 5
+    assert done.output.count("ok  ") == 6
     assert "killed by signal 9" in done.output

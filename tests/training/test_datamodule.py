@@ -138,15 +138,15 @@ def test_class_weights_balance_both_classes() -> None:
     assert weights.mean().item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("free", [3, 2])
-def test_images_are_held_on_a_gpu_if_three_times_as_much_is_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+@pytest.mark.parametrize(("free", "total", "fits"), [(2, 10, True), (1.9, 10, False), (9, 9.9, False)])
+def test_images_are_held_on_a_gpu_if_they_fit_beside_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, total: float, fits: bool
 ) -> None:
     data = data_of(tmp_path / "images")
     assert data.target is not None
     images = [data.source.images, data.validation.images, data.target]
     size = sum(part.numel() * part.element_size() for part in images)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * size, 80 * size))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * size, total * size))
     moved: list[torch.device] = []
 
     def to(tensor: Tensor, device: torch.device) -> Tensor:
@@ -155,7 +155,7 @@ def test_images_are_held_on_a_gpu_if_three_times_as_much_is_free(
 
     monkeypatch.setattr(torch.Tensor, "to", to)
     data.hold_on(torch.device("cuda", 1))
-    assert moved == (5 * [torch.device("cuda", 1)] if free == 3 else [])
+    assert moved == (5 * [torch.device("cuda", 1)] if fits else [])
 
 
 def test_images_stay_in_the_memory_of_a_machine_without_a_gpu(tmp_path: Path) -> None:

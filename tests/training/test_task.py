@@ -109,6 +109,19 @@ def test_both_classes_have_equal_weight_in_both_losses_if_configured(
         assert metrics[name] == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_epochs_loss_is_the_mean_over_images_also_where_batches_have_different_sizes(
+    prepared: Prepared,
+) -> None:
+    rows = prepared.rows("train")
+    size = len(rows) // 2 + 1
+    assert len(rows) % size
+    config = config_of(epochs=2, batches="all", batch_size=size)
+    metrics = fit(task_of(config, prepared, Witness()), config, prepared)
+    images, labels = prepared.labelled(config.transfer.labelled_domain, rows)
+    assert metrics[0]["train_classification_loss"] == pytest.approx(mean_loss(images, labels), rel=1e-5)
+    assert metrics[1]["train_classification_loss"] == pytest.approx(mean_loss(images, labels), rel=1e-5)
+
+
 def test_a_method_changes_labelled_images_in_training_and_validation(prepared: Prepared) -> None:
     """It changes no image of the target."""
     limit = LIGHTER + 16

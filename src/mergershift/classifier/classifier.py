@@ -39,9 +39,9 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def all_stretched(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Stretch images `(N, C, H, W)` in blocks, on the classifier's device.
+        """Stretch images `(N, C, H, W)` that are on the CPU, in blocks and on the classifier's device.
 
-        The result is where the images are, in the channels-last layout.
+        The result is on the CPU, in the channels-last layout.
         """
         result = torch.empty_like(images, dtype=dtype, memory_format=torch.channels_last)
         for stretched, block in zip(result.split(256), images.split(256), strict=True):

@@ -39,8 +39,10 @@ def set_environment_defaults() -> None:
     Call this before importing any of those libraries. By default PyTorch's threads wait for each other by spinning,
     which makes a step several times slower if another program uses the same cores. So do those of NumPy's and SciPy's
     OpenBLAS, whose matrices here are too small to share: a second thread doubles an evaluation's processor time. With
-    one, results do not depend on the number of cores either.
+    one, results do not depend on the number of cores either. On a GPU, PyTorch refuses products that are not
+    reproducible, and decides that once, before Lightning sets the variable for cuBLAS.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

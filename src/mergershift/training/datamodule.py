@@ -62,12 +62,16 @@ class TransferData(pl.LightningDataModule):
         self.target = None if self.target is None else classifier.all_stretched(self.target, precision)
 
     def hold_on(self, device: torch.device) -> None:
-        """Move all images to a GPU once, and not in every step, if they take at most a third of its free memory.
+        """Move all images to a GPU once, and not in every step, if they fit beside those of other trainings.
 
-        While they are stretched there, they take up to twice as much.
+        They may take a tenth of its memory, and half of what is free. Where they lie does not change a result.
         """
+        if device.type != "cuda":
+            return
         images = [self.source.images, self.validation.images, *([] if self.target is None else [self.target])]
-        if device.type != "cuda" or 3 * sum(map(_bytes, images)) > torch.cuda.mem_get_info(device)[0]:
+        size = sum(part.numel() * part.element_size() for part in images)
+        free, total = torch.cuda.mem_get_info(device)
+        if 10 * size > total or 2 * size > free:
             return
         self.source, self.validation = (
             LabelledImages(data.images.to(device), data.labels.to(device))
@@ -138,10 +142,6 @@ class TransferData(pl.LightningDataModule):
     def val_dataloader(self) -> Batches:
         """Return the validation images of the labelled domain in batches."""
         return Batches(self.validation, self.settings.batch_size)
-
-
-def _bytes(images: Tensor) -> int:
-    return images.numel() * images.element_size()
 
 
 def class_weights(labels: Tensor) -> Tensor:

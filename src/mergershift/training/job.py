@@ -111,12 +111,11 @@ def fit(job: Job, share: Share, on_epoch: OnEpoch = lambda epochs, classifier: N
     penalty.expect(class_shares(config, job.prepared))
     data = TransferData(job.prepared, config, uses_target=penalty.uses_target)
     precision = torch.bfloat16 if config.trainer.precision == "bf16-mixed" else torch.float32
-    device = device_of(config, share.rank)
-    data.hold_on(device)
-    data.stretch(classifier.to(device), penalty, precision)
+    data.stretch(classifier, penalty, precision)
     task = TransferTask(classifier, penalty, config, data, share)
     if config.training.frozen_features:
         task.freeze_features(job.initial or job.checkpoint, data.source.images[:1].float())
+    data.hold_on(device_of(config, share.rank))
     history = EpochHistory(on_epoch)
     trainer = _trainer(job, task, history)
     with full_precision() if config.trainer.precision == "32-true" else nullcontext():
