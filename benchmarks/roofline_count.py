@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mergershift.networks.paired_columns import paired
+
 CONVOLUTION, DENSE, BETWEEN = "convolution", "dense", "normalisation, ReLU, pooling"
 """Kinds of layers; `BETWEEN` are those that follow a convolution: normalisation, ReLU, pooling, dropout."""
 IMAGES, PENALTY, OPTIMISER, REST = "input and stretch", "penalty and loss", "optimiser", "everything else"
@@ -52,8 +54,17 @@ class Parts:
     work: dict[Part, Work] = field(default_factory=dict)
     shapes: dict[tuple[int, ...], Part] = field(default_factory=dict)
     """The part to which operators on values `(B, *shape)` belong."""
+    paired: dict[tuple[int, ...], Part] = field(default_factory=dict)
+    """The convolution to which filters of this shape belong, which convolve pairs of columns."""
     largest: int = 0
     """Bytes of the largest activation."""
+
+    def add_pairs(self, weight: Tensor, maps: tuple[int, ...]) -> None:
+        """Also recognise a convolution to maps `(K, H, W)` that is computed by pairs of columns, and its maps."""
+        (filters, height, width), part = maps, (CONVOLUTION, tuple(weight.shape))
+        half = -(-width // 2)
+        self.paired[tuple(paired(weight).shape)] = part
+        self.shapes[2 * filters, height, half] = self.shapes[filters, height, 2 * half] = (BETWEEN, maps)
 
     def add(self, part: Part, number: int, operations: float, traffic: float) -> None:
         """Add work to a part, of which the layer of this number is a member."""
@@ -73,6 +84,9 @@ class Parts:
             (first[0], second[-1]) for first, second in pairwise(shapes) if len(first) == len(second) == 2
         }
         if "conv" in operator or operator.endswith(("mm", "linear", "_linear_pointwise")):
+            for shape in shapes:
+                if shape in self.paired:
+                    return self.paired[shape]
             for part in weights:
                 if part[1] in shapes or part[1][::-1] in {*shapes, *products} or part[1] in products:
                     return part
@@ -88,8 +102,10 @@ class Parts:
         pixels = self.images[1] * self.images[2]
         wholes = {self.batch * pixels * self.images[0] // domains for domains in (1, 2)}
         flat = shape[-1] in (self.images[0], pixels) and prod(shape) >= pixels
+        channels, height, width = self.images
+        pairs = (2 * channels, height, -(-width // 2)), (channels, height, 2 * -(-width // 2))
         if (
-            shape[-3:] == self.images
+            shape[-3:] in (self.images, *pairs)
             or (len(shape) == 1 and shape[0] in wholes)
             or (len(shape) == 2 and flat)
         ):
@@ -138,6 +154,8 @@ def network_parts(network: nn.Module, images: Tensor, item: int) -> Parts:
             if kind == CONVOLUTION:
                 current = (BETWEEN, tuple(output.shape[1:]))
                 parts.shapes[current[1]] = current
+                if not inner:
+                    parts.add_pairs(module.weight.detach(), current[1])
         elif current[1] != parts.images and output.ndim == 4:
             passing = isinstance(module, _IN_PASSING)
             parts.add(current, number, 0, 0 if passing else item * (values + made + made + 2 * values))

@@ -69,6 +69,13 @@ def test_layers_of_equal_weights_are_one_part() -> None:
     [
         ("aten::mkldnn_convolution", [[3, 1, 4, 4], [2, 1, 3, 3], [2]], (CONVOLUTION, FILTERS)),
         ("aten::convolution_backward", [[3, 2, 4, 4], [3, 1, 4, 4], [2, 1, 3, 3]], (CONVOLUTION, FILTERS)),
+        (
+            "aten::mkldnn_convolution",
+            [[3, 2, 4, 2], [4, 2, 3, 3], []],
+            (CONVOLUTION, FILTERS),
+        ),  # by pairs of columns
+        ("aten::copy_", [[5, 4, 4, 2]], (BETWEEN, MAPS)),
+        ("aten::reshape", [[5, 2, 4, 2]], (IMAGES, ())),
         ("aten::native_batch_norm", [[5, 2, 4, 4], [2], []], (BETWEEN, MAPS)),
         ("aten::threshold_backward", [[5, 2, 2, 2], [5, 2, 2, 2]], (BETWEEN, MAPS)),
         ("aten::addcmul", [[8], [20, 8], [8]], (BETWEEN, MAPS)),  # rows of 4 columns and 2 channels
