@@ -220,9 +220,8 @@ def predicts(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
 
 def pretrains(prepared: Prepared, folder: Path, device: str) -> tuple[bool, str]:
     """Pre-train, and train the head of the network alone."""
-    config = configuration(
-        "mmd", "32-true", device, settings=("experiment=pretrained_frozen", "pretraining.epochs=1")
-    )
+    settings = ("experiment=pretrained_frozen", "pretraining.epochs=1", "pretraining.batch_size=32")
+    config = configuration("mmd", "32-true", device, settings=settings)
     return trains(config, prepared, folder)
 
 
