@@ -43,6 +43,13 @@ def leaves(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if not any(module.children())]
 
 
+def _pairs_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes of `(C, H, W)` as pairs of columns, and with the column that completes the last pair."""
+    channels, height, width = shape
+    half = -(-width // 2)
+    return [(2 * channels, height, half), (channels, height, 2 * half)]
+
+
 @dataclass
 class Parts:
     """The parts of a step of a network: the work of each, and the shapes by which its operators are recognised."""
@@ -56,15 +63,16 @@ class Parts:
     """The part to which operators on values `(B, *shape)` belong."""
     paired: dict[tuple[int, ...], Part] = field(default_factory=dict)
     """The convolution to which filters of this shape belong, which convolve pairs of columns."""
+    pairs: set[tuple[int, ...]] = field(default_factory=set)
+    """Shapes of the images as pairs of columns, and with the column that completes the last pair."""
     largest: int = 0
     """Bytes of the largest activation."""
 
     def add_pairs(self, weight: Tensor, maps: tuple[int, ...]) -> None:
         """Also recognise a convolution to maps `(K, H, W)` that is computed by pairs of columns, and its maps."""
-        (filters, height, width), part = maps, (CONVOLUTION, tuple(weight.shape))
-        half = -(-width // 2)
-        self.paired[tuple(paired(weight).shape)] = part
-        self.shapes[2 * filters, height, half] = self.shapes[filters, height, 2 * half] = (BETWEEN, maps)
+        self.paired[tuple(paired(weight).shape)] = (CONVOLUTION, tuple(weight.shape))
+        self.shapes |= dict.fromkeys(_pairs_of(maps), (BETWEEN, maps))
+        self.pairs |= {*_pairs_of(self.images)}
 
     def add(self, part: Part, number: int, operations: float, traffic: float) -> None:
         """Add work to a part, of which the layer of this number is a member."""
@@ -102,10 +110,9 @@ class Parts:
         pixels = self.images[1] * self.images[2]
         wholes = {self.batch * pixels * self.images[0] // domains for domains in (1, 2)}
         flat = shape[-1] in (self.images[0], pixels) and prod(shape) >= pixels
-        channels, height, width = self.images
-        pairs = (2 * channels, height, -(-width // 2)), (channels, height, 2 * -(-width // 2))
         if (
-            shape[-3:] in (self.images, *pairs)
+            shape[-3:] == self.images
+            or shape[-3:] in self.pairs
             or (len(shape) == 1 and shape[0] in wholes)
             or (len(shape) == 2 and flat)
         ):

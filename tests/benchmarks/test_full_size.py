@@ -6,18 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import full_size
-
-
-def test_a_machine_without_a_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(full_size.main, [])
-    assert done.exit_code == 0
-    assert "no GPU" in done.output
 
 
 def test_the_reference_takes_its_batches_from_a_loader(monkeypatch: pytest.MonkeyPatch) -> None:

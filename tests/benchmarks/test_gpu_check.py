@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ from archive.samples import LARGER, write_sample
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import full_size
 import gpu_check
 
 
-def test_a_machine_without_a_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("script", [gpu_check, full_size])
+def test_a_machine_without_a_gpu_is_no_failure(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(gpu_check.main, [])
+    done = CliRunner().invoke(script.main, [])
     assert done.exit_code == 0
     assert "no GPU" in done.output
 

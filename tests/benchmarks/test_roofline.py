@@ -69,11 +69,8 @@ def test_layers_of_equal_weights_are_one_part() -> None:
     [
         ("aten::mkldnn_convolution", [[3, 1, 4, 4], [2, 1, 3, 3], [2]], (CONVOLUTION, FILTERS)),
         ("aten::convolution_backward", [[3, 2, 4, 4], [3, 1, 4, 4], [2, 1, 3, 3]], (CONVOLUTION, FILTERS)),
-        (
-            "aten::mkldnn_convolution",
-            [[3, 2, 4, 2], [4, 2, 3, 3], []],
-            (CONVOLUTION, FILTERS),
-        ),  # by pairs of columns
+        # by pairs of columns
+        ("aten::mkldnn_convolution", [[3, 2, 4, 2], [4, 2, 3, 3], []], (CONVOLUTION, FILTERS)),
         ("aten::copy_", [[5, 4, 4, 2]], (BETWEEN, MAPS)),
         ("aten::reshape", [[5, 2, 4, 2]], (IMAGES, ())),
         ("aten::native_batch_norm", [[5, 2, 4, 4], [2], []], (BETWEEN, MAPS)),

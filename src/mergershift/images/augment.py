@@ -14,11 +14,11 @@ def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     """Take `rows` `(B,)` of images `(N, C, H, H)`, each in one of the eight symmetries of the square, drawn uniformly.
 
     A merger has no preferred position angle, so all eight views of the sky are equally likely. The result
-    `(B, C, H, H)` is in the channels-last layout; images in another one are copied.
+    `(B, C, H, H)` is in the channels-last layout; images in another one are copied. `rows` are where the images are.
     """
     which = torch.randint(8, (len(rows),), generator=generator).to(images.device)
     channels, side = images.shape[1], images.shape[2]
-    pixels = rows.to(images.device)[:, None] * side**2 + _symmetries(side, images.device)[which]
+    pixels = rows[:, None] * side**2 + _symmetries(side, images.device)[which]
     values = images.permute(0, 2, 3, 1).reshape(-1, channels)
     # Faster than index_select, by a factor of two to four for the few values of a pixel.
     turned = functional.embedding(pixels.view(-1), values)

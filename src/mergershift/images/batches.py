@@ -59,7 +59,7 @@ class PairedBatches:
         target_rows = None if self.target is None else self._endless(len(self.target), target_generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             left = len(self.source.labels) - start if self.kind == "all" else self.batch_size
-            index = next(source_rows)[:left].to(self.source.labels.device)
+            index = next(source_rows)[:left]
             images = self._taken(self.source.images, index, symmetry)
             target = None
             if self.target is not None and target_rows is not None:
@@ -67,15 +67,15 @@ class PairedBatches:
             yield PairedBatch(images, self.source.labels[index], target)
 
     def _taken(self, images: Tensor, rows: Tensor, symmetry: Generator) -> Tensor:
-        return dihedral(images, rows, symmetry) if self.augment else images[rows.to(images.device)]
+        return dihedral(images, rows, symmetry) if self.augment else images[rows]
 
     def _endless(self, images: int, generator: Generator) -> Iterator[Tensor]:
-        """Yield the rows of one batch after another, from one permutation after another."""
+        """Yield the rows of one batch after another, from one permutation after another, where the images are."""
         waiting = torch.empty(0, dtype=torch.long)
         while True:
             while len(waiting) < self.batch_size:
                 waiting = torch.cat([waiting, torch.randperm(images, generator=generator)])
-            yield waiting[: self.batch_size]
+            yield waiting[: self.batch_size].to(self.source.images.device)
             waiting = waiting[self.batch_size : 0 if self.kind == "drawn_anew" else None]
 
 
