@@ -26,14 +26,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import has_torch_function
 
-from mergershift.networks.paired_columns import in_pairs, out_of_pairs, paired, unpaired
+from mergershift.networks.paired_columns import in_pairs, paired, unpaired
+from mergershift.networks.pooling_loops import Pooled, empty_pooled, gradient_sums, normalise, pool, unpool
 
 _CACHED = 1_500_000
 """Number of values of a convolution's output that are dealt with at a time."""
 _FEW_CHANNELS = 4
 """Largest number of channels with which images are convolved by pairs of columns."""
-_POOL: tuple[list[int], list[int], list[int], list[int], bool] = ([2, 2], [2, 2], [0, 0], [1, 1], False)
-"""Arguments of PyTorch's max-pooling: kernel, stride, padding, dilation, ceil_mode."""
 
 
 def pooled_block(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
@@ -106,77 +105,54 @@ class _Block(torch.autograd.Function):
         sign = torch.where(scale < 0, -1.0, 1.0)
         filters = weight * sign.view(-1, 1, 1, 1)
         in_two = not ctx.needs_input_grad[0] and images.shape[1] <= _FEW_CHANNELS
-        width = images.shape[3]
+        height, width = images.shape[2:]
         if in_two:
             images = in_pairs(functional.pad(images, (0, width % 2)))
             filters = paired(filters)
         filters = filters.to(images.dtype, memory_format=torch.channels_last)
         padding = [size // 2 for size in filters.shape[2:]]
-        step = max(1, _CACHED // (len(filters) * images.shape[2] * images.shape[3]))
-        # Their type is that of the moments, which without them would be rounded to 16 bits if the images are.
-        unused = torch.zeros(images.shape[3] * len(filters), dtype=weight.dtype)
-        full, maxima, places, moments = [], [], [], []
-        for part in images.split(step):
+        step = max(1, _CACHED // (len(filters) * height * images.shape[3]))
+        pooled = empty_pooled(len(images), height, width, len(weight), images.dtype)
+        full: list[Tensor] = []
+        for number, part in enumerate(images.split(step)):
             convolved = functional.conv2d(part, filters, padding=padding)
-            moments.append(torch.batch_norm_update_stats(_rows(convolved), unused, unused, 0.0))
-            if in_two:
-                convolved = out_of_pairs(convolved)
-            full.append(convolved)
-            maximum, place = torch.ops.aten.max_pool2d_with_indices(convolved, *_POOL)
-            maxima.append(maximum)
-            places.append(place)
-        # Without the column that completes the last pair.
-        means, variances = (
-            torch.stack(values).view(len(full), -1, len(weight))[:, :width].double().flatten(0, 1)
-            for values in zip(*moments, strict=True)
-        )
-        counts = torch.tensor([[len(part)] for part in full for _ in range(width)], dtype=torch.float64)
-        mean, variance = (value.to(unused.dtype) for value in joined_moments(means, variances, counts))
-        pooled = torch.cat(maxima)[..., : width // 2].contiguous(memory_format=torch.channels_last)
-        means, variances, scales, shifts = (
-            value.repeat(pooled.shape[3]) for value in (mean, variance, scale.abs(), shift)
-        )
-        normalised = functional.batch_norm(_rows(pooled), means, variances, scales, shifts, False, 0.0, eps)
-        result = _images(normalised.clamp_min_(0), pooled)
-        ctx.save_for_backward(images, filters, scale, sign, mean, variance, pooled, result, *full, *places)
+            full.append(convolved.permute(0, 2, 3, 1).reshape(len(part), height, -1, len(weight)))
+            if number == 0:
+                near = full[0][0, :, :width].to(weight.dtype).mean((0, 1))
+            pool(full[-1], width, near, pooled, number * step)
+        sums = pooled.sums.sum(0) / (len(images) * height * width)
+        mean = (sums[0] + near).to(weight.dtype)
+        variance = (sums[1] - sums[0].square()).to(weight.dtype)
+        factor = scale.abs() * (variance + eps).rsqrt()
+        offset = shift - factor * mean
+        result = normalise(pooled.maxima, factor, offset)
+        ctx.save_for_backward(images, filters, sign, mean, variance, factor, offset, *pooled, *full)
         ctx.eps, ctx.padding, ctx.step, ctx.width, ctx.kernel = eps, padding, step, width, weight.shape[3]
         ctx.in_two = in_two
         ctx.mark_non_differentiable(mean, variance)
-        return result, mean * sign, variance
+        return result.permute(0, 3, 1, 2), mean * sign, variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        images, filters, scale, sign, mean, variance, pooled, result, *parts = ctx.saved_tensors
-        full, places = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        after = torch.ops.aten.threshold_backward(_rows(gradient), _rows(result), 0)
-        # That of the maxima at constant statistics; the sums of `after` and of its product with the normalised ones.
-        settings = (value.repeat(pooled.shape[3]) for value in (scale.abs(), mean, variance))
-        rows, *sums = torch.ops.aten.native_batch_norm_backward(
-            after, _rows(pooled), *settings, None, None, False, ctx.eps, [True, True, True]
-        )
-        before = _images(rows, pooled)
-        of_scale, of_shift = (values.view(-1, len(scale)).sum(0) for values in sums)
-        count = len(images) * images.shape[2] * ctx.width
+        images, filters, sign, mean, variance, factor, offset, *saved = ctx.saved_tensors
+        pooled, full = Pooled(*saved[:3]), saved[3:]
+        gradient = gradients[0].permute(0, 2, 3, 1).contiguous()
+        sums = gradient_sums(gradient, pooled.maxima, factor, offset)
         inverse = (variance + ctx.eps).rsqrt()
-        slope = -scale.abs() * inverse.square() * of_scale / count
-        constant = -scale.abs() * inverse * of_shift / count - slope * mean
-        # Rows of all columns and channels, along which arithmetic is fast, with 0 for a column that completes a pair.
-        more = full[0].shape[3] - ctx.width
-        slope, constant = (
-            functional.pad(row.to(images.dtype).repeat(ctx.width), (0, more * len(scale)))
-            for row in (slope, constant)
-        )
-        before = functional.pad(before, (0, full[0].shape[3] // 2 - before.shape[3]))
-        of_filters = torch.zeros(filters.shape, dtype=scale.dtype)
+        of_shift = sums[0].to(factor.dtype)
+        of_scale = ((sums[1] - mean * sums[0]) * inverse).to(factor.dtype)
+        count = len(images) * images.shape[2] * ctx.width
+        slope = -factor * inverse * of_scale / count
+        constant = -factor * of_shift / count - slope * mean
+        coefficients = torch.stack([factor, offset, factor, slope, constant])
+        of_filters = torch.zeros(filters.shape, dtype=factor.dtype)
         of_images = []
-        steps = zip(images.split(ctx.step), full, before.split(ctx.step), places, strict=True)
-        for part, convolved, gradient, place in steps:
-            whole = torch.ops.aten.max_pool2d_with_indices_backward(gradient, convolved, *_POOL, place)
-            _rows(whole).add_(torch.addcmul(constant, _rows(convolved), slope))
+        for number, (part, convolved) in enumerate(zip(images.split(ctx.step), full, strict=True)):
+            whole = unpool(convolved, ctx.width, gradient, pooled, number * ctx.step, coefficients)
+            whole = whole.view(len(part), part.shape[2], part.shape[3], len(filters)).permute(0, 3, 1, 2)
             of_part, of_weight, _ = torch.ops.aten.convolution_backward(
-                *(in_pairs(whole) if ctx.in_two else whole, part, filters, None),
+                *(whole, part, filters, None),
                 *([1, 1], ctx.padding, [1, 1], False, [0, 0], 1),
                 [ctx.needs_input_grad[0], True, False],
             )
@@ -192,31 +168,3 @@ class _Block(torch.autograd.Function):
             of_shift,
             None,
         )
-
-
-def _rows(values: Tensor) -> Tensor:
-    """View `(B, K, H, W)` in the channels-last layout as `(B H, W K)`."""
-    batch, channels, height, width = values.shape
-    return values.permute(0, 2, 3, 1).view(batch * height, width * channels)
-
-
-def _images(rows: Tensor, like: Tensor) -> Tensor:
-    """View `(B H, W K)` as `(B, K, H, W)` in the channels-last layout, with the sizes of `like`."""
-    batch, channels, height, width = like.shape
-    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def joined_moments(means: Tensor, variances: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and biased variance `(K,)` of all values from those of their parts (Chan et al. 1979).
-
-    The variances within the parts and those between their means are added, which loses no digits as a difference of
-    large sums would.
-
-    Args:
-        means: means of the parts `(P, K)`.
-        variances: their biased variances `(P, K)`.
-        counts: numbers of values, or numbers in proportion to them, `(P, 1)`.
-    """
-    shares = counts / counts.sum()
-    mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0)

@@ -12,7 +12,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from mergershift.core.errors import UserError
-from mergershift.networks.pooled_block import joined_moments
 from mergershift.training.share import Split, all_gathered
 
 _DROPOUTS = (functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d)
@@ -109,8 +108,24 @@ def statistics(rows: Tensor, processes: int) -> tuple[Tensor, Tensor, int]:
     own = torch.cat([mean.new_tensor([rows.numel() / rows.shape[1]]), mean, variance]).double()
     parts = torch.stack(all_gathered(own, processes))
     counts, (means, variances) = parts[:, :1], parts[:, 1:].chunk(2, dim=1)
-    centre, spread = joined_moments(means, variances, counts)
+    centre, spread = _joined(means, variances, counts)
     return centre.to(mean.dtype), spread.to(mean.dtype), int(counts.sum())
+
+
+def _joined(means: Tensor, variances: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and biased variance `(K,)` of all values from those of their parts (Chan et al. 1979).
+
+    The variances within the parts and those between their means are added, which loses no digits as a difference of
+    large sums would.
+
+    Args:
+        means: means of the parts `(P, K)`.
+        variances: their biased variances `(P, K)`.
+        counts: numbers of values, or numbers in proportion to them, `(P, 1)`.
+    """
+    shares = counts / counts.sum()
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0)
 
 
 class _Normalised(torch.autograd.Function):
