@@ -185,7 +185,7 @@ lock:
 	uv lock --quiet
 	$(EXPORT) --all-extras -o requirements.lock
 	$(EXPORT) --extra postgresql --extra s3 --extra ssh -o docker/worker.lock
-	$(EXPORT) --extra server $(addprefix --prune ,torch pytorch-lightning geomloss dvc submitit) -o docker/server.lock
+	$(EXPORT) --extra server $(addprefix --prune ,torch pytorch-lightning geomloss llvmlite dvc submitit) -o docker/server.lock
 	$(EXPORT) --only-group team -o tests/team/requirements.lock
 
 clean:

@@ -143,3 +143,53 @@ def test_evaluation_does_not_normalise_apart(monkeypatch: pytest.MonkeyPatch) ->
     made = layers().eval()
     monkeypatch.setattr(nn.BatchNorm2d, "forward", None)
     assert pooled_block(torch.randn(4, 3, 8, 8), made[0], made[1]).shape == (4, 8, 4, 4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_in_evaluation_without_gradients_equals_its_modules(
+    monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    """In parts, for an odd number of pixels, and where a pixel is not a number."""
+    monkeypatch.setattr(module, "_CACHED", 3000)
+    made = layers(channels=channels).double()
+    images = torch.randn(9, channels, 11, 11, generator=torch.Generator().manual_seed(4)).double()
+    made(3 * images + 1)
+    made.eval()
+    if channels > 3:  # by pairs of columns, the columns beside it are none either
+        images[4, 0, 5, 5] = torch.nan
+    with torch.no_grad():
+        found, expected = pooled_block(images, made[0], made[1]), made(images)  # type: ignore[arg-type]
+    assert bool(expected.isnan().any()) == (channels > 3)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
+def test_several_threads_compute_the_same() -> None:
+    images = torch.randn(13, 3, 11, 11, generator=torch.Generator().manual_seed(2))
+    made = layers().train()
+    before, outcomes = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            outcomes.append(outcome(copy.deepcopy(made), images, block=True))
+    finally:
+        torch.set_num_threads(before)
+    for name, value in outcomes[0].items():
+        torch.testing.assert_close(outcomes[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_types_without_loops_and_traced_networks_call_the_modules() -> None:
+    made = layers().half().eval()
+    with torch.no_grad():
+        assert pooled_block(torch.randn(4, 3, 8, 8).half(), made[0], made[1]).dtype == torch.float16  # type: ignore[arg-type]
+    with torch.no_grad():
+        graph = torch.export.export(_Wrapped(layers().eval()), (torch.randn(4, 3, 8, 8),)).graph
+    assert any("max_pool2d" in str(node.target) for node in graph.nodes)
+
+
+class _Wrapped(nn.Module):
+    def __init__(self, made: nn.Sequential) -> None:
+        super().__init__()
+        self.made = made
+
+    def forward(self, images: Tensor) -> Tensor:
+        return pooled_block(images, self.made[0], self.made[1])  # type: ignore[arg-type]

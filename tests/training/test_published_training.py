@@ -211,7 +211,9 @@ def test_the_training_of_2021_follows_the_released_scripts(
     """Five epochs of two steps: without adaptation and with MMD, the rate rises, falls and begins anew."""
     config = composed(*SCRIPTS[method])
     expected = released_loop(config, prepared, method)
-    assert error(config, prepared, tmp_path / "state", expected) < 2e-3
+    # With both, a change in the last digit of an initial weight alone ends in errors of 2e-3 to 9e-3.
+    allowed = 2e-2 if method == "dann_fisher" else 1e-3
+    assert error(config, prepared, tmp_path / "state", expected) < allowed
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from mergershift.networks import CompiledLoops, VectorCode
+
 
 def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     """Take `rows` `(B,)` of images `(N, C, H, H)`, each in one of the eight symmetries of the square, drawn uniformly.
@@ -18,11 +20,16 @@ def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     """
     which = torch.randint(8, (len(rows),), generator=generator).to(images.device)
     channels, side = images.shape[1], images.shape[2]
-    pixels = rows[:, None] * side**2 + _symmetries(side, images.device)[which]
-    values = images.permute(0, 2, 3, 1).reshape(-1, channels)
-    # Faster than index_select, by a factor of two to four for the few values of a pixel.
-    turned = functional.embedding(pixels.view(-1), values)
-    return turned.view(len(rows), side, side, channels).permute(0, 3, 1, 2)
+    values = images.permute(0, 2, 3, 1).contiguous()
+    if images.device.type == "cpu":
+        turned = _turned(values, rows, which)
+    else:
+        pixels = rows[:, None] * side**2 + _symmetries(side, images.device)[which]
+        # Faster than index_select, by a factor of two to four for the few values of a pixel.
+        turned = functional.embedding(pixels.view(-1), values.view(-1, channels)).view(
+            -1, side, side, channels
+        )
+    return turned.permute(0, 3, 1, 2)
 
 
 @functools.cache
@@ -31,6 +38,38 @@ def _symmetries(side: int, device: torch.device) -> Tensor:
     pixels = torch.arange(side**2, device=device).view(side, side)
     turned = [torch.rot90(pixels, quarter) for quarter in range(4)]
     return torch.stack([view.flatten() for view in (*turned, *(view.flip(-1) for view in turned))])
+
+
+def _turned(images: Tensor, rows: Tensor, which: Tensor) -> Tensor:
+    """Return `rows` `(B,)` of images `(N, H, H, C)`, each in one of the symmetries."""
+    side, channels = images.shape[2:]
+    if not len(rows) or int(rows.min()) < 0 or int(rows.max()) >= len(images):
+        raise IndexError(f"rows of {len(images)} images: {rows.tolist()}")
+    result = images.new_empty(len(rows), side, side, channels)
+    symmetries = _symmetries(side, images.device)[which]
+    # The pixel that the first one shows, and how far those lie that its neighbours below and beside it show.
+    first, below, beside = (symmetries[:, pixel].clone() for pixel in (0, side, 1))
+    kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[images.dtype.itemsize]
+    tensors = [images.view(kind), result.view(kind), rows.contiguous(), first, below - first, beside - first]
+    _turn(channels, kind)(len(rows), tensors, [side])
+    return result
+
+
+@functools.cache
+def _turn(channels: int, dtype: torch.dtype) -> CompiledLoops:
+    numbers = dict.fromkeys(("rows", "starts", "below", "beside"), torch.int64)
+    code = VectorCode(channels, {"images": dtype, "result": dtype, **numbers}, ["side"])
+    zero, side = code.number(0), code["side"]
+    pixels = code.product(side, side)
+    with code.loop(code["first"], code["last"]) as image:
+        row, start, below, beside = (code.load_number(name, image) for name in numbers)
+        start = code.sum(code.product(row, pixels), start)
+        target = code.product(image, pixels)
+        with code.loop(zero, side) as line, code.loop(zero, side) as column:
+            shown = code.sum(start, code.product(line, below), code.product(column, beside))
+            values = code.load("images", shown)
+            code.store("result", code.sum(target, code.product(line, side), column), values)
+    return code.compile()
 
 
 class Stretch(nn.Module):

@@ -10,14 +10,15 @@ goes into reading and writing activations. Three identities save most of it, and
   the pooled values' gradient at the maxima (Ioffe & Szegedy 2015, arXiv:1502.03167, section 3, in another order). The
   sums from which a and b are computed run over a quarter of the values.
 
-The full-size values are dealt with a few images at a time, so that they stay in the processor's cache. A pixel has too
-few channels for the processor's vectors, so values are normalised as rows of all columns and channels. For the same
-reason, images of a few channels are convolved as images of half the width and twice the channels, with filters that
-yield both columns of a pair.
+What remains are four loops (`pooling_loops`) beside the convolution. The full-size values are dealt with some images at
+a time, so that they stay in the processor's cache. Images of a few channels, which are too few for the processor's
+vectors, are convolved as images of half the width and twice the channels, with filters that yield both columns of a
+pair.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,9 +28,18 @@ from torch.nn import functional
 from torch.overrides import has_torch_function
 
 from mergershift.networks.paired_columns import in_pairs, paired, unpaired
-from mergershift.networks.pooling_loops import Pooled, empty_pooled, gradient_sums, normalise, pool, unpool
+from mergershift.networks.pooling_loops import (
+    PRECISIONS,
+    Pooled,
+    empty_pooled,
+    gradient_sums,
+    normalise,
+    open_maxima,
+    pool,
+    unpool,
+)
 
-_CACHED = 1_500_000
+_CACHED = 6_000_000
 """Number of values of a convolution's output that are dealt with at a time."""
 _FEW_CHANNELS = 4
 """Largest number of channels with which images are convolved by pairs of columns."""
@@ -38,39 +48,87 @@ _FEW_CHANNELS = 4
 def pooled_block(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Convolve `(B, C, H, W)`, normalise, apply ReLU and pool to `(B, K, H // 2, W // 2)`.
 
-    The convolution has stride 1 and keeps the image size. In training on a CPU, the result of the modules one after the
-    other is computed in few passes over the memory. Its second derivatives are not available. In evaluation, the
+    The convolution has stride 1 and keeps the image size. On a CPU, the result of the modules one after the other is
+    computed in few passes over the memory. In training, its second derivatives are not available. In evaluation, the
     filters contain the normalisation.
     """
-    if _in_few_passes(images, norm):
-        return _trained_on_cpu(images, convolution, norm)
-    if norm.training or norm.running_mean is None:
+    training = norm.training or norm.running_mean is None
+    if _on_cpu(images):
+        if not training and not torch.is_grad_enabled():
+            return _evaluated_on_cpu(images, convolution, norm)
+        known = norm.momentum is not None and norm.track_running_stats
+        if training and known and torch.is_grad_enabled():
+            return _trained_on_cpu(images, convolution, norm)
+    if training:
         return functional.relu(functional.max_pool2d(norm(convolution(images)), 2))
-    return functional.relu(functional.max_pool2d(_evaluated(images, convolution, norm), 2))
+    filters, bias = _normalising(convolution, norm)
+    filters = filters.contiguous(memory_format=torch.channels_last)
+    full = functional.conv2d(images, filters, bias, padding=convolution.padding)
+    return functional.relu(functional.max_pool2d(full, 2))
 
 
-def _in_few_passes(images: Tensor, norm: nn.BatchNorm2d) -> bool:
-    # Several processes replace the function that normalises, to share its statistics.
-    plain = images.device.type != "cpu" or has_torch_function((images,)) or not torch.is_grad_enabled()
-    return norm.training and norm.momentum is not None and norm.track_running_stats and not plain
+def _on_cpu(images: Tensor) -> bool:
+    """Whether the loops can compute: not where the network is traced, or a mode replaces PyTorch's functions.
+
+    Several processes replace the function that normalises, to share its statistics.
+    """
+    if images.device.type != "cpu" or _autocast(images) not in PRECISIONS:
+        return False
+    return type(images) is Tensor and not has_torch_function((images,)) and not torch.compiler.is_compiling()
 
 
-def _evaluated(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Convolve and normalise by the running statistics in one convolution."""
+def _normalising(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return filters and bias that convolve and normalise by the running statistics."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
-    filters = (convolution.weight * scale.view(-1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
-    return functional.conv2d(images, filters, norm.bias - shift * scale, padding=convolution.padding)
+    return convolution.weight * scale.view(-1, 1, 1, 1), norm.bias - shift * scale
+
+
+def _evaluated_on_cpu(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    images = images.to(_autocast(images))
+    filters, bias = _normalising(convolution, norm)
+    convolve = _Convolution(images, filters, in_two=images.shape[1] <= _FEW_CHANNELS)
+    count, _, height, width = images.shape
+    result = images.new_empty(count, height // 2, width // 2, len(filters))
+    for number, full in enumerate(convolve.outputs(bias.to(images.dtype))):
+        open_maxima(full, width, result, number * convolve.step)
+    return result.permute(0, 3, 1, 2)
+
+
+def _autocast(images: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+
+
+class _Convolution:
+    """Convolution of stride 1 that keeps the size of images `(B, C, H, W)`, by pairs of columns or not."""
+
+    def __init__(self, images: Tensor, filters: Tensor, in_two: bool) -> None:
+        self.channels, self.height = len(filters), images.shape[2]
+        self.repeats = 2 if in_two else 1
+        if in_two:
+            images = in_pairs(functional.pad(images, (0, images.shape[3] % 2)))
+            filters = paired(filters)
+        self.images = images
+        self.filters = filters.to(images.dtype, memory_format=torch.channels_last)
+        self.padding = [size // 2 for size in filters.shape[2:]]
+        self.step = max(1, _CACHED // (len(filters) * self.height * images.shape[3]))
+
+    def outputs(self, bias: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the outputs `(b, H, W, K)` of `step` images after another; a column more may complete the last pair."""
+        bias = None if bias is None else bias.repeat(self.repeats)
+        for part in self.images.split(self.step):
+            with torch.autocast("cpu", enabled=False):
+                convolved = functional.conv2d(part, self.filters, bias, padding=self.padding)
+            yield convolved.permute(0, 2, 3, 1).reshape(len(part), self.height, -1, self.channels)
 
 
 def _trained_on_cpu(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    mixed = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if mixed else images.dtype
+    images = images.to(_autocast(images))
     with torch.autocast("cpu", enabled=False):
         pooled, mean, variance = _Block.apply(
-            images.to(dtype), convolution.weight, convolution.bias, norm.weight, norm.bias, norm.eps
+            images, convolution.weight, convolution.bias, norm.weight, norm.bias, norm.eps
         )
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -103,32 +161,26 @@ class _Block(torch.autograd.Function):
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         sign = torch.where(scale < 0, -1.0, 1.0)
-        filters = weight * sign.view(-1, 1, 1, 1)
         in_two = not ctx.needs_input_grad[0] and images.shape[1] <= _FEW_CHANNELS
+        convolve = _Convolution(images, weight * sign.view(-1, 1, 1, 1), in_two)
         height, width = images.shape[2:]
-        if in_two:
-            images = in_pairs(functional.pad(images, (0, width % 2)))
-            filters = paired(filters)
-        filters = filters.to(images.dtype, memory_format=torch.channels_last)
-        padding = [size // 2 for size in filters.shape[2:]]
-        step = max(1, _CACHED // (len(filters) * height * images.shape[3]))
         pooled = empty_pooled(len(images), height, width, len(weight), images.dtype)
         full: list[Tensor] = []
-        for number, part in enumerate(images.split(step)):
-            convolved = functional.conv2d(part, filters, padding=padding)
-            full.append(convolved.permute(0, 2, 3, 1).reshape(len(part), height, -1, len(weight)))
-            if number == 0:
-                near = full[0][0, :, :width].to(weight.dtype).mean((0, 1))
-            pool(full[-1], width, near, pooled, number * step)
+        for convolved in convolve.outputs():
+            if not full:
+                near = convolved[0, :, :width].to(weight.dtype).mean((0, 1))
+            pool(convolved, width, near, pooled, len(full) * convolve.step)
+            full.append(convolved)
         sums = pooled.sums.sum(0) / (len(images) * height * width)
         mean = (sums[0] + near).to(weight.dtype)
         variance = (sums[1] - sums[0].square()).to(weight.dtype)
         factor = scale.abs() * (variance + eps).rsqrt()
         offset = shift - factor * mean
         result = normalise(pooled.maxima, factor, offset)
-        ctx.save_for_backward(images, filters, sign, mean, variance, factor, offset, *pooled, *full)
-        ctx.eps, ctx.padding, ctx.step, ctx.width, ctx.kernel = eps, padding, step, width, weight.shape[3]
-        ctx.in_two = in_two
+        tensors = (convolve.images, convolve.filters, sign, mean, variance, factor, offset)
+        ctx.save_for_backward(*tensors, *pooled, *full)
+        ctx.eps, ctx.padding, ctx.step = eps, convolve.padding, convolve.step
+        ctx.in_two, ctx.width, ctx.kernel = in_two, width, weight.shape[3]
         ctx.mark_non_differentiable(mean, variance)
         return result.permute(0, 3, 1, 2), mean * sign, variance
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +26,15 @@ _STORED: dict[torch.dtype, Any] = {
     torch.float64: ir.DoubleType(),
     torch.bfloat16: ir.IntType(16),
     torch.uint8: ir.IntType(8),
+    torch.int16: ir.IntType(16),
+    torch.int32: ir.IntType(32),
+    torch.int64: ir.IntType(64),
 }
 Value = Any
 """A value of the code that is written; llvmlite has no types."""
 
 
-class Code:
+class VectorCode:
     """Writes a function of pointers to tensors and of whole numbers, which loops over images `first` to `last` - 1.
 
     Values are computed with in double precision if one of the tensors `computed` is, else in single precision.
@@ -105,7 +109,7 @@ class Code:
         builder.position_at_end(after)
 
     def load(self, name: str, pixel: Value) -> Value:
-        """The channels of a pixel: bytes, or values to compute with."""
+        """The channels of a pixel: whole numbers as they are, or values to compute with."""
         dtype = self._tensors[name]
         values = self.builder.load(self._place(name, pixel), align=dtype.itemsize, typ=self._kind(dtype))
         if dtype == torch.bfloat16:  # the upper half of a value in single precision
@@ -113,6 +117,11 @@ class Code:
             wide = self.builder.shl(self.builder.zext(values, words), self._words(16))
             return self.builder.bitcast(wide, self._kind(torch.float32))
         return values
+
+    def load_number(self, name: str, index: Value) -> Value:
+        """A whole number of a tensor of 64-bit numbers."""
+        place = self.builder.gep(self[name], [index], inbounds=True, source_etype=_INDEX)
+        return self.builder.load(place, typ=_INDEX)
 
     def store(self, name: str, pixel: Value, values: Value) -> None:
         """Write the channels of a pixel; in bfloat16 they are rounded to the nearest, ties to even."""
@@ -162,19 +171,22 @@ class Code:
         odd = builder.and_(builder.lshr(bits, self._words(16)), self._words(1))
         rounded = builder.add(builder.add(bits, self._words(0x7FFF)), odd)
         # Rounding could carry the bits of NaN into those of another number.
-        rounded = builder.select(builder.fcmp_unordered("uno", values, values), self._words(0x7FC00000), rounded)
+        rounded = builder.select(
+            builder.fcmp_unordered("uno", values, values), self._words(0x7FC00000), rounded
+        )
         return builder.trunc(builder.lshr(rounded, self._words(16)), self._kind(torch.bfloat16))
 
-    def compile(self) -> Function:
+    def compile(self) -> CompiledLoops:
         """Compile what has been written."""
         self.builder.ret_void()
-        return Function(str(self._module), len(self._tensors), len(self._arguments))
+        return CompiledLoops(str(self._module), [*self._tensors.values()], len(self._arguments))
 
 
-class Function:
+class CompiledLoops:
     """Compiled code, which is called with tensors and whole numbers."""
 
-    def __init__(self, code: str, tensors: int, arguments: int) -> None:
+    def __init__(self, code: str, tensors: Sequence[torch.dtype], arguments: int) -> None:
+        self._types = tensors
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
         target = binding.Target.from_default_triple().create_target_machine(
@@ -185,20 +197,28 @@ class Function:
         passes.getModulePassManager().run(module, passes)
         self._engine = binding.create_mcjit_compiler(module, target)
         self._engine.finalize_object()
-        kinds = [ctypes.c_void_p] * tensors + [ctypes.c_int64] * (arguments - tensors)
+        kinds = [ctypes.c_void_p] * len(tensors) + [ctypes.c_int64] * (arguments - len(tensors))
         self._function = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("function"))
 
     def __call__(self, images: int, tensors: Sequence[Tensor], numbers: Sequence[int] = ()) -> None:
-        """Run for a number of images, by as many threads as PyTorch uses; the tensors' memory is taken as it is."""
+        """Run for a number of images, by as many threads as PyTorch uses.
+
+        Raises TypeError if a tensor has another type than the code was written for, or is not contiguous.
+        """
+        for tensor, dtype in zip(tensors, self._types, strict=True):
+            if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
+                raise TypeError(
+                    f"contiguous {dtype} on the CPU expected, found {tensor.dtype} {tensor.stride()}"
+                )
         pointers = [tensor.data_ptr() for tensor in tensors]
         threads = min(torch.get_num_threads(), images)
-        if threads == 1:
+        if threads <= 1:
             self._function(*pointers, 0, images, *numbers)
             return
         bounds = [images * thread // threads for thread in range(threads + 1)]
         calls = (
             _threads(os.getpid(), threads).submit(self._function, *pointers, first, last, *numbers)
-            for first, last in zip(bounds[:-1], bounds[1:], strict=True)
+            for first, last in itertools.pairwise(bounds)
         )
         for call in list(calls):
             call.result()
