@@ -1,7 +1,7 @@
 """Do faster trainings give the same figures? Train several forms of a study's cells with the same seeds, and compare.
 
-    python benchmarks/same_figures.py                      # the plain and the fast way, 45 epochs, three methods
-    python benchmarks/same_figures.py --form bf16/45 --form bf16/90/training.optimizer.lr=1e-3    # two schedules
+    python benchmarks/same_figures.py                      # the plain and the fast way, 30 epochs, three methods
+    python benchmarks/same_figures.py --form bf16/30 --form bf16/90/training.optimizer.lr=1e-3    # two schedules
     python benchmarks/same_figures.py --table              # the table of what is finished
 
 A form is a way to compute, a number of epochs and further settings. `plain` computes in float32 with one module of
@@ -51,7 +51,7 @@ FIGURES = {
 
 
 def form_of(text: str) -> tuple[str, int, tuple[str, ...]]:
-    """Split bf16/45 or bf16/45/training.optimizer.lr=2e-3 into its way to compute, epochs and further settings."""
+    """Split bf16/30 or bf16/30/training.optimizer.lr=2e-3 into its way to compute, epochs and further settings."""
     way, epochs, *settings = text.split("/")
     if way not in TRAINERS or not epochs.isdecimal():
         raise click.BadParameter(f"{text}, expected {', '.join(TRAINERS)}, a slash and a number of epochs")
@@ -159,7 +159,7 @@ def table(results: dict[tuple[str, str, int], dict[str, float]], forms: Sequence
 
 
 @click.command()
-@click.option("--form", "forms", multiple=True, default=("plain/45", "fp32/45"), show_default=True)
+@click.option("--form", "forms", multiple=True, default=("plain/30", "fp32/30"), show_default=True)
 @click.option("--method", "methods", multiple=True, default=("source_only", "mmd", "dann"), show_default=True)
 @click.option("--seeds", default=5, show_default=True, help="Number of seeds of each training.")
 @click.option("--mock-seed", default=0, show_default=True)

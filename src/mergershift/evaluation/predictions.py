@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
@@ -49,24 +50,29 @@ def check_table(table: pd.DataFrame, origin: str) -> None:
             f"{origin}: no predictions, expected one row per test image.\nEvaluate the training again."
         )
     keys = [name for name in ("seed", "role", "row") if name in table]
+    chances = {name: _numbers(table[name]) for name in ("probability", "threshold")}
     requirements = {
-        f"role is neither {' nor '.join(ROLES)}": table["role"].isin(ROLES),
-        "label is neither 0 nor 1": table["label"].isin((0, 1)),
-        "probability is not a number from 0 to 1": pd.to_numeric(
-            table["probability"], errors="coerce"
-        ).between(0, 1),
-        "threshold is not a number from 0 to 1": pd.to_numeric(table["threshold"], errors="coerce").between(
-            0, 1
-        ),
-        "duplicate image": ~table.duplicated(keys),
+        f"role is neither {' nor '.join(ROLES)}": table["role"].isin(ROLES).to_numpy(),
+        "label is neither 0 nor 1": table["label"].isin((0, 1)).to_numpy(),
+        **{
+            f"{name} is not a number from 0 to 1": (values >= 0) & (values <= 1)
+            for name, values in chances.items()
+        },
+        "duplicate image": ~table.duplicated(keys).to_numpy(),
     }
     for fault, valid in requirements.items():
         if not valid.all():
-            first = int((~valid).to_numpy().argmax())
+            first = int((~valid).argmax())
             raise UserError(
                 f"{origin}: {fault} in {int((~valid).sum())} of {len(table)} rows, first at index {first}.\n"
                 "Evaluate the training again."
             )
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    if column.dtype != np.float64:
+        column = pd.to_numeric(column, errors="coerce")
+    return column.to_numpy(dtype=np.float64)
 
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:

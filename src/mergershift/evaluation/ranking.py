@@ -19,12 +19,13 @@ def agreement(scores: ArrayLike, oracle: ArrayLike) -> float:
     Raises ValueError if the shapes differ.
     """
     # The import takes half a second, and no other part of the evaluation needs it.
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
     own, true = _finite(scores, oracle)
     if len(own) < 2 or np.ptp(own) == 0 or np.ptp(true) == 0:
         return float("nan")
-    return float(spearmanr(own, true).statistic)
+    # SciPy's spearmanr computes a p-value beside it, which takes ten times as long.
+    return float(np.corrcoef(rankdata(own), rankdata(true))[0, 1])
 
 
 def regret(scores: ArrayLike, oracle: ArrayLike) -> float:
