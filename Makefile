@@ -102,7 +102,8 @@ endif
 # compiled, by two processes. Where PYTHONDONTWRITEBYTECODE forbids that, as in many images of containers, every command
 # would compile its modules anew: 15 s for each training and each evaluation.
 unexport PYTHONDONTWRITEBYTECODE
-COMPILED = mergershift.training.fit "mlflow, dvc.cli, dvc.repo, mergershift.evaluation.figures"
+COMPILED = "import mergershift.training.fit" "from mergershift.pipeline.warm import preload; preload()" \
+	"import mergershift.archive.mock, mergershift.stages.summary, mergershift.stages.report"
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --progress-bar off
 PACKAGES := $(shell grep -c == requirements.lock)
 # Prints how far pip has come, in place of several lines for every package.
@@ -123,7 +124,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PIP) --quiet $(TORCH)
 	@$(PIP) --quiet --no-deps --editable .
 	@echo "        compiling what the commands import"
-	@for modules in $(COMPILED); do $(BIN)/python -c "import $$modules" & done; wait
+	@for code in $(COMPILED); do $(BIN)/python -c "$$code" & done; wait
 	@{ pwd -P; echo '$(strip $(TORCH))'; } > $@
 	@echo "Installed."
 

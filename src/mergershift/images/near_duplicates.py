@@ -6,15 +6,17 @@ its light is a peak in that galaxy's image and the centre of its own, with the s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter, shift
 
 from mergershift.archive import FIELD_KPC, IMAGE_SIZE, Images, Rows
+from mergershift.core.forked import forked
 
 SIMILAR = 0.9
 """Least similarity of the common part of two images that show the same sky, see `similarity`."""
@@ -41,6 +43,9 @@ _KEPT = 2000
 """Largest number of renderings whose maps are kept in memory, 70 kB each."""
 _COMPONENTS = 64
 _ROWS = 128
+"""Number of renderings that a process deals with at a time."""
+_PAIRS = 128
+"""Number of pairs of images that a process compares at a time."""
 _MIDDLE = IMAGE_SIZE // 2
 
 Floats = NDArray[np.float32]
@@ -72,25 +77,34 @@ def near_duplicates(images: Images, rows: Rows) -> list[NearDuplicate]:
     scale = _scale(images, chosen)
     centres, peaks, owners, places = _windows(images, chosen, scale)
     galaxy = rows.galaxy[chosen]
-    found: dict[tuple[int, int], list[NearDuplicate]] = {}
     aligned = rows.camera[chosen] if rows.found_by == "published order" else None
+    pairs = [
+        (peak, second, symmetry)
+        for peak, second, symmetry in _promising(centres, peaks, owners, aligned)
+        if galaxy[owners[peak]] != galaxy[second]
+    ]
 
     @lru_cache(maxsize=_KEPT)
     def maps(rendering: int) -> Floats:
         return _maps(images[chosen[[rendering]]], scale)[0]
 
-    for peak, second, symmetry in _promising(centres, peaks, owners, aligned):
-        first = int(owners[peak])
-        if galaxy[first] == galaxy[second]:
+    def compared(part: slice) -> list[tuple[float, float]]:
+        return [
+            _compared(maps(int(owners[peak])), _turned(maps(second), symmetry), places[peak])
+            for peak, second, symmetry in pairs[part]
+        ]
+
+    parts = [slice(start, start + _PAIRS) for start in range(0, len(pairs), _PAIRS)]
+    values = itertools.chain.from_iterable(forked([partial(compared, part) for part in parts], batches=False))
+    found: dict[tuple[int, int], list[NearDuplicate]] = {}
+    for (peak, second, _), (value, offset) in zip(pairs, values, strict=True):
+        if value < SIMILAR:
             continue
+        first = int(owners[peak])
         rendering = (first, second) if galaxy[first] < galaxy[second] else (second, first)
-        value, offset = _compared(maps(first), _turned(maps(second), symmetry), places[peak])
-        if value >= SIMILAR:
-            pair, shown = (tuple(int(number) for number in of[list(rendering)]) for of in (galaxy, chosen))
-            one = NearDuplicate(
-                (pair[0], pair[1]), (shown[0], shown[1]), value, offset * FIELD_KPC / IMAGE_SIZE
-            )
-            found.setdefault(one.galaxies, []).append(one)
+        pair, shown = (tuple(int(number) for number in of[list(rendering)]) for of in (galaxy, chosen))
+        one = NearDuplicate((pair[0], pair[1]), (shown[0], shown[1]), value, offset * FIELD_KPC / IMAGE_SIZE)
+        found.setdefault(one.galaxies, []).append(one)
     views = np.bincount(galaxy)
     best = [
         max(pairs, key=lambda one: one.similarity)
@@ -151,17 +165,25 @@ def _windows(
     Returns the centres `(R, C, W, W)`, the others `(P, C, W, W)`, the rendering of each peak `(P,)`, and the offset of
     each peak from the middle of the image in pixels `(P, 2)`.
     """
-    centres, peaks, owners, places = [], [], [], []
-    for start in range(0, len(chosen), _ROWS):
+
+    def cut(start: int) -> list[tuple[NDArray[np.int64], list[Floats]]]:
+        """The places of the peaks of some renderings, the centre first, and the windows around them."""
+        result = []
         maps = _maps(images[chosen[start : start + _ROWS]], scale)
-        total = maps.sum(axis=1)
-        for number, (one, light) in enumerate(zip(maps, total, strict=True)):
+        for one, light in zip(maps, maps.sum(axis=1), strict=True):
             padded = np.pad(one, ((0, 0), (_HALF, _HALF), (_HALF, _HALF)))
             found = _peaks_of(light)
-            centres.append(_window(padded, found[0]))
-            peaks += [_window(padded, place) for place in found[1:]]
-            owners += [start + number] * (len(found) - 1)
-            places += [place - _MIDDLE for place in found[1:]]
+            result.append((np.array(found), [_window(padded, place) for place in found]))
+        return result
+
+    centres, peaks, owners, places = [], [], [], []
+    starts = range(0, len(chosen), _ROWS)
+    every = itertools.chain.from_iterable(forked([partial(cut, start) for start in starts], batches=False))
+    for number, (found, windows_of) in enumerate(every):
+        centres.append(windows_of[0])
+        peaks += windows_of[1:]
+        owners += [number] * (len(found) - 1)
+        places += [place - _MIDDLE for place in found[1:]]
     windows = np.array(peaks, np.float32).reshape(-1, *centres[0].shape)
     return np.stack(centres), windows, np.array(owners, int), np.array(places, int).reshape(-1, 2)
 

@@ -33,6 +33,9 @@ NEEDED = (
     "dvc.cli",
     "dvc.commands.repro",
     "dvc.repo.reproduce",
+    "llvmlite.binding",
+    "matplotlib.backends.backend_agg",
+    "mlflow.store.tracking.sqlalchemy_store",
     "mergershift.stages.train",
     "mergershift.stages.evaluate",
     "mergershift.tracking",
@@ -93,13 +96,24 @@ def main() -> None:
     """
     set_environment_defaults()
     if FORKS and "mergershift train" in Path("dvc.yaml").read_text():
-        for name in NEEDED:
-            importlib.import_module(name)
+        preload()
     for line in sys.stdin.buffer:
         order = json.loads(line)
         code = _forked(_dvc, order) if FORKS else _new(order)
         with contextlib.suppress(BrokenPipeError):  # nobody is left to read it
             print(code, flush=True)
+
+
+def preload() -> None:
+    """Import what the commands of a cell need, and what MLflow's database needs at its first use."""
+    for name in NEEDED:
+        importlib.import_module(name)
+    from sqlalchemy.orm import configure_mappers
+
+    from mergershift.tracking.database import revisions
+
+    configure_mappers()
+    revisions()
 
 
 def _new(order: Mapping[str, Any]) -> int:

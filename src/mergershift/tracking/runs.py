@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 600.0
 """Seconds to wait before trying a server again that did not answer; every failed attempt doubles the wait."""
+EPOCHS_EVERY = 5.0
+"""Least number of seconds between two epochs that are sent, since to send one takes a tenth of a second."""
 LATER = "run `mergershift sync` later to publish what is missing"
 
 
@@ -45,6 +47,7 @@ class Run:
         self._end: tuple[str, int] | None = None
         self._out_of_reach = False
         self._wait, self._next_attempt = FIRST_WAIT, 0.0
+        self._next_epoch = 0.0
         self._send()
 
     @property
@@ -53,9 +56,14 @@ class Run:
         return self._run_id
 
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        """Log the metrics of the epochs that the run lacks; each epoch has its number under "epoch"."""
+        """Log the metrics of the epochs that the run lacks; each epoch has its number under "epoch".
+
+        Epochs that follow each other within seconds are sent together.
+        """
         self._keep_epochs(epochs)
-        self._send()
+        if time.monotonic() >= self._next_epoch:
+            self._send()
+            self._next_epoch = time.monotonic() + EPOCHS_EVERY
 
     def log_text(self, text: str, name: str) -> None:
         """Log a text as the file `name` of the run."""
