@@ -19,8 +19,10 @@ every network there, and K networks move K times as many; calls, which a stack d
 Where all networks are given the same batches, the first convolution is a larger one, which is worth 1.1 to 1.5 in fp32
 and 1.4 to 1.9 in bf16. Seeds have batches of their own, so the package trains them separately.
 
-On a GPU (H200, bf16, mmd), where a step's time is that of launching its kernels, a stack of four with batches of their
-own takes 2.7 to 2.9 ms a network and step, against 6.4 to 7.2 ms one after another: 2.3 to 2.5 times as fast.
+On a GPU (H200, bf16, mmd), where a step's time is that of launching its kernels, a stack takes less: with batches of
+their own, 8 networks take 1.8 ms each and step against 7.9 ms one after another (4.3 times as fast), 32 networks 1.5 ms
+against 6.4 (4.4 times); with the same batches for all, 32 take 0.9 ms (7.2 times). Processes that share the GPU, as
+with `mergershift repro --jobs 8`, are 2.2 times as fast as one after another (`full_size.py --at-once 8`).
 """
 
 from __future__ import annotations

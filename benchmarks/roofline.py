@@ -5,9 +5,10 @@
 
 Operations and bytes are counted from the shapes of the plain network's layers (`roofline_count`); the peak rate of
 matrix products and the bandwidth are measured here, the latter with tensors of the size of the largest activation.
-Times are the own times of PyTorch's operators in a real training, by its profiler; the shapes of their inputs say to
-which layer they belong, whether modules or fused functions call them. Each part's bound is the larger of operations /
-peak and bytes / bandwidth, and the part reaches bound / time of it.
+Times are the own times of PyTorch's operators in a real training, by its profiler, and those of compiled loops; the
+shapes of their inputs say to which layer they belong, whether modules or fused functions call them. Each part's bound
+is the larger of operations / peak and bytes / bandwidth, and the part reaches bound / time of it. Bytes are those of
+the modules one after the other, so that fused ones can take less than the bound.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -36,10 +37,11 @@ from roofline_count import (
     optimiser_work,
     penalty_work,
 )
+from torch import Tensor
 
 from mergershift.archive import IMAGE_SIZE
 from mergershift.core.words import counted
-from mergershift.networks import Activations
+from mergershift.networks import Activations, CompiledLoops
 from mergershift.training.datamodule import TransferData
 from mergershift.training.task import TransferTask
 
@@ -72,6 +74,15 @@ def profiled(case: Case, trainer: str, parts: Parts) -> tuple[float, dict[Part, 
 
     Returns the seconds of a step, those of its parts, and those of each operator itself.
     """
+    looped: dict[Part, float] = defaultdict(float)
+    compiled = CompiledLoops.__call__
+
+    def loops(code: CompiledLoops, images: int, tensors: Sequence[Tensor], *others: Sequence[int]) -> None:
+        started = time.perf_counter()
+        compiled(code, images, tensors, *others)
+        if clock.ends:
+            looped[parts.part_of_loops(tensors[0].shape)] += time.perf_counter() - started
+
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True)
     with parts_of(TransferTask, TransferData) as clock:
 
@@ -82,7 +93,10 @@ def profiled(case: Case, trainer: str, parts: Parts) -> tuple[float, dict[Part, 
             if task.trainer.is_last_batch:
                 profiler.stop()
 
-        with mock.patch.object(TransferTask, "on_train_batch_end", step_ends):
+        with (
+            mock.patch.object(TransferTask, "on_train_batch_end", step_ends),
+            mock.patch.object(CompiledLoops, "__call__", loops),
+        ):
             fit_once(case.config(trainer), case.prepared, case.scratch)
     count = len(clock.ends) - 1
     seconds: dict[Part, float] = defaultdict(float)
@@ -92,6 +106,9 @@ def profiled(case: Case, trainer: str, parts: Parts) -> tuple[float, dict[Part, 
         if event.key.startswith("aten::"):
             seconds[parts.part_of(event.key, event.input_shapes)] += own
             operators[event.key.removeprefix("aten::")] += own
+    for part, took in looped.items():
+        seconds[part] += took / count
+        operators["compiled loops"] += took / count
     seconds[OPTIMISER, ()] = (clock.parts["optimizer_step"] - clock.parts["closure"]) / count
     seconds.pop((REST, ()), None)
     return clock.step.wall, seconds, operators

@@ -105,6 +105,11 @@ class Parts:
                 return values
         return REST, ()
 
+    def part_of_loops(self, shape: Sequence[int]) -> Part:
+        """Return the part of a step that a loop over images `(B, H, W, C)` belongs to."""
+        channels_first = (shape[3], shape[1], shape[2])
+        return self._of_values((shape[0], *channels_first)) or (REST, ())
+
     def _of_values(self, shape: tuple[int, ...]) -> Part | None:
         """Return the part whose values have this shape, also as a vector or as rows of several pixels."""
         pixels = self.images[1] * self.images[2]
