@@ -150,6 +150,32 @@ def test_cells_use_the_files_of_the_working_tree(shell, runs_of, capfd):
     assert "b as committed" in result(shell, "b")
 
 
+@pytest.mark.parametrize("edited", [False, True])
+def test_processes_import_while_earlier_stages_run_and_again_what_was_edited(
+    shell, runs_of, monkeypatch, edited
+):
+    started: list[Path] = []
+
+    class Counted(parallel.WarmProcess):
+        def __init__(self, tree: Path, environment: dict[str, str]) -> None:
+            started.append(tree)
+            super().__init__(tree, environment)
+
+    def before(stages: list[str]) -> None:
+        assert len(started) == 2, "while the stages before the cells run"
+        dvc_repro(stages)
+        if edited:
+            (shell / "src/edited.py").write_text("")
+
+    monkeypatch.setattr(parallel, "WarmProcess", Counted)
+    monkeypatch.setattr(parallel, "dvc_repro", before)
+    parallel.repro(2)
+    trees = [shell / "state/worktrees" / number for number in "12"]
+    assert started == trees * (2 if edited else 1)
+    assert result(shell, "c")
+    assert not marked(shell)
+
+
 def test_a_failed_cell_stops_no_other(shell, runs_of, capfd):
     (shell / "conf/a.txt").write_text("broken\n")
     with pytest.raises(UserError, match="cells/a failed") as error:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from mergershift.core.checkout import root, workspace
 from mergershift.core.errors import UserError
@@ -28,6 +29,8 @@ from mergershift.pipeline.warm import WarmProcess
 
 LOCK = "jobs.lock"
 """File in state/ that the one command holds that runs cells in parallel, here or on a cluster."""
+LONG = {"tune"}
+"""Stages before the cells that may take hours, during which no process waits for cells."""
 POLL_SECONDS = 0.2
 TAIL_LINES = 12
 BUSY = "another `mergershift repro --jobs` or `--on` is running.\nWait for it, or stop it and run the command again."
@@ -50,48 +53,110 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, pro
     with exclusive_lock(state / LOCK, BUSY):
         worktrees.kill_all(state / "worktrees")
         plan, outdated = survey(here, remote)
-        if not outdated.isdisjoint(plan.before):
-            dvc_repro(plan.before)
-            plan, outdated = survey(here, remote)
         stale = [cell for cell in plan.cells if cell.name in outdated]
+        gpus = spread(accelerator, min(jobs, len(stale or plan.cells)), each=processes)
+        workers = Workers(here, state / "worktrees", gpus.variables)
         failed: dict[CellStages, int] = {}
-        if stale:
-            trees = _trees(here, stale, state / "worktrees", jobs)
-            print(
-                f"{len(stale)} of {counted(len(plan.cells), 'cell')} to run, {len(trees)} at a time",
-                flush=True,
-            )
-            gpus = spread(accelerator, len(trees), each=processes)
-            if gpus.note:
-                print(gpus.note, flush=True)
-            dashboard = Dashboard([cell.name for cell in plan.cells], state)
-            failed = run(here, stale, trees, state / "logs", dashboard, gpus.variables)
-            plan, outdated = survey(here, remote)
-            stale = [cell for cell in plan.cells if cell.name in outdated]
+        with workers:
+            before = outdated.intersection(plan.before)
+            if before:
+                if not any(stage.partition("@")[0] in LONG for stage in before):
+                    workers.begin()
+                dvc_repro(plan.before)
+                plan, outdated = survey(here, remote)
+                stale = [cell for cell in plan.cells if cell.name in outdated]
+            if stale:
+                workers.keep(len(stale))
+                workers.link(stale)
+                print(
+                    f"{len(stale)} of {counted(len(plan.cells), 'cell')} to run, {len(workers.trees)} at a time",
+                    flush=True,
+                )
+                if gpus.note:
+                    print(gpus.note, flush=True)
+                dashboard = Dashboard([cell.name for cell in plan.cells], state)
+                failed = run(stale, workers, state / "logs", dashboard)
+                plan, outdated = survey(here, remote)
+                stale = [cell for cell in plan.cells if cell.name in outdated]
         report({cell: _how(code) for cell, code in failed.items()}, stale, state / "logs")
         finish(plan.stages_of(outdated))
 
 
+class Workers:
+    """Worktrees, and in each the process that runs its cells; all processes end with this context."""
+
+    def __init__(self, here: Path, folder: Path, variables: Sequence[dict[str, str]]) -> None:
+        self._here = here
+        self.trees = [folder / str(number) for number in range(1, len(variables) + 1)]
+        self._environments = {
+            tree: worktrees.environment(here, tree, environment() | extra)
+            for tree, extra in zip(self.trees, variables, strict=True)
+        }
+        self._processes: dict[Path, WarmProcess] = {}
+        self._sources: dict[Path, dict[Path, tuple[int, int]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for tree in list(self._processes):
+            self.end(tree)
+
+    def begin(self) -> None:
+        """Start all processes, which import what cells need while the stages before the cells run."""
+        for tree in self.trees:
+            worktrees.refresh(self._here, tree)
+            self._sources[tree] = _sources(tree)
+            self.process(tree)
+
+    def keep(self, number: int) -> None:
+        """End the processes beyond a number of them."""
+        for tree in self.trees[number:]:
+            self.end(tree)
+        del self.trees[number:]
+
+    def link(self, cells: Sequence[CellStages]) -> None:
+        """Bring the worktrees up to date, with the inputs of these cells.
+
+        A process that has imported what has changed in the meantime is ended: the next one imports it anew.
+        """
+        inputs = sorted({name for cell in cells for name in cell.inputs})
+        with quiet_dvc():
+            for tree in self.trees:
+                worktrees.refresh(self._here, tree)
+                worktrees.link(self._here, tree, inputs)
+                if tree in self._processes and self._sources[tree] != _sources(tree):
+                    self.end(tree)
+
+    def process(self, tree: Path) -> WarmProcess:
+        """The process in a worktree, which is started if there is none."""
+        if tree not in self._processes:
+            self._processes[tree] = WarmProcess(tree, self._environments[tree])
+        return self._processes[tree]
+
+    def end(self, tree: Path) -> None:
+        """End the process in a worktree, if there is one, and all that it has started."""
+        if tree in self._processes:
+            worktrees.end_all(tree)
+            self._processes.pop(tree).close()
+
+
+def _sources(tree: Path) -> dict[Path, tuple[int, int]]:
+    """Time and size of the files that a process in a worktree imports."""
+    found = {path: path.stat() for path in (tree / "src").rglob("*.py")}
+    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in found.items()}
+
+
 def run(
-    here: Path,
-    cells: Sequence[CellStages],
-    trees: Sequence[Path],
-    logs: Path,
-    dashboard: Dashboard,
-    variables: Sequence[dict[str, str]],
+    cells: Sequence[CellStages], workers: Workers, logs: Path, dashboard: Dashboard
 ) -> dict[CellStages, int]:
     """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
 
-    A cell that is killed is run once more, and then resumes its training. `variables` are additional environment
-    variables of the processes in each worktree. No process is left running, whether this function returns or raises.
+    A cell that is killed is run once more, and then resumes its training. No process is left running, whether this
+    function returns or raises.
     """
-    waiting, free, failed = deque(cells), list(trees), {}
+    waiting, free, failed = deque(cells), list(workers.trees), {}
     running: dict[Path, CellStages] = {}
-    environments = {
-        tree: worktrees.environment(here, tree, environment() | extra)
-        for tree, extra in zip(trees, variables, strict=True)
-    }
-    processes: dict[Path, WarmProcess] = {}
     retried: set[str] = set()
     with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
         for cell in cells:
@@ -100,24 +165,21 @@ def run(
             while waiting or running:
                 while waiting and free:
                     tree, cell = free.pop(0), waiting.popleft()
-                    if tree not in processes:
-                        processes[tree] = WarmProcess(tree, environments[tree])
                     log = log_of(logs, cell)
                     log.parent.mkdir(parents=True, exist_ok=True)
-                    processes[tree].repro(cell.stages, log)
+                    workers.process(tree).repro(cell.stages, log)
                     running[tree] = cell
                     dashboard.start(cell.name, log)
                 time.sleep(POLL_SECONDS)
                 for tree in list(running):
-                    code = processes[tree].poll()
+                    code = workers.process(tree).poll()
                     if code is None:
                         continue
                     cell = running.pop(tree)
                     free.append(tree)
                     name = cell.name
-                    if code:
-                        worktrees.end_all(tree)  # a killed process may leave child processes behind
-                        processes.pop(tree).close()
+                    if code:  # a killed process may leave child processes behind
+                        workers.end(tree)
                     if killed_by(code) and name not in retried:
                         retried.add(name)
                         waiting.append(cell)
@@ -128,20 +190,8 @@ def run(
                     dashboard.end(name, failed=code != 0)
                 dashboard.draw()
         finally:
-            worktrees.end_all(trees[0].parent)
-            for process in processes.values():
-                process.close()
+            workers.__exit__()
     return failed
-
-
-def _trees(here: Path, cells: Sequence[CellStages], folder: Path, jobs: int) -> list[Path]:
-    trees = [folder / str(number) for number in range(1, min(jobs, len(cells)) + 1)]
-    inputs = sorted({name for cell in cells for name in cell.inputs})
-    with quiet_dvc():
-        for tree in trees:
-            worktrees.refresh(here, tree)
-            worktrees.link(here, tree, inputs)
-    return trees
 
 
 def _how(code: int) -> str:
