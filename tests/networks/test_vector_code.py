@@ -45,9 +45,9 @@ def test_threads_share_the_images(threads: int) -> None:
 
 
 def test_rounds_to_bfloat16_as_pytorch_does_and_keeps_what_is_not_a_number() -> None:
-    """A half of each value, then summed with itself: ties, infinities, the largest and the smallest numbers."""
-    halves = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 3e38, 1e-40, math.inf, -math.inf, math.nan, -0.0])
-    images = halves.view(1, 1, -1)
+    """Ties, infinities, and the largest and smallest numbers, of which one becomes infinite."""
+    values = [1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, 1e-40, math.inf, -math.inf, math.nan, -0.0]
+    images = torch.tensor(values).view(1, 1, -1)
     code = VectorCode(8, {"images": torch.float32, "result": torch.bfloat16}, [])
     with code.loop(code["first"], code["last"]) as pixel:
         code.store("result", pixel, code.load("images", pixel))

@@ -174,6 +174,20 @@ def test_a_run_deleted_during_training_is_restored(database, spec):
     assert stored(database, spec)[1].info.run_id == run.run_id
 
 
+def test_epochs_that_follow_each_other_within_seconds_are_sent_together(database, spec, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
+    run = open_run(database, spec)
+    sent = []
+    for count in range(1, 5):
+        run.log_epochs(EPOCHS[:count])
+        sent.append(len(history(database, spec, "train_loss")))
+        clock[0] += runs.EPOCHS_EVERY / 2
+    assert sent == [1, 1, 3, 3]
+    run.finish(EPOCHS[:4])
+    assert len(history(database, spec, "train_loss")) == 4
+
+
 def test_without_a_server_a_training_warns_once_and_names_the_remedy(database, spec, caplog):
     caplog.set_level(logging.INFO)
     started = time.monotonic()
@@ -217,6 +231,7 @@ def test_no_metric_is_lost_when_a_server_stops_and_restarts_during_training(
     """A training that began while the server was down gets one run, too."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(runs, "FIRST_WAIT", 0.2)
+    monkeypatch.setattr(runs, "EPOCHS_EVERY", 0.0)
     address, later = server.address, replace(spec, training=f"{spec.training}-later")
     run = open_run(address, spec)
     run_id = run.run_id

@@ -58,7 +58,7 @@ def composed(*overrides: str) -> Config:
 
 
 def last_weights(result: Result, config: Config) -> dict[str, Tensor]:
-    return load_classifier(result.models[EPOCHS - 1], config).network.state_dict()
+    return load_classifier(result.models[config.training.epochs - 1], config).network.state_dict()
 
 
 def parts(config: Config) -> tuple[nn.Module, Adaptation]:
@@ -208,12 +208,14 @@ SCRIPTS = {
 def test_the_training_of_2021_follows_the_released_scripts(
     tmp_path: Path, prepared: Prepared, method: str
 ) -> None:
-    """Five epochs of two steps: without adaptation and with MMD, the rate rises, falls and begins anew."""
-    config = composed(*SCRIPTS[method])
+    """Epochs of two steps: without adaptation and with MMD, the rate rises, falls and begins anew."""
+    # With both penalties, a change in the last digit of an initial weight alone ends in errors of 2e-3 to 9e-3.
+    shorter = ["training.epochs=3"] if method == "dann_fisher" else []
+    config = composed(*SCRIPTS[method], *shorter)
     expected = released_loop(config, prepared, method)
-    # With both, a change in the last digit of an initial weight alone ends in errors of 2e-3 to 9e-3.
-    allowed = 2e-2 if method == "dann_fisher" else 1e-3
-    assert error(config, prepared, tmp_path / "state", expected) < allowed
+    value = error(config, prepared, tmp_path / "state", expected)
+    print("ERR", method, value)
+    assert value < 1e-3
 
 
 @pytest.mark.slow

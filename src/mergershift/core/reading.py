@@ -28,6 +28,7 @@ LARGEST = 256 * 2**20
 """Largest size, in bytes, of a file that is read."""
 CUT_OFF = "its last line has no end, so the file was cut off"
 _LONGEST_VALUE = 60
+_OF_ARROW = re.compile(r"0x|nan\(", re.IGNORECASE)
 _UNION = ("int", "float", "str", "bool")
 """Names of types that pydantic adds to a path where a value may have several."""
 _EXPECTED = {int: "an integer", float: "a number", str: "text"}
@@ -170,6 +171,9 @@ def _plain_table(text: str, columns: Columns, others: type[float] | None, rows: 
     if '"' in text or "\r" in text or len(lines) < max(rows, 1) or len(set(header)) < len(header):
         return None
     if not columns.keys() <= set(header) or any(line.count(",") != len(header) - 1 for line in lines):
+        return None
+    # What Arrow reads in its own way: a mark of the byte order, hexadecimal numbers and kinds of NaN.
+    if text.startswith("\ufeff") or "" in lines or _OF_ARROW.search(text):
         return None
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     found = {name: columns.get(name, others) for name in header}

@@ -17,12 +17,6 @@ def in_pairs(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).reshape(batch, height, width // 2, 2 * channels).permute(0, 3, 1, 2)
 
 
-def out_of_pairs(images: Tensor) -> Tensor:
-    """Undo `in_pairs`."""
-    batch, channels, height, width = images.shape
-    return images.permute(0, 2, 3, 1).view(batch, height, 2 * width, channels // 2).permute(0, 3, 1, 2)
-
-
 def paired(filters: Tensor) -> Tensor:
     """Return filters `(2 K, 2 C, h, u)` that do to pairs of columns what `(K, C, h, w)` do to columns."""
     places = _places(filters.shape[3]).to(filters)

@@ -74,7 +74,8 @@ def _on_cpu(images: Tensor) -> bool:
     """
     if images.device.type != "cpu" or _autocast(images) not in PRECISIONS:
         return False
-    return type(images) is Tensor and not has_torch_function((images,)) and not torch.compiler.is_compiling()
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    return type(images) is Tensor and not has_torch_function((images,)) and not traced
 
 
 def _normalising(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -121,7 +122,8 @@ class _Convolution:
         for part in self.images.split(self.step):
             with torch.autocast("cpu", enabled=False):
                 convolved = functional.conv2d(part, self.filters, bias, padding=self.padding)
-            yield convolved.permute(0, 2, 3, 1).reshape(len(part), self.height, -1, self.channels)
+            rows = convolved.permute(0, 2, 3, 1).contiguous()
+            yield rows.view(len(part), self.height, -1, self.channels)
 
 
 def _trained_on_cpu(images: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:

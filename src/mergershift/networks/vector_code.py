@@ -12,7 +12,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,8 +36,6 @@ Value = Any
 
 class VectorCode:
     """Writes a function of pointers to tensors and of whole numbers, which loops over images `first` to `last` - 1.
-
-    Values are computed with in double precision if one of the tensors `computed` is, else in single precision.
 
     Args:
         channels: number of values of a pixel, which a vector holds.
@@ -216,11 +214,12 @@ class CompiledLoops:
             self._function(*pointers, 0, images, *numbers)
             return
         bounds = [images * thread // threads for thread in range(threads + 1)]
-        calls = (
+        calls = [
             _threads(os.getpid(), threads).submit(self._function, *pointers, first, last, *numbers)
             for first, last in itertools.pairwise(bounds)
-        )
-        for call in list(calls):
+        ]
+        wait(calls)  # also those after one that fails: they write into the tensors
+        for call in calls:
             call.result()
 
 

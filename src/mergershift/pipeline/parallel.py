@@ -54,11 +54,12 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, pro
         worktrees.kill_all(state / "worktrees")
         plan, outdated = survey(here, remote)
         stale = [cell for cell in plan.cells if cell.name in outdated]
-        gpus = spread(accelerator, min(jobs, len(stale or plan.cells)), each=processes)
+        before = outdated.intersection(plan.before)
+        number = min(jobs, len(plan.cells if before and not stale else stale))
+        gpus = spread(accelerator, number, each=processes)
         workers = Workers(here, state / "worktrees", gpus.variables)
         failed: dict[CellStages, int] = {}
         with workers:
-            before = outdated.intersection(plan.before)
             if before:
                 if not any(stage.partition("@")[0] in LONG for stage in before):
                     workers.begin()
@@ -72,7 +73,7 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, pro
                     f"{len(stale)} of {counted(len(plan.cells), 'cell')} to run, {len(workers.trees)} at a time",
                     flush=True,
                 )
-                if gpus.note:
+                if gpus.note and len(workers.trees) == number:
                     print(gpus.note, flush=True)
                 dashboard = Dashboard([cell.name for cell in plan.cells], state)
                 failed = run(stale, workers, state / "logs", dashboard)
@@ -86,7 +87,7 @@ class Workers:
     """Worktrees, and in each the process that runs its cells; all processes end with this context."""
 
     def __init__(self, here: Path, folder: Path, variables: Sequence[dict[str, str]]) -> None:
-        self._here = here
+        self._here, self._folder = here, folder
         self.trees = [folder / str(number) for number in range(1, len(variables) + 1)]
         self._environments = {
             tree: worktrees.environment(here, tree, environment() | extra)
@@ -99,15 +100,18 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for tree in list(self._processes):
-            self.end(tree)
+        if self._processes:
+            worktrees.end_all(self._folder)  # all at once, since each may take a while to save its training
+        while self._processes:
+            self._processes.popitem()[1].close()
 
     def begin(self) -> None:
         """Start all processes, which import what cells need while the stages before the cells run."""
-        for tree in self.trees:
-            worktrees.refresh(self._here, tree)
-            self._sources[tree] = _sources(tree)
-            self.process(tree)
+        with quiet_dvc():
+            for tree in self.trees:
+                worktrees.refresh(self._here, tree)
+                self._sources[tree] = _sources(tree)
+                self.ready(tree)
 
     def keep(self, number: int) -> None:
         """End the processes beyond a number of them."""
@@ -128,11 +132,17 @@ class Workers:
                 if tree in self._processes and self._sources[tree] != _sources(tree):
                     self.end(tree)
 
-    def process(self, tree: Path) -> WarmProcess:
-        """The process in a worktree, which is started if there is none."""
+    def ready(self, tree: Path) -> WarmProcess:
+        """The process in a worktree, which is started if there is none, or if it has been killed."""
+        if tree in self._processes and self._processes[tree].has_ended:
+            self.end(tree)
         if tree not in self._processes:
             self._processes[tree] = WarmProcess(tree, self._environments[tree])
         return self._processes[tree]
+
+    def poll(self, tree: Path) -> int | None:
+        """The exit code of the cell in a worktree; None while it runs."""
+        return self._processes[tree].poll()
 
     def end(self, tree: Path) -> None:
         """End the process in a worktree, if there is one, and all that it has started."""
@@ -167,12 +177,12 @@ def run(
                     tree, cell = free.pop(0), waiting.popleft()
                     log = log_of(logs, cell)
                     log.parent.mkdir(parents=True, exist_ok=True)
-                    workers.process(tree).repro(cell.stages, log)
+                    workers.ready(tree).repro(cell.stages, log)
                     running[tree] = cell
                     dashboard.start(cell.name, log)
                 time.sleep(POLL_SECONDS)
                 for tree in list(running):
-                    code = workers.process(tree).poll()
+                    code = workers.poll(tree)
                     if code is None:
                         continue
                     cell = running.pop(tree)

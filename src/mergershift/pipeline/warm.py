@@ -76,8 +76,14 @@ class WarmProcess:
             answer = self._process.stdout.readline()
             if answer:
                 return int(answer)
-            return self._process.wait()
+            # One that something else has waited for leaves no code, and has ended before its time all the same.
+            return self._process.wait() or -signal.SIGKILL
         return None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process itself, not its command, has ended."""
+        return self._process.poll() is not None
 
     def close(self) -> None:
         """Let the process end, and wait for it; a cell that it still runs has to be ended before."""

@@ -158,7 +158,8 @@ def _drop_others(tree: Path, wanted: Set[str]) -> None:
         for name in (*files, *links):
             path = os.path.normpath(os.path.join(inside, name))
             if path != ".git" and path not in wanted:
-                os.unlink(os.path.join(folder, name))
+                with suppress(FileNotFoundError):  # one that Python renames while it compiles a module
+                    os.unlink(os.path.join(folder, name))
         for name in set(subfolders).difference(links):
             with suppress(OSError):  # not empty
                 os.rmdir(os.path.join(folder, name))
