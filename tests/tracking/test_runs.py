@@ -181,11 +181,11 @@ def test_epochs_that_follow_each_other_within_seconds_are_sent_together(database
     sent = []
     for count in range(1, 5):
         run.log_epochs(EPOCHS[:count])
-        sent.append(len(history(database, spec, "train_loss")))
+        sent.append(len(history(database, spec, "train/loss")))
         clock[0] += runs.EPOCHS_EVERY / 2
     assert sent == [1, 1, 3, 3]
     run.finish(EPOCHS[:4])
-    assert len(history(database, spec, "train_loss")) == 4
+    assert len(history(database, spec, "train/loss")) == 4
 
 
 def test_without_a_server_a_training_warns_once_and_names_the_remedy(database, spec, caplog):

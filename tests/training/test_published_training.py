@@ -213,9 +213,7 @@ def test_the_training_of_2021_follows_the_released_scripts(
     shorter = ["training.epochs=3"] if method == "dann_fisher" else []
     config = composed(*SCRIPTS[method], *shorter)
     expected = released_loop(config, prepared, method)
-    value = error(config, prepared, tmp_path / "state", expected)
-    print("ERR", method, value)
-    assert value < 1e-3
+    assert error(config, prepared, tmp_path / "state", expected) < 1e-3
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def _on_cpu(images: Tensor) -> bool:
     """
     if images.device.type != "cpu" or _autocast(images) not in PRECISIONS:
         return False
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return type(images) is Tensor and not has_torch_function((images,)) and not traced
 
 
