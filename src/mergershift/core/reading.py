@@ -28,7 +28,6 @@ LARGEST = 256 * 2**20
 """Largest size, in bytes, of a file that is read."""
 CUT_OFF = "its last line has no end, so the file was cut off"
 _LONGEST_VALUE = 60
-_OF_ARROW = re.compile(r"0x|nan\(", re.IGNORECASE)
 _UNION = ("int", "float", "str", "bool")
 """Names of types that pydantic adds to a path where a value may have several."""
 _EXPECTED = {int: "an integer", float: "a number", str: "text"}
@@ -163,8 +162,7 @@ def read_csv(
 
 def _plain_table(text: str, columns: Columns, others: type[float] | None, rows: int) -> pd.DataFrame | None:
     """Parse a table of plain numbers and words, many times faster; None if anything about it is out of the ordinary."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow
+    import pandas as pd
 
     first, *lines = text[:-1].split("\n")
     header = first.split(",")
@@ -172,27 +170,20 @@ def _plain_table(text: str, columns: Columns, others: type[float] | None, rows: 
         return None
     if not columns.keys() <= set(header) or any(line.count(",") != len(header) - 1 for line in lines):
         return None
-    # What Arrow reads in its own way: a mark of the byte order, hexadecimal numbers and kinds of NaN.
-    if text.startswith("\ufeff") or "" in lines or _OF_ARROW.search(text):
-        return None
-    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     found = {name: columns.get(name, others) for name in header}
-    kinds = {name: types[kind] for name, kind in found.items() if kind is not None}
+    kinds = {name: kind for name, kind in found.items() if kind is not None}
     try:
-        table = arrow.read_csv(
-            pa.py_buffer(text.encode()),
-            read_options=arrow.ReadOptions(use_threads=False),
-            parse_options=arrow.ParseOptions(quote_char=False, ignore_empty_lines=False),
-            convert_options=arrow.ConvertOptions(
-                column_types=kinds, null_values=[""], strings_can_be_null=False
-            ),
+        table = pd.read_csv(
+            io.StringIO(text),
+            dtype=kinds,
+            na_values={name: [""] for name, kind in kinds.items() if kind is float},
+            keep_default_na=False,
+            float_precision="round_trip",
         )
-    except pa.ArrowInvalid:  # such as a whole number with a point
+    except (ValueError, OverflowError):  # such as a whole number with a point
         return None
-    whole = [name for name, kind in found.items() if kind is not float and kind is not str]
-    if any(table[name].type != pa.int64() or table[name].null_count for name in whole):
-        return None
-    return table.to_pandas(use_threads=False)
+    inferred = [name for name in header if name not in kinds]
+    return table if all(table[name].dtype == "int64" for name in inferred) else None
 
 
 def _checked_table(

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 from mergershift import tracking
 from mergershift.cells.layout import PAGE_NAME, REPORT, TRAINED
 from mergershift.cells.records import RunContent
 from mergershift.cells.run_content import run_content
-from mergershift.cells.summary_files import StudyTrainings, read_trainings
+from mergershift.cells.summary_files import read_trainings
 from mergershift.config import compose
-from mergershift.config.study import Cell, read_study
+from mergershift.config.study import read_study
 from mergershift.core.checkout import root
-from mergershift.core.forked import forked
 from mergershift.core.reading import DamagedFile
 from mergershift.core.words import counted
 from mergershift.report.page import ByRun, write_report
@@ -31,8 +29,7 @@ def report_step() -> str:
     """
     figures_by_run = write_report()
     address = tracking.tracking_address(compose().tracking.uri)
-    # Read before MLflow's threads run, during which it is not safe to fork processes.
-    tracking.publish(address, [*_contents(figures_by_run)], "the study")
+    tracking.publish(address, _contents(figures_by_run), "the study")
     page = root() / REPORT / PAGE_NAME
     count = len(list((page.parent / "figures").glob("*.png")))
     size = page.stat().st_size / 1e6
@@ -48,18 +45,12 @@ def _contents(figures_by_run: ByRun) -> Iterator[RunContent]:
     if study is not None:
         yield study
     trainings = read_trainings("Run `mergershift summary`, which makes it again.")
-    cells = read_study().cells()
-    for content in forked([partial(_content, cell, trainings) for cell in cells]):
-        if isinstance(content, DamagedFile):
-            logger.warning("Not published: %s", content)
+    for cell in read_study().cells():
+        try:
+            content = run_content(root() / cell.folder / TRAINED, trainings)
+        except DamagedFile as error:
+            logger.warning("Not published: %s", error)
             continue
         figures = figures_by_run.get((content.spec.experiment, content.spec.training), {})
         files = {f"report/{name}": picture for name, picture in figures.items()}
         yield replace(content, files={**content.files, **files})
-
-
-def _content(cell: Cell, trainings: StudyTrainings | None) -> RunContent | DamagedFile:
-    try:
-        return run_content(root() / cell.folder / TRAINED, trainings)
-    except DamagedFile as error:
-        return error
