@@ -32,7 +32,7 @@ endif
 help:
 	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (6 to 8 minutes)"
 	@echo "make study    the same with six adaptation methods and three seeds (14 to 18 minutes: JOBS=$(JOBS))"
-	@echo "make test     set up and run the tests, but for those of whole systems (5 to 10 minutes)"
+	@echo "make test     set up and run the tests, but for those of whole systems (8 to 14 minutes)"
 	@echo "make test-system  those with real servers, real kills and whole pipelines"
 	@echo "make test-team  those with containers (Docker) and with a SLURM cluster"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
