@@ -15,6 +15,14 @@ def _computed(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def _rows(code: VectorCode, image: Value, row: Value) -> tuple[Value, Value, Value]:
+    """First pixels of the two rows of a row of windows, and of the row of their maxima."""
+    rows, columns = code.half(code["height"]), code.half(code["width"])
+    upper = code.product(code.sum(code.product(image, code["height"]), row, row), code["padded"])
+    pooled = code.product(code.sum(code.product(image, rows), row), columns)
+    return upper, code.sum(upper, code["padded"]), pooled
+
+
 @functools.cache
 def pool_code(channels: int, dtype: torch.dtype) -> CompiledLoops:
     """Write the loops of `pooling_loops.pool`."""
@@ -57,9 +65,7 @@ def pool_code(channels: int, dtype: torch.dtype) -> CompiledLoops:
     with code.loop(code["first"], code["last"]) as image:
         image_row = code.product(image, code["height"])
         with code.loop(zero, rows) as row:
-            upper = code.product(code.sum(image_row, row, row), code["padded"])
-            lower = code.sum(upper, code["padded"])
-            pooled_row = code.product(code.sum(code.product(image, rows), row), columns)
+            upper, lower, pooled_row = _rows(code, image, row)
             with code.loop(zero, columns) as column:
                 pixels = [
                     code.load("full", code.sum(start, column, column, side))
@@ -106,11 +112,10 @@ def open_maxima_code(channels: int, dtype: torch.dtype) -> CompiledLoops:
     builder, zero, one = code.builder, code.number(0), code.number(1)
     rows, columns = code.half(code["height"]), code.half(code["width"])
     with code.loop(code["first"], code["last"]) as image, code.loop(zero, rows) as row:
-        upper = code.product(code.sum(code.product(image, code["height"]), row, row), code["padded"])
-        pooled_row = code.product(code.sum(code.product(image, rows), row), columns)
+        upper, lower, pooled_row = _rows(code, image, row)
         with code.loop(zero, columns) as column:
             maximum = code.vector(0)
-            for start in (upper, code.sum(upper, code["padded"])):
+            for start in (upper, lower):
                 for side in (zero, one):
                     value = code.load("full", code.sum(start, column, column, side))
                     is_nan = builder.fcmp_unordered("uno", value, value)
@@ -189,9 +194,7 @@ def unpool_code(channels: int, dtype: torch.dtype) -> CompiledLoops:
     with code.loop(code["first"], code["last"]) as image:
         image_row = code.product(image, code["height"])
         with code.loop(zero, rows) as row:
-            upper = code.product(code.sum(image_row, row, row), code["padded"])
-            lower = code.sum(upper, code["padded"])
-            pooled_row = code.product(code.sum(code.product(image, rows), row), columns)
+            upper, lower, pooled_row = _rows(code, image, row)
             with code.loop(zero, columns) as column:
                 at = code.sum(pooled_row, column)
                 normalised = code.multiply_add(scale, code.load("maxima", at), offset)
