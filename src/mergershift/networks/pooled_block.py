@@ -202,8 +202,11 @@ class _Block(torch.autograd.Function):
         coefficients = torch.stack([factor, offset, factor, slope, constant])
         of_filters = torch.zeros(filters.shape, dtype=factor.dtype)
         of_images = []
+        # The same memory for all parts: that of the system's would have to be cleared first.
+        place = torch.empty_like(full[0])
         for number, (part, convolved) in enumerate(zip(images.split(ctx.step), full, strict=True)):
-            whole = unpool(convolved, ctx.width, gradient, pooled, number * ctx.step, coefficients)
+            whole = place[: len(part)]
+            unpool(convolved, ctx.width, gradient, pooled, number * ctx.step, coefficients, whole)
             whole = whole.view(len(part), part.shape[2], part.shape[3], len(filters)).permute(0, 3, 1, 2)
             of_part, of_weight, _ = torch.ops.aten.convolution_backward(
                 *(whole, part, filters, None),

@@ -98,9 +98,9 @@ def gradient_sums(gradient: Tensor, maxima: Tensor, scale: Tensor, offset: Tenso
 
 
 def unpool(
-    full: Tensor, width: int, gradient: Tensor, pooled: Pooled, start: int, coefficients: Tensor
-) -> Tensor:
-    """Return the gradient of images `(b, H, W or more, K)`, of which `pool` has made the images from `start` on.
+    full: Tensor, width: int, gradient: Tensor, pooled: Pooled, start: int, coefficients: Tensor, into: Tensor
+) -> None:
+    """Compute the gradient of images `(b, H, W or more, K)`, of which `pool` has made the images from `start` on.
 
     It is constant + slope * value in every pixel, plus factor * gradient at the maxima behind which the ReLU is open.
 
@@ -111,9 +111,8 @@ def unpool(
         pooled: what `pool` has written, of all images.
         start: number of the first image in `gradient` and `pooled`.
         coefficients: scale and offset of `normalise`, factor, slope and constant `(5, K)`.
+        into: where the result is written, of the same shape as the images.
     """
     images, height, padded, channels = full.shape
-    result = torch.empty_like(full)
     parts = (part[start : start + images] for part in (gradient, pooled.maxima, pooled.places))
-    unpool_code(channels, full.dtype)(images, [full, *parts, coefficients, result], [height, width, padded])
-    return result
+    unpool_code(channels, full.dtype)(images, [full, *parts, coefficients, into], [height, width, padded])

@@ -20,6 +20,9 @@ import torch
 from llvmlite import binding, ir
 from torch import Tensor
 
+from mergershift import __version__
+from mergershift.core.kept import kept
+
 _INDEX = ir.IntType(64)
 _STORED: dict[torch.dtype, Any] = {
     torch.float32: ir.FloatType(),
@@ -187,13 +190,12 @@ class CompiledLoops:
         self._types = tensors
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        target = binding.Target.from_default_triple().create_target_machine(
-            cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3
-        )
-        module = binding.parse_assembly(code)
-        passes = binding.create_pass_builder(target, binding.create_pipeline_tuning_options(speed_level=3))
-        passes.getModulePassManager().run(module, passes)
-        self._engine = binding.create_mcjit_compiler(module, target)
+        machine = {"cpu": binding.get_host_cpu_name(), "features": _features().flatten()}
+        target = binding.Target.from_default_triple().create_target_machine(**machine, opt=3)
+        depends_on = [code, *machine.values(), str(binding.llvm_version_info), __version__]
+        self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target)
+        machine_code = kept(depends_on, lambda: _compiled(code, target))
+        self._engine.add_object_file(binding.ObjectFileRef.from_data(machine_code))
         self._engine.finalize_object()
         kinds = [ctypes.c_void_p] * len(tensors) + [ctypes.c_int64] * (arguments - len(tensors))
         self._function = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("function"))
@@ -221,6 +223,23 @@ class CompiledLoops:
         wait(calls)  # also those after one that fails: they write into the tensors
         for call in calls:
             call.result()
+
+
+def _compiled(code: str, target: binding.TargetMachine) -> bytes:
+    """Machine code of what has been written."""
+    module = binding.parse_assembly(code)
+    passes = binding.create_pass_builder(target, binding.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
+    machine_code: bytes = target.emit_object(module)
+    return machine_code
+
+
+def _features() -> binding.FeatureMap:
+    """The processor's instruction sets, without those that PyTorch has been told to leave unused."""
+    features = binding.get_host_cpu_features()
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "DEFAULT"):
+        features.update({name: False for name in features if name.startswith(("avx512", "evex512"))})
+    return features
 
 
 @functools.lru_cache(maxsize=1)
