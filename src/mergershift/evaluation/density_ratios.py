@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from mergershift.evaluation.metrics import Floats
@@ -40,24 +42,63 @@ def density_ratios(source_train: Floats, target_train: Floats, features: Floats)
     """
     if not all(np.isfinite(values).all() for values in (source_train, target_train, features)):
         return np.full(len(features), np.nan)
+    domains = _last.of(source_train, target_train)
+    if domains is None:
+        return np.ones(len(features))
+    logs = (
+        features[:, domains.varying] - domains.mean
+    ) / domains.deviation @ domains.weights + domains.offset
+    logs += np.log(len(source_train) / len(target_train))
+    ratios = np.exp(np.clip(logs, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO))
+    cut: Floats = np.minimum(ratios, np.sqrt(len(ratios)) * ratios.mean())
+    return cut
+
+
+class _DomainClassifier(NamedTuple):
+    """Log odds of the target, linear in the features that vary."""
+
+    varying: NDArray[np.bool_]
+    mean: Floats
+    deviation: Floats
+    weights: Floats
+    offset: float
+
+
+class _LastClassifier:
+    """The domain classifier that was fitted last: validators ask for the same one for each half of the galaxies."""
+
+    def __init__(self) -> None:
+        self._features: list[weakref.ref[Floats]] = []
+        self._fitted: _DomainClassifier | None = None
+
+    def of(self, *features: Floats) -> _DomainClassifier | None:
+        """Return the classifier fitted to these arrays, which nobody changes; None if no feature varies."""
+        known = [reference() for reference in self._features]
+        if len(known) != len(features) or any(
+            one is not other for one, other in zip(known, features, strict=True)
+        ):
+            self._fitted = _domain_classifier(*features)
+            self._features = [weakref.ref(values) for values in features]
+        return self._fitted
+
+
+_last = _LastClassifier()
+
+
+def _domain_classifier(source_train: Floats, target_train: Floats) -> _DomainClassifier | None:
     both = np.concatenate([source_train, target_train]).astype(np.float64)
     of_target = np.repeat([0.0, 1.0], [len(source_train), len(target_train)])
     mean, deviation = both.mean(axis=0), both.std(axis=0)
     # Rounding can make the standard deviation of a constant feature slightly larger than 0.
     varying = deviation > 1e-12 * np.maximum(np.abs(both).max(axis=0), 1e-300)
     if not varying.any():
-        return np.ones(len(features))
+        return None
     mean, deviation = mean[varying], deviation[varying]
     scaled = (both[:, varying] - mean) / deviation
     axes, variances = _principal_axes(scaled)
     projection = axes / np.sqrt(variances)
     line = _logistic_regression(scaled @ projection, of_target)
-    weights = projection @ line.slopes
-    logs = (features[:, varying] - mean) / deviation @ weights + line.offset
-    logs += np.log(len(source_train) / len(target_train))
-    ratios = np.exp(np.clip(logs, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO))
-    cut: Floats = np.minimum(ratios, np.sqrt(len(ratios)) * ratios.mean())
-    return cut
+    return _DomainClassifier(varying, mean, deviation, projection @ line.slopes, line.offset)
 
 
 def _principal_axes(rows: Floats) -> tuple[Floats, Floats]:

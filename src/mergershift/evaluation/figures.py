@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -17,6 +19,7 @@ COLOURS = {"source": "#0072b2", "target": "#c65102"}
 """Colours of the roles of the domains, also on the study's page; colour-blind readers can distinguish them (Okabe &
 Ito 2008)."""
 NEUTRAL = "#555555"
+DPI = 150
 FEWEST_IN_A_BIN = 10
 """Smallest number of images for which a bin is drawn in a reliability diagram."""
 
@@ -35,6 +38,12 @@ class Heading:
         figure.suptitle(self.title, fontsize=9, fontweight="bold", x=0.01, ha="left")
         figure.supxlabel(f"{self.images}\n{detail}", fontsize=7, color=NEUTRAL, x=0.01, ha="left", ma="left")
         return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to a PNG file; `Figure.savefig` would lay it out and draw it twice."""
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(path)
 
 
 def learning_curves(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mergershift.cells.run_content import run_content
 from mergershift.cells.state import clear_state
 from mergershift.cells.summary_files import StudyTrainings, read_trainings
 from mergershift.classifier import inference
-from mergershift.classifier.classifier import Classifier, load_classifier
+from mergershift.classifier.classifier import Classifier, load_classifier, same_stretch
 from mergershift.classifier.feature_shift import feature_shift
 from mergershift.classifier.validation import Validation, compute_options
 from mergershift.config import Config, SelectionConfig, compose
@@ -63,17 +64,17 @@ def evaluate_step(cell: Path, selection: SelectionConfig) -> str:
     classifiers = {
         epoch: load_classifier(training.model_file(epoch), config) for epoch in set(epochs.values())
     }
-    thresholds, by_epoch = {}, {}
+    thresholds: dict[int, float] = {}
+    by_role: dict[str, dict[int, Classifier]] = {"source": {}, "target": classifiers}
     half, source_is_labelled = selection.threshold == "half", config.transfer.labelled == "source"
     for epoch, classifier in classifiers.items():
         thresholds[epoch] = THRESHOLD if half else validation.threshold(classifier)
-        of_source = (
+        by_role["source"][epoch] = (
             validation.for_source(classifier)
             if source_is_labelled
             else validation.normalised(classifier, config.transfer.source)
         )
-        by_domain = {"source": of_source, "target": classifier}
-        by_epoch[epoch] = _test(by_domain, config, prepared, thresholds[epoch])
+    by_epoch = _test(by_role, config, prepared, thresholds)
     tables = {choice: by_epoch[epoch] for choice, epoch in epochs.items()}
     results = evaluation.evaluate(tables["label_free"], all_rows=selection.all_rows)
     chosen_one = classifiers[epochs["label_free"]]
@@ -109,7 +110,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig) -> str:
             "confusion": figures.confusion(unique, heading),
         }
         for figure_name, figure in by_name.items():
-            figure.savefig(folder / f"{figure_name}.png", dpi=150)
+            figures.save(figure, folder / f"{figure_name}.png")
     address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
     tracking.publish(address, [run_content(cell / TRAINED, _study())], name)
     clear_state(name, training.record.training)
@@ -138,17 +139,25 @@ def _best(scores: pd.DataFrame, validator: str) -> int:
 
 
 def _test(
-    classifiers: dict[str, Classifier], config: Config, prepared: Prepared, threshold: float
-) -> pd.DataFrame:
-    """Predict the test rows of both domains, the source's and the target's by the classifier of that role."""
-    parts = []
+    by_role: Mapping[str, Mapping[int, Classifier]],
+    config: Config,
+    prepared: Prepared,
+    thresholds: Mapping[int, float],
+) -> dict[int, pd.DataFrame]:
+    """Predict the test rows of both domains by the classifiers of each epoch for that role; one table per epoch."""
+    parts: dict[int, list[pd.DataFrame]] = {epoch: [] for epoch in thresholds}
     for role, domain in (("source", config.transfer.source), ("target", config.transfer.target)):
         rows = prepared.rows("test", domain=domain)
         data = prepared.labelled(domain, rows)
         table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
         table["role"], table["domain"] = role, str(domain)
         table["label"] = data.labels.numpy()
-        table["probability"] = inference.predict(classifiers[role], data.images, **compute_options(config))
-        table["threshold"] = threshold
-        parts.append(table)
-    return evaluation.join(parts)
+        before = None
+        for epoch, classifier in by_role[role].items():
+            # The epochs of a training share one stretch, which takes as long as the network.
+            if before is None or not same_stretch(before, classifier):
+                stretched = classifier.all_stretched(data.images)
+            before = classifier
+            probability = inference.predict(classifier.network, stretched, **compute_options(config))
+            parts[epoch].append(table.assign(probability=probability, threshold=thresholds[epoch]))
+    return {epoch: evaluation.join(tables) for epoch, tables in parts.items()}

@@ -32,7 +32,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
     """
     from mergershift import tracking
     from mergershift.classifier.requirements import require_trainable
-    from mergershift.evaluation.figures import learning_curves
+    from mergershift.evaluation.figures import learning_curves, save
     from mergershift.training.fit import train
 
     output = output.resolve()
@@ -114,7 +114,7 @@ def train_step(config: Config, output: Path, start: Start = ANEW) -> str:
                     labelled_domain(config),
                     labelled_sizes(config, prepared),
                 )
-                curves.savefig(figures / "learning_curves.png", dpi=150)
+                save(curves, figures / "learning_curves.png")
                 shutil.copyfile(prepared.statistics_file, folder / ARTIFACTS / prepared.statistics_file.name)
                 if not in_pipeline:
                     keep_checkpoints(state.checkpoints, folder, state.identity)
