@@ -31,7 +31,7 @@ def report_step() -> str:
     address = tracking.tracking_address(compose().tracking.uri)
     tracking.publish(address, _contents(figures_by_run), "the study")
     page = root() / REPORT / PAGE_NAME
-    count = len(list((page.parent / "figures").glob("*.png")))
+    count = len(list((page.parent / "figures").glob("*.svg")))
     size = page.stat().st_size / 1e6
     return f"{page.relative_to(root())}: {size:.1f} MB, with {counted(count, 'figure')}; open it in a browser"
 
