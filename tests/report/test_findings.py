@@ -142,7 +142,8 @@ def test_filter_sets_are_named_where_they_differ() -> None:
     assert headline(direction, gathered).endswith("MMD is shown to win part of it back.")
     three = gathered.comparison["filters"] == "three"
     gathered.comparison.loc[three, ["p_holm", "drop"]] = 0.3
-    text = headline(direction, replace(gathered))  # which finds the rows of its tables anew
+    gathered = replace(gathered)  # which finds the rows of its tables anew
+    text = headline(direction, gathered)
     assert "0.200 (two filters) and 0.300 (three filters)" in text
     assert (
         "With two filters, MMD is shown to win part of it back; with three filters, no method is shown"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mergershift.evaluation.conclusions import Conclusion, conclude
-from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting
+
+if TYPE_CHECKING:  # it imports torch, which the command line's summary does without
+    from mergershift.report.feature_shift import Shift
 
 NONE = "–"
 

@@ -92,10 +92,10 @@ def write_summary() -> None:
     for results in methods:
         names = results.names
         groups.setdefault((names["filters"], names["source"], names["target"]), []).append(results)
-    compared, of_trainings, validators = (
-        list(forked([partial(table_of, group) for group in groups.values()], batches=False))
-        for table_of in (_compared, partial(_trainings, study.seeds), _validators)
-    )
+    tables_of = (_compared, partial(_trainings, study.seeds), _validators)
+    jobs = [partial(table_of, group) for table_of in tables_of for group in groups.values()]
+    made, count = list(forked(jobs, batches=False)), len(groups)
+    compared, of_trainings, validators = (made[start : start + count] for start in range(0, len(made), count))
     comparison, trainings = _corrected(compared), pd.concat(of_trainings, ignore_index=True)
     with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
