@@ -76,9 +76,9 @@ def test_weights_of_galaxies_are_those_of_their_images(ties: bool) -> None:
     weights = np.concatenate([rng.integers(0, 4, (20, 60)), np.zeros((1, 60))]).astype(float)
     found = galaxy_weighted_scores(labels, chance, members, weights, threshold=0.4)
     expected = weighted_scores(labels, chance, weights[:, members], threshold=0.4)
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-13, err_msg=name)
+    assert found.keys() == expected.keys() - {"auc"}
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected[name], rtol=0, atol=1e-13, err_msg=name)
 
 
 def test_a_weight_of_two_is_equivalent_to_two_copies() -> None:

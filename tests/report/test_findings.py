@@ -67,6 +67,7 @@ def test_the_area_is_given_beside_the_accuracy() -> None:
     for name, numbers in {"auc_drop": (0.21, 0.1, 0.32), "auc_won_back": (0.25, -0.4, 0.6)}.items():
         columns = [name, f"{name}_low", f"{name}_high"]
         gathered.comparison[columns] = numbers
+    gathered = replace(gathered)  # which finds the rows of its tables anew
     text = " ".join(sentences(direction, gathered))
     assert (
         "In AUC, which no threshold enters, source only loses 0.210 [0.100, 0.320], of which MMD wins back "
@@ -141,6 +142,7 @@ def test_filter_sets_are_named_where_they_differ() -> None:
     assert headline(direction, gathered).endswith("MMD is shown to win part of it back.")
     three = gathered.comparison["filters"] == "three"
     gathered.comparison.loc[three, ["p_holm", "drop"]] = 0.3
+    gathered = replace(gathered)  # which finds the rows of its tables anew
     text = headline(direction, gathered)
     assert "0.200 (two filters) and 0.300 (three filters)" in text
     assert (

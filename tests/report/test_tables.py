@@ -38,7 +38,7 @@ def test_methods_are_side_by_side_whatever_is_missing() -> None:
 def test_a_share_is_given_for_a_supported_gain_only(p: float, conclusion: str, share: str) -> None:
     one = setting([contender("source_only"), contender("mmd")])
     _, gathered = results([one], {"mmd": (0.1, 0.05, 0.15, p)})
-    (row,) = comparison_rows(one, gathered.comparison)
+    (row,) = comparison_rows(one, gathered)
     assert [value.text for value in row.values] == ["+0.100", f"{p:.3f}", conclusion, share, NONE]
     assert row.values[1].bounds == "(0.001)"
 

@@ -177,7 +177,7 @@ def test_dvc_shows_images_that_say_what_they_were_made_from(
     }
     for figure in figures.values():
         assert figure.get_suptitle() == "two filters, pristine to noisy: images of unknown provenance"
-    accuracy, curves = figures.values()
+    curves, accuracy = figures.values()
     shown = ["oracle" if name == REFERENCE else name for name in METHODS]
     assert [label.get_text() for label in accuracy.axes[0].get_yticklabels()] == shown[::-1]
     panels = [axes for axes in curves.axes if axes.get_visible()]

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pandas as pd
 
 from mergershift import evaluation
@@ -226,8 +227,11 @@ def read_validators(path: Path, remedy: str) -> pd.DataFrame:
 def read_test_predictions(path: Path, remedy: str, *, same_rows: bool) -> pd.DataFrame:
     """Read test predictions, which have to be of the same rows in both domains if `same_rows`."""
     predictions = evaluation.read_predictions(path)
-    rows = [set(predictions.loc[predictions["role"] == role, "row"]) for role in evaluation.ROLES]
-    if same_rows and rows[0] != rows[1]:
+    if not same_rows:
+        return predictions
+    of_role, row = (predictions[name].to_numpy() for name in ("role", "row"))
+    rows = [np.sort(row[of_role == role]) for role in evaluation.ROLES]  # which occur only once in a role
+    if not np.array_equal(rows[0], rows[1]):
         numbers = " and ".join(str(len(found)) for found in rows)
         raise damaged(
             path, f"source and target have different test rows ({numbers}), expected the same", remedy

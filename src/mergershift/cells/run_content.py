@@ -75,10 +75,7 @@ def run_content(trained: Path, study: StudyTrainings | None = None) -> RunConten
             files |= of_evaluation
             model = _model(trained, selection, of_evaluation)
     table = read_epochs(trained / EPOCHS, record.trained)
-    epochs = [
-        {str(name): float(value) for name, value in row.items()} | record.system.get(int(row["epoch"]), {})
-        for row in table.to_dict("records")
-    ]
+    epochs = [row | record.system.get(int(row["epoch"]), {}) for row in _rows(table)]
     return RunContent(
         spec, record.status, record.ended, epochs, record.epoch_times, metrics, files, model, withdrawn
     )
@@ -140,8 +137,14 @@ def run_spec(trained: Path, record: RunRecord, study: StudyTrainings | None = No
 
 def _chosen_scores(scores: pd.DataFrame, epoch: int) -> dict[str, float]:
     """Return the finite scores of the chosen epoch by each validator."""
-    chosen = scores[scores["epoch"] == epoch].drop(columns="epoch").to_dict("records")
-    return {str(name): value for row in chosen for name, value in row.items() if math.isfinite(value)}
+    chosen = _rows(scores[scores["epoch"] == epoch].drop(columns="epoch"))
+    return {name: value for row in chosen for name, value in row.items() if math.isfinite(value)}
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, float]]:
+    """Return the rows of a table of numbers by column; pandas' own `to_dict` takes ten times as long."""
+    names = list(map(str, table))
+    return [dict(zip(names, row, strict=True)) for row in table.to_numpy(dtype=float).tolist()]
 
 
 def _config(path: Path, trained: Trained | None) -> dict[str, Any]:

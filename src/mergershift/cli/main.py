@@ -155,10 +155,11 @@ def summary(quiet: bool) -> None:
     The tables are written to outputs/summary/, and the transfer table is printed.
     """
     from mergershift.stages.summary import write_summary
-    from mergershift.stages.summary_table import print_summary
 
     write_summary()
     if not quiet:
+        from mergershift.stages.summary_table import print_summary
+
         print_summary()
 
 

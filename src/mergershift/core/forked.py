@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from mergershift.core.processes import available_cores
 
 T = TypeVar("T")
-PER_WORKER = 4
+PER_WORKER = 16
 """Number of batches that each process gets: more share the work better, fewer pass less back and forth."""
 _waiting: list[Callable[[], Any]] = []
 """The jobs of forked processes, which find here what would be slow to send to them."""

@@ -22,6 +22,9 @@ from mergershift.evaluation.resampling import (
 )
 from mergershift.evaluation.score_intervals import area_interval, share_interval, with_seeds
 
+RESAMPLED = ("precision", "f1", "brier", "ece")
+"""Metrics whose intervals are those of a bootstrap; the others have intervals without one."""
+
 
 def bootstrap(
     labels: ArrayLike,
@@ -77,7 +80,7 @@ def bootstrap(
     if one_galaxy_only(classes):
         return {name: Interval(value=value, low=np.nan, high=np.nan) for name, value in values.items()}
 
-    replicates: dict[str, list[Floats]] = {name: [] for name in values}
+    replicates: dict[str, list[Floats]] = {name: [] for name in RESAMPLED}
     for weights in draws(classes, len(truth), resamples, rng_seed):
         scores = [galaxy_weighted_scores(truth, chance, members, weights, at) for chance, at in trainings]
         for name, parts in replicates.items():
@@ -92,12 +95,12 @@ def bootstrap(
     most = {"tp": truth.sum(), "fn": truth.sum(), "tn": (~truth).sum(), "fp": (~truth).sum()}
     return {
         name: with_seeds(
-            _around(values[name], interval),
+            _around(value, intervals[name]),
             np.array([own[name] for own in by_training]),
             len(classes),
             float(most.get(name, 1)),
         )
-        for name, interval in intervals.items()
+        for name, value in values.items()
     }
 
 

@@ -61,7 +61,9 @@ def weighted_scores(
     weighting = np.asarray(weights, dtype=np.float64)
     if weighting.ndim != 2 or weighting.shape[1] != len(truth):
         raise ValueError(f"weights of shape {weighting.shape}, expected (R, {len(truth)})")
-    return _scores(weighting @ _terms(truth, chance, threshold), _auc(truth, chance, weighting))
+    scores = _scores(weighting @ _terms(truth, chance, threshold))
+    area = _auc(truth, chance, weighting)
+    return {name: area if name == "auc" else scores[name] for name in (*METRICS, *COUNTS)}
 
 
 def galaxy_weighted_scores(
@@ -71,7 +73,7 @@ def galaxy_weighted_scores(
     weights: Floats,
     threshold: float = THRESHOLD,
 ) -> dict[str, Floats]:
-    """Compute what `weighted_scores` does, each `(R,)`, under R weightings of G galaxies.
+    """Compute what `weighted_scores` does, each `(R,)`, under R weightings of G galaxies; all but the AUC.
 
     Everything is first summed over the images of a galaxy, so that the cost of a weighting does not depend on their
     number.
@@ -86,20 +88,7 @@ def galaxy_weighted_scores(
     size = weights.shape[1]
     terms = _terms(truth, chance, threshold)
     sums = np.stack([np.bincount(members, term, size) for term in terms.T], axis=1)
-    images = np.bincount(members, minlength=size).astype(np.float64)
-    mergers = np.zeros(size, dtype=bool)
-    mergers[members[truth]] = True
-    ones, zeros = np.flatnonzero(mergers), np.flatnonzero(~mergers)
-    right = np.empty((len(zeros), len(ones)))
-    for place, galaxy in enumerate(zeros):
-        ranked = np.sort(chance[members == galaxy])
-        below = np.searchsorted(ranked, chance[truth], "left") + np.searchsorted(
-            ranked, chance[truth], "right"
-        )
-        right[place] = np.bincount(members[truth], below / 2, size)[ones]
-    of_ones, of_zeros = weights[:, ones], weights[:, zeros]
-    pairs = (of_ones @ images[ones]) * (of_zeros @ images[zeros])
-    return _scores(weights @ sums, _ratio(((of_zeros @ right) * of_ones).sum(axis=1), pairs))
+    return _scores(weights @ sums)
 
 
 def _terms(truth: NDArray[np.bool_], chance: Floats, threshold: float) -> Floats:
@@ -113,8 +102,8 @@ def _terms(truth: NDArray[np.bool_], chance: Floats, threshold: float) -> Floats
     return np.concatenate([cells, residual[:, None] ** 2, by_bin], axis=1)
 
 
-def _scores(sums: Floats, auc: Floats) -> dict[str, Floats]:
-    """Compute every metric from the weighted sums `(R, 5 + CALIBRATION_BINS)` of `_terms` and the AUC `(R,)`."""
+def _scores(sums: Floats) -> dict[str, Floats]:
+    """Compute every metric but the AUC from the weighted sums `(R, 5 + CALIBRATION_BINS)` of `_terms`."""
     tn, fp, fn, tp = sums[:, :4].T
     total = tn + fp + fn + tp
     recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
@@ -125,7 +114,6 @@ def _scores(sums: Floats, auc: Floats) -> dict[str, Floats]:
         "recall": recall,
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
         "brier": _ratio(sums[:, 4], total),
-        "auc": auc,
         "ece": _ratio(np.abs(sums[:, 5:]).sum(axis=1), total),
         "tn": tn,
         "fp": fp,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from mergershift.core.forked import forked
 from mergershift.report import prose
 from mergershift.report.study_results import Contender, StudyResults
 from mergershift.report.style import Style
-from mergershift.report.svg import Drawing, mark, save
+from mergershift.report.svg import Drawing, save
 
 ByRun = dict[tuple[str, str], dict[str, bytes]]
-"""PNG files by their names, by the experiment and the id of a training."""
+"""Files of figures by their names, by the experiment and the id of a training."""
 
 
 class FigureFiles:
@@ -27,28 +28,42 @@ class FigureFiles:
         self._note = prose.note(gathered)
         self._drawings: list[tuple[Drawing, dict[str, Any], Contender | None]] = []
 
-    def __call__(self, name: str, figure: Figure, alt: str, of: Contender | None = None) -> dict[str, Any]:
-        """Add a figure under `name`; `of` is the method if it shows only a single one.
+    def __call__(
+        self,
+        name: str,
+        figure: Callable[[], Figure],
+        alt: str,
+        of: Contender | None = None,
+        *,
+        png: bool = True,
+    ) -> dict[str, Any]:
+        """Add a figure, which `figure` creates, under `name`; its ``svg`` in what is returned is empty until `draw`.
 
-        Returns the values for the template; its ``svg`` is empty until `draw`.
+        Args:
+            name: name of its files, without extension.
+            figure: creates the figure; called by `draw`, in another process.
+            alt: description for readers who cannot see the figure.
+            of: the method if it shows only a single one.
+            png: whether it is saved as PNG in addition to SVG.
+
+        Returns the values for the template.
         """
-        mark(figure, self._note)
         values = {"svg": "", "of": of.name if of else ""}
-        self._drawings.append((Drawing(name, figure, alt), values, of))
+        self._drawings.append((Drawing(name, figure, alt, png), values, of))
         return values
 
     def draw(self) -> ByRun:
         """Draw all figures; returns those that show a single method, for the run of its first training."""
         by_run: ByRun = {}
-        jobs = [self._job(drawing, number) for number, (drawing, _, _) in enumerate(self._drawings, start=1)]
+        jobs = [
+            partial(save, drawing, self._note, self._folder, self._styles, number)
+            for number, (drawing, _, _) in enumerate(self._drawings, start=1)
+        ]
         for (drawing, values, of), svg in zip(self._drawings, forked(jobs, batches=False), strict=True):
             values["svg"] = svg
             self.advance(1)
             if of is not None:
-                record, file = of.first.record, f"{drawing.name}.png"
+                record, file = of.first.record, f"{drawing.name}.{'png' if drawing.png else 'svg'}"
                 files = by_run.setdefault((record.experiment, record.training), {})
                 files[file] = (self._folder / file).read_bytes()
         return by_run
-
-    def _job(self, drawing: Drawing, number: int) -> Callable[[], str]:
-        return lambda: save(drawing, self._folder, self._styles, number)

@@ -61,9 +61,8 @@ def _two_accuracies(direction: Direction, gathered: StudyResults) -> str:
     texts = {}
     for setting in direction.settings:
         if setting.baseline is not None:
-            own = in_setting(gathered.transfer, setting)
             values = [
-                _both(metric_value(own, setting.baseline, role, "balanced_accuracy"))
+                _both(metric_value(gathered, setting, setting.baseline, role, "balanced_accuracy"))
                 for role in ("source", TARGET)
             ]
             texts[setting] = f"from {values[0]} to {values[1]}"
@@ -225,10 +224,9 @@ def _reference(direction: Direction, gathered: StudyResults) -> str:
         oracle = next((one for one in setting.contenders if one.is_oracle and one.is_trained_on_target), None)
         if oracle is None:
             continue
-        own = in_setting(gathered.transfer, setting)
-        reached = metric_value(own, oracle, TARGET, "balanced_accuracy")
+        reached = metric_value(gathered, setting, oracle, TARGET, "balanced_accuracy")
         texts[setting] = _both(reached)
-        if exceeding := _exceeding(setting, oracle, own):
+        if exceeding := _exceeding(setting, oracle, gathered):
             above[setting] = exceeding
     if not texts:
         return ""
@@ -240,13 +238,13 @@ def _reference(direction: Direction, gathered: StudyResults) -> str:
     return f"{text}. It is no bound: {more}."
 
 
-def _exceeding(setting: Setting, oracle: Contender, own: pd.DataFrame) -> str:
+def _exceeding(setting: Setting, oracle: Contender, gathered: StudyResults) -> str:
     """Which label-free methods have a higher accuracy or AUC than the oracle."""
     parts = []
     for metric, name in (("balanced_accuracy", "accuracy"), ("auc", "AUC")):
-        bound = metric_value(own, oracle, TARGET, metric).text
+        bound = metric_value(gathered, setting, oracle, TARGET, metric).text
         values = {
-            contender.name: metric_value(own, contender, TARGET, metric).text
+            contender.name: metric_value(gathered, setting, contender, TARGET, metric).text
             for contender in setting.label_free
         }
         higher = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,7 +13,7 @@ from mergershift.archive import Domain
 from mergershift.classifier.saliency import grad_cam
 from mergershift.evaluation.metrics import Floats
 from mergershift.report.feature_shift import chosen_classifier, prepared_images
-from mergershift.report.stamps import Sheet, Stamps
+from mergershift.report.stamps import Colours, Sheet, Stamps
 from mergershift.report.study_results import Contender, Setting
 from mergershift.report.style import INK, MUTED
 
@@ -51,21 +54,28 @@ def against(probability: float, threshold: float) -> str:
     return f"{texts[0]} {sign} {texts[1]}"
 
 
-def examples(setting: Setting, stamps: Stamps, outcome: str) -> Figure | None:
-    """Draw images of one outcome in both domains, pristine above noisy; None if no image has this outcome."""
+def examples(setting: Setting, stamps: Stamps, outcome: str) -> Callable[[], Figure] | None:
+    """Choose images of one outcome; returns what draws them, or None if no image has this outcome."""
     training = setting.shown.first
     # Without a common split, some images of the target's test are training images of the source.
     source = training.predictions[training.predictions["role"] == "source"]
     chosen = example_rows(training.target[training.target["row"].isin(source["row"])], outcome)
     if chosen.empty:
         return None
-    predictions = training.predictions.set_index(["domain", "row"])
+    images = {
+        domain: stamps.images(domain, chosen["row"], EXAMPLE_PIXELS) for domain in ("pristine", "noisy")
+    }
+    return partial(_draw_examples, setting, chosen, images)
+
+
+def _draw_examples(setting: Setting, chosen: pd.DataFrame, images: Mapping[str, Colours]) -> Figure:
+    """Draw the images of each domain, pristine above noisy."""
+    predictions = setting.shown.first.predictions.set_index(["domain", "row"])
     rows = chosen["row"].to_numpy()
     sheet = Sheet(EXAMPLES, rows=2, left=14, gap=5, labels=(13, 13))
-    for sheet_row, domain in enumerate(("pristine", "noisy")):
-        images = stamps.images(domain, rows, EXAMPLE_PIXELS)
+    for sheet_row, (domain, of_domain) in enumerate(images.items()):
         for column, example in enumerate(chosen.itertuples()):
-            sheet.stamp(column, sheet_row, images[column])
+            sheet.stamp(column, sheet_row, of_domain[column])
             found = predictions.loc[(domain, rows[column])]
             sheet.below(column, sheet_row, f"p {against(found['probability'], found['threshold'])}")
             if sheet_row == 0:
@@ -100,12 +110,11 @@ def compared_rows(
     return both.loc[[index for _, index in sorted(chosen)]]
 
 
-def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:
-    """Draw Grad-CAM contours for the merger class, of source-only and of an adapted network on the same target images.
+def saliency(setting: Setting, stamps: Stamps, label: int) -> Callable[[], Figure] | None:
+    """Compute the Grad-CAM maps for the merger class, of source-only and of an adapted network, for the same images.
 
-    Each row shows a galaxy of the class `label`: in the source's domain, and twice in the target's, with the evidence
-    of each network. Returns None if the study does not have both networks or there is no such image. Raises
-    NoConvolution as `grad_cam` does.
+    The images are target images of galaxies of the class `label`. Returns what draws the maps, or None if the study
+    does not have both networks or there is no such image. Raises NoConvolution as `grad_cam` does.
     """
     baseline, adapted = setting.baseline, setting.adapted
     if baseline is None or adapted is None:
@@ -115,24 +124,39 @@ def saliency(setting: Setting, stamps: Stamps, label: int) -> Figure | None:
         return None
     rows = chosen["row"].to_numpy()
     inputs = prepared_images(baseline.first).images(Domain(setting.target), rows)
-    sheet = Sheet(3, rows=len(rows), left=0, gap=5, labels=(13, 14))
-    before, images = stamps.images(setting.source, rows), stamps.images(setting.target, rows)
+    maps = {contender: _maps(contender, inputs) for contender in (baseline, adapted)}
+    images = {domain: stamps.images(domain, rows) for domain in (setting.source, setting.target)}
+    return partial(_draw_saliency, setting, chosen, images, maps)
+
+
+def _draw_saliency(
+    setting: Setting,
+    chosen: pd.DataFrame,
+    domain_images: Mapping[str, Colours],
+    maps: Mapping[Contender, Floats],
+) -> Figure:
+    """Draw contours of `maps`, with a row for each galaxy of `chosen`.
+
+    It shows the galaxy in the source's domain, and for each network in the target's, with the network's evidence.
+    """
+    rows = chosen["row"].to_numpy()
+    sheet = Sheet(1 + len(maps), rows=len(rows), left=0, gap=5, labels=(13, 14))
+    before, images = domain_images[setting.source], domain_images[setting.target]
     sheet.above(0, 0, f"{setting.source} image")
     for sheet_row, example in enumerate(chosen.itertuples()):
         sheet.stamp(0, sheet_row, before[sheet_row])
         sheet.below(0, sheet_row, _named(example))
-    for column, contender in enumerate((baseline, adapted), start=1):
-        maps = _maps(contender, inputs)
+    for column, (contender, evidence) in enumerate(maps.items(), start=1):
         predictions = contender.first.target.set_index("row")
         sheet.above(column, 0, f"{setting.target}: {contender.name}", fontweight="bold")
         for sheet_row, row in enumerate(rows):
             sheet.stamp(column, sheet_row, images[sheet_row])
-            if maps[sheet_row].any():
-                sheet.outline(column, sheet_row, maps[sheet_row], EVIDENCE)
+            if evidence[sheet_row].any():
+                sheet.outline(column, sheet_row, evidence[sheet_row], EVIDENCE)
             else:
                 sheet.on(column, sheet_row, "no evidence")
             found = predictions.loc[row]
-            right = found["prediction"] == label
+            right = found["prediction"] == found["label"]
             text = f"{against(found['probability'], found['threshold'])}, {'right' if right else 'wrong'}"
             sheet.below(column, sheet_row, text, color=(MUTED if right else INK).light)
     sheet.scale_bar(0, 0, images.shape[1])

@@ -1,4 +1,4 @@
-"""Figures that compare the methods of a setting: ROC, reliability, learning curves, feature planes."""
+"""Figures that compare the methods of a setting: ROC and reliability curves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from mergershift.evaluation.figures import (
     draw_reliability_frame,
@@ -17,13 +16,10 @@ from mergershift.evaluation.figures import (
     reliability_points,
     roc_points,
 )
-from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Setting
-from mergershift.report.style import MUTED, RULE, SOURCE, TARGET
+from mergershift.report.style import MUTED, RULE
 from mergershift.report.svg import panel
 
-MOST_POINTS = 200
-"""Number of points of each domain in a feature plane above which they would hide each other."""
 MOST_CURVES = 6
 """Largest number of methods whose curves can all be distinguished in one figure."""
 GRID = np.linspace(0, 1, 201)
@@ -67,74 +63,6 @@ def highlighted(setting: Setting) -> list[Contender]:
         return list(setting.contenders)
     leading = (setting.best, setting.adapted, setting.baseline)
     return [contender for contender in setting.contenders if contender in leading or contender.is_oracle]
-
-
-def learning(contender: Contender) -> Figure:
-    """Draw losses and source-validation balanced accuracy by epoch, a line per seed; dots mark the chosen epochs."""
-    figure = Figure(figsize=(3.3, 3.5), layout="constrained")
-    losses, accuracy = figure.subplots(2, 1, sharex=True)
-    for training in contender.trainings:
-        epochs, first = training.epochs, training is contender.first
-        weight: dict[str, Any] = {"linewidth": 1.5 if first else 0.7, "alpha": 1.0 if first else 0.6}
-        if len(epochs) == 1:  # which has no line
-            weight |= {"marker": "."}
-        losses.plot(
-            epochs["epoch"], epochs["train_classification_loss"], color=MUTED.light, linestyle=":", **weight
-        )
-        losses.plot(epochs["epoch"], epochs["source_val_loss"], color=contender.style.light, **weight)
-        accuracy.plot(
-            epochs["epoch"], epochs["source_val_balanced_accuracy"], color=contender.style.light, **weight
-        )
-        chosen = epochs[epochs["epoch"] == training.selection.epoch]
-        for axes, name in ((losses, "source_val_loss"), (accuracy, "source_val_balanced_accuracy")):
-            axes.plot(chosen["epoch"], chosen[name], "o", color=contender.style.light, markersize=5.5)
-    losses.set(title=contender.name, ylabel="cross-entropy")
-    accuracy.set(xlabel="epoch (the first is 0)", ylabel="balanced acc.")
-    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-    figure.align_ylabels()
-    return figure
-
-
-def feature_plane(setting: Setting, shift: Shift) -> Figure:
-    """Draw source and target validation images in the first two joint principal components of a network's features."""
-    figure, axes = panel(height=4.5)
-    step = -(-len(shift.labels) // MOST_POINTS)
-    for style, points in ((SOURCE, shift.plane.source), (TARGET, shift.plane.target)):
-        for label, marker in ((0, "o"), (1, "^")):
-            chosen = points[shift.labels == label][::step]
-            if points.shape[1] == 2:
-                axes.scatter(
-                    chosen[:, 0],
-                    chosen[:, 1],
-                    s=15,
-                    marker=marker,
-                    facecolor=style.light if label else "none",
-                    edgecolor=style.light,
-                    linewidth=0.8,
-                    alpha=0.75,
-                    clip_on=False,
-                )
-    shares = [f" ({100 * share:.0f} % of the variance)" for share in shift.plane.explained] + ["", ""]
-    axes.set(xlabel=f"component 1{shares[0]}", ylabel=f"component 2{shares[1]}", title=shift.contender.name)
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker=marker,
-            color=style.light,
-            markerfacecolor=face,
-            linewidth=0,
-            markersize=5.5,
-            label=text,
-        )
-        for style, domain in ((SOURCE, setting.source), (TARGET, setting.target))
-        for marker, face, text in (
-            ("o", "none", f"{domain} non-merger"),
-            ("^", style.light, f"{domain} merger"),
-        )
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1)
-    return figure
 
 
 def _stroke(setting: Setting, contender: Contender) -> dict[str, Any]:

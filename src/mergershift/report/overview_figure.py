@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
+from mergershift.evaluation import ROLES
 from mergershift.evaluation.conclusions import Conclusion, conclude, loses
-from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting, of_method
+from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting
 from mergershift.report.style import CARD, INK, MUTED, RULE
 from mergershift.report.svg import panel
 from mergershift.report.tables import number
@@ -25,16 +25,14 @@ CHANCE = 0.5
 Spans = dict[tuple[Contender, str], tuple[float, float, float]]
 
 
-def accuracies(setting: Setting, transfer: pd.DataFrame) -> Spans:
+def accuracies(setting: Setting, gathered: StudyResults) -> Spans:
     """Balanced accuracy with its bounds, by method and role of the domain, with the label-free choice of epochs."""
-    own = in_setting(transfer, setting)
-    own = own[
-        (own["metric"] == "balanced_accuracy") & (own["choice"] == "label_free") & (own["rows"] == "unique")
-    ]
     spans: Spans = {}
     for contender in setting.contenders:
-        for row in of_method(own, contender).to_dict("records"):
-            spans[contender, str(row["role"])] = (float(row["value"]), float(row["low"]), float(row["high"]))
+        for role in ROLES:
+            row = gathered.metric(setting, contender, role, "balanced_accuracy")
+            if row is not None:
+                spans[contender, role] = (float(row["value"]), float(row["low"]), float(row["high"]))
     return spans
 
 
@@ -42,7 +40,7 @@ def common_limits(gathered: StudyResults) -> tuple[float, float]:
     """Limits of the axis of accuracy that all panels of the study share."""
     shown = [CHANCE]
     for setting in gathered.settings:
-        for (contender, role), span in accuracies(setting, gathered.transfer).items():
+        for (contender, role), span in accuracies(setting, gathered).items():
             if role == "target" or contender.is_baseline:
                 shown += [value for value in span if np.isfinite(value)]
     margin = 0.05 * (max(shown) - min(shown)) or 0.05
@@ -60,7 +58,7 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
         gathered: The study.
         limits: What `common_limits` returns.
     """
-    spans = accuracies(setting, gathered.transfer)
+    spans = accuracies(setting, gathered)
     compared = in_setting(gathered.comparison, setting)
     places = _places(setting)
     height = ROW if len(places) < MANY else LOW_ROW
@@ -73,8 +71,8 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
         span = spans.get((contender, "target"))
         if span is None:
             continue
-        row = of_method(compared, contender)
-        conclusion = conclude(row.iloc[0]) if len(row) else Conclusion.OPEN
+        row = gathered.compared(setting, contender)
+        conclusion = Conclusion.OPEN if row is None else conclude(row)
         claimed = contender.is_baseline or conclusion is not Conclusion.OPEN
         if reference is not None and not contender.is_baseline:
             axes.plot(
@@ -85,8 +83,8 @@ def overview(setting: Setting, gathered: StudyResults, limits: tuple[float, floa
             loss = compared.iloc[0]
             if np.isfinite(loss["drop"]):
                 _write_change(axes, place, -float(loss["drop"]), claimed=loses(loss))
-        elif len(row):
-            _write_change(axes, place, float(row["difference"].iloc[0]), claimed=claimed)
+        elif row is not None:
+            _write_change(axes, place, float(row["difference"]), claimed=claimed)
     # At the left edge of the figure, because the names take room that the longest titles need.
     axes.annotate(
         setting.title,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from mergershift.report.feature_shift import compared_images, prepared_images, s
 from mergershift.report.figure_files import ByRun, FigureFiles
 from mergershift.report.lineage import LOCAL, configurations, rules_committed, runs, test_evaluations
 from mergershift.report.methods import methods_section
+from mergershift.report.one_method import OneMethodFigures
 from mergershift.report.rendering import render
 from mergershift.report.stamps import field
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, read_study_results
@@ -100,11 +102,11 @@ def _direction(
         "sentences": findings.sentences(direction, gathered),
         "errors": remarks.errors(direction, gathered),
         "interval_note": remarks.interval_note(direction, gathered),
-        "transfer": wide(lambda setting: tables.transfer_rows(setting, gathered.transfer)),
-        "comparison": wide(lambda setting: tables.comparison_rows(setting, gathered.comparison)),
-        "areas": wide(lambda setting: tables.area_rows(setting, gathered.comparison)),
+        "transfer": wide(lambda setting: tables.transfer_rows(setting, gathered)),
+        "comparison": wide(lambda setting: tables.comparison_rows(setting, gathered)),
+        "areas": wide(lambda setting: tables.area_rows(setting, gathered)),
         "confusion": wide(tables.confusion_rows),
-        "choice": wide(lambda setting: tables.choice_rows(setting, gathered.transfer)),
+        "choice": wide(lambda setting: tables.choice_rows(setting, gathered)),
         "validators": list(zip(*(part["validators"] for part in parts), strict=True)),
         "validator_columns": shown_columns([part["validators"] for part in parts]),
         "distances": tables.side_by_side(settings, [part["distances"] for part in parts]),
@@ -116,10 +118,10 @@ def _setting(
     setting: Setting, gathered: StudyResults, add: FigureFiles, limits: tuple[float, float]
 ) -> dict[str, Any]:
     """Values for the template's figures and sentences on a filter set in one direction."""
-    slug = setting.slug
+    slug, one_method = setting.slug, OneMethodFigures()
     overview = add(
         f"overview-{slug}",
-        overview_figure.overview(setting, gathered, limits),
+        partial(overview_figure.overview, setting, gathered, limits),
         f"Balanced accuracy of {len(setting.contenders)} methods on {setting.target} test images with intervals, "
         f"{setting.title}, against source only on {setting.source} and {setting.target} images; the table under "
         "Accuracy lists the values.",
@@ -140,13 +142,13 @@ def _setting(
         "shifts": measured,
         "roc": add(
             f"roc-{slug}",
-            method_figures.roc_curves(setting),
+            partial(method_figures.roc_curves, setting),
             f"ROC curves of {len(setting.contenders)} methods on the {setting.target} test images, "
             f"{setting.title}; the table under Accuracy lists the areas.",
         ),
         "reliability": add(
             f"reliability-{slug}",
-            method_figures.reliability_curves(setting),
+            partial(method_figures.reliability_curves, setting),
             f"Share of mergers against predicted probability for {len(setting.contenders)} methods on the "
             f"{setting.target} test images, {setting.title}.",
         ),
@@ -154,9 +156,10 @@ def _setting(
     learning = {
         contender: add(
             f"learning-{slug}-{anchor(contender)}",
-            method_figures.learning(contender),
+            partial(one_method.learning, contender),
             f"Learning curves of {contender.name}, {setting.title}: losses above, below balanced accuracy on the "
             f"labelled validation images, which are {_labelled(contender)}.",
+            png=False,
         )
         for contender in setting.contenders
     }
@@ -164,10 +167,11 @@ def _setting(
     planes = {
         shift.contender: add(
             f"features-{slug}-{anchor(shift.contender)}",
-            method_figures.feature_plane(setting, shift),
+            partial(one_method.feature_plane, setting, shift),
             f"Validation images in the first two principal components of the features of {shift.contender.name}, "
             f"{setting.title}: {setting.source} and {setting.target}, mergers and non-mergers.",
             of=shift.contender,
+            png=False,
         )
         for shift in measured
     }

@@ -12,8 +12,8 @@ import pandas as pd
 from mergershift.evaluation.conclusions import disagrees
 from mergershift.report.compared import compared_rows
 from mergershift.report.feature_shift import Shift
-from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
-from mergershift.report.tables import NONE, Value, interval, metric_row, number, percent
+from mergershift.report.study_results import Contender, Direction, Setting, StudyResults
+from mergershift.report.tables import NONE, Value, interval, number, percent
 from mergershift.report.wording import listed, upper_first
 
 MANY_ERRORS = 0.5
@@ -36,10 +36,10 @@ def errors(direction: Direction, gathered: StudyResults, among: Iterable[str] | 
     wanted = None if among is None else set(among)
     found: dict[str, dict[Setting, _OneSided]] = {}
     for setting in direction.settings:
-        own = in_setting(gathered.transfer, setting)
         for contender in setting.contenders:
-            error = _one_sided(contender, own)
-            if error and (wanted is None or contender.name in wanted):
+            if wanted is not None and contender.name not in wanted:
+                continue
+            if error := _one_sided(setting, contender, gathered):
                 found.setdefault(contender.name, {})[setting] = error
     groups: dict[tuple[tuple[Setting, str], ...], list[dict[Setting, _OneSided]]] = {}
     for by_setting in found.values():
@@ -61,8 +61,8 @@ class _OneSided:
     """Whether the interval of its AUC lies above 0.5."""
 
 
-def _one_sided(contender: Contender, own: pd.DataFrame) -> _OneSided | None:
-    target = pd.concat([training.target for training in contender.trainings])
+def _one_sided(setting: Setting, contender: Contender, gathered: StudyResults) -> _OneSided | None:
+    target = pd.concat([training.target[["label", "prediction"]] for training in contender.trainings])
     merger, called = target["label"] == 1, target["prediction"] == 1
     alarms, missed = float(called[~merger].mean()), float((~called[merger]).mean())
     kind: Literal["none", "all", "false positives", "false negatives"]
@@ -76,7 +76,7 @@ def _one_sided(contender: Contender, own: pd.DataFrame) -> _OneSided | None:
         kind, share = "false negatives", missed
     else:
         return None
-    auc = metric_row(own, contender, TARGET, "auc")
+    auc = gathered.metric(setting, contender, TARGET, "auc")
     return _OneSided(
         contender,
         kind,

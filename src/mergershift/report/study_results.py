@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,9 @@ from mergershift.core.checkout import root
 from mergershift.report.style import BASELINE, Style, method_style, oracle_style, spelt
 
 AGAIN = "Run `mergershift repro`, which computes what is missing, then run this command again."
+
+_PLACE = ("filters", "source", "target", *Method.model_fields)
+"""Columns of a summary table that identify the setting and the method of a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +152,31 @@ class StudyResults:
     comparison: pd.DataFrame
     validators: pd.DataFrame
 
+    def metric(
+        self, setting: Setting, contender: Contender, role: str, metric: str, choice: str = "label_free"
+    ) -> Mapping[str, Any] | None:
+        """Return the row of transfer.csv with a metric of a method, each rendering once; None if it is missing."""
+        return self._metrics.get((*_place(setting, contender), role, metric, choice))
+
+    def compared(self, setting: Setting, contender: Contender) -> pd.Series[Any] | None:
+        """Return a method's row of comparison.csv; None if it is missing."""
+        return self._compared.get(_place(setting, contender))
+
+    @cached_property
+    def _metrics(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Rows by what identifies them: to search the table for each number of the page takes seconds."""
+        table = self.transfer[self.transfer["rows"] == "unique"]
+        names = [*_PLACE, "role", "metric", "choice"]
+        keys = table[names].itertuples(index=False, name=None)
+        return dict(zip(keys, table.to_dict("records"), strict=True))  # type: ignore[arg-type]
+
+    @cached_property
+    def _compared(self) -> dict[tuple[str, ...], pd.Series[Any]]:
+        if self.comparison.empty:
+            return {}
+        keys = self.comparison[list(_PLACE)].itertuples(index=False, name=None)
+        return dict(zip(keys, (row for _, row in self.comparison.iterrows()), strict=True))
+
     @property
     def directions(self) -> list[Direction]:
         """The settings by direction of transfer."""
@@ -254,9 +284,6 @@ def in_setting(table: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
 
 
-def of_method(table: pd.DataFrame, contender: Contender) -> pd.DataFrame:
-    """Select the rows of a method."""
-    if table.empty:
-        return table
-    names = contender.method.model_dump()
-    return table[np.logical_and.reduce([table[name] == value for name, value in names.items()])]
+def _place(setting: Setting, contender: Contender) -> tuple[str, ...]:
+    """Return the values of `_PLACE` in the rows of a method."""
+    return (setting.filters, setting.source, setting.target, *contender.method.model_dump().values())

@@ -1,10 +1,10 @@
-"""Figures on the page and in files: SVG that adopts the page's colours, and PNG."""
+"""Figures on the page and in files: SVG that adopts the page's colours, and PNG of those that are worth it."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +74,12 @@ class Drawing:
 
     name: str
     """Name of its files, without extension."""
-    figure: Figure
+    figure: Callable[[], Figure]
+    """Creates the figure."""
     alt: str
     """Description for readers who cannot see the figure."""
+    png: bool
+    """Whether it is saved as PNG in addition to SVG."""
 
 
 @contextmanager
@@ -103,17 +106,20 @@ def mark(figure: Figure, note: str) -> None:
     )
 
 
-def save(drawing: Drawing, folder: Path, styles: Iterable[Style], number: int) -> str:
-    """Write ``<name>.png`` and ``<name>.svg`` to `folder`; returns the SVG to put into the page.
+def save(drawing: Drawing, note: str, folder: Path, styles: Iterable[Style], number: int) -> str:
+    """Create a figure, `mark` it and write ``<name>.svg`` to `folder`; returns the SVG to put into the page.
 
-    `number` is the figure's number on the page and makes its ids unique. The same figure always gives the same
-    files and the same SVG, because they contain neither date nor version.
+    ``<name>.png`` is written as well if the drawing says so. `number` is the figure's number on the page and makes its
+    ids unique. The same figure always gives the same files and the same SVG, because they contain neither date nor
+    version.
     """
-    figure = drawing.figure
+    figure = drawing.figure()
+    mark(figure, note)
     figure.set_dpi(DPI)
-    # The methods of the canvases draw only once, while savefig repeats layout and drawing.
-    FigureCanvasAgg(figure).print_png(folder / f"{drawing.name}.png", metadata={"Software": None})
-    figure.set_layout_engine("none")
+    if drawing.png:
+        # The methods of the canvases draw only once, while savefig repeats layout and drawing.
+        FigureCanvasAgg(figure).print_png(folder / f"{drawing.name}.png", metadata={"Software": None})
+        figure.set_layout_engine("none")
     svg = _svg(figure)
     (folder / f"{drawing.name}.svg").write_text(svg)
     return _inline(svg, drawing.alt, styles, number)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mergershift.evaluation.conclusions import Conclusion, conclude
-from mergershift.report.feature_shift import Shift
-from mergershift.report.study_results import Contender, Setting, in_setting, of_method
+from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting
+
+if TYPE_CHECKING:  # it imports torch, which the command line's summary does without
+    from mergershift.report.feature_shift import Shift
 
 NONE = "–"
 
@@ -84,7 +86,9 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def interval(row: pd.Series[Any], name: str = "", *, signed: bool = False, share: bool = False) -> Value:
+def interval(
+    row: pd.Series[Any] | Mapping[str, Any], name: str = "", *, signed: bool = False, share: bool = False
+) -> Value:
     """Format the columns ``name, name_low, name_high`` of a row, or ``value, low, high`` without a name."""
     columns = (name, f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
     numbers = [float(row.get(column, math.nan)) for column in columns]
@@ -92,25 +96,16 @@ def interval(row: pd.Series[Any], name: str = "", *, signed: bool = False, share
     return Value(value, f"[{low}, {high}]" if NONE not in (low, high) else "")
 
 
-def metric_row(
-    transfer: pd.DataFrame, contender: Contender, role: str, metric: str, choice: str = "label_free"
-) -> pd.Series[Any] | None:
-    """The row of a metric of a method, from a setting's rows of transfer.csv; None if it is missing."""
-    own = of_method(transfer, contender)
-    own = own[
-        (own["role"] == role)
-        & (own["metric"] == metric)
-        & (own["choice"] == choice)
-        & (own["rows"] == "unique")
-    ]
-    return own.iloc[0] if len(own) else None
-
-
 def metric_value(
-    transfer: pd.DataFrame, contender: Contender, role: str, metric: str, choice: str = "label_free"
+    gathered: StudyResults,
+    setting: Setting,
+    contender: Contender,
+    role: str,
+    metric: str,
+    choice: str = "label_free",
 ) -> Value:
-    """Format what `metric_row` returns; a dash if it is missing."""
-    row = metric_row(transfer, contender, role, metric, choice)
+    """Format a metric of a method, each rendering once; a dash if it is missing."""
+    row = gathered.metric(setting, contender, role, metric, choice)
     return Value(NONE) if row is None else interval(row)
 
 
@@ -123,26 +118,24 @@ TRANSFER_COLUMNS = (
 """Role and metric of each column of the transfer table."""
 
 
-def transfer_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
+def transfer_rows(setting: Setting, gathered: StudyResults) -> list[MethodRow]:
     """Accuracy of each method on both domains, and AUC and calibration error on the target."""
-    own = in_setting(transfer, setting)
     return [
         MethodRow(
             contender,
-            [metric_value(own, contender, role, metric) for role, metric in TRANSFER_COLUMNS],
+            [metric_value(gathered, setting, contender, role, metric) for role, metric in TRANSFER_COLUMNS],
             contender is setting.best,
         )
         for contender in setting.contenders
     ]
 
 
-def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
+def choice_rows(setting: Setting, gathered: StudyResults) -> list[MethodRow]:
     """Validator's score and target accuracy of each method, the latter with the label-free and the oracle's epoch."""
-    own = in_setting(transfer, setting)
     rows = []
     for contender in setting.label_free:
         values = [
-            metric_value(own, contender, "target", "balanced_accuracy", choice)
+            metric_value(gathered, setting, contender, "target", "balanced_accuracy", choice)
             for choice in ("label_free", "oracle")
         ]
         score = Value(number(setting.scores.get(contender.method.title, math.nan)))
@@ -150,19 +143,17 @@ def choice_rows(setting: Setting, transfer: pd.DataFrame) -> list[MethodRow]:
     return rows
 
 
-def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
+def comparison_rows(setting: Setting, gathered: StudyResults) -> list[MethodRow]:
     """Comparison of each method with source-only: difference, p-values, conclusion, and the shares won back.
 
     The shares are those of the loss and of what the reference trained on target labels gains. They are given for a
     supported gain only, since they mean nothing for a difference that may be none.
     """
-    own = in_setting(comparison, setting)
     rows = []
     for contender in setting.contenders:
-        matching = of_method(own, contender)
-        if matching.empty:
+        row = gathered.compared(setting, contender)
+        if row is None:
             continue
-        row = matching.iloc[0]
         conclusion = conclude(row)
         named = row.rename({"low": "difference_low", "high": "difference_high"})
         shares = [
@@ -179,14 +170,12 @@ def comparison_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRo
     return rows
 
 
-def area_rows(setting: Setting, comparison: pd.DataFrame) -> list[MethodRow]:
+def area_rows(setting: Setting, gathered: StudyResults) -> list[MethodRow]:
     """Difference of each method from source-only in AUC, and its shares of the loss and of the recoverable part."""
-    own = in_setting(comparison, setting)
     rows = []
     for contender in setting.contenders:
-        matching = of_method(own, contender)
-        if len(matching):
-            row = matching.iloc[0]
+        row = gathered.compared(setting, contender)
+        if row is not None:
             values = [
                 interval(row, "auc_difference", signed=True),
                 *(interval(row, name, share=True) for name in ("auc_won_back", "auc_recovered")),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def write_plots(trainings: Trainings, transfer: pd.DataFrame) -> None:
         & (transfer["rows"] == "unique")
     ]
     kind = str(accuracy["data"].iloc[0])
-    drawings: dict[Path, Figure] = {}
+    drawings: list[Callable[[], None]] = []
     with atomic_directory(root() / PLOTS) as folder:
         for (filters, source, target), rows in accuracy.groupby(["filters", "source", "target"], sort=False):
             methods = [
@@ -72,25 +72,24 @@ def write_plots(trainings: Trainings, transfer: pd.DataFrame) -> None:
                 ]
                 for method in methods
             }
-            figures = {
-                "balanced_accuracy": study_figures.accuracies(
-                    rows.assign(
-                        method=[method.name for method in methods],
-                        domain=rows["role"].map({"source": source, "target": target}),
-                    ),
-                    setting,
-                ),
-                "learning_curves": study_figures.learning_curves(curves, setting),
-            }
-            drawings |= {
-                folder / f"{filters}-{source}_to_{target}-{name}.png": figure
-                for name, figure in figures.items()
-            }
-        for _ in forked([partial(_draw, figure, path) for path, figure in drawings.items()], batches=False):
+            named = rows.assign(
+                method=[method.name for method in methods],
+                domain=rows["role"].map({"source": source, "target": target}),
+            )
+            name = f"{filters}-{source}_to_{target}"
+            drawings += [
+                partial(_draw, folder / f"{name}-{what}.png", figure)
+                for what, figure in {
+                    "learning_curves": partial(study_figures.learning_curves, curves, setting),
+                    "balanced_accuracy": partial(study_figures.accuracies, named, setting),
+                }.items()
+            ]
+        for _ in forked(drawings, batches=False):
             pass
 
 
-def _draw(figure: Figure, path: Path) -> None:
+def _draw(path: Path, create: Callable[[], Figure]) -> None:
+    figure = create()
     figure.set_dpi(100)
     # savefig would lay out and draw the figure twice.
     FigureCanvasAgg(figure).print_png(path)

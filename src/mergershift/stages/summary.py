@@ -36,8 +36,10 @@ class _MethodResults:
     config: Config
     trainings: list[FinishedTraining]
     """One for each seed of the study."""
-    predictions: dict[str, pd.DataFrame]
-    """Test predictions by choice ("label_free" or "oracle"), with a column `seed`."""
+    predictions: pd.DataFrame
+    """Test predictions of the label-free choice, with a column `seed`."""
+    scores: list[pd.DataFrame]
+    """Scores of the pooled seeds, a table for each choice of the epoch."""
     validators: pd.DataFrame
     """Scores of the validators on the half of the validation galaxies that chose the epochs, one row per epoch and
     seed; the column `chosen` marks the chosen epoch."""
@@ -53,19 +55,12 @@ class _MethodResults:
     @property
     def names(self) -> dict[str, str]:
         """Values that identify the method in a table: filters, method, source and target."""
-        transfer = self.config.transfer
-        domains = {"source": str(transfer.source), "target": str(transfer.target)}
-        return {"filters": self.filters, **self.method.model_dump(), **domains}
+        return _names(self.filters, self.method, self.config)
 
     @property
     def label_free(self) -> bool:
         """Whether the method was trained and tuned without target labels."""
         return not self.method.is_oracle
-
-    @property
-    def all_rows(self) -> bool:
-        """Whether the evaluations score all test rows in addition, for a comparison with published scores."""
-        return all("all_rows" in training.results["target"] for training in self.trainings)
 
     @property
     def one_test(self) -> bool:
@@ -82,9 +77,10 @@ def write_summary() -> None:
     """Pool the seeds of every method and write outputs/summary/; raises UserError if a cell's result is missing."""
     study = read_study()
     pairs = [(filters, method) for filters in study.filters for method in study.methods]
-    methods = list(forked([partial(_gather, study, *pair) for pair in pairs]))
-    scored = forked([partial(_scored, results) for results in methods])
-    transfer = pd.concat([table for tables in scored for table in tables], ignore_index=True).assign(
+    methods = list(forked([partial(_gather, study, *pair) for pair in pairs], batches=False))
+    transfer = pd.concat(
+        [table for results in methods for table in results.scores], ignore_index=True
+    ).assign(
         data="+".join(sorted(set().union(*(results.data for results in methods)))),
         split="+".join(sorted(set().union(*(results.split for results in methods)))),
     )
@@ -92,10 +88,10 @@ def write_summary() -> None:
     for results in methods:
         names = results.names
         groups.setdefault((names["filters"], names["source"], names["target"]), []).append(results)
-    compared, of_trainings, validators = (
-        list(forked([partial(table_of, group) for group in groups.values()], batches=False))
-        for table_of in (_compared, partial(_trainings, study.seeds), _validators)
-    )
+    tables_of = (_compared, partial(_trainings, study.seeds), _validators)
+    jobs = [partial(table_of, group) for table_of in tables_of for group in groups.values()]
+    made, count = list(forked(jobs, batches=False)), len(groups)
+    compared, of_trainings, validators = (made[start : start + count] for start in range(0, len(made), count))
     comparison, trainings = _corrected(compared), pd.concat(of_trainings, ignore_index=True)
     with atomic_directory(root() / SUMMARY) as folder:
         for name, table in {
@@ -117,20 +113,29 @@ def write_summary() -> None:
 
 
 def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
+    """Read the trainings of a method and score their pooled seeds."""
     cells = [cell for cell in study.cells() if (cell.filters, cell.method) == (filters, method)]
     trainings = [FinishedTraining.read(root() / cell.folder) for cell in cells]
     for training in trainings:  # read here, in the process that gathers this method
         training.load()
     seeds = [cell.seed for cell in cells]
+    predictions = {
+        choice: _stacked([training.test_predictions(choice) for training in trainings], seeds)
+        for choice in PREDICTIONS
+    }
+    # The evaluations score all test rows in addition where that can be compared with published scores.
+    all_rows = all("all_rows" in training.results["target"] for training in trainings)
+    names = _names(filters, method, trainings[0].config)
     return _MethodResults(
         filters,
         method,
         trainings[0].config,
         trainings,
-        predictions={
-            choice: _stacked([training.test_predictions(choice) for training in trainings], seeds)
-            for choice in PREDICTIONS
-        },
+        predictions["label_free"],
+        scores=[
+            evaluation.table(evaluation.evaluate(table, all_rows=all_rows)).assign(choice=choice, **names)
+            for choice, table in predictions.items()
+        ],
         validators=_stacked([training.validators for training in trainings], seeds),
         judged=_stacked([training.judged for training in trainings], seeds),
         best_by={training.selection.best_by for training in trainings},
@@ -139,14 +144,9 @@ def _gather(study: Study, filters: str, method: Method) -> _MethodResults:
     )
 
 
-def _scored(results: _MethodResults) -> list[pd.DataFrame]:
-    """Score the pooled seeds of a method, by each choice of the epoch."""
-    return [
-        evaluation.table(evaluation.evaluate(predictions, all_rows=results.all_rows)).assign(
-            choice=choice, **results.names
-        )
-        for choice, predictions in results.predictions.items()
-    ]
+def _names(filters: str, method: Method, config: Config) -> dict[str, str]:
+    domains = {"source": str(config.transfer.source), "target": str(config.transfer.target)}
+    return {"filters": filters, **method.model_dump(), **domains}
 
 
 def _stacked(tables: list[pd.DataFrame], seeds: list[int]) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def _compared(group: list[_MethodResults]) -> pd.DataFrame:
     """
     baseline = next((results for results in group if results.method.is_baseline), None)
     ordered = sorted(group, key=lambda results: not results.label_free)
-    predictions = {results.title: results.predictions["label_free"] for results in ordered}
+    predictions = {results.title: results.predictions for results in ordered}
     if baseline is None or len(predictions) < 2:
         return pd.DataFrame()
     title = next((one.title for one in ordered if one.title == one.method.transfer), None)
@@ -208,7 +208,7 @@ def _trainings(seeds: Sequence[int], group: list[_MethodResults]) -> pd.DataFram
     for index, seed in enumerate(seeds):
         tables = {}
         for results in group:
-            predictions = results.predictions["label_free"]
+            predictions = results.predictions
             tables[results.title] = predictions[predictions["seed"] == seed]
         gains: dict[str, dict[Hashable, Any]] = {}
         if baseline is not None and len(tables) > 1:
