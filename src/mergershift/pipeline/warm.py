@@ -38,7 +38,7 @@ NEEDED = (
     "mlflow.store.tracking.sqlalchemy_store",
     "mergershift.stages.train",
     "mergershift.stages.evaluate",
-    "mergershift.tracking",
+    "mergershift.tracking.sync",
     "mergershift.training.fit",
 )
 """What the commands of a cell import."""

@@ -13,7 +13,8 @@ from mergershift.evaluation.conclusions import disagrees
 from mergershift.report.compared import compared_rows
 from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
-from mergershift.report.tables import NONE, Value, interval, metric_row, number, percent
+from mergershift.report.tables import metric_row
+from mergershift.report.values import NONE, Value, interval, number, percent
 from mergershift.report.wording import listed, upper_first
 
 MANY_ERRORS = 0.5
