@@ -46,15 +46,21 @@ def open_pipeline(here: Path) -> Iterator[Pipeline]:
     """Load the pipeline of the checkout `here` once, and hold DVC's lock on it."""
     from dvc.repo import Repo, lock_repo
 
+    from mergershift.pipeline.known_hashes import remember_hashes
+    from mergershift.pipeline.loading import share_dependencies, without_collections
     from mergershift.pipeline.lock_file import remember_parsed
 
     with (
         remember_parsed(here),
+        remember_hashes(here),
+        share_dependencies(),
         Repo(str(here)) as repo,
         lock_repo(repo),
         repo.scm_context(quiet=True),
     ):
-        yield Pipeline(repo, here)
+        with without_collections():
+            pipeline = Pipeline(repo, here)
+        yield pipeline
 
 
 class Pipeline:
