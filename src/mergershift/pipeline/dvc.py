@@ -30,7 +30,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,12 +62,14 @@ def dvc_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", __name__, *arguments]
 
 
-def dvc_repro(arguments: Sequence[str] = ()) -> None:
+def dvc_repro(arguments: Sequence[str] = (), run: Callable[[Sequence[str]], int] | None = None) -> None:
     """Run `dvc repro` with these arguments, and once more if it is killed; raises UserError if a stage fails.
 
-    It is not run again with arguments that would repeat what has finished, or ask the user again.
+    It is not run again with arguments that would repeat what has finished, or ask the user again. `run` returns the
+    exit code of `dvc repro`; by default that runs in a new process.
     """
-    code = _run_repro(arguments)
+    run = run or run_repro
+    code = run(arguments)
     number = killed_by(code)
     if number and _repeats(arguments):
         raise UserError(
@@ -76,7 +78,7 @@ def dvc_repro(arguments: Sequence[str] = ()) -> None:
         )
     if number:
         print(f"The pipeline was {reason(code)}; it is tried once more.", file=sys.stderr, flush=True)
-        code = _run_repro(arguments)
+        code = run(arguments)
     number = killed_by(code)
     if number:
         raise UserError(
@@ -90,8 +92,11 @@ def dvc_repro(arguments: Sequence[str] = ()) -> None:
         )
 
 
-def _run_repro(arguments: Sequence[str]) -> int:
-    """Exit code of `dvc repro`; nothing that it started is left running if it was killed or this was interrupted."""
+def run_repro(arguments: Sequence[str]) -> int:
+    """Run `dvc repro` in a new process and return its exit code.
+
+    Nothing that it started is left running if it was killed or this was interrupted.
+    """
     process = subprocess.Popen(
         dvc_command("repro", *arguments),
         cwd=root(),
@@ -120,10 +125,13 @@ def _asks(arguments: Sequence[str]) -> bool:
     return any(word == "--interactive" or re.fullmatch("-[a-zA-Z]*i[a-zA-Z]*", word) for word in arguments)
 
 
-def finish(outdated: Sequence[str]) -> None:
-    """Run the stages that are out of date, given by their addresses in order; all others are known to be up to date."""
+def finish(outdated: Sequence[str], run: Callable[[Sequence[str]], int] | None = None) -> None:
+    """Run the stages that are out of date, given by their addresses in order; all others are known to be up to date.
+
+    `run` is that of `dvc_repro`.
+    """
     if outdated:
-        dvc_repro(["--single-item", *outdated])
+        dvc_repro(["--single-item", *outdated], run)
     else:
         print("Data and pipelines are up to date.", flush=True)
 

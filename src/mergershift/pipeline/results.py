@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mergershift.core.errors import UserError, first_line
 from mergershift.core.redaction import public
+from mergershift.pipeline.stale_locks import drop_stale_locks
 
 if TYPE_CHECKING:
     from dvc.dependency import Dependency
@@ -50,6 +51,7 @@ def open_pipeline(here: Path) -> Iterator[Pipeline]:
     from mergershift.pipeline.loading import share_dependencies, without_collections
     from mergershift.pipeline.lock_file import remember_parsed
 
+    drop_stale_locks(here)
     with (
         remember_parsed(here),
         remember_hashes(here),
