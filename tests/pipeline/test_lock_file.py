@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -175,7 +176,10 @@ def test_a_file_that_many_stages_depend_on_is_compared_once(
 
 def test_a_stage_that_another_process_runs_is_not_judged(project: Path) -> None:
     reproduce()
-    running = {"write": {str(project / "out/b.txt"): {"pid": os.getppid(), "cmd": "dvc repro"}}, "read": {}}
-    (project / ".dvc/tmp/rwlock").write_text(json.dumps(running))
-    with pytest.raises(LockError, match="is being blocked"):
-        outdated(project)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as other:
+        running = {"write": {str(project / "out/b.txt"): {"pid": other.pid, "cmd": "dvc repro"}}, "read": {}}
+        (project / ".dvc/tmp/rwlock").write_text(json.dumps(running))
+        with pytest.raises(LockError, match="is being blocked"):
+            outdated(project)
+        other.kill()
+    assert outdated(project) == set(), "what a killed process has left behind blocks nothing"

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from pipeline.shell import RunCounter
 from studies import (
     ENVIRONMENT,
     EPOCHS,
@@ -31,7 +34,7 @@ from mergershift.config.study import read_study
 from mergershift.core.errors import UserError
 from mergershift.core.files import exclusive_lock
 from mergershift.pipeline import parallel, worktrees
-from mergershift.pipeline.dvc import _repeats, dvc_repro
+from mergershift.pipeline.dvc import _repeats, dvc_repro, run_repro
 from mergershift.pipeline.graph import read_plan
 from mergershift.pipeline.repro import repro as pipeline_repro
 from mergershift.pipeline.results import open_pipeline
@@ -229,6 +232,91 @@ def test_cells_that_train_on_gpus_are_spread_over_them(shell, runs_of, monkeypat
     used = (runs_of.folder / "devices").read_text().split()
     assert len(used) == 3
     assert set(used) == {"2", "GPU-b8ea3855"}
+
+
+def hold_summary(shell: Path, runs_of: RunCounter) -> None:
+    """Let the last stage wait, as one does that takes long."""
+    text = (shell / "dvc.yaml").read_text()
+    wait = 'cmd: if [ -f "$RUNS/hold" ]; then touch "$RUNS/held"; sleep 300; fi; cat outputs/cells'
+    (shell / "dvc.yaml").write_text(text.replace("cmd: cat outputs/cells", wait))
+    (runs_of.folder / "hold").touch()
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_the_last_stages_run_in_a_process_that_has_run_cells(shell, runs_of, monkeypatch, capfd, edited):
+    started: list[Sequence[str]] = []
+
+    def new_process(arguments: Sequence[str]) -> int:
+        started.append(arguments)
+        return run_repro(arguments)
+
+    def run(*arguments: Any) -> dict[Any, int]:
+        failed = run_cells(*arguments)
+        if edited:  # the content is the same, so that no cell is out of date
+            os.utime(shell / "src/code.txt", (1, 1))
+        return failed
+
+    run_cells = parallel.run
+    monkeypatch.setattr(parallel, "run", run)
+    monkeypatch.setattr(parallel, "run_repro", new_process)
+    parallel.repro(2)
+    assert [sorted(arguments) for arguments in started] == [["--single-item", "aside", "summary"]] * edited
+    printed = capfd.readouterr().out
+    assert printed.rindex("done after") < printed.index("Running stage 'summary'")
+    assert "c as committed" in (shell / "outputs/summary.txt").read_text()
+    assert not marked(shell)
+
+
+def test_an_error_of_a_last_stage_is_reported_alike_in_a_new_process(shell, runs_of, capfd):
+    text = (shell / "dvc.yaml").read_text()
+    (shell / "dvc.yaml").write_text(
+        text.replace("cmd: cat outputs", "cmd: echo broken >&2 && exit 3; cat outputs")
+    )
+    said = []
+    for _ in range(2):  # the second command runs no cell
+        with pytest.raises(UserError, match="The pipeline stopped") as error:
+            parallel.repro(2)
+        out, err = capfd.readouterr()
+        said.append((str(error.value), out[out.index("Running stage 'summary'") :], err))
+        assert "exited with 3" in err
+    assert said[0] == said[1]
+    assert not marked(shell)
+
+
+def test_a_process_that_is_killed_during_the_last_stages_is_replaced(shell, runs_of, tmp_path):
+    hold_summary(shell, runs_of)
+    process = start(shell, tmp_path / "log")
+    wait_until((runs_of.folder / "held").exists)
+    (runs_of.folder / "hold").unlink()
+    (warm,) = psutil.Process(process.pid).children()
+    family = warm.children(recursive=True)
+    assert len(family) >= 2
+    warm.kill()
+    assert process.wait(timeout=60) == 0
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+    log = (tmp_path / "log").read_text()
+    assert "The pipeline was killed by signal 9; it is tried once more." in log
+    assert log.count("Running stage 'summary'") == 2
+    assert "c as committed" in (shell / "outputs/summary.txt").read_text()
+    assert [runs_of(cell) for cell in "abc"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_of_the_last_stages_leaves_no_process_running(shell, runs_of, tmp_path, number):
+    hold_summary(shell, runs_of)
+    process = start(shell, tmp_path / "log")
+    wait_until((runs_of.folder / "held").exists)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3
+    process.send_signal(number)
+    assert process.wait(timeout=30)
+    assert "KeyboardInterrupt" in (tmp_path / "log").read_text()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+    assert not marked(shell)
+    (runs_of.folder / "hold").unlink()
+    parallel.repro(2)
+    assert [runs_of(cell) for cell in "abc"] == [1, 1, 1]
+    assert (shell / "outputs/summary.txt").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

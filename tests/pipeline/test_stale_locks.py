@@ -51,6 +51,13 @@ def test_a_killed_process_whose_number_another_has_blocks_nothing(tmp_path, lock
     take(tmp_path)
 
 
+@pytest.mark.parametrize("torn", ["", '{"read": {"/a": [{"pi', "{}{}"])
+def test_a_list_that_a_killed_process_has_torn_blocks_nothing(tmp_path, locks, torn):
+    locks.write_text(torn)
+    drop_stale_locks(tmp_path)
+    take(tmp_path)
+
+
 @pytest.mark.parametrize("words", [("/usr/bin/dvc", "repro"), ("-m", "mergershift.pipeline.dvc", "repro")])
 def test_a_running_process_keeps_its_locks(tmp_path, locks, other, words):
     with lasting(*words) as process:

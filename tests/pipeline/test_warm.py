@@ -41,6 +41,24 @@ def test_answers_each_command_with_its_exit_code(process: WarmProcess, tmp_path:
         assert "not inside of a DVC repository" in (tmp_path / name).read_text()
 
 
+def test_runs_dvc_in_another_folder_with_the_output_of_this_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "checkout/conf").mkdir(parents=True)
+    (tmp_path / "checkout/dvc.yaml").write_text("stages: {}\n")
+    process = WarmProcess(tmp_path, environment())
+    assert process.repro_in(tmp_path / "checkout", ["--help"], environment()) == 0
+    assert process.repro_in(tmp_path / "checkout", ["train@a"], environment()) == 253
+    printed = capfd.readouterr()
+    assert printed.out.startswith("usage: dvc repro")
+    assert "not inside of a DVC repository" in printed.err
+    process._process.send_signal(signal.SIGKILL)
+    process._process.wait()
+    assert process.repro_in(tmp_path / "checkout", ["train@a"], environment()) == -signal.SIGKILL
+    process.close()
+
+
 def test_one_that_is_killed_is_noticed(process: WarmProcess, tmp_path: Path) -> None:
     process._process.send_signal(signal.SIGKILL)
     process._process.wait()

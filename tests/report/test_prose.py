@@ -14,7 +14,7 @@ from mergershift.cells.records import Trained
 from mergershift.config import SplitConfig
 from mergershift.report.prose import banner, citation
 from mergershift.report.style import BASELINE, ORACLE, method_style, oracle_style, spelt
-from mergershift.report.tables import interval, number, p_value, percent
+from mergershift.report.values import interval, number, p_value, percent
 from mergershift.report.wording import counted, listed
 
 

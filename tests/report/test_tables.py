@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from report.small_study import contender, results, setting
 
-from mergershift.report.tables import NONE, MethodRow, Value, comparison_rows, side_by_side
+from mergershift.report.tables import MethodRow, comparison_rows, side_by_side
 from mergershift.report.validator_table import shown_columns, validator_rows
+from mergershift.report.values import NONE, Value
 
 
 def test_methods_are_side_by_side_whatever_is_missing() -> None:

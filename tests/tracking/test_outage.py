@@ -20,8 +20,9 @@ from mergershift.cells.layout import RUN
 from mergershift.core.errors import UserError
 from mergershift.registry import WEIGHTS
 from mergershift.tracking import missed, open_run, runs
+from mergershift.tracking.missed import publish_missed
 from mergershift.tracking.model_registry import Registry
-from mergershift.tracking.sync import publish_missed, sync
+from mergershift.tracking.sync import sync
 
 pytestmark = pytest.mark.system
 

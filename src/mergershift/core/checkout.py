@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mergershift.core.errors import UserError
 
+DATA = "data"
+"""Folder of the archive, relative to the checkout."""
 COPIES = (("state", "worktrees"), ("state", "cluster"), (".dvc", "tmp", "exps"))
 """Folders of a checkout under which the pipeline (`--jobs`, `--on`) and DVC (`dvc exp run --temp`, `dvc queue`) make
 copies of it to run stages in."""

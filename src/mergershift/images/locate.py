@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergershift.config import Config
-from mergershift.core.checkout import root
+from mergershift.core.checkout import DATA, root
 from mergershift.core.errors import UserError
 from mergershift.images.prepare import origin
 
 if TYPE_CHECKING:
     from mergershift.images.store import Prepared
-
-DATA = "data"
-"""Folder of the archive, relative to the checkout."""
 
 
 def prepared_folder(config: Config) -> Path:

@@ -1,15 +1,17 @@
 """DVC's commands, and what worktrees and results need of its Python interface.
 
 DVC does not promise to keep that interface stable, so pyproject.toml caps its version. This package uses it here, in
-`results`, `lock_file` and `stale_locks`, and for a team's store and cache in `team_store`, `team_round_trip` and
-`team_cache`:
+`results`, `loading`, `known_hashes`, `lock_file` and `stale_locks`, and for a team's store and cache in `team_store`,
+`team_round_trip` and `team_cache`:
 
 - `dvc.repo.Repo` and `lock_repo`: `index.graph`, `index.stages`, `index.outs`, `scm_context`, `stage_cache`,
   `cloud.get_remote`, `cloud.pull`, `cache.local_cache_dir`, `config` and `config.load_one`;
 - `addressing`, `name`, `cmd`, `deps`, `outs`, `frozen`, `is_callback`, `always_changed`, `changed`,
   `changed_stage`, `deps_cached`, `outs_cached`, `already_cached`, `save_deps`, `get_used_objs`,
   `is_data_source`, `checkout`, `run` and `dvcfile.dump_stages` of a stage;
-- `fs_path`, `exists`, `use_cache`, `hash_info`, `status` and `checkout` of an output or dependency;
+- `fs_path`, `exists`, `use_cache`, `hash_info`, `status` and `checkout` of an output or dependency; that a
+  `Dependency` of a path differs from one of another stage in `stage`, `annot`, `meta` and `hash_info` alone; and that
+  `Output.get_hash` returns the hash of the content of `fs_path`;
 - `parse_yaml`, `modify_yaml` and `_dump` of `dvc.utils.serialize._yaml`, also in `dvc.utils.strictyaml` and
   `dvc.dvcfile`;
 - `dvc.data_cloud.Remote` with `fs`, `path` and `odb`, and `add`, `delete`, `path` and `oid_to_path` of that;
@@ -28,7 +30,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,12 +62,14 @@ def dvc_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", __name__, *arguments]
 
 
-def dvc_repro(arguments: Sequence[str] = ()) -> None:
+def dvc_repro(arguments: Sequence[str] = (), run: Callable[[Sequence[str]], int] | None = None) -> None:
     """Run `dvc repro` with these arguments, and once more if it is killed; raises UserError if a stage fails.
 
-    It is not run again with arguments that would repeat what has finished, or ask the user again.
+    It is not run again with arguments that would repeat what has finished, or ask the user again. `run` returns the
+    exit code of `dvc repro`; by default that runs in a new process.
     """
-    code = _run_repro(arguments)
+    run = run or run_repro
+    code = run(arguments)
     number = killed_by(code)
     if number and _repeats(arguments):
         raise UserError(
@@ -74,7 +78,7 @@ def dvc_repro(arguments: Sequence[str] = ()) -> None:
         )
     if number:
         print(f"The pipeline was {reason(code)}; it is tried once more.", file=sys.stderr, flush=True)
-        code = _run_repro(arguments)
+        code = run(arguments)
     number = killed_by(code)
     if number:
         raise UserError(
@@ -88,8 +92,11 @@ def dvc_repro(arguments: Sequence[str] = ()) -> None:
         )
 
 
-def _run_repro(arguments: Sequence[str]) -> int:
-    """Exit code of `dvc repro`; nothing that it started is left running if it was killed or this was interrupted."""
+def run_repro(arguments: Sequence[str]) -> int:
+    """Run `dvc repro` in a new process and return its exit code.
+
+    Nothing that it started is left running if it was killed or this was interrupted.
+    """
     process = subprocess.Popen(
         dvc_command("repro", *arguments),
         cwd=root(),
@@ -118,10 +125,13 @@ def _asks(arguments: Sequence[str]) -> bool:
     return any(word == "--interactive" or re.fullmatch("-[a-zA-Z]*i[a-zA-Z]*", word) for word in arguments)
 
 
-def finish(outdated: Sequence[str]) -> None:
-    """Run the stages that are out of date, given by their addresses in order; all others are known to be up to date."""
+def finish(outdated: Sequence[str], run: Callable[[Sequence[str]], int] | None = None) -> None:
+    """Run the stages that are out of date, given by their addresses in order; all others are known to be up to date.
+
+    `run` is that of `dvc_repro`.
+    """
     if outdated:
-        dvc_repro(["--single-item", *outdated])
+        dvc_repro(["--single-item", *outdated], run)
     else:
         print("Data and pipelines are up to date.", flush=True)
 
@@ -174,6 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ |= environment()
     from dvc.cli import main as dvc_main
 
+    from mergershift.pipeline.loading import share_dependencies
     from mergershift.pipeline.lock_file import remember_parsed
 
     drop_stale_locks(root())
@@ -181,7 +192,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("dvc").addHandler(killed)
     for name in _News.LOGGERS:
         logging.getLogger(name).addFilter(_News())
-    with remember_parsed(root()):
+    with remember_parsed(root()), share_dependencies():
         code = dvc_main(list(arguments))
     return 128 + killed.number if killed.number else code
 
@@ -212,9 +223,10 @@ def checkout_outputs(tree: Path, outputs: Iterable[str]) -> list[str]:
     """
     from dvc.repo import Repo, lock_repo
 
+    from mergershift.pipeline.loading import share_dependencies
     from mergershift.pipeline.lock_file import remember_parsed
 
-    with remember_parsed(tree), Repo(str(tree)) as repo, lock_repo(repo):
+    with remember_parsed(tree), share_dependencies(), Repo(str(tree)) as repo, lock_repo(repo):
         outs = {os.path.relpath(out.fs_path, tree): out for out in repo.index.outs}
         wanted = list(outputs)
         for name in wanted:

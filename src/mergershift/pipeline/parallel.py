@@ -22,10 +22,10 @@ from mergershift.core.processes import environment, interrupted_by
 from mergershift.core.words import counted
 from mergershift.pipeline import worktrees
 from mergershift.pipeline.dashboard import Dashboard
-from mergershift.pipeline.dvc import REMEDY, dvc_repro, finish, killed_by, quiet_dvc, reason
+from mergershift.pipeline.dvc import REMEDY, dvc_repro, finish, killed_by, quiet_dvc, reason, run_repro
 from mergershift.pipeline.graph import CellStages, survey
 from mergershift.pipeline.results import Remote
-from mergershift.pipeline.warm import WarmProcess
+from mergershift.pipeline.warm import FORKS, WarmProcess
 
 LOCK = "jobs.lock"
 """File in state/ that the one command holds that runs cells in parallel, here or on a cluster."""
@@ -59,7 +59,7 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, pro
         gpus = spread(accelerator, number, each=processes)
         workers = Workers(here, state / "worktrees", gpus.variables)
         failed: dict[CellStages, int] = {}
-        with workers:
+        with interrupted_by(signal.SIGTERM, signal.SIGHUP), workers:
             if before:
                 if not any(stage.partition("@")[0] in LONG for stage in before):
                     workers.begin()
@@ -77,14 +77,18 @@ def repro(jobs: int, accelerator: str = "cpu", remote: Remote | None = None, pro
                     print(gpus.note, flush=True)
                 dashboard = Dashboard([cell.name for cell in plan.cells], state)
                 failed = run(stale, workers, state / "logs", dashboard)
+                workers.keep_one()
                 plan, outdated = survey(here, remote)
                 stale = [cell for cell in plan.cells if cell.name in outdated]
-        report({cell: _how(code) for cell, code in failed.items()}, stale, state / "logs")
-        finish(plan.stages_of(outdated))
+            report({cell: _how(code) for cell, code in failed.items()}, stale, state / "logs")
+            finish(plan.stages_of(outdated), workers.repro)
 
 
 class Workers:
-    """Worktrees, and in each the process that runs its cells; all processes end with this context."""
+    """Worktrees, and in each the process that runs its cells; all processes end with this context.
+
+    The last stages run in one of these processes, which has imported most of what they need.
+    """
 
     def __init__(self, here: Path, folder: Path, variables: Sequence[dict[str, str]]) -> None:
         self._here, self._folder = here, folder
@@ -150,6 +154,32 @@ class Workers:
             worktrees.end_all(tree)
             self._processes.pop(tree).close()
 
+    def keep_one(self) -> None:
+        """End all processes but one, which runs the last stages."""
+        for tree in self._ready()[1:]:
+            self.end(tree)
+
+    def repro(self, arguments: Sequence[str]) -> int:
+        """Run `dvc repro` in the checkout and return its exit code.
+
+        It runs in a process that has run cells, if there is one whose sources are still those of the checkout, and
+        otherwise in a new process.
+        """
+        ready = [tree for tree in self._ready() if worktrees.same_sources(self._here, tree)]
+        if not FORKS or not ready:
+            return run_repro(arguments)
+        tree = ready[0]
+        code = self._processes[tree].repro_in(
+            self._here, arguments, environment() | {worktrees.MARK: str(tree)}
+        )
+        if killed_by(code):  # a killed process may leave child processes behind
+            self.end(tree)
+        return code
+
+    def _ready(self) -> list[Path]:
+        """Worktrees with a process that runs."""
+        return [tree for tree, process in self._processes.items() if not process.has_ended]
+
 
 def _sources(tree: Path) -> dict[Path, tuple[int, int]]:
     """Time and size of the files that a process in a worktree imports."""
@@ -162,45 +192,41 @@ def run(
 ) -> dict[CellStages, int]:
     """Run cells, at most one per worktree at a time; returns the exit codes of those that failed.
 
-    A cell that is killed is run once more, and then resumes its training. No process is left running, whether this
-    function returns or raises.
+    A cell that is killed is run once more, and then resumes its training.
     """
     waiting, free, failed = deque(cells), list(workers.trees), {}
     running: dict[Path, CellStages] = {}
     retried: set[str] = set()
-    with dashboard, interrupted_by(signal.SIGTERM, signal.SIGHUP):
+    with dashboard:
         for cell in cells:
             dashboard.wait(cell.name)
-        try:
-            while waiting or running:
-                while waiting and free:
-                    tree, cell = free.pop(0), waiting.popleft()
-                    log = log_of(logs, cell)
-                    log.parent.mkdir(parents=True, exist_ok=True)
-                    workers.ready(tree).repro(cell.stages, log)
-                    running[tree] = cell
-                    dashboard.start(cell.name, log)
-                time.sleep(POLL_SECONDS)
-                for tree in list(running):
-                    code = workers.poll(tree)
-                    if code is None:
-                        continue
-                    cell = running.pop(tree)
-                    free.append(tree)
-                    name = cell.name
-                    if code:  # a killed process may leave child processes behind
-                        workers.end(tree)
-                    if killed_by(code) and name not in retried:
-                        retried.add(name)
-                        waiting.append(cell)
-                        dashboard.retry(name, reason(code))
-                        continue
-                    if code:
-                        failed[cell] = code
-                    dashboard.end(name, failed=code != 0)
-                dashboard.draw()
-        finally:
-            workers.__exit__()
+        while waiting or running:
+            while waiting and free:
+                tree, cell = free.pop(0), waiting.popleft()
+                log = log_of(logs, cell)
+                log.parent.mkdir(parents=True, exist_ok=True)
+                workers.ready(tree).repro(cell.stages, log)
+                running[tree] = cell
+                dashboard.start(cell.name, log)
+            time.sleep(POLL_SECONDS)
+            for tree in list(running):
+                code = workers.poll(tree)
+                if code is None:
+                    continue
+                cell = running.pop(tree)
+                free.append(tree)
+                name = cell.name
+                if code:  # a killed process may leave child processes behind
+                    workers.end(tree)
+                if killed_by(code) and name not in retried:
+                    retried.add(name)
+                    waiting.append(cell)
+                    dashboard.retry(name, reason(code))
+                    continue
+                if code:
+                    failed[cell] = code
+                dashboard.end(name, failed=code != 0)
+            dashboard.draw()
     return failed
 
 

@@ -9,13 +9,14 @@ from mergershift.config import compose
 from mergershift.config.cells_file import update_cells
 from mergershift.config.launcher import read_launcher
 from mergershift.config.study import Study, read_study
-from mergershift.core.checkout import root
+from mergershift.core.checkout import DATA, root
 from mergershift.core.errors import UserError
-from mergershift.images.locate import DATA
 from mergershift.pipeline import cluster
 from mergershift.pipeline.dvc import dvc_repro, finish
 from mergershift.pipeline.graph import survey
 from mergershift.pipeline.results import Remote
+from mergershift.stages.summary_table import print_summary
+from mergershift.tracking.missed import publish_missed
 
 
 def repro(
@@ -58,9 +59,6 @@ def repro(
         plan, outdated = survey(root(), remote)
         finish(plan.stages_of(outdated))
     if "--dry" not in arguments:
-        from mergershift.stages.summary_table import print_summary
-        from mergershift.tracking.sync import publish_missed
-
         publish_missed()
         print_summary()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mergershift.core.errors import UserError, first_line
 from mergershift.core.redaction import public
+from mergershift.pipeline.stale_locks import drop_stale_locks
 
 if TYPE_CHECKING:
     from dvc.dependency import Dependency
@@ -46,15 +47,22 @@ def open_pipeline(here: Path) -> Iterator[Pipeline]:
     """Load the pipeline of the checkout `here` once, and hold DVC's lock on it."""
     from dvc.repo import Repo, lock_repo
 
+    from mergershift.pipeline.known_hashes import remember_hashes
+    from mergershift.pipeline.loading import share_dependencies, without_collections
     from mergershift.pipeline.lock_file import remember_parsed
 
+    drop_stale_locks(here)
     with (
         remember_parsed(here),
+        remember_hashes(here),
+        share_dependencies(),
         Repo(str(here)) as repo,
         lock_repo(repo),
         repo.scm_context(quiet=True),
     ):
-        yield Pipeline(repo, here)
+        with without_collections():
+            pipeline = Pipeline(repo, here)
+        yield pipeline
 
 
 class Pipeline:

@@ -5,6 +5,8 @@ and in its evaluation. A fork of a process that has imported them begins at once
 environment and the code that a new process would have, because these are the worktree's.
 
 The commands that the process reads are lines of JSON; it answers each with the exit code of DVC.
+
+Once all cells have ended, one of these processes also runs the last stages, in the checkout itself.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ NEEDED = (
     "mlflow.store.tracking.sqlalchemy_store",
     "mergershift.stages.train",
     "mergershift.stages.evaluate",
-    "mergershift.tracking",
+    "mergershift.tracking.sync",
     "mergershift.training.fit",
 )
 """What the commands of a cell import."""
@@ -52,18 +54,36 @@ class WarmProcess:
     """The process of a worktree, which runs one cell after another."""
 
     def __init__(self, tree: Path, environment: Mapping[str, str]) -> None:
+        output = os.dup(1)  # for what is not a cell; standard output itself is for the answers
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", __name__, str(output)],
             cwd=tree,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
+            pass_fds=(output,),
             start_new_session=True,  # the terminal's Ctrl-C reaches only the command that has started this
         )
+        os.close(output)
 
     def repro(self, stages: Sequence[str], log: Path) -> None:
         """Begin to run `dvc repro --single-item` on these stages, with their output in `log`."""
-        order = {"arguments": ["repro", "--single-item", *stages], "log": str(log)}
+        self._begin({"arguments": ["repro", "--single-item", *stages], "log": str(log)})
+
+    def repro_in(self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Run `dvc repro` in a checkout with the same sources, with the output and errors of this command.
+
+        Returns the same as `poll` once DVC has ended.
+        """
+        order = {"arguments": ["repro", *arguments], "folder": str(folder), "environment": dict(environment)}
+        self._begin(order)
+        answers = self._process.stdout
+        assert answers is not None
+        while (code := self.poll()) is None:
+            select.select([answers], [], [])
+        return code
+
+    def _begin(self, order: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has been killed: `poll` returns how
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -101,11 +121,12 @@ def main() -> None:
     has no thread that watches: what a thread imports while a process is forked stays locked in the fork for ever.
     """
     set_environment_defaults()
+    output = int(sys.argv[1])
     if FORKS and "mergershift train" in Path("dvc.yaml").read_text():
         preload()
     for line in sys.stdin.buffer:
         order = json.loads(line)
-        code = _forked(_dvc, order) if FORKS else _new(order)
+        code = _forked(_dvc, order, output) if FORKS else _new(order)
         with contextlib.suppress(BrokenPipeError):  # nobody is left to read it
             print(code, flush=True)
 
@@ -138,14 +159,17 @@ def _forked(function: Any, *arguments: Any) -> int:
     return process.exitcode
 
 
-def _dvc(order: Mapping[str, Any]) -> None:
+def _dvc(order: Mapping[str, Any], output: int) -> None:
     """Run DVC in this process, which then ends."""
     from dvc.stage import run
 
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for new, old in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(new, old)
+    if "log" in order:
+        output = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 2)
+    else:
+        _move(order["folder"], order["environment"])
+    os.dup2(output, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     new_process = run._run
 
     def command(executable: str | None, cmd: str, **settings: Any) -> None:
@@ -175,11 +199,15 @@ def _mergershift(
     (command,) = entry_points(group="console_scripts", name="mergershift")
     command_line = command.load()
     signal.signal(signal.SIGINT, on_interrupt)
+    _move(folder, environment)
+    sys.argv = ["mergershift", *words]
+    command_line()
+
+
+def _move(folder: str, environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.argv = ["mergershift", *words]
-    command_line()
 
 
 if __name__ == "__main__":

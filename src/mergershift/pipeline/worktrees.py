@@ -109,6 +109,21 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
     return found
 
 
+def same_sources(here: Path, tree: Path) -> bool:
+    """Whether the code in the worktree `tree` is still that of the checkout `here`, by times and sizes."""
+    copied = {path.relative_to(tree) for path in (tree / "src").rglob("*") if "__pycache__" not in path.parts}
+    written = {path.relative_to(here) for path in (here / "src").rglob("*.py")}
+    return all(_version(here / name) == _version(tree / name) for name in copied | written)
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Time and size of a file; zeros for a folder, and None where there is nothing."""
+    with suppress(FileNotFoundError):
+        stat = path.stat()
+        return (0, 0) if path.is_dir() else (stat.st_mtime_ns, stat.st_size)
+    return None
+
+
 def end_all(folder: Path) -> None:
     """End all processes that run in worktrees at or under `folder`; a training saves how far it has come."""
     end_processes(lambda process: _runs_in(process, folder))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mergershift.cells.finished import FinishedTraining
 from mergershift.core.words import counted
 from mergershift.report.study_results import Contender, Setting, StudyResults
-from mergershift.report.tables import NONE, number
+from mergershift.report.values import NONE, number
 
 MOST_LISTED = 24
 """Number of trainings up to which the main page lists every one of them as well."""

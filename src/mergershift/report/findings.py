@@ -12,14 +12,8 @@ from mergershift.report.compared import compared_rows
 from mergershift.report.remarks import TARGET, errors, spread
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults, in_setting
 from mergershift.report.style import spelt
-from mergershift.report.tables import (
-    NONE,
-    Value,
-    interval,
-    metric_value,
-    number,
-    p_value,
-)
+from mergershift.report.tables import metric_value
+from mergershift.report.values import NONE, Value, interval, number, p_value
 from mergershift.report.wording import counted, listed, upper_first
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")

@@ -11,7 +11,7 @@ from mergershift.report.lineage import Looks
 from mergershift.report.prose import kinds
 from mergershift.report.study_results import Setting, StudyResults
 from mergershift.report.style import spelt
-from mergershift.report.tables import NONE
+from mergershift.report.values import NONE
 from mergershift.report.wording import counted, listed, upper_first
 
 

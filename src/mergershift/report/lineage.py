@@ -16,7 +16,7 @@ from mergershift.core.reading import read_text
 from mergershift.core.redaction import public
 from mergershift.report.all_trainings import anchor, page_of, target_score
 from mergershift.report.study_results import Contender, StudyResults
-from mergershift.report.tables import number
+from mergershift.report.values import number
 
 LOCAL = "http://127.0.0.1:5000"
 """Address at which `mergershift ui` serves the runs of the project's own database."""

@@ -12,7 +12,7 @@ from mergershift.evaluation.conclusions import Conclusion, conclude, loses
 from mergershift.report.study_results import Contender, Setting, StudyResults, in_setting
 from mergershift.report.style import CARD, INK, MUTED, RULE
 from mergershift.report.svg import panel
-from mergershift.report.tables import number
+from mergershift.report.values import number
 
 WIDTH = 4.0
 FONT_SIZE = 10

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mergershift.config.study import Method
 from mergershift.evaluation.published import LARGEST_GAIN_2021, PUBLISHED_2021, SOURCE_2021
-from mergershift.report.tables import NONE, Value, interval
+from mergershift.report.values import NONE, Value, interval
 
 PROTOCOL_2021 = "published_leaky, independent domains"
 """Rule of the split under which our scores can be set beside the published ones of 2021."""

@@ -13,7 +13,7 @@ from mergershift.evaluation.conclusions import disagrees
 from mergershift.report.compared import compared_rows
 from mergershift.report.feature_shift import Shift
 from mergershift.report.study_results import Contender, Direction, Setting, StudyResults
-from mergershift.report.tables import NONE, Value, interval, number, percent
+from mergershift.report.values import NONE, Value, interval, number, percent
 from mergershift.report.wording import listed, upper_first
 
 MANY_ERRORS = 0.5

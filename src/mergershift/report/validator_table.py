@@ -11,7 +11,7 @@ import pandas as pd
 
 from mergershift.report.study_results import Setting, in_setting
 from mergershift.report.style import spelt
-from mergershift.report.tables import NONE, Value, number
+from mergershift.report.values import NONE, Value, number
 
 FEWEST_RANKED = 10
 """Number of networks below which a rank correlation is not given: at 10, its 95 % interval spans more than 1."""

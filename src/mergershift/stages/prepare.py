@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from mergershift.config import Config
-from mergershift.core.checkout import root
+from mergershift.core.checkout import DATA, root
 from mergershift.core.progress import ProgressBars
 from mergershift.core.words import counted
 from mergershift.images import prepare
-from mergershift.images.locate import DATA, prepared_folder
+from mergershift.images.locate import prepared_folder
 
 
 def prepare_step(config: Config) -> str:

@@ -20,7 +20,6 @@ from mergershift.core.progress import progress_bar
 from mergershift.core.reading import DamagedFile
 from mergershift.core.words import counted
 from mergershift.tracking import Outcome, Publisher, RefusedByServer, missed, public, tracking_address
-from mergershift.tracking.runs import LATER
 from mergershift.tracking.study_run import study_content
 
 logger = logging.getLogger(__name__)
@@ -76,21 +75,6 @@ def sync(folders: Sequence[Path] = ()) -> Synced:
         finally:
             if not done:
                 missed.remember()
-
-
-def publish_missed() -> None:
-    """Publish what could not be published while no server answered; if none does now either, say what to do later."""
-    if not missed.remembered():
-        return
-    try:
-        synced = sync()
-    except UserError as error:
-        what = str(error).partition("\n")[0]
-        logger.warning("%s\nSome runs are incomplete; %s.", what, LATER)
-        return
-    for problem in synced.problems:
-        logger.warning("%s", problem)
-    print(f"MLflow did not answer for a while. {synced}")
 
 
 def _sync(publisher: Publisher, address: str, folders: Sequence[Path], *, whole: bool = True) -> Synced:

@@ -32,7 +32,7 @@ from mergershift.core.processes import Hangup
 from mergershift.core.words import counted
 from mergershift.images import Prepared
 from mergershift.images.locate import prepared_images
-from mergershift.tracking.sync import publish_missed
+from mergershift.tracking.missed import publish_missed
 from mergershift.tuning import outcome
 from mergershift.tuning.clusters import followed, launcher_for
 from mergershift.tuning.endings import is_finished, original_number
