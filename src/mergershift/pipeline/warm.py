@@ -38,6 +38,7 @@ NEEDED = (
     "llvmlite.binding",
     "matplotlib.backends.backend_agg",
     "mlflow.store.tracking.sqlalchemy_store",
+    "sklearn.linear_model",
     "mergershift.stages.train",
     "mergershift.stages.evaluate",
     "mergershift.tracking.sync",
@@ -137,10 +138,14 @@ def preload() -> None:
         importlib.import_module(name)
     from sqlalchemy.orm import configure_mappers
 
+    from mergershift.config import compose
+    from mergershift.core.errors import UserError
     from mergershift.tracking.database import revisions
 
     configure_mappers()
     revisions()
+    with contextlib.suppress(UserError):  # which the command reports
+        compose()  # Hydra's first time takes twice as long
 
 
 def _new(order: Mapping[str, Any]) -> int:
