@@ -26,6 +26,8 @@ Columns = Mapping[str, type[int] | type[float] | type[str]]
 
 LARGEST = 256 * 2**20
 """Largest size, in bytes, of a file that is read."""
+FEW = 8192
+"""Number of characters below which a table is parsed faster field by field than by pandas."""
 CUT_OFF = "its last line has no end, so the file was cut off"
 _LONGEST_VALUE = 60
 _UNION = ("int", "float", "str", "bool")
@@ -156,12 +158,13 @@ def read_csv(
     _require_content(path, text, remedy)
     if not text.endswith("\n"):
         raise damaged(path, CUT_OFF, remedy)
-    table = _plain_table(text, columns, others, rows)
+    few = len(text) < FEW and others is not None
+    table = None if few else _plain_table(text, columns, others, rows)
     return _checked_table(path, text, columns, remedy, others, rows) if table is None else table
 
 
 def _plain_table(text: str, columns: Columns, others: type[float] | None, rows: int) -> pd.DataFrame | None:
-    """Parse a table of plain numbers and words, many times faster; None if anything about it is out of the ordinary."""
+    """Parse a table of plain numbers and words at once; None if anything about it is out of the ordinary."""
     import pandas as pd
 
     first, *lines = text[:-1].split("\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -92,14 +93,18 @@ def _margins(figure: Figure, rows: int, columns: int) -> dict[str, float]:
 
 
 def _draw_losses(axes: Axes, seeds: Sequence[tuple[pd.DataFrame, int]]) -> None:
-    for number, (epochs, chosen) in enumerate(seeds):
-        labels = ("training", "validation, labelled domain", "chosen epoch") if not number else (None,) * 3
-        losses = epochs.set_index("epoch")[["train_classification_loss", "source_val_loss"]]
-        for column, colour, label in zip(losses, (NEUTRAL, COLOURS["source"]), labels, strict=False):
-            # With markers, because a training of one epoch has no line.
-            axes.plot(
-                losses.index, losses[column], ".-", color=colour, linewidth=1, markersize=3, label=label
-            )
-        height = losses["source_val_loss"].get(chosen, math.nan)
-        axes.plot([chosen], [height], "o", color=COLOURS["source"], label=labels[2])
+    """Draw each loss as one line with a gap after each seed, since a line of its own for each takes far longer."""
+    names = ["epoch", "train_classification_loss", "source_val_loss"]
+    gap = np.full((1, len(names)), np.nan)
+    parts = [part for epochs, _ in seeds for part in (epochs[names].to_numpy(dtype=np.float64), gap)]
+    epoch, *losses = np.concatenate(parts).T
+    labels = ("training", "validation, labelled domain")
+    for values, colour, label in zip(losses, (NEUTRAL, COLOURS["source"]), labels, strict=True):
+        # With markers, because a training of one epoch has no line.
+        axes.plot(epoch, values, ".-", color=colour, linewidth=1, markersize=3, label=label)
+    chosen = [
+        epochs.loc[epochs["epoch"] == chosen, names].to_numpy(dtype=np.float64) for epochs, chosen in seeds
+    ]
+    place, _, height = np.concatenate(chosen).T
+    axes.plot(place, height, "o", color=COLOURS["source"], label="chosen epoch")
     axes.spines[["top", "right"]].set_visible(False)

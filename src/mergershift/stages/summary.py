@@ -204,12 +204,12 @@ def _corrected(settings: list[pd.DataFrame]) -> pd.DataFrame:
 def _trainings(seeds: Sequence[int], group: list[_MethodResults]) -> pd.DataFrame:
     """List all trainings of a filter set and direction, with their gains over source-only with the same seed."""
     baseline = next((results for results in group if results.method.is_baseline), None)
+    # What a comparison uses, selected here once and not for every seed.
+    predictions = {results.title: results.predictions.query("role == 'target'") for results in group}
+    tested = {title: evaluation.unique_renderings(table) for title, table in predictions.items()}
     rows = []
     for index, seed in enumerate(seeds):
-        tables = {}
-        for results in group:
-            predictions = results.predictions
-            tables[results.title] = predictions[predictions["seed"] == seed]
+        tables = {title: table[table["seed"] == seed] for title, table in tested.items()}
         gains: dict[str, dict[Hashable, Any]] = {}
         if baseline is not None and len(tables) > 1:
             compared = evaluation.compare(tables, baseline.title)
