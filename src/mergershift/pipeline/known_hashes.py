@@ -35,13 +35,14 @@ def remember_hashes(checkout: Path) -> Iterator[None]:
     path = checkout / STORE
     known = _read(path)
     added: dict[str, list[str]] = {}
+    rules: dict[str, bytes] = {}
     compute = Output.get_hash
 
     def get_hash(self: Any) -> Any:
         """Return the hash of the present content, as DVC does."""
         name = os.path.relpath(self.fs_path, checkout)
         here = self.fs is self.repo.fs and self.fs.protocol == "local" and not name.startswith(os.pardir)
-        state = _state(Path(self.fs_path), checkout) if here else None
+        state = _state(self.fs_path, str(checkout), rules) if here else None
         key = f"{self.hash_name} {name}"
         if state is not None and known.get(key, [""])[0] == state:
             return HashInfo(self.hash_name, known[key][1])
@@ -69,18 +70,25 @@ def _read(path: Path) -> dict[str, list[str]]:
     return {}
 
 
-def _state(path: Path, checkout: Path) -> str | None:
+def _state(path: str, checkout: str, rules: dict[str, bytes]) -> str | None:
     """Digest of all that the hash of a path depends on, by inodes, times and sizes; None if a file is missing."""
-    digest = hashlib.sha256()
-    for folder in path.relative_to(checkout).parents:  # their rules apply to what is below them
-        with suppress(OSError):
-            digest.update(f"{folder}\0".encode() + (checkout / folder / _IGNORE).read_bytes() + b"\0")
+    digest = hashlib.sha256(_rules(os.path.dirname(path), checkout, rules))
     try:
-        for line in _lines(str(path), os.stat(path)):
+        for line in _lines(path, os.stat(path)):
             digest.update(line.encode(errors="surrogateescape"))
     except OSError:
         return None
     return digest.hexdigest()[:32]
+
+
+def _rules(folder: str, checkout: str, known: dict[str, bytes]) -> bytes:
+    """Return what .dvcignore says in the folders that contain a path, which DVC also reads once in a process."""
+    if folder not in known:
+        above = b"" if len(folder) <= len(checkout) else _rules(os.path.dirname(folder), checkout, known)
+        known[folder] = above
+        with suppress(OSError):
+            known[folder] = above + f"{folder}\0".encode() + Path(folder, _IGNORE).read_bytes() + b"\0"
+    return known[folder]
 
 
 def _lines(path: str, stat: os.stat_result) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping
+from typing import Any
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -41,12 +43,13 @@ def print_summary() -> None:
         page.add_column(name, no_wrap=True, justify="left" if name in ("filters", "method") else "right")
     names = ["transfer", "adaptation", "experiment"]
     for (filters, *method), part in table.groupby(["filters", *names], sort=False):
+        scores = part.drop_duplicates(["role", "metric"]).set_index(["role", "metric"]).to_dict("index")
         page.add_row(
             str(filters),
             Method.model_validate(dict(zip(names, method, strict=True))).title,
-            _with_interval(part, "source", "balanced_accuracy"),
-            _with_interval(part, "target", "balanced_accuracy"),
-            _with_interval(part, "target", "auc"),
+            _with_interval(scores, "source", "balanced_accuracy"),
+            _with_interval(scores, "target", "balanced_accuracy"),
+            _with_interval(scores, "target", "auc"),
         )
     Console().print(page)
     if rows := all_rows(transfer):
@@ -69,8 +72,7 @@ def _as_published(rows: list[AllRows]) -> Table:
     return page
 
 
-def _with_interval(part: pd.DataFrame, role: str, metric: str) -> str:
-    chosen = part[(part["role"] == role) & (part["metric"] == metric)].iloc[0]
-    value, low, high = (f"{chosen[name]:.2f}" for name in ("value", "low", "high"))
+def _with_interval(scores: Mapping[Any, Mapping[Any, Any]], role: str, metric: str) -> str:
+    value, low, high = (f"{scores[role, metric][name]:.2f}" for name in ("value", "low", "high"))
     # The bounds drop their leading zeros, so that the table fits into 80 columns.
     return f"{value} ({low.removeprefix('0')}-{high.removeprefix('0')})"
