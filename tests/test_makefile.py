@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import venv
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def install_commands(
 def test_an_environment_of_another_place_is_made_anew(tmp_path, place):
     commands = install_commands(tmp_path, place)
     check = commands.index("sys.version_info")
-    assert check < commands.index('rm -rf ".venv"') < commands.index("--editable .")
+    assert check < commands.index('rm -rf ".venv"') < commands.index("--editable ")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,58 @@ def test_an_environment_of_another_python_or_torch_is_made_anew(tmp_path, torch,
     other.chmod(0o755)
     commands = install_commands(tmp_path, str(tmp_path), argument.format(other=other), torch=torch)
     assert f"{why} " in commands
-    assert commands.index('rm -rf ".venv"') < commands.index("--editable .")
+    assert commands.index('rm -rf ".venv"') < commands.index("--editable ")
+
+
+@pytest.fixture
+def installer(tmp_path):
+    """A call of what installs packages, in an environment with a uv that prints what it was given and ends as told."""
+    venv.create(tmp_path / "venv", system_site_packages=True)
+    uv = tmp_path / "venv/bin/uv"
+    uv.write_text(
+        '#!/bin/sh\nenv | grep "^UV_" | sort\npwd\necho "uv $*"\necho " + noise==1" >&2\nexit $END\n'
+    )
+    uv.chmod(0o755)
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://mirror.example/simple\nfind-links =\n    /first\n    /second\n"
+        "[install]\nextra-index-url = https://one.example https://two.example\n"
+    )
+    code = (CHECKOUT / "Makefile").read_text().partition("define INSTALL_CODE\n")[2].partition("endef\n")[0]
+
+    def run(*arguments, end=0):
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+            "END": str(end),
+        }
+        command = [str(tmp_path / "venv/bin/python"), "-c", code, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_uv_installs_from_the_places_that_pip_is_configured_with(installer):
+    done = installer("--no-deps", "some package")
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.splitlines()
+    assert found[:4] == [
+        "UV_DEFAULT_INDEX=https://mirror.example/simple",
+        "UV_FIND_LINKS=/first,/second",
+        "UV_INDEX=https://one.example https://two.example",
+        "UV_INDEX_STRATEGY=unsafe-best-match",
+    ]
+    # Where no pyproject.toml adds constraints.
+    assert found[4] == "/"
+    assert found[5].startswith("uv pip install --python ")
+    assert found[5].endswith("/venv/bin/python --no-deps some package")
+    assert "noise" not in done.stdout + done.stderr
+
+
+def test_pip_installs_where_uv_fails(installer):
+    done = installer("--dry-run", "--no-index", "a-package-that-does-not-exist", end=2)
+    assert "uv has failed; pip takes its place" in done.stdout
+    assert "No matching distribution found for a-package-that-does-not-exist" in done.stderr
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("torch", ["", "torch==2.9"])
