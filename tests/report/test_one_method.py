@@ -105,6 +105,23 @@ def test_figures_in_axes_that_were_used_before_are_as_new() -> None:
         assert as_svg(feature_plane(used, one)) == as_svg(feature_plane(OneMethodFigures(), one))
 
 
+@pytest.mark.parametrize("epochs", [2, 30])
+def test_all_that_is_drawn_lies_within_the_axes(epochs: int) -> None:
+    used = OneMethodFigures()
+    for scale in (1.0, 300.0, 0.01):
+        figures = used.learning(trained("MMD", epochs, scale=scale)), feature_plane(used, shift("MMD", scale))
+        for figure in figures:
+            FigureCanvasAgg(figure).draw()
+            for axes in figure.axes:
+                (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+                drawn = np.concatenate([np.asarray(line.get_xydata()) for line in axes.lines])
+                ends = np.nanmin(drawn, axis=0), np.nanmax(drawn, axis=0)
+                assert left <= ends[0][0] < ends[1][0] <= right
+                assert low <= ends[0][1] < ends[1][1] <= high
+                assert right - left < 1.2 * (ends[1][0] - ends[0][0]), "and fills them"
+                assert high - low < 1.2 * (ends[1][1] - ends[0][1])
+
+
 def test_every_seed_has_its_curve_and_its_chosen_epoch() -> None:
     losses, accuracy = OneMethodFigures().learning(trained("MMD", epochs=4, seeds=3)).axes
     for axes, lines in ((losses, 5), (accuracy, 3)):

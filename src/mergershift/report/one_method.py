@@ -96,6 +96,7 @@ def _cleared(figure: Figure) -> Figure:
     for axes in figure.axes:
         axes.relim()
         axes.set(xlim=(0, 1), ylim=(0, 1))  # which axes without data keep
+    for axes in figure.axes:  # after that, because limits that are set hold for all axes that share them
         axes.autoscale()
     return figure
 
