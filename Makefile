@@ -30,8 +30,8 @@ endif
 .PHONY: server-init server server-user server-backup server-restore server-upgrade server-down
 
 help:
-	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (6 to 8 minutes)"
-	@echo "make study    the same with six adaptation methods and three seeds (14 to 18 minutes: JOBS=$(JOBS))"
+	@echo "make demo     set up, make a mock archive, run the pipeline, print the transfer table (5 to 7 minutes)"
+	@echo "make study    the same with six adaptation methods and three seeds (11 to 15 minutes: JOBS=$(JOBS))"
 	@echo "make test     set up and run the tests, but for those of whole systems (8 to 14 minutes)"
 	@echo "make test-system  those with real servers, real kills and whole pipelines"
 	@echo "make test-team  those with containers (Docker) and with a SLURM cluster"
@@ -157,7 +157,7 @@ demo: install
 	@echo "1 of 2: a mock archive, about a minute"
 	$(BIN)/mergershift data mock $(MOCK)
 	$(BIN)/mergershift study use demo
-	@echo "2 of 2: the pipeline, 3 to 5 minutes on two cores"
+	@echo "2 of 2: the pipeline, 2 to 4 minutes on two cores"
 	$(BIN)/mergershift repro --jobs $(JOBS)
 	@echo
 	@echo "Next:  source $(BIN)/activate    puts mergershift, dvc and mlflow on the PATH"
