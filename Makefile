@@ -112,21 +112,26 @@ UV_VERSION := 0.13.9
 # a proxy have: the places that it names for packages are passed on. Where uv fails, pip takes its place.
 define INSTALL_CODE
 import ast, os, subprocess, sys
-names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS",
+names = {"index-url": "UV_INDEX_URL", "extra-index-url": "UV_EXTRA_INDEX_URL", "find-links": "UV_FIND_LINKS",
          "no-index": "UV_NO_INDEX", "trusted-host": "UV_INSECURE_HOST", "proxy": "ALL_PROXY", "cert": "SSL_CERT_FILE"}
 pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 settings = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
-for line in subprocess.run([*pip, "config", "list"], capture_output=True, text=True).stdout.splitlines():
-    name, _, value = line.partition("=")
-    variable = names.get(name.rpartition(".")[2])
-    if variable:
-        words = ast.literal_eval(value).split()
-        settings[variable] = ("," if variable == "UV_FIND_LINKS" else " ").join(words)
+lines = subprocess.run([*pip, "config", "list"], capture_output=True, text=True).stdout.splitlines()
+for section in ("global.", "install.", ":env:."):  # the last one counts, as for pip
+    for line in lines:
+        name, _, value = line.partition("=")
+        variable = names.get(name.removeprefix(section))
+        if name.startswith(section) and variable:
+            words = ast.literal_eval(value).split()
+            settings[variable] = ("," if variable == "UV_FIND_LINKS" else " ").join(words)
 uv = os.path.join(os.path.dirname(sys.executable), "uv")
 if os.path.exists(uv):
     command = [uv, "pip", "install", "--python", sys.executable, *sys.argv[1:]]
     # Elsewhere, because pyproject.toml constrains versions for the lock, without the hashes that are required here.
-    process = subprocess.Popen(command, env=settings | os.environ, cwd="/", stderr=subprocess.PIPE, text=True)
+    environment = settings | os.environ
+    if "--index-url" in sys.argv:  # which it would ignore
+        environment.pop("UV_DEFAULT_INDEX", None)
+    process = subprocess.Popen(command, env=environment, cwd="/", stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if not line.lstrip().startswith(("+ ", "- ", "~ ", "Downloa", "Buil", "Using")):
             print("       ", line, end="", flush=True)

@@ -139,7 +139,7 @@ def test_an_environment_of_another_python_or_torch_is_made_anew(tmp_path, torch,
 @pytest.fixture
 def installer(tmp_path):
     """A call of what installs packages, in an environment with a uv that prints what it was given and ends as told."""
-    venv.create(tmp_path / "venv", system_site_packages=True)
+    venv.create(tmp_path / "venv", with_pip=True, symlinks=True)
     uv = tmp_path / "venv/bin/uv"
     uv.write_text(
         '#!/bin/sh\nenv | grep "^UV_" | sort\npwd\necho "uv $*"\necho " + noise==1" >&2\nexit $END\n'
@@ -151,11 +151,12 @@ def installer(tmp_path):
     )
     code = (CHECKOUT / "Makefile").read_text().partition("define INSTALL_CODE\n")[2].partition("endef\n")[0]
 
-    def run(*arguments, end=0):
+    def run(*arguments, end=0, **variables):
         environment = {
             "PATH": "/usr/bin:/bin",
             "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
             "END": str(end),
+            **variables,
         }
         command = [str(tmp_path / "venv/bin/python"), "-c", code, *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -168,16 +169,26 @@ def test_uv_installs_from_the_places_that_pip_is_configured_with(installer):
     assert done.returncode == 0, done.stderr
     found = done.stdout.splitlines()
     assert found[:4] == [
-        "UV_DEFAULT_INDEX=https://mirror.example/simple",
+        "UV_EXTRA_INDEX_URL=https://one.example https://two.example",
         "UV_FIND_LINKS=/first,/second",
-        "UV_INDEX=https://one.example https://two.example",
         "UV_INDEX_STRATEGY=unsafe-best-match",
+        "UV_INDEX_URL=https://mirror.example/simple",
     ]
     # Where no pyproject.toml adds constraints.
     assert found[4] == "/"
     assert found[5].startswith("uv pip install --python ")
     assert found[5].endswith("/venv/bin/python --no-deps some package")
     assert "noise" not in done.stdout + done.stderr
+
+
+def test_pips_variables_count_more_than_its_files_and_arguments_more_than_both(installer):
+    done = installer("torch", "--index-url", "https://cpu.example", PIP_INDEX_URL="https://variable.example")
+    assert "UV_INDEX_URL=https://variable.example" in done.stdout
+    done = installer(
+        "torch", "--index-url", "https://cpu.example", UV_DEFAULT_INDEX="https://ignored.example"
+    )
+    assert "UV_DEFAULT_INDEX" not in done.stdout
+    assert "torch --index-url https://cpu.example" in done.stdout
 
 
 def test_pip_installs_where_uv_fails(installer):

@@ -1,5 +1,6 @@
 """What is kept between processes, in a cache folder that may be damaged, read-only or missing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_a_damaged_file_is_replaced(folder: Path, damage: bytes) -> None:
     assert kept(["code"], compute) == b"machine code"
     assert kept(["code"], compute) == b"machine code"
     assert compute.times == 1
+
+
+def test_a_user_without_a_home_folder_computes_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    monkeypatch.chdir(tmp_path)
+    compute = Computed()
+    assert [kept(["code"], compute) for _ in range(2)] == [b"machine code"] * 2
+    assert compute.times == 2
+    assert not any(tmp_path.iterdir())
 
 
 def test_without_a_folder_to_write_to_it_is_computed_anew(

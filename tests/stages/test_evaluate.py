@@ -149,7 +149,7 @@ def test_the_run_stays_linked_to_the_study_and_loses_the_gain_of_the_former_eval
     cell: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     published: list[RunContent] = []
-    monkeypatch.setattr(tracking, "publish", lambda _, contents, __: published.extend(contents))
+    monkeypatch.setattr(tracking, "publish", lambda _, contents, __: published.extend(contents()))
     summary = Path("outputs/summary/trainings.csv")
     summary.parent.mkdir(parents=True)
     method = {"filters": "two", "transfer": "pristine_to_noisy", "adaptation": "mmd", "experiment": "default"}

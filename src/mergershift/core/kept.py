@@ -19,8 +19,11 @@ def kept(arguments: Sequence[str], compute: Callable[[], bytes]) -> bytes:
 
     A file that is damaged is replaced. Where there is no folder that can be written to, everything is computed anew.
     """
-    folder = user_cache_path("mergershift", appauthor=False)
-    if not folder.is_absolute():  # of a user without a home folder
+    try:
+        folder = user_cache_path("mergershift", appauthor=False)
+    except RuntimeError:  # a user without a home folder
+        return compute()
+    if not folder.is_absolute():  # the same, by an earlier version of the library
         return compute()
     path = folder / hashlib.sha256("\0".join(arguments).encode()).hexdigest()
     with suppress(OSError):

@@ -156,8 +156,10 @@ class Workers:
 
     def keep_one(self) -> None:
         """End all processes but one, which runs the last stages."""
-        for tree in self._ready()[1:]:
-            self.end(tree)
+        others = self._ready()[1:]
+        worktrees.end_all(*others)
+        for tree in others:
+            self._processes.pop(tree).close()
 
     def repro(self, arguments: Sequence[str]) -> int:
         """Run `dvc repro` in the checkout and return its exit code.

@@ -55,7 +55,8 @@ class WarmProcess:
     """The process of a worktree, which runs one cell after another."""
 
     def __init__(self, tree: Path, environment: Mapping[str, str]) -> None:
-        output = os.dup(1)  # for what is not a cell; standard output itself is for the answers
+        # For what is not a cell; standard output itself is for the answers.
+        output = os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else os.dup(1)
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(output)],
             cwd=tree,

@@ -124,9 +124,9 @@ def _version(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def end_all(folder: Path) -> None:
-    """End all processes that run in worktrees at or under `folder`; a training saves how far it has come."""
-    end_processes(lambda process: _runs_in(process, folder))
+def end_all(*folders: Path) -> None:
+    """End all processes that run in worktrees at or under the folders; a training saves how far it has come."""
+    end_processes(lambda process: any(_runs_in(process, folder) for folder in folders))
 
 
 def kill_all(folder: Path) -> None:

@@ -112,7 +112,7 @@ def evaluate_step(cell: Path, selection: SelectionConfig) -> str:
         for figure_name, figure in by_name.items():
             figures.save(figure, folder / f"{figure_name}.png")
     address = tracking.recorded_address(config.tracking.uri, compose().tracking.uri)
-    tracking.publish(address, [run_content(cell / TRAINED, _study())], name)
+    tracking.publish(address, lambda: [run_content(cell / TRAINED, _study())], name)
     clear_state(name, training.record.training)
     source, target = (results[role]["unique"]["balanced_accuracy"]["value"] for role in ("source", "target"))
     return (
@@ -160,4 +160,5 @@ def _test(
             before = classifier
             probability = inference.predict(classifier.network, stretched, **compute_options(config))
             parts[epoch].append(table.assign(probability=probability, threshold=thresholds[epoch]))
+        del data, stretched  # before the other domain's images are read
     return {epoch: evaluation.join(tables) for epoch, tables in parts.items()}

@@ -33,7 +33,7 @@ def report_step() -> str:
     """
     figures_by_run = write_report()
     address = tracking.tracking_address(compose().tracking.uri)
-    tracking.publish(address, _contents(figures_by_run), "the study")
+    tracking.publish(address, partial(_contents, figures_by_run), "the study")
     page = root() / REPORT / PAGE_NAME
     count = len(list((page.parent / "figures").glob("*.svg")))
     size = page.stat().st_size / 1e6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from mlflow.exceptions import MlflowException
@@ -52,17 +52,19 @@ class Publisher:
                 raise
 
 
-def publish(address: str, contents: Iterable[RunContent], what: str = "what they show") -> None:
+def publish(address: str, begin: Callable[[], Iterable[RunContent]], what: str = "what they show") -> None:
     """Add to the runs of trainings whatever they lack; if no server answers, warn after a few seconds.
 
     What could not be published is remembered for `publish_missed`.
 
     Args:
         address: address of the server or database (`tracking_address`).
-        contents: content of the runs, those that others refer to first.
+        begin: returns the content of the runs, those that others refer to first; called before the server is reached,
+            and an error of it is a warning as well.
         what: name of the content, as the warning gives it.
     """
     with tolerating(address, f"{what} is on disk; {LATER}"):
+        contents = begin()
         reach(address)
         finder = RunFinder(connect(address, brief=True), address)
         for content in contents:
