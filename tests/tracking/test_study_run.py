@@ -169,6 +169,16 @@ def test_the_stage_needs_no_server(
     assert "does not answer" in warnings[0].getMessage()
 
 
+def test_the_page_stays_where_what_the_runs_show_cannot_be_read(
+    study: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(report, "write_report", lambda: {})
+    Path("outputs/summary/trainings.csv").write_text("no table")
+    with caplog.at_level(logging.WARNING):
+        assert report.report_step().startswith("outputs/report/index.html")
+    assert "outputs/summary/trainings.csv" in caplog.text
+
+
 def test_a_changed_page_and_result_replace_the_former_ones_in_the_same_run(
     study: str, client: MlflowClient
 ) -> None:
