@@ -20,6 +20,7 @@ COLOURS = {"source": "#0072b2", "target": "#c65102"}
 Ito 2008)."""
 NEUTRAL = "#555555"
 DPI = 150
+"""Resolution of the figures of a training, in dots per inch."""
 FEWEST_IN_A_BIN = 10
 """Smallest number of images for which a bin is drawn in a reliability diagram."""
 
@@ -40,9 +41,9 @@ class Heading:
         return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     """Write a figure to a PNG file; `Figure.savefig` would lay it out and draw it twice."""
-    figure.set_dpi(DPI)
+    figure.set_dpi(dpi)
     FigureCanvasAgg(figure).print_png(path)
 
 

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mergershift.archive import images_of
@@ -23,6 +22,7 @@ from mergershift.core.checkout import root
 from mergershift.core.files import atomic_directory
 from mergershift.core.forked import forked
 from mergershift.evaluation import study_figures
+from mergershift.evaluation.figures import save
 
 Trainings = Mapping[Cell, FinishedTraining]
 
@@ -89,7 +89,4 @@ def write_plots(trainings: Trainings, transfer: pd.DataFrame) -> None:
 
 
 def _draw(path: Path, create: Callable[[], Figure]) -> None:
-    figure = create()
-    figure.set_dpi(100)
-    # savefig would lay out and draw the figure twice.
-    FigureCanvasAgg(figure).print_png(path)
+    save(create(), path, dpi=100)
