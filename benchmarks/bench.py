@@ -9,8 +9,9 @@ Every row is a ratio of two forms that one process measures in turns: the median
 highest. Above 1, the project's form takes less. Where both forms are large against the changes of the load, the ratios
 of wall and CPU time agree; where they differ, another process was running and the second is the one to read.
 
-Results of a full run are written to benchmarks/results.json and into the table of benchmarks/README.md; those of some
-groups replace theirs there only with --save, and each group records the machine that it was measured on. Linux only.
+Each group of a full run is written to benchmarks/results.json and into the table of benchmarks/README.md when it has been
+measured; some groups alone replace theirs there only with --save. Each records the machine that it was measured on.
+Linux only.
 """
 
 from __future__ import annotations
@@ -142,10 +143,10 @@ def main(
             measured[name] = {"machine": facts, **content}
             if output is not None:
                 write_results(measured, output)
-    if save or not (only or quick):
-        results = read_results(RESULTS) | measured
-        write_results(results, RESULTS)
-        README.write_text(regenerate(README.read_text(), "bench", markdown(results, GROUPS)))
+            if save or not (only or quick):  # after each group, so that an interruption costs one
+                results = read_results(RESULTS) | {name: measured[name]}
+                write_results(results, RESULTS)
+                README.write_text(regenerate(README.read_text(), "bench", markdown(results, GROUPS)))
 
 
 if __name__ == "__main__":
