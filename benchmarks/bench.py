@@ -9,9 +9,9 @@ Every row is a ratio of two forms that one process measures in turns: the median
 highest. Above 1, the project's form takes less. Where both forms are large against the changes of the load, the ratios
 of wall and CPU time agree; where they differ, another process was running and the second is the one to read.
 
-Each group of a full run is written to benchmarks/results.json and into the table of benchmarks/README.md when it has been
-measured; some groups alone replace theirs there only with --save. Each records the machine that it was measured on.
-Linux only.
+Each group of a full run is written to benchmarks/results.json and into the table of benchmarks/README.md as soon as it
+is measured; those of some groups replace theirs there only with --save. Each records the machine that it was measured
+on. Linux only.
 """
 
 from __future__ import annotations
@@ -129,8 +129,9 @@ def main(
             cells=cells or ((6,) if quick else (6, 60, 300)),
         )
         measured = {}
+        same_machine = machine(threads)  # once, because saving a group changes files of the commit
         for name in (name for name in GROUPS if name in chosen):
-            facts = machine(threads)
+            facts = dict(same_machine)
             facts["load_before"] = os.getloadavg()[0]
             torch.use_deterministic_algorithms(False)  # which trainings of an earlier group have turned on
             started = time.perf_counter()
