@@ -1,5 +1,7 @@
 """Tests of the dihedral augmentation and the stretch."""
 
+import copy
+
 import astropy.visualization
 import numpy as np
 import pytest
@@ -43,3 +45,14 @@ def test_asinh_stretch_is_astropys_up_to_scale(softening):
         values.flatten().numpy() / 100, clip=False
     )
     np.testing.assert_allclose(ours / ours.max(), reference, rtol=2e-5, atol=1e-6)
+
+
+def test_stretches_are_equal_if_they_give_the_same_values():
+    stretch = Stretch(2, 0.1)
+    stretch.fit(torch.randn(30, 2, 5, 5))
+    same, softer, unfitted = copy.deepcopy(stretch), copy.deepcopy(stretch), Stretch(2, 0.1)
+    softer.softening = 0.2
+    assert stretch.equals(same)
+    assert not any(stretch.equals(other) for other in (softer, unfitted))
+    same.std[0, 1] *= 2
+    assert not stretch.equals(same)

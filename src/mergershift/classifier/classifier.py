@@ -49,13 +49,6 @@ class Classifier(nn.Module):
         return result
 
 
-def same_stretch(one: Classifier, other: Classifier) -> bool:
-    """Whether two classifiers stretch images alike."""
-    states = [classifier.stretch.state_dict() for classifier in (one, other)]
-    softening = one.stretch.softening == other.stretch.softening
-    return softening and all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-
-
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Compute convolutions in float32 on a GPU too, where PyTorch would round their inputs to TF32's 10 bits."""

@@ -53,7 +53,7 @@ class Validation:
         self._penalty = instantiate(config.adaptation.penalty, Adaptation)
         self._stretches: dict[Domain, Stretch] = {}
         self._penalty.expect(class_shares(config, prepared))
-        self._fitted: dict[str, Tensor] = {}
+        self._stretch: Stretch | None = None
         self._stretched: dict[str, Tensor] = {}
         self._generator = torch.Generator()
         self._config, self._prepared = config, prepared
@@ -144,14 +144,9 @@ class Validation:
 
         All epochs of a training share one, which is fitted before the first.
         """
-        fitted = {name: value.cpu() for name, value in classifier.stretch.state_dict().items()}
-        same = fitted.keys() == self._fitted.keys() and all(
-            torch.equal(value, self._fitted[name]) for name, value in fitted.items()
-        )
-        if not same:
+        if self._stretch is None or not self._stretch.equals(classifier.stretch):
             # A copy: loading other weights into a module changes its tensors in place.
-            self._fitted = {name: value.clone() for name, value in fitted.items()}
-            self._stretched = {}
+            self._stretch, self._stretched = copy.deepcopy(classifier.stretch), {}
 
     def _activations(self, classifier: Classifier, name: str, images: Tensor) -> tuple[Floats, Floats]:
         """Compute features and logits of images, which are stretched once for all classifiers with that stretch."""

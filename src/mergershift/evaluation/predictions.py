@@ -13,6 +13,9 @@ from mergershift.core.errors import UserError
 from mergershift.core.files import atomic_file
 from mergershift.core.reading import read_csv
 
+pd.options.mode.string_storage = "python"
+"""A study has thousands of small tables, whose few words Arrow takes longer to convert than it takes to read them."""
+
 ROLES = ("source", "target")
 """Roles of the domains: the source provides the labels, and the classifier is applied to the target."""
 COLUMNS = ("row", "galaxy", "camera", "block", "role", "domain", "label", "probability", "threshold")

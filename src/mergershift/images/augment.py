@@ -108,6 +108,13 @@ class Stretch(nn.Module):
         self.mean.copy_(mean.view(1, -1, 1, 1))
         self.std.copy_(std.view(1, -1, 1, 1))
 
+    def equals(self, other: Stretch) -> bool:
+        """Whether both give the same values for the same images; they may be on different devices."""
+        statistics = ((self.mean, other.mean), (self.std, other.std))
+        return self.softening == other.softening and all(
+            torch.equal(own.cpu(), others.cpu()) for own, others in statistics
+        )
+
     def _scaled(self, images: Tensor) -> Tensor:
         return images if self.softening is None else self.softening * torch.asinh(images / self.softening)
 

@@ -114,7 +114,7 @@ class Workers:
         with quiet_dvc():
             for tree in self.trees:
                 worktrees.refresh(self._here, tree)
-                self._sources[tree] = _sources(tree)
+                self._sources[tree] = worktrees.sources(tree)
                 self.ready(tree)
 
     def keep(self, number: int) -> None:
@@ -133,7 +133,7 @@ class Workers:
             for tree in self.trees:
                 worktrees.refresh(self._here, tree)
                 worktrees.link(self._here, tree, inputs)
-                if tree in self._processes and self._sources[tree] != _sources(tree):
+                if tree in self._processes and self._sources[tree] != worktrees.sources(tree):
                     self.end(tree)
 
     def ready(self, tree: Path) -> WarmProcess:
@@ -181,12 +181,6 @@ class Workers:
     def _ready(self) -> list[Path]:
         """Worktrees with a process that runs."""
         return [tree for tree, process in self._processes.items() if not process.has_ended]
-
-
-def _sources(tree: Path) -> dict[Path, tuple[int, int]]:
-    """Time and size of the files that a process in a worktree imports."""
-    found = {path: path.stat() for path in (tree / "src").rglob("*.py")}
-    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in found.items()}
 
 
 def run(

@@ -110,18 +110,24 @@ def environment(here: Path, tree: Path, base: Mapping[str, str]) -> dict[str, st
 
 
 def same_sources(here: Path, tree: Path) -> bool:
-    """Whether the code in the worktree `tree` is still that of the checkout `here`, by times and sizes."""
-    copied = {path.relative_to(tree) for path in (tree / "src").rglob("*") if "__pycache__" not in path.parts}
-    written = {path.relative_to(here) for path in (here / "src").rglob("*.py")}
-    return all(_version(here / name) == _version(tree / name) for name in copied | written)
+    """Whether the code in the worktree `tree` is still that of the checkout `here`, by times and sizes.
+
+    The checkout may have files beside it that git ignores, but no module of Python.
+    """
+    written, copied = sources(here), sources(tree)
+    new = (name for name in written.keys() - copied.keys() if name.suffix == ".py")
+    return not any(new) and all(written.get(name) == version for name, version in copied.items())
 
 
-def _version(path: Path) -> tuple[int, int] | None:
-    """Time and size of a file; zeros for a folder, and None where there is nothing."""
-    with suppress(FileNotFoundError):
-        stat = path.stat()
-        return (0, 0) if path.is_dir() else (stat.st_mtime_ns, stat.st_size)
-    return None
+def sources(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Time and size of all files of the code in a checkout or worktree, by their paths in it."""
+    found = {}
+    for path in (folder / "src").rglob("*"):
+        with suppress(FileNotFoundError):  # an editor's, for instance
+            if "__pycache__" not in path.parts and path.is_file():
+                stat = path.stat()
+                found[path.relative_to(folder)] = (stat.st_mtime_ns, stat.st_size)
+    return found
 
 
 def end_all(*folders: Path) -> None:

@@ -18,7 +18,7 @@ from mergershift.cells.run_content import run_content
 from mergershift.cells.state import clear_state
 from mergershift.cells.summary_files import StudyTrainings, read_trainings
 from mergershift.classifier import inference
-from mergershift.classifier.classifier import Classifier, load_classifier, same_stretch
+from mergershift.classifier.classifier import Classifier, load_classifier
 from mergershift.classifier.feature_shift import feature_shift
 from mergershift.classifier.validation import Validation, compute_options
 from mergershift.config import Config, SelectionConfig, compose
@@ -152,12 +152,11 @@ def _test(
         table = prepared.table.iloc[rows][["row", "galaxy", "camera", "block"]].reset_index(drop=True)
         table["role"], table["domain"] = role, str(domain)
         table["label"] = data.labels.numpy()
-        before = None
+        stretch = None
         for epoch, classifier in by_role[role].items():
             # The epochs of a training share one stretch, which takes as long as the network.
-            if before is None or not same_stretch(before, classifier):
-                stretched = classifier.all_stretched(data.images)
-            before = classifier
+            if stretch is None or not stretch.equals(classifier.stretch):
+                stretch, stretched = classifier.stretch, classifier.all_stretched(data.images)
             probability = inference.predict(classifier.network, stretched, **compute_options(config))
             parts[epoch].append(table.assign(probability=probability, threshold=thresholds[epoch]))
         del data, stretched  # before the other domain's images are read
