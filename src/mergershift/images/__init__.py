@@ -12,7 +12,7 @@ from mergershift.images.split import first_renderings, row_table
 
 if TYPE_CHECKING:
     from mergershift.images.augment import Stretch, dihedral
-    from mergershift.images.batches import Batches, PairedBatch, PairedBatches
+    from mergershift.images.batches import Batches, PairedBatch, PairedBatches, joined
     from mergershift.images.store import LabelledImages, Prepared
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "audit",
     "dihedral",
     "first_renderings",
+    "joined",
     "leakage",
     "origin",
     "prepare",
@@ -36,7 +37,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         **dict.fromkeys(("Stretch", "dihedral"), "augment"),
-        **dict.fromkeys(("Batches", "PairedBatch", "PairedBatches"), "batches"),
+        **dict.fromkeys(("Batches", "PairedBatch", "PairedBatches", "joined"), "batches"),
         **dict.fromkeys(("LabelledImages", "Prepared"), "store"),
     },
 )

@@ -12,24 +12,26 @@ from torch.nn import functional
 from mergershift.networks import CompiledLoops, VectorCode
 
 
-def dihedral(images: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+def dihedral(images: Tensor, rows: Tensor, generator: Generator, into: Tensor | None = None) -> Tensor:
     """Take `rows` `(B,)` of images `(N, C, H, H)`, each in one of the eight symmetries of the square, drawn uniformly.
 
     A merger has no preferred position angle, so all eight views of the sky are equally likely. The result
     `(B, C, H, H)` is in the channels-last layout; images in another one are copied. `rows` are where the images are.
+    With `into`, a tensor like the result, that is what they are written to.
     """
     which = torch.randint(8, (len(rows),), generator=generator).to(images.device)
     channels, side = images.shape[1], images.shape[2]
     values = images.permute(0, 2, 3, 1).contiguous()
+    if into is None:
+        into = torch.empty_like(images[:1].expand(len(rows), -1, -1, -1), memory_format=torch.channels_last)
+    result = into.permute(0, 2, 3, 1)
     if images.device.type == "cpu":
-        turned = _turned(values, rows, which)
+        _turn_into(result, values, rows, which)
     else:
         pixels = rows[:, None] * side**2 + _symmetries(side, images.device)[which]
         # Faster than index_select, by a factor of two to four for the few values of a pixel.
-        turned = functional.embedding(pixels.view(-1), values.view(-1, channels)).view(
-            -1, side, side, channels
-        )
-    return turned.permute(0, 3, 1, 2)
+        result.copy_(functional.embedding(pixels.view(-1), values.view(-1, channels)).view(result.shape))
+    return into
 
 
 @functools.cache
@@ -40,19 +42,17 @@ def _symmetries(side: int, device: torch.device) -> Tensor:
     return torch.stack([view.flatten() for view in (*turned, *(view.flip(-1) for view in turned))])
 
 
-def _turned(images: Tensor, rows: Tensor, which: Tensor) -> Tensor:
-    """Return `rows` `(B,)` of images `(N, H, H, C)`, each in one of the symmetries."""
+def _turn_into(result: Tensor, images: Tensor, rows: Tensor, which: Tensor) -> None:
+    """Write `rows` `(B,)` of images `(N, H, H, C)`, each in one of the symmetries, to `result` `(B, H, H, C)`."""
     side, channels = images.shape[2:]
     if not len(rows) or int(rows.min()) < 0 or int(rows.max()) >= len(images):
         raise IndexError(f"rows of {len(images)} images: {rows.tolist()}")
-    result = images.new_empty(len(rows), side, side, channels)
-    symmetries = _symmetries(side, images.device)[which]
     # The pixel that the first one shows, and how far those lie that its neighbours below and beside it show.
-    first, below, beside = (symmetries[:, pixel].clone() for pixel in (0, side, 1))
+    symmetries = _symmetries(side, images.device)
+    first, below, beside = (symmetries[:, pixel][which] for pixel in (0, side, 1))
     kind = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[images.dtype.itemsize]
     tensors = [images.view(kind), result.view(kind), rows.contiguous(), first, below - first, beside - first]
     _turn(channels, kind)(len(rows), tensors, [side])
-    return result
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ class PairedBatch(NamedTuple):
 
     source_images: Tensor
     source_labels: Tensor
-    target_images: Tensor | None
+    target_images: Tensor | None = None
 
 
 class PairedBatches:
@@ -60,14 +60,28 @@ class PairedBatches:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             left = len(self.source.labels) - start if self.kind == "all" else self.batch_size
             index = next(source_rows)[:left]
-            images = self._taken(self.source.images, index, symmetry)
-            target = None
+            domains = [(self.source.images, index)]
             if self.target is not None and target_rows is not None:
-                target = self._taken(self.target, next(target_rows)[:left], symmetry)
-            yield PairedBatch(images, self.source.labels[index], target)
+                domains.append((self.target, next(target_rows)[:left]))
+            images, *others = self._taken(domains, symmetry)
+            yield PairedBatch(images, self.source.labels[index], *others)
 
-    def _taken(self, images: Tensor, rows: Tensor, symmetry: Generator) -> Tensor:
-        return dihedral(images, rows, symmetry) if self.augment else images[rows]
+    def _taken(self, domains: Sequence[tuple[Tensor, Tensor]], symmetry: Generator) -> list[Tensor]:
+        """Take rows `(B,)` of the images `(N, C, H, W)` of each domain.
+
+        They lie one after another in memory, so that `joined` need not copy them.
+        """
+        sizes, first = [len(rows) for _, rows in domains], domains[0][0]
+        shape, layout = (sum(sizes), *first.shape[1:]), torch.channels_last
+        whole = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout)
+        result = []
+        for (images, rows), place in zip(domains, whole.split(sizes), strict=True):
+            into = place if images.dtype == place.dtype else None  # unless a domain alone is in bf16
+            if self.augment:
+                result.append(dihedral(images, rows, symmetry, into))
+            else:
+                result.append(images[rows] if into is None else into.copy_(images[rows]))
+        return result
 
     def _endless(self, images: int, generator: Generator) -> Iterator[Tensor]:
         """Yield the rows of one batch after another, from one permutation after another, where the images are."""
@@ -77,6 +91,20 @@ class PairedBatches:
                 waiting = torch.cat([waiting, torch.randperm(images, generator=generator)])
             yield waiting[: self.batch_size].to(self.source.images.device)
             waiting = waiting[self.batch_size : 0 if self.kind == "drawn_anew" else None]
+
+
+def joined(domains: Sequence[Tensor]) -> Tensor:
+    """Join images `(N, C, H, W)` of one or more domains; those of `PairedBatches` without a copy."""
+    first, end = domains[0], domains[0].storage_offset()
+    if len(domains) == 1:
+        return first
+    memory = (first.untyped_storage().data_ptr(), first.dtype, first.stride())
+    for images in domains:
+        here = (images.untyped_storage().data_ptr(), images.dtype, images.stride())
+        if here != memory or images.storage_offset() != end or images.requires_grad:
+            return torch.cat(list(domains))
+        end += len(images) * images.stride(0)
+    return first.as_strided((sum(map(len, domains)), *first.shape[1:]), first.stride())
 
 
 class Batches:

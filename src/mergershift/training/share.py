@@ -21,6 +21,7 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from mergershift.images import joined
 from mergershift.networks import Activations
 from mergershift.training.running_statistics import kept_statistics
 
@@ -43,12 +44,12 @@ class Share:
         """
         sizes = [len(images) for images in domains]
         if self.processes == 1 or min(sizes) < self.processes:
-            return network(torch.cat(domains) if len(domains) > 1 else domains[0])
+            return network(joined(domains))
         from mergershift.training.whole_batch import WholeBatch
 
         split = Split(self, sizes)
         with WholeBatch(split):
-            own = network(torch.cat(domains)[split.own.to(domains[0].device)])
+            own = network(joined(domains)[split.own.to(domains[0].device)])
         return Activations(*(Gathered.apply(part, split) for part in own))
 
     def apart(self, network: nn.Module, labelled: Tensor, *others: Tensor) -> Activations:
