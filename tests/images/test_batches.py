@@ -3,9 +3,10 @@
 import inspect
 from typing import Any
 
+import pytest
 import torch
 
-from mergershift.images import Batches, LabelledImages, PairedBatch, PairedBatches
+from mergershift.images import Batches, LabelledImages, PairedBatch, PairedBatches, joined
 
 
 def numbered(count: int, first: int = 0) -> torch.Tensor:
@@ -141,3 +142,27 @@ def test_batches_can_be_drawn_anew_in_every_step():
     shares = torch.bincount(torch.tensor(everything)) / len(everything)
     assert float((shares - 1 / 20).abs().max()) < 0.008
     assert torch.equal(of_kind("drawn_anew")[2].source_images, batches[2].source_images)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_both_domains_of_a_batch_are_joined_without_a_copy(augment):
+    data = LabelledImages(numbered(20), torch.zeros(20, dtype=torch.long))
+    for pair in PairedBatches(data, numbered(20), batch_size=8, seed=1, epoch=0, augment=augment):
+        assert pair.target_images is not None
+        both = joined([pair.source_images, pair.target_images])
+        assert both.data_ptr() == pair.source_images.data_ptr()
+        assert both.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(both, torch.cat([pair.source_images, pair.target_images]))
+
+
+def test_images_that_lie_elsewhere_or_need_a_gradient_are_joined_by_a_copy():
+    whole = numbered(12)
+    first, second, third = whole.split(4)
+    learnt = second.clone().requires_grad_()
+    turned = second.transpose(2, 3)
+    for other in (third, second.clone(), learnt, turned):
+        assert torch.equal(joined([first, other]), torch.cat([first, other]))
+    assert torch.equal(joined([second, first]), torch.cat([second, first]))
+    joined([first, learnt]).sum().backward()
+    assert learnt.grad is not None
+    assert joined([first]) is first
