@@ -37,7 +37,7 @@ help:
 	@echo "make test-team  those with containers (Docker) and with a SLURM cluster"
 	@echo "make test-fast  numbers, images, networks and small trainings alone: under a minute"
 	@echo "make lint     run ruff and mypy"
-	@echo "make bench    measure how fast everything is beside plain loops, about 15 minutes: BENCH=\"--quick\" for less"
+	@echo "make bench    measure how fast everything is beside plain loops (50 minutes; BENCH=\"--quick\": less)"
 	@echo "make screenshots  take the README's pictures from the demo (needs Chromium)"
 	@echo "make lock     update requirements.lock from pyproject.toml"
 	@echo "make server   start a team's server in containers; server-init comes first, server-user NAME=ana ROLE=editor adds"
