@@ -76,7 +76,8 @@ class PairedBatches:
         whole = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout)
         result = []
         for (images, rows), place in zip(domains, whole.split(sizes), strict=True):
-            into = place if images.dtype == place.dtype else None  # unless a domain alone is in bf16
+            # Where labelled images are not stretched, only the target may be in bf16.
+            into = place if images.dtype == place.dtype else None
             if self.augment:
                 result.append(dihedral(images, rows, symmetry, into))
             else:
