@@ -77,11 +77,12 @@ class PairedBatches:
         result = []
         for (images, rows), place in zip(domains, whole.split(sizes), strict=True):
             # Where labelled images are not stretched, only the target may be in bf16.
-            into = place if images.dtype == place.dtype else None
+            taken = place if images.dtype == place.dtype else torch.empty_like(place, dtype=images.dtype)
             if self.augment:
-                result.append(dihedral(images, rows, symmetry, into))
+                dihedral(images, rows, symmetry, taken)
             else:
-                result.append(images[rows] if into is None else into.copy_(images[rows]))
+                torch.index_select(images.permute(0, 2, 3, 1), 0, rows, out=taken.permute(0, 2, 3, 1))
+            result.append(taken)
         return result
 
     def _endless(self, images: int, generator: Generator) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from mergershift.core.errors import UserError, first_line
@@ -124,8 +125,7 @@ def sources(folder: Path) -> dict[Path, tuple[int, int]]:
     found = {}
     for path in (folder / "src").rglob("*"):
         with suppress(FileNotFoundError):  # an editor's, for instance
-            if "__pycache__" not in path.parts and path.is_file():
-                stat = path.stat()
+            if "__pycache__" not in path.parts and S_ISREG((stat := path.stat()).st_mode):
                 found[path.relative_to(folder)] = (stat.st_mtime_ns, stat.st_size)
     return found
 
