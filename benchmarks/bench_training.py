@@ -257,7 +257,7 @@ def published(options: Options) -> list[Row]:
         "fp32": warmed_up,
         **({"bf16": functools.partial(warmed_up, trainer)} if trainer else {}),
     }
-    samples = in_turns(forms, min(3, options.repeats))
+    samples = in_turns(forms, options.repeats)
     return [
         row_of(
             "published",
